@@ -1,0 +1,131 @@
+"""The extension modules and their switches; everything else is in pyproject.toml.
+
+CBACKPROP_CHECKED=1      bounds, initialisation and None checks, and guards behind every allocation
+CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (for example address,undefined), with debug information
+CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
+CBACKPROP_REQUIRE_EXT=1  a module that does not compile fails the build; without it, the package
+                         installs and falls back to the reference with a warning
+"""
+
+import os
+import platform
+import sys
+
+from setuptools import Extension, setup
+
+KERNELS = "src/cbackprop/kernels"
+CHECKED = os.environ.get("CBACKPROP_CHECKED", "") not in ("", "0")
+SANITIZE = os.environ.get("CBACKPROP_SANITIZE", "")
+PURE = os.environ.get("CBACKPROP_PURE", "") not in ("", "0")
+REQUIRE_EXT = os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0")
+
+# Generated C and objects of one set of switches do not serve another.
+BUILD = "build/" + "-".join(
+    ["pure" if PURE else "checked" if CHECKED else "plain", *filter(None, SANITIZE.split(","))]
+)
+MSVC = sys.platform == "win32" and "clang" not in os.environ.get("CC", "")
+
+
+def simd_levels():
+    """(level, compiler flags) of the modules to build for this machine's architecture."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or MSVC:
+        return [("generic", [])]
+    # 512-bit vectors must be asked for: GCC and clang prefer 256 bits on their own.
+    return [
+        ("v2", ["-march=x86-64-v2"]),
+        ("v3", ["-march=x86-64-v3"]),
+        ("v4", ["-march=x86-64-v4", "-mprefer-vector-width=512"]),
+    ]
+
+
+def compiler_flags():
+    """(compile, link, libraries) of every module.
+
+    No fast-math of any kind, and fused multiply-adds only where a kernel asks for one.
+    """
+    if MSVC:
+        return ["/O2", "/fp:precise"], [], []
+    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+    link_flags = []
+    if SANITIZE:
+        # CPython's own -fwrapv would hide overflows from the sanitizer.
+        flags = [
+            "-O1",
+            "-g",
+            "-fno-omit-frame-pointer",
+            "-fno-wrapv",
+            "-ffp-contract=off",
+            f"-fsanitize={SANITIZE}",
+        ]
+        link_flags = [f"-fsanitize={SANITIZE}"]
+    else:
+        flags += ["-g0"]
+        if sys.platform == "linux":
+            link_flags = ["-Wl,--strip-all"]
+    return flags, link_flags, ["m"]
+
+
+def extension_modules():
+    import numpy
+    from Cython.Build import cythonize
+
+    flags, link_flags, libraries = compiler_flags()
+    checked = [("CBACKPROP_CHECKED", "1")] if CHECKED else []
+    modules = [
+        Extension(
+            "cbackprop.kernels._cpu",
+            [f"{KERNELS}/_cpu.pyx"],
+            extra_compile_args=flags,
+            extra_link_args=link_flags,
+        )
+    ]
+    headers = [
+        f"{KERNELS}/{name}"
+        for name in sorted(os.listdir(KERNELS))
+        if name.endswith((".h", ".pxd", ".pxi"))
+    ]
+    included = ("engine", "layers", "measure", "passes", "per_example", "tile", "updates")
+    headers += [f"{KERNELS}/{name}.pyx" for name in included]
+    for level, level_flags in simd_levels():
+        for suffix, macros in (("f32", [("CBACKPROP_FLOAT32", "1")]), ("f64", [])):
+            modules.append(
+                Extension(
+                    f"cbackprop.kernels._{level}_{suffix}",
+                    [f"{KERNELS}/_{level}_{suffix}.pyx"],
+                    depends=headers,
+                    include_dirs=[KERNELS, numpy.get_include()],
+                    define_macros=[
+                        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+                        *macros,
+                        *checked,
+                    ],
+                    extra_compile_args=flags + level_flags,
+                    extra_link_args=link_flags,
+                    libraries=libraries,
+                )
+            )
+    modules = cythonize(
+        modules,
+        nthreads=0 if sys.platform == "win32" else os.cpu_count() or 1,
+        include_path=["src"],
+        build_dir=BUILD,
+        compiler_directives={
+            "language_level": 3,
+            "cdivision": True,
+            "boundscheck": CHECKED,
+            "wraparound": False,
+            "initializedcheck": CHECKED,
+            "nonecheck": CHECKED,
+            "embedsignature": True,
+        },
+    )
+    for module in modules:
+        # After cythonize(), which drops it.
+        module.optional = not REQUIRE_EXT
+    return modules
+
+
+setup(
+    ext_modules=[] if PURE else extension_modules(),
+    options={"build": {"build_base": BUILD}, "build_ext": {"parallel": os.cpu_count() or 1}},
+)

@@ -1,0 +1,126 @@
+"""Which engine computes: the compiled one at the best SIMD level that runs here, or the reference.
+
+Environment
+-----------
+CBACKPROP_SIMD
+    ``v2``, ``v3``, ``v4`` or ``generic`` in place of the best level.
+CBACKPROP_REQUIRE_EXT
+    ``1``: a missing compiled core is an ImportError instead of a warning.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import warnings
+from types import ModuleType
+from typing import Any
+
+from cbackprop import reference
+
+SUFFIXES = {"float32": "f32", "float64": "f64"}
+HOW_TO_BUILD = (
+    "reinstall with a C compiler at hand: CBACKPROP_REQUIRE_EXT=1 pip install --force-reinstall "
+    "--no-binary cbackprop cbackprop"
+)
+
+_modules: dict[str, ModuleType] = {}
+_state: dict[str, str | None] = {"level": None}
+
+
+def _find_level() -> str | None:
+    """The SIMD level to use, None without a compiled core. Asked once, at import."""
+    asked = os.environ.get("CBACKPROP_SIMD", "")
+    try:
+        supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
+    except ImportError as error:
+        _missing(error)
+        return None
+    built = [level for level in supported if _is_built(level)]
+    if asked:
+        if asked not in ("v2", "v3", "v4", "generic"):
+            raise RuntimeError(
+                f"CBACKPROP_SIMD is {asked!r}; expected one of 'v2', 'v3', 'v4', 'generic'"
+            )
+        if asked not in supported:
+            raise RuntimeError(
+                f"CBACKPROP_SIMD is {asked!r}, which this processor cannot run; it can run "
+                f"{', '.join(supported)}"
+            )
+        if asked not in built:
+            raise RuntimeError(
+                f"CBACKPROP_SIMD is {asked!r}, which this installation was not built with; it has "
+                f"{', '.join(built) or 'none'}"
+            )
+        return asked
+    if not built:
+        _missing(ImportError("no module of cbackprop.kernels fits this processor"))
+        return None
+    best: str = built[0]
+    return best
+
+
+def _is_built(level: str) -> bool:
+    return all(
+        importlib.util.find_spec(f"cbackprop.kernels._{level}_{suffix}") is not None
+        for suffix in SUFFIXES.values()
+    )
+
+
+def _missing(error: ImportError) -> None:
+    if os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0"):
+        raise ImportError(
+            f"the compiled core of cbackprop is missing ({error}) and CBACKPROP_REQUIRE_EXT is "
+            f"set; {HOW_TO_BUILD}"
+        ) from error
+    warnings.warn(
+        f"the compiled core of cbackprop is missing ({error}): the NumPy reference computes in its "
+        "place, correct but tens of times slower and without the promise of the same bits in every "
+        f"batch; {HOW_TO_BUILD}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def simd_level() -> str | None:
+    """The level of the compiled core in use; None where the reference computes."""
+    return _state["level"]
+
+
+def kernels(dtype: str) -> ModuleType:
+    """The compiled module of a number type at the level in use; loaded when first asked for."""
+    name = f"cbackprop.kernels._{_state['level']}_{SUFFIXES[dtype]}"
+    if name not in _modules:
+        _modules[name] = importlib.import_module(name)
+    return _modules[name]
+
+
+def available(backend: str) -> str:
+    """``backend`` itself, or "reference" where "compiled" is not to be had (said at import)."""
+    return "reference" if _state["level"] is None else backend
+
+
+def engine(
+    backend: str,
+    sizes: tuple[int, ...],
+    activations: tuple[Any, ...],
+    cost: Any,
+    dtype: str,
+) -> reference.Engine:
+    """An engine for one network; the compiled one has the reference's interface."""
+    kind: type[reference.Engine] = (
+        kernels(dtype).Engine if backend == "compiled" else reference.Engine
+    )
+    return kind(sizes, activations, cost, dtype)
+
+
+def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:
+    """Put ``order`` (int64) in the random order that ``words`` (uint64) mean, in place."""
+    if backend == "compiled":
+        kernels(dtype).shuffle(order, words)
+    else:
+        reference.shuffle(order, words)
+
+
+_state["level"] = _find_level()

@@ -1,0 +1,347 @@
+"""Small data sets: the bundled 8x8 digits, MNIST from its official files, one-hot targets.
+
+The idx format, as described with the original MNIST files: a magic number of four bytes (0, 0, the
+type code, the number of axes), then each axis length as a big-endian 32-bit unsigned integer, then
+the elements in C order.
+
+Only NumPy is imported with this module; what reads files is imported by the function that needs it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gzip import GzipFile
+    from io import BufferedReader
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["load_digits", "load_mnist", "one_hot", "read_idx"]
+
+_IDX_UINT8 = 0x08
+_MAX_AXES = 64  # NumPy's own limit
+_MAX_DEFLATE_RATIO = 1032  # 258 bytes from 2 bits; zlib's technical notes give 1030 to 1032
+
+_MNIST_FILES = (
+    ("train-images-idx3-ubyte", (60_000, 28, 28)),
+    ("train-labels-idx1-ubyte", (60_000,)),
+    ("t10k-images-idx3-ubyte", (10_000, 28, 28)),
+    ("t10k-labels-idx1-ubyte", (10_000,)),
+)
+
+
+def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Load the bundled handwritten digits: 1,797 images of 8x8 pixels.
+
+    Returns
+    -------
+    X : ndarray, shape (1797, 64), float64
+        Pixels row by row, scaled from 0..16 to [0, 1]; the division by 16 is exact.
+    labels : ndarray, shape (1797,), int64
+        The digit shown, 0 to 9.
+
+    Notes
+    -----
+    Both arrays are new at each call, so the caller may write to them.
+
+    References
+    ----------
+    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", the test set, UCI
+    Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49, CC BY 4.0.
+    """
+    from importlib.resources import files
+
+    with (
+        (files("cbackprop") / "data" / "digits.npz").open("rb") as stream,
+        np.load(stream, allow_pickle=False) as arrays,
+    ):
+        return arrays["images"] / 16.0, arrays["labels"].astype(np.int64)
+
+
+def load_mnist(
+    directory: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+) -> tuple[
+    tuple[NDArray[np.float32], NDArray[np.int64]],
+    tuple[NDArray[np.float32], NDArray[np.int64]],
+]:
+    """Read the MNIST digits from the four official files.
+
+    Nothing is downloaded. Each file may be plain or compressed (``.gz`` added to its name); the
+    plain one is taken if both are there. Sets published in the same form, such as Fashion-MNIST,
+    can be read too.
+
+    Parameters
+    ----------
+    directory : path
+        Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+        t10k-labels-idx1-ubyte.
+
+    Returns
+    -------
+    (X_train, labels_train), (X_test, labels_test) : two pairs of ndarrays
+        X: float32, shapes (60000, 784) and (10000, 784), pixels row by row, uint8 / 255 and so in
+        [0, 1]. labels: int64, shapes (60000,) and (10000,), values 0 to 9.
+
+    Raises
+    ------
+    TypeError
+        `directory` is not a path.
+    FileNotFoundError
+        A file is missing; the message names the folder and what is expected in it.
+    ValueError
+        `directory` cannot be a path, or a file is not what its name says: see `read_idx`; or its
+        shape is not the official one, or a label is above 9.
+
+    References
+    ----------
+    Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
+    """
+    folder = _path(directory, "directory")
+    paths: dict[str, str] = {}
+    for name, _ in _MNIST_FILES:
+        plain = os.path.join(folder, name)
+        found = [path for path in (plain, plain + ".gz") if os.path.exists(path)]
+        if found:
+            paths[name] = found[0]
+    missing = [name for name, _ in _MNIST_FILES if name not in paths]
+    if missing:
+        raise FileNotFoundError(
+            f"directory {folder!r} lacks {', '.join(missing)}; expected the four files "
+            f"{', '.join(name for name, _ in _MNIST_FILES)}, each plain or with .gz added"
+        )
+    # The small label files first: a wrong folder is found out before the large ones are read.
+    arrays = {
+        name: _read_idx(paths[name], shape)
+        for name, shape in sorted(_MNIST_FILES, key=lambda item: len(item[1]))
+    }
+    pairs = []
+    for (images, _), (labels, _) in (_MNIST_FILES[:2], _MNIST_FILES[2:]):
+        wrong = np.flatnonzero(arrays[labels] > 9)
+        if wrong.size:
+            raise ValueError(
+                f"{os.path.basename(paths[labels])} has label {arrays[labels][wrong[0]]} at index "
+                f"{wrong[0]}; expected 0 to 9"
+            )
+        pixels = arrays.pop(images).reshape(-1, 784)
+        X = np.divide(pixels, np.float32(255), dtype=np.float32)
+        pairs.append((X, arrays[labels].astype(np.int64)))
+    return pairs[0], pairs[1]
+
+
+def read_idx(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+) -> NDArray[np.uint8]:
+    """Read one idx file of unsigned bytes, plain or gzip-compressed.
+
+    Compression is told from the content, not from the name. The length of a plain file is compared
+    with its header before anything is allocated; for a compressed one, the shape in the header is
+    first compared with the most that a file of its size can hold.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    ndarray, uint8
+        The shape is the header's; any number of axes up to NumPy's 64.
+
+    Raises
+    ------
+    TypeError
+        `path` is not a path.
+    OSError
+        The file cannot be opened, as raised by `open` (FileNotFoundError, IsADirectoryError, …).
+    ValueError
+        `path` cannot be a path, or, beginning with the file's name: not a regular file, a wrong
+        magic number, a type code other than 0x08, a truncated or damaged file, bytes after the end.
+    """
+    return _read_idx(_path(path, "path"))
+
+
+def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
+    """Turn class labels into targets: row i is 1 in column ``labels[i]`` and 0 elsewhere.
+
+    Parameters
+    ----------
+    labels : array-like of integers, shape (n,)
+        Values 0 to k - 1.
+    k : int
+        Number of classes, at least 1.
+
+    Returns
+    -------
+    ndarray, shape (n, k), float64
+
+    Raises
+    ------
+    TypeError
+        `labels` are not integers (booleans are not), or `k` is not an integer.
+    ValueError
+        `labels` is not one-dimensional, has masked entries or a value outside 0..k-1; `k` is below
+        1, or so large that the result could not be addressed.
+    """
+    k = _class_count(k)
+    indices = _label_array(labels)
+    if max(len(indices), 1) * k > sys.maxsize // 8:
+        raise ValueError(
+            f"k is {k}; expected fewer, because ({len(indices)}, {k}) float64 values are more "
+            "than this machine can address"
+        )
+    wrong = np.flatnonzero((indices < 0) | (indices >= k))
+    if wrong.size:
+        raise ValueError(
+            f"labels[{wrong[0]}] is {indices[wrong[0]]}; expected 0 to {k - 1} because k is {k}"
+        )
+    targets = np.zeros((len(indices), k))
+    targets[np.arange(len(indices)), indices.astype(np.intp)] = 1.0
+    return targets
+
+
+def _class_count(k: object) -> int:
+    """Return `k` as an int of at least 1; booleans and floats are refused."""
+    try:
+        if isinstance(k, (bool, np.bool)):
+            raise TypeError
+        count = operator.index(k)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"k is {k!r} ({type(k).__name__}); expected an integer") from None
+    if count < 1:
+        raise ValueError(f"k is {count}; expected at least 1")
+    return count
+
+
+def _label_array(labels: ArrayLike) -> NDArray[np.integer]:
+    """Return `labels` as an integer array of shape (n,), its values not yet checked."""
+    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
+        n_masked = np.count_nonzero(np.ma.getmaskarray(labels))
+        raise ValueError(f"labels has {n_masked} masked entries; expected none")
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:  # a ragged list
+        raise ValueError(f"labels cannot be made an array of shape (n,): {error}") from None
+    if array.size == 0 and isinstance(labels, (list, tuple)):
+        array = array.astype(np.intp)  # NumPy calls [] a float array
+    if array.dtype.kind not in "iu":
+        hint = "; use .astype(int) if the values are whole" if array.dtype.kind == "f" else ""
+        raise TypeError(f"labels has dtype {array.dtype}; expected an integer dtype{hint}")
+    if array.ndim != 1:
+        raise ValueError(f"labels has shape {array.shape}; expected (n,)")
+    return array
+
+
+def _path(path: object, argument: str) -> str:
+    """Return a path-like `path` as text that the file system can be asked about."""
+    try:
+        text = os.fsdecode(path)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{argument} is {path!r} ({type(path).__name__}); expected str, bytes or os.PathLike"
+        ) from None
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ValueError(f"{argument} is {path!r}; expected a path without NUL or lone surrogates")
+    return text
+
+
+def _read_idx(path: str, expected_shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
+    """Read an idx file; a shape other than `expected_shape` is refused before its data is read."""
+    name = os.path.basename(path)
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # open() refuses a folder in its own words
+        raise ValueError(f"{name} is not a regular file; expected an idx file, plain or gzip")
+    with open(path, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        compressed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        if not compressed:
+            return _parse_idx(stream, name, expected_shape, size, exact=True)
+
+        import gzip
+        import zlib
+
+        try:
+            with gzip.GzipFile(fileobj=stream, mode="rb") as content:
+                limit = size * _MAX_DEFLATE_RATIO
+                return _parse_idx(content, name, expected_shape, limit, exact=False)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{name} is a truncated or damaged gzip file; expected a whole one: {error}"
+            ) from None
+
+
+def _parse_idx(
+    stream: BufferedReader | GzipFile,
+    name: str,
+    expected_shape: tuple[int, ...] | None,
+    size: int,
+    *,
+    exact: bool,
+) -> NDArray[np.uint8]:
+    """Parse uncompressed idx content; `size` is its length, or a bound on it if not `exact`."""
+    magic = stream.read(4)
+    if len(magic) < 4:
+        raise ValueError(f"{name} is truncated: {len(magic)} bytes; expected a magic number of 4")
+    if magic[:2] != b"\0\0":
+        raise ValueError(
+            f"{name} has magic number {magic.hex(' ')}; expected 00 00 08 and the number of axes"
+        )
+    if magic[2] != _IDX_UINT8:
+        raise ValueError(
+            f"{name} has type code 0x{magic[2]:02x}; expected 0x08 (unsigned byte), the only one "
+            "that is read"
+        )
+    rank = magic[3]
+    if rank > _MAX_AXES:
+        raise ValueError(f"{name} has {rank} axes; expected at most {_MAX_AXES}")
+    header = stream.read(4 * rank)
+    if len(header) < 4 * rank:
+        raise ValueError(
+            f"{name} is truncated: {len(header)} bytes of axis lengths; expected {4 * rank} "
+            f"for {rank} axes"
+        )
+    shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, 4 * rank, 4))
+    if expected_shape is not None and shape != expected_shape:
+        raise ValueError(f"{name} has shape {shape}; expected {expected_shape}")
+    n_bytes = math.prod(shape)
+    available = size - 4 - 4 * rank
+    if n_bytes > available:
+        bound = "" if exact else "at most "
+        raise ValueError(
+            f"{name} is truncated: {bound}{available} bytes of data; expected {n_bytes} "
+            f"for shape {shape}"
+        )
+    if exact and n_bytes < available:
+        raise ValueError(
+            f"{name} has {available - n_bytes} trailing bytes; expected {n_bytes} bytes of data "
+            f"for shape {shape}"
+        )
+    if math.prod(max(length, 1) for length in shape) > sys.maxsize:  # some axis is 0, others huge
+        raise ValueError(f"{name} has shape {shape}; expected one that NumPy can hold")
+
+    data = np.empty(n_bytes, np.uint8)
+    done = 0
+    while done < n_bytes:
+        count = stream.readinto(data[done:].data)
+        if not count:
+            raise ValueError(
+                f"{name} is truncated: {done} bytes of data; expected {n_bytes} for shape {shape}"
+            )
+        done += count
+    if stream.read(1):  # for gzip this also checks the CRC
+        raise ValueError(
+            f"{name} has trailing bytes; expected {n_bytes} bytes of data for shape {shape}"
+        )
+    return data.reshape(shape)

@@ -1,0 +1,202 @@
+"""Activations, costs and initialisations by name, and the classes for a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cbackprop.random_numbers import RandomNumbers
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+ACTIVATIONS = (
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "softplus",
+    "softsign",
+    "exponential",
+    "identity",
+    "softmax",
+)
+ACTIVATION_ALIASES = {"linear": "identity"}
+
+COSTS = ("quadratic", "half_quadratic", "mse", "cross_entropy", "mae", "huber", "poisson")
+
+INITS = ("auto", "glorot", "he", "lecun", "standard_normal", "zeros")
+
+# What the cost's formula needs of the last layer: ln a and ln(1 - a) from z, or a > 0.
+OUTPUTS_OF_COST = {
+    "cross_entropy": ("sigmoid", "softmax"),
+    "poisson": ("exponential", "softplus", "sigmoid", "softmax"),
+}
+
+RELU_FAMILY = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus")
+
+
+class Activation:
+    """An activation of the user's own, applied neuron by neuron.
+
+    Parameters
+    ----------
+    value : callable
+        Takes an array of weighted inputs z, (n, n_l), and returns a = σ(z) of the same shape.
+    derivative : callable
+        Takes z and returns ∂a/∂z = σ′(z) of the same shape.
+    name : str, optional
+        Shown in summaries; the name of ``value`` by default.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` or ``derivative`` cannot be called.
+
+    Notes
+    -----
+    The two run as Python, once for each layer and block of examples. They should be vectorised;
+    an example's result may differ in its last bit with its place in the batch where NumPy's
+    functions do.
+    """
+
+    def __init__(
+        self,
+        value: Callable[[Array], Array],
+        derivative: Callable[[Array], Array],
+        name: str | None = None,
+    ) -> None:
+        for argument, function in (("value", value), ("derivative", derivative)):
+            if not callable(function):
+                raise TypeError(
+                    f"{argument} is {type(function).__name__}; expected a function of an array of z"
+                )
+        self.value = value
+        self.derivative = derivative
+        self.name = name or getattr(value, "__name__", "activation")
+
+    def value_and_derivative(self, z: Array) -> tuple[Array, Array]:
+        """Both of them for z (n, n_l), checked and in z's number type.
+
+        Raises
+        ------
+        ValueError
+            If a function returns another shape.
+        TypeError
+            If it returns something that is not real numbers.
+        """
+        return (
+            _checked_result(f"activation {self.name!r}: value(z)", self.value(z), z.shape, z.dtype),
+            _checked_result(
+                f"activation {self.name!r}: derivative(z)", self.derivative(z), z.shape, z.dtype
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"Activation({self.name})"
+
+
+class Cost:
+    """A cost of the user's own.
+
+    Parameters
+    ----------
+    value : callable
+        Takes activations a and targets y, both (n, n_L), and returns the cost C_i of each
+        example, (n,).
+    gradient : callable
+        Takes a and y and returns ∂C_i/∂a, (n, n_L).
+    name : str, optional
+        Shown in summaries; the name of ``value`` by default.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` or ``gradient`` cannot be called.
+    """
+
+    def __init__(
+        self,
+        value: Callable[[Array, Array], Array],
+        gradient: Callable[[Array, Array], Array],
+        name: str | None = None,
+    ) -> None:
+        for argument, function in (("value", value), ("gradient", gradient)):
+            if not callable(function):
+                raise TypeError(
+                    f"{argument} is {type(function).__name__}; expected a function of (a, y)"
+                )
+        self.value = value
+        self.gradient = gradient
+        self.name = name or getattr(value, "__name__", "cost")
+
+    def value_and_gradient(self, a: Array, y: Array) -> tuple[Array, Array]:
+        """C_i (n,) and ∂C_i/∂a (n, n_L), checked and in a's number type.
+
+        Raises
+        ------
+        ValueError
+            If a function returns another shape.
+        TypeError
+            If it returns something that is not real numbers.
+        """
+        return (
+            _checked_result(
+                f"cost {self.name!r}: value(a, y)", self.value(a, y), a.shape[:1], a.dtype
+            ),
+            _checked_result(
+                f"cost {self.name!r}: gradient(a, y)", self.gradient(a, y), a.shape, a.dtype
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"Cost({self.name})"
+
+
+def _checked_result(what: str, result: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    array = np.asarray(result)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what} returned dtype {array.dtype}; expected real numbers")
+    if array.shape != shape:
+        raise ValueError(f"{what} returned shape {array.shape}; expected {shape}")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def name_of(function: str | Activation | Cost) -> str:
+    """The name to show for a named function or one of the user's."""
+    if isinstance(function, str):
+        return function
+    name: str = function.name
+    return name
+
+
+def initial_parameters(
+    n_in: int, n_out: int, activation: str | Activation, init: str, random: RandomNumbers
+) -> tuple[Array, Array]:
+    """One layer's first weights (n_out, n_in) and biases (n_out,), float64.
+
+    Notes
+    -----
+    glorot: uniform on ±√(6/(n_in + n_out)) (Glorot & Bengio 2010); he: N(0, 2/n_in) (He et al.
+    2015); both with zero biases. lecun: weights N(0, 1/n_in) (LeCun et al. 1998), biases N(0, 1),
+    as in Nielsen's book. standard_normal: N(0, 1) throughout.
+    """
+    if init == "auto":
+        init = "he" if activation in RELU_FAMILY else "glorot"
+    shape = (n_out, n_in)
+    if init == "zeros":
+        return np.zeros(shape), np.zeros(n_out)
+    if init == "glorot":
+        limit = np.sqrt(6.0 / (n_in + n_out))
+        return limit * (2.0 * random.uniform(n_out * n_in) - 1.0).reshape(shape), np.zeros(n_out)
+    weights = random.normal(n_out * n_in).reshape(shape)
+    if init == "he":
+        return np.sqrt(2.0 / n_in) * weights, np.zeros(n_out)
+    if init == "lecun":
+        weights = np.sqrt(1.0 / n_in) * weights
+    return weights, random.normal(n_out)

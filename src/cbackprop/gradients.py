@@ -1,0 +1,131 @@
+"""What the calls return: gradients, and the values of the forward and the backward pass."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from cbackprop.functions import Array
+
+
+class Gradient:
+    """∇C, or one ∇C_i for each example.
+
+    Attributes
+    ----------
+    vector : ndarray
+        (P,), or (n, P) per example, in the order W⁽¹⁾, b⁽¹⁾, …, W⁽ᴸ⁾, b⁽ᴸ⁾, each W row by row.
+    weights, biases : tuple of ndarray
+        Views onto ``vector``: ∂C/∂W⁽ˡ⁾ (n_l, n_{l-1}) and ∂C/∂b⁽ˡ⁾ (n_l,) for l = 1 … L, with a
+        leading n axis per example.
+    cost : float or ndarray
+        The mean cost, or the cost C_i of each example, (n,).
+    """
+
+    __slots__ = ("_sizes", "cost", "vector")
+
+    def __init__(self, vector: Array, cost: Any, sizes: tuple[int, ...]) -> None:
+        self.vector = vector
+        self.cost = cost
+        self._sizes = sizes
+
+    def _parts(self) -> list[tuple[Array, Array]]:
+        leading = self.vector.shape[:-1]
+        parts, start = [], 0
+        for n_in, n_out in pairwise(self._sizes):
+            middle = start + n_out * n_in
+            parts.append(
+                (
+                    self.vector[..., start:middle].reshape(*leading, n_out, n_in),
+                    self.vector[..., middle : middle + n_out],
+                )
+            )
+            start = middle + n_out
+        return parts
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        return tuple(W for W, _ in self._parts())
+
+    @property
+    def biases(self) -> tuple[Array, ...]:
+        return tuple(b for _, b in self._parts())
+
+    def norm(self) -> Any:
+        """Euclidean length: a float, or (n,) per example."""
+        largest = np.max(np.abs(self.vector), axis=-1, keepdims=True, initial=0.0)
+        scale = np.where(largest > 0, largest, 1)
+        # Scaled, so that squares neither overflow nor vanish.
+        length = np.sqrt(np.sum((self.vector / scale) ** 2, axis=-1)) * scale[..., 0]
+        return float(length) if self.vector.ndim == 1 else length
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is None:
+            return np.asarray(self.vector, dtype=dtype)
+        return np.array(self.vector, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return len(self.vector)
+
+    def __repr__(self) -> str:
+        layers = "-".join(str(n) for n in self._sizes)
+        if self.vector.ndim == 2:
+            n, P = self.vector.shape
+            return f"<Gradient of {n} examples, {layers}, P = {P}>"
+        return (
+            f"<Gradient {layers}, P = {self.vector.shape[0]}, cost {self.cost:.6g}, "
+            f"norm {self.norm():.6g}>"
+        )
+
+
+class Forward:
+    """Weighted inputs and activations of every layer.
+
+    Attributes
+    ----------
+    z, a : list of ndarray
+        z[l] and a[l] are (n, n_l), (n_l,) for a single example; a[0] is X, z[0] is None.
+    """
+
+    def __init__(self, z: list[Any], a: list[Any]) -> None:
+        self.z = z
+        self.a = a
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(a.shape) for a in self.a)
+        return f"<{type(self).__name__}, activations of shape {shapes}>"
+
+
+class Backward(Forward):
+    """Every factor of the chain rule, for every example (not divided by n).
+
+    Attributes
+    ----------
+    z, a : list of ndarray
+        As in `Forward`.
+    da_dz : list of ndarray
+        ∂a/∂z, (n, n_l); None at l = 0. For a softmax layer ∂a_i/∂z_j, (n, n_L, n_L).
+    dC_da : list of ndarray
+        ∂C_i/∂a, (n, n_l); at l = 0 the gradient with respect to the input.
+    delta : list of ndarray
+        ∂C_i/∂z, (n, n_l); None at l = 0.
+    cost : ndarray or float
+        C_i, (n,).
+    """
+
+    def __init__(
+        self,
+        z: list[Any],
+        a: list[Any],
+        da_dz: list[Any],
+        dC_da: list[Any],
+        delta: list[Any],
+        cost: Any,
+    ) -> None:
+        super().__init__(z, a)
+        self.da_dz = da_dz
+        self.dC_da = dC_da
+        self.delta = delta
+        self.cost = cost

@@ -1,0 +1,3 @@
+# x86-64-v3 (AVX2 and FMA), float32.
+include "rows_6.pxi"
+include "engine.pyx"

@@ -1,0 +1,286 @@
+# The compiled engine's calls: arrays in, arrays filled. The interface is that of reference.Engine.
+#
+# Arguments are validated before they come here (validation.py); `pointer` checks what memory safety needs. Work above
+# about 2 microseconds runs without the GIL.
+
+from libc.stdint cimport uint64_t
+
+include "passes.pyx"
+include "measure.pyx"
+
+
+def activation_values(str name, z, a, da_dz):
+    """a = sigma(z) and da_dz = sigma'(z) of one named elementwise activation, (n,) arrays; n a multiple of `lanes`."""
+    cdef Py_ssize_t n = z.size
+    if n % LANES:
+        raise ValueError(f"z has {n} numbers; expected a multiple of {LANES}")
+    if name == "softmax":
+        raise ValueError("name is 'softmax'; expected an elementwise activation")
+    activate(ACTIVATIONS[name], pointer(a, n, True), pointer(da_dz, n, True), pointer(z, n, False), n)
+
+
+def shuffle(cnp.ndarray order, cnp.ndarray words):
+    """Fisher and Yates: for i = n-1 ... 1 swap i with j = floor((i + 1) u), u a 32-bit uniform from words[i].
+
+    order is int64 (n,), n < 2^32; words uint64 (n,).
+    """
+    cdef Py_ssize_t i, j
+    cdef int64_t *p
+    cdef const uint64_t *w
+    if (cnp.PyArray_TYPE(order) != cnp.NPY_INT64 or cnp.PyArray_TYPE(words) != cnp.NPY_UINT64
+            or not cnp.PyArray_ISCARRAY(order) or not cnp.PyArray_ISCARRAY_RO(words)
+            or cnp.PyArray_SIZE(order) != cnp.PyArray_SIZE(words)):
+        raise TypeError("order and words must be contiguous int64 and uint64 arrays of one length")
+    p = <int64_t *> cnp.PyArray_DATA(order)
+    w = <const uint64_t *> cnp.PyArray_DATA(words)
+    i = cnp.PyArray_SIZE(order) - 1
+    while i > 0:
+        j = <Py_ssize_t> (((w[i] >> 32) * <uint64_t> (i + 1)) >> 32)
+        p[i], p[j] = p[j], p[i]
+        i -= 1
+
+
+cdef class Engine(Passes):
+    """Parameters and calls of one network.
+
+    Every call returns True, or False when a number was not finite: `failure` then says which quantity of which layer.
+    """
+
+    # ---- state ------------------------------------------------------------------------------------------------------
+
+    def parameter_arrays(self):
+        """W views (n_out, n_in), b views (n_out,) and the whole block: all live, all onto the same memory."""
+        cdef Py_ssize_t l
+        cdef Layer *layer
+        weights, biases = [], []
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            block = self.storage_array[layer.offset:layer.offset + (layer.n_in + 1) * layer.ld]
+            Wt = block.reshape(layer.n_in + 1, layer.ld)
+            weights.append(Wt[:layer.n_in, :layer.n_out].T)
+            biases.append(Wt[layer.n_in, :layer.n_out])
+        return tuple(weights), tuple(biases), self.storage_array
+
+    @property
+    def slots(self):
+        """The optimiser's state arrays, in the layout of the parameter block."""
+        return tuple(self.slot_arrays)
+
+    def set_optimizer(self, str rule_name, tuple hyper_parameters):
+        """Choose the update rule and start its state afresh.
+
+        hyper_parameters: sgd (), momentum and nesterov (momentum,), adam (beta1, beta2, epsilon).
+        """
+        cdef int rule = UPDATE_RULES[rule_name]
+        slots = [aligned_zeros(self.storage_size) for _ in range({SGD: 0, ADAM: 2}.get(rule, 1))]
+        if rule == ADAM:
+            self.beta1, self.beta2, self.epsilon = hyper_parameters
+        elif rule != SGD:
+            self.momentum, = hyper_parameters
+        self.slot_arrays = slots
+        for i, slot in enumerate(slots):
+            self.slot_data[i] = data(slot)
+        self.rule = rule
+        self.rule_name = rule_name
+        self.hyper_parameters = hyper_parameters
+        self.step_count = 0
+
+    @property
+    def failure(self):
+        """(quantity, layer) of the last call that returned False: quantity 'z', 'a', 'delta' or 'parameters'."""
+        return ("z", "a", "delta", "parameters")[self.failed_quantity], self.failed_layer
+
+    # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
+
+    def forward(self, X, list z, list a):
+        """Fill z[l] and a[l] (n, n_l), l = 1 ... L; a None is left out, as predict leaves out all but the last a."""
+        cdef Py_ssize_t n = X.shape[0], l
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef int failed
+        cdef real **z_pointers
+        cdef real **a_pointers
+        for l in range(self.n_layers):
+            for array in (z[l], a[l]):
+                if array is not None:
+                    pointer(array, n * self.layers[l].n_out, True)
+        z_table = pointer_table(z)
+        a_table = pointer_table(a)
+        z_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> z_table)
+        a_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> a_table)
+        self.enter()
+        try:
+            self.reserve(n, False, False)
+            if n * self.n_parameters > RELEASE_GIL_WORK:
+                with nogil:
+                    failed = self.forward_all(x, n, z_pointers, a_pointers, NULL, NULL)
+            else:
+                failed = self.forward_all(x, n, z_pointers, a_pointers, NULL, NULL)
+        finally:
+            self.leave()
+        return not failed
+
+    def backward(self, X, Y, list z, list a, list da_dz, list delta, list dC_da, cost):
+        """Fill every factor: z, a, da_dz, delta of the layers 1 ... L, dC_da of 0 ... L, and the costs (n,).
+
+        A None is left out; for softmax da_dz is not a vector and must be None.
+        """
+        cdef Py_ssize_t n = X.shape[0], l
+        cdef Layer *layer = &self.layers[self.n_layers - 1]
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * layer.n_out, False)
+        cdef real *C = pointer(cost, n, True)
+        cdef int failed
+        if dC_da[0] is not None:
+            pointer(dC_da[0], n * self.layers[0].n_in, True)
+        for l in range(self.n_layers):
+            for array in (z[l], a[l], da_dz[l], delta[l], dC_da[l + 1]):
+                if array is not None:
+                    pointer(array, n * self.layers[l].n_out, True)
+        tables = [pointer_table(arrays) for arrays in (z, a, da_dz, delta, dC_da)]
+        cdef real **z_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[0])
+        cdef real **a_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[1])
+        cdef real **da_dz_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[2])
+        cdef real **delta_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[3])
+        cdef real **dC_da_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[4])
+        self.enter()
+        try:
+            self.reserve(n, True, dC_da[0] is not None)
+            with nogil:
+                failed = self.backward_all(x, y, n, z_pointers, a_pointers, da_dz_pointers, delta_pointers,
+                                           dC_da_pointers, C)
+        finally:
+            self.leave()
+        return not failed
+
+    def cost(self, X, Y, cost, sample_weight):
+        """Fill the costs C_i (n,). Returns (True or False, sum_i w_i C_i); sample_weight may be None."""
+        cdef Py_ssize_t n = X.shape[0]
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *C = pointer(cost, n, True)
+        cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n, False, False)
+            with nogil:
+                failed = self.forward_all(x, n, NULL, NULL, C, y)
+                if not failed:
+                    self.count_cost(C, weight, n)
+        finally:
+            self.leave()
+        return not failed, self.cost_total + self.cost_correction
+
+    def gradient(self, X, Y, sample_weight, double total_weight, out):
+        """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
+        cdef Py_ssize_t n = X.shape[0], l
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
+        cdef real *vector = pointer(out, self.n_parameters, True)
+        cdef real *sums
+        cdef Layer *layer
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n, True, False)
+            self.reserve_sums(n)
+            with nogil:
+                failed = self.gradient_sums(x, y, weight, NULL, 0, n, &sums)
+                if not failed and not all_finite(sums, self.storage_size):
+                    failed = self.fail(2, 1)
+                if not failed:
+                    for l in range(self.n_layers):
+                        layer = &self.layers[l]
+                        unpack_gradient(vector, sums + layer.offset, layer.ld, layer.n_in, layer.n_out,
+                                        <real> total_weight)
+                        vector += (layer.n_in + 1) * layer.n_out
+        finally:
+            self.leave()
+        return not failed, self.cost_total + self.cost_correction
+
+    def per_example_gradient(self, X, Y, out, cost):
+        """Fill out (n, P) with every dC_i and the costs C_i (n,)."""
+        cdef Py_ssize_t n = X.shape[0]
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *gradients = pointer(out, n * self.n_parameters, True)
+        cdef real *C = pointer(cost, n, True)
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n, True, False)
+            with nogil:
+                failed = self.per_example_gradients(x, y, n, gradients, C)
+        finally:
+            self.leave()
+        return not failed
+
+    def train(self, X, Y, order, Py_ssize_t batch_size):
+        """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
+
+        Returns (True or False, sum of the costs each example had when its batch came). A pass that ends early, by a
+        signal or a number not finite, leaves the parameters as the last full batch made them.
+        """
+        cdef Py_ssize_t n = X.shape[0]
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef const int64_t *indices = NULL
+        cdef int failed
+        if order is not None:
+            if (cnp.PyArray_TYPE(<cnp.ndarray?> order) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(order)
+                    or cnp.PyArray_SIZE(order) != n):
+                raise TypeError(f"order must be {n} contiguous int64 numbers")
+            if n > 0 and (order.min() < 0 or order.max() >= n):
+                raise ValueError(f"order has entries outside 0 ... {n - 1}")
+            indices = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> order)
+        self.enter()
+        try:
+            self.reserve_training(n, batch_size, order is not None)
+            with nogil:
+                failed = self.train_pass(x, y, indices, n, batch_size)
+                if not failed and not all_finite(self.storage, self.storage_size):
+                    failed = self.fail(3, 0)
+        finally:
+            self.leave()
+        return not failed, self.cost_total + self.cost_correction
+
+    def step(self, X, Y, Py_ssize_t batch_size):
+        """One update from plain arrays of one batch, (n_0,) and (n_L,) or (n, n_0) and (n, n_L); the quick way.
+
+        Returns False, with nothing changed, for whatever needs validation, conversion or a message first.
+        """
+        cdef Py_ssize_t n = 1
+        cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
+        cdef int failed, axis = 0
+        cdef real *x
+        cdef real *y
+        if not is_plain(X) or not is_plain(Y) or self.rule == NO_RULE:
+            return False
+        if cnp.PyArray_NDIM(X) != cnp.PyArray_NDIM(Y) or cnp.PyArray_NDIM(X) < 1 or cnp.PyArray_NDIM(X) > 2:
+            return False
+        if cnp.PyArray_NDIM(X) == 2:
+            n = cnp.PyArray_DIM(X, 0)
+            axis = 1
+            if cnp.PyArray_DIM(Y, 0) != n or n < 1 or n > batch_size or n > BLOCK:
+                return False
+        if cnp.PyArray_DIM(X, axis) != n_0 or cnp.PyArray_DIM(Y, axis) != n_L:
+            return False
+        x = data(X)
+        y = data(Y)
+        if not self.targets_are_valid(y, n * n_L):
+            return False
+        self.enter()
+        try:
+            self.reserve_training(n, batch_size, False)
+            if self.backup_array is None or self.backup_array.size != self.storage_size * (1 + len(self.slot_arrays)):
+                self.backup_array = aligned_zeros(self.storage_size * (1 + len(self.slot_arrays)))
+                self.backup = data(self.backup_array)
+            if n * self.n_parameters > RELEASE_GIL_WORK:
+                with nogil:
+                    failed = self.step_or_restore(x, y, n)
+            else:
+                failed = self.step_or_restore(x, y, n)
+        finally:
+            self.leave()
+        return not failed

@@ -1,0 +1,477 @@
+# The lesson's formulas over the rows of one block: activation with derivative, cost, output delta, delta propagation.
+#
+# a) z, a, da_dz and delta of a layer are (n, ld) blocks: n examples, ld = n_l padded to whole 64-byte groups. Loops run
+#    over whole vectors, padding included, so that a number's bits do not depend on where it stands.
+# b) Padding of delta is 0, because the output mask makes it 0 and W's padding is 0; padding of a is never read.
+# c) Sums over outputs j (costs, softmax) run in the lanes of one 64-byte group whatever the vector's width and are
+#    then folded in a fixed order: the same bits on every SIMD level.
+# d) Activation formulas stand in math.pxd; costs and their derivatives stand here; both also in reference.py.
+
+from cbackprop.kernels.math cimport (
+    elu, exponential, gelu, identity, leaky_relu, relu, selu, sigmoid, sigmoid_pair, silu, softplus, softsign, tanh_,
+    vec_exp, vec_log, vec_log1p,
+)
+from cbackprop.kernels.simd cimport (
+    LANES, real, vec, vec_abs, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1, vec_store, vec_where_ge,
+    vec_where_gt,
+)
+
+# ---- activations -----------------------------------------------------------------------------------------------------
+
+cdef enum:
+    SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS, SOFTSIGN, EXPONENTIAL, IDENTITY, SOFTMAX
+    USER_ACTIVATION
+
+ACTIVATIONS = {
+    "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "selu": SELU, "gelu": GELU,
+    "silu": SILU, "softplus": SOFTPLUS, "softsign": SOFTSIGN, "exponential": EXPONENTIAL, "identity": IDENTITY,
+    "softmax": SOFTMAX,
+}
+
+# One type a formula, so that the loop below stands once and is compiled once for each.
+cdef struct sigmoid_formula:
+    char tag[1]
+cdef struct tanh_formula:
+    char tag[1]
+cdef struct relu_formula:
+    char tag[1]
+cdef struct leaky_relu_formula:
+    char tag[1]
+cdef struct elu_formula:
+    char tag[1]
+cdef struct selu_formula:
+    char tag[1]
+cdef struct gelu_formula:
+    char tag[1]
+cdef struct silu_formula:
+    char tag[1]
+cdef struct softplus_formula:
+    char tag[1]
+cdef struct softsign_formula:
+    char tag[1]
+cdef struct exponential_formula:
+    char tag[1]
+cdef struct identity_formula:
+    char tag[1]
+ctypedef fused formula:
+    sigmoid_formula
+    tanh_formula
+    relu_formula
+    leaky_relu_formula
+    elu_formula
+    selu_formula
+    gelu_formula
+    silu_formula
+    softplus_formula
+    softsign_formula
+    exponential_formula
+    identity_formula
+
+
+cdef void activation_loop(
+    formula *tag,
+    real *a, real *da_dz,                 # OUT (count,); da_dz may be NULL
+    const real *z, Py_ssize_t count,      # IN  (count,), a multiple of LANES
+) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    cdef vec value, derivative
+    while i < count:
+        if formula is sigmoid_formula:
+            sigmoid(vec_load(z + i), &value, &derivative)
+        elif formula is tanh_formula:
+            tanh_(vec_load(z + i), &value, &derivative)
+        elif formula is relu_formula:
+            relu(vec_load(z + i), &value, &derivative)
+        elif formula is leaky_relu_formula:
+            leaky_relu(vec_load(z + i), &value, &derivative)
+        elif formula is elu_formula:
+            elu(vec_load(z + i), &value, &derivative)
+        elif formula is selu_formula:
+            selu(vec_load(z + i), &value, &derivative)
+        elif formula is gelu_formula:
+            gelu(vec_load(z + i), &value, &derivative)
+        elif formula is silu_formula:
+            silu(vec_load(z + i), &value, &derivative)
+        elif formula is softplus_formula:
+            softplus(vec_load(z + i), &value, &derivative)
+        elif formula is softsign_formula:
+            softsign(vec_load(z + i), &value, &derivative)
+        elif formula is exponential_formula:
+            exponential(vec_load(z + i), &value, &derivative)
+        else:
+            identity(vec_load(z + i), &value, &derivative)
+        vec_store(a + i, value)
+        if da_dz != NULL:
+            vec_store(da_dz + i, derivative)
+        i += LANES
+
+
+cdef void activate(int activation, real *a, real *da_dz, const real *z, Py_ssize_t count) noexcept nogil:
+    """a = sigma(z) and da_dz = sigma'(z) for every elementwise activation."""
+    if activation == SIGMOID:
+        activation_loop[sigmoid_formula](NULL, a, da_dz, z, count)
+    elif activation == TANH:
+        activation_loop[tanh_formula](NULL, a, da_dz, z, count)
+    elif activation == RELU:
+        activation_loop[relu_formula](NULL, a, da_dz, z, count)
+    elif activation == LEAKY_RELU:
+        activation_loop[leaky_relu_formula](NULL, a, da_dz, z, count)
+    elif activation == ELU:
+        activation_loop[elu_formula](NULL, a, da_dz, z, count)
+    elif activation == SELU:
+        activation_loop[selu_formula](NULL, a, da_dz, z, count)
+    elif activation == GELU:
+        activation_loop[gelu_formula](NULL, a, da_dz, z, count)
+    elif activation == SILU:
+        activation_loop[silu_formula](NULL, a, da_dz, z, count)
+    elif activation == SOFTPLUS:
+        activation_loop[softplus_formula](NULL, a, da_dz, z, count)
+    elif activation == SOFTSIGN:
+        activation_loop[softsign_formula](NULL, a, da_dz, z, count)
+    elif activation == EXPONENTIAL:
+        activation_loop[exponential_formula](NULL, a, da_dz, z, count)
+    else:
+        activation_loop[identity_formula](NULL, a, da_dz, z, count)
+
+
+cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
+    """Whether every number is finite: 0 * x is NaN for infinities and NaN, and a NaN stays in the sum."""
+    cdef Py_ssize_t i = 0
+    cdef vec zero = vec_set1(0), sum = vec_set1(0)
+    cdef real lanes[16]
+    while i < count:
+        sum = vec_fma(vec_load_partial(x + i, count - i), zero, sum)
+        i += LANES
+    vec_store(lanes, sum)
+    for i in range(LANES):
+        if lanes[i] != 0:
+            return False
+    return True
+
+
+# ---- sums over outputs -----------------------------------------------------------------------------------------------
+
+# Lanes of one 64-byte group and the vectors that make it up.
+cdef extern from *:
+    """
+    #define CBACKPROP_GROUP (64 / (int)sizeof(cbackprop_real))
+    #define CBACKPROP_GROUP_VECTORS (CBACKPROP_GROUP / CBACKPROP_LANES)
+    """
+    const int GROUP "CBACKPROP_GROUP"
+    const int GROUP_VECTORS "CBACKPROP_GROUP_VECTORS"
+
+
+cdef inline real fold(real *lanes) noexcept nogil:
+    """The sum of one group's lanes, halves added to halves."""
+    cdef Py_ssize_t width = GROUP // 2, i
+    while width > 0:
+        for i in range(width):
+            lanes[i] = lanes[i] + lanes[i + width]
+        width //= 2
+    return lanes[0]
+
+
+cdef inline real row_sum(const real *x, Py_ssize_t ld) noexcept nogil:
+    """Sum of a padded row whose padding is 0; ld is a multiple of GROUP."""
+    cdef real lanes[16]
+    cdef Py_ssize_t i, j
+    for i in range(GROUP):
+        lanes[i] = x[i]
+    j = GROUP
+    while j < ld:
+        for i in range(GROUP):
+            lanes[i] = lanes[i] + x[j + i]
+        j += GROUP
+    return fold(lanes)
+
+
+# ---- softmax ---------------------------------------------------------------------------------------------------------
+
+cdef inline real log_of_one_plus(real x) noexcept nogil:
+    """ln(1 + x) for x >= 0."""
+    if x <= 1:
+        return vec_first(vec_log1p(vec_set1(x)))
+    return vec_first(vec_log(vec_set1(<real> 1 + x)))
+
+
+cdef void softmax_row(
+    real *a, real *log_a,                            # OUT (ld,), a with zeros in the padding; log_a may be NULL
+    const real *z, Py_ssize_t n_out, Py_ssize_t ld,  # IN  (n_out,)
+) noexcept nogil:
+    """a_j = exp(z_j - m) / (1 + rest) and ln a_j = (z_j - m) - ln(1 + rest); m is the largest z, rest the sum over
+    the others. Keeping the largest term out of the sum keeps the logarithm's digits when one output is nearly 1.
+    """
+    cdef Py_ssize_t j, largest = 0
+    cdef vec m, total, log_total
+    cdef real rest
+    for j in range(1, n_out):
+        if z[j] > z[largest]:
+            largest = j
+    m = vec_set1(z[largest])
+    j = 0
+    while j < n_out:
+        vec_store(a + j, vec_exp(vec_load_partial(z + j, n_out - j) - m))
+        j += LANES
+    for j in range(n_out, ld):
+        a[j] = 0
+    a[largest] = 0
+    rest = row_sum(a, ld)
+    a[largest] = 1
+    total = vec_set1(<real> 1 + rest)
+    log_total = vec_set1(log_of_one_plus(rest))
+    j = 0
+    while j < ld:
+        vec_store(a + j, vec_load(a + j) / total)
+        if log_a != NULL:
+            vec_store(log_a + j, (vec_load_partial(z + j, n_out - j) if j < n_out else m) - m - log_total)
+        j += LANES
+
+
+cdef inline void sums_of_others(
+    real *others,                       # OUT (n_out,)
+    const real *x, Py_ssize_t n_out,    # IN
+) noexcept nogil:
+    """others_j = sum_{i != j} x_i, as the sum before j plus the sum behind j: nothing is subtracted from the total."""
+    cdef Py_ssize_t j
+    cdef real sum = 0
+    for j in range(n_out - 1, -1, -1):
+        others[j] = sum
+        sum = sum + x[j]
+    sum = 0
+    for j in range(n_out):
+        others[j] = sum + others[j]
+        sum = sum + x[j]
+
+
+cdef void softmax_delta_row(
+    real *delta,                                                           # OUT (n_out,)
+    const real *a, const real *y, const real *dC_da, Py_ssize_t n_out, int cost,  # IN
+    real *scratch, Py_ssize_t ld,                                          # (3, ld)
+) noexcept nogil:
+    """delta_j = sum_i dC/da_i . da_i/dz_j with da_i/dz_j = a_i ([i = j] - a_j).
+
+    cross_entropy:  a_j sum_{i!=j} y_i - y_j sum_{i!=j} a_i;  poisson: the same over n_L
+    any other cost: a_j (g_j sum_{i!=j} a_i - sum_{i!=j} a_i g_i),  g = dC/da
+    """
+    cdef Py_ssize_t j
+    cdef real *others_a = scratch
+    cdef real *others = scratch + ld
+    cdef real *a_g = scratch + 2 * ld
+    sums_of_others(others_a, a, n_out)
+    if cost == CROSS_ENTROPY or cost == POISSON:
+        sums_of_others(others, y, n_out)
+        for j in range(n_out):
+            delta[j] = a[j] * others[j] - y[j] * others_a[j]
+            if cost == POISSON:
+                delta[j] = delta[j] / <real> n_out
+    else:
+        for j in range(n_out):
+            a_g[j] = a[j] * dC_da[j]
+        sums_of_others(others, a_g, n_out)
+        for j in range(n_out):
+            delta[j] = a[j] * (dC_da[j] * others_a[j] - others[j])
+
+
+# ---- cost and output delta -------------------------------------------------------------------------------------------
+
+cdef enum:
+    QUADRATIC, HALF_QUADRATIC, MSE, CROSS_ENTROPY, MAE, HUBER, POISSON
+    USER_COST
+
+COSTS = {
+    "quadratic": QUADRATIC, "half_quadratic": HALF_QUADRATIC, "mse": MSE, "cross_entropy": CROSS_ENTROPY, "mae": MAE,
+    "huber": HUBER, "poisson": POISSON,
+}
+
+
+cdef inline bint is_mean_cost(int cost) noexcept nogil:
+    """Whether the cost is the mean over the outputs j, not the sum."""
+    return cost == MSE or cost == MAE or cost == HUBER or cost == POISSON
+
+
+cdef inline void softplus_pair(vec z, vec *plus, vec *minus) noexcept nogil:
+    """softplus(z) = -ln sigma(-z) and softplus(-z) = -ln sigma(z)."""
+    cdef vec zero = vec_set1(0)
+    cdef vec tail = vec_log1p(vec_exp(-vec_abs(z)))
+    plus[0] = vec_where_gt(z, zero, z, zero) + tail
+    minus[0] = vec_where_gt(z, zero, zero, -z) + tail
+
+
+cdef inline void cost_formula(
+    int cost, int activation,
+    vec *C, vec *dC_da, vec *delta,             # OUT, each output's own part
+    vec z, vec a, vec da_dz, vec y, vec n_out,  # IN
+) noexcept nogil:
+    """One output j: its part of the cost, dC/da and delta = dC/dz.
+
+    delta = dC/da . da/dz, except where the two factors saturate in opposite directions (cross_entropy with sigmoid,
+    poisson): there it is the product taken before rounding, from z.
+    """
+    cdef vec zero = vec_set1(0), one = vec_set1(1), half = vec_set1(<real> 0.5)
+    cdef vec r = a - y
+    cdef vec size = vec_abs(r)
+    cdef vec g, b, sigma_prime, plus, minus, ratio
+    if cost == QUADRATIC:
+        C[0] = r * r
+        g = r + r
+    elif cost == HALF_QUADRATIC:
+        C[0] = half * (r * r)
+        g = r
+    elif cost == MSE:
+        C[0] = r * r
+        g = (r + r) / n_out
+    elif cost == MAE:
+        C[0] = size
+        g = vec_where_gt(r, zero, one, vec_where_gt(zero, r, -one, zero)) / n_out
+    elif cost == HUBER:
+        C[0] = vec_where_ge(one, size, half * (r * r), size - half)
+        g = vec_where_ge(one, size, r, vec_where_gt(r, zero, one, -one)) / n_out
+    elif cost == CROSS_ENTROPY:
+        # -y ln a - (1 - y) ln(1 - a); delta = (1 - y) a - y (1 - a) with 1 - a = sigma(-z).
+        sigmoid_pair(z, &a, &b, &sigma_prime)
+        softplus_pair(z, &plus, &minus)
+        C[0] = y * minus + (one - y) * plus
+        delta[0] = (one - y) * a - y * b
+        dC_da[0] = vec_where_gt(one, y, (one - y) / b, zero) - vec_where_gt(y, zero, y / a, zero)
+        return
+    else:
+        # a - y ln a; y / a and y ln a are 0 for y = 0.
+        g = (one - vec_where_gt(y, zero, y / a, zero)) / n_out
+        if activation == EXPONENTIAL:
+            C[0] = a - y * z
+            delta[0] = r / n_out
+        elif activation == SIGMOID:
+            sigmoid_pair(z, &a, &b, &sigma_prime)
+            softplus_pair(z, &plus, &minus)
+            C[0] = a + y * minus
+            delta[0] = b * r / n_out
+        else:
+            # softplus: ln a = z to rounding below -50, where a itself underflows in the end; so da_dz / a tends to 1.
+            ratio = vec_where_gt(a, zero, da_dz / a, one)
+            C[0] = a - vec_where_gt(y, zero, y * vec_where_gt(vec_set1(-50), z, z, vec_log(a)), zero)
+            delta[0] = (da_dz - y * ratio) / n_out
+        dC_da[0] = g
+        return
+    dC_da[0] = g
+    delta[0] = g * da_dz
+
+
+cdef real output_row(
+    int cost, int activation, Py_ssize_t n_out, Py_ssize_t ld,
+    real *delta, real *dC_da,                                        # OUT (ld,), each with zeros in the padding
+    const real *z, const real *a, const real *da_dz, const real *y,  # IN  (ld,) and y (n_out,)
+    const real *mask,                                                # IN  (ld,), 1 for an output, 0 in the padding
+    real *scratch,                                                   # (3, ld)
+) noexcept nogil:
+    """C_i of one example; its delta and dC/da at the output layer. For softmax da_dz holds ln a (see softmax_row)."""
+    cdef Py_ssize_t j = 0
+    cdef vec zero = vec_set1(0), keep, y_j, C_j, g_j, delta_j
+    cdef vec count = vec_set1(<real> n_out)
+    cdef real C
+    while j < ld:
+        keep = vec_load(mask + j)
+        y_j = vec_load_partial(y + j, n_out - j) if j < n_out else zero
+        if activation == SOFTMAX and (cost == CROSS_ENTROPY or cost == POISSON):
+            # Where y is 0 the term is 0, however far the logarithm goes.
+            C_j = vec_where_gt(y_j, zero, -y_j * vec_load(da_dz + j), zero)
+            g_j = vec_where_gt(y_j, zero, -y_j / vec_load(a + j), zero)
+            delta_j = zero
+            if cost == POISSON:
+                C_j = vec_load(a + j) + C_j
+                g_j = (vec_set1(1) + g_j) / count
+        else:
+            cost_formula(cost, activation, &C_j, &g_j, &delta_j,
+                         vec_load(z + j), vec_load(a + j), vec_load(da_dz + j), y_j, count)
+        vec_store(scratch + j, vec_where_gt(keep, zero, C_j, zero))
+        vec_store(dC_da + j, vec_where_gt(keep, zero, g_j, zero))
+        vec_store(delta + j, vec_where_gt(keep, zero, delta_j, zero))
+        j += LANES
+    C = row_sum(scratch, ld)
+    if is_mean_cost(cost):
+        C = C / <real> n_out
+    if activation == SOFTMAX:
+        softmax_delta_row(delta, a, y, dC_da, n_out, cost, scratch, ld)
+    return C
+
+
+# ---- delta propagation -----------------------------------------------------------------------------------------------
+
+cdef void transpose_weights(
+    real *W, Py_ssize_t ld_in,                                               # OUT (n_out, ld_in), padding untouched
+    const real *Wt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out,        # IN  (n_in, ld)
+) noexcept nogil:
+    """W = Wt^T in squares of 16, so that both sides stay in cache."""
+    cdef Py_ssize_t j = 0, k, jj, kk, j_end, k_end
+    while j < n_out:
+        j_end = min(j + 16, n_out)
+        k = 0
+        while k < n_in:
+            k_end = min(k + 16, n_in)
+            for jj in range(j, j_end):
+                for kk in range(k, k_end):
+                    W[jj * ld_in + kk] = Wt[kk * ld + jj]
+            k += 16
+        j += 16
+
+
+cdef void propagate_delta(
+    real *dC_da, Py_ssize_t ld_in,                              # OUT (n, ld_in)
+    const real *delta, Py_ssize_t ld, const real *W,            # IN  (n, ld), (n_out, ld_in)
+    Py_ssize_t n, Py_ssize_t n_out, const real *zeros,          # IN  zeros (ld_in,)
+) noexcept nogil:
+    """dC/da_k = sum_j w_jk delta_j: the sum over every path."""
+    multiply_rows(dC_da, ld_in, delta, ld, W, ld_in, zeros, 0, n, ld_in, n_out)
+
+
+cdef void multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t count) noexcept nogil:
+    """delta = dC/da . da/dz, in place of dC/da."""
+    cdef Py_ssize_t i = 0
+    while i < count:
+        vec_store(delta + i, vec_load(delta + i) * vec_load(da_dz + i))
+        i += LANES
+
+
+cdef void scale_rows(real *delta, Py_ssize_t ld, const real *sample_weight, Py_ssize_t n) noexcept nogil:
+    """Each example's delta times its weight."""
+    cdef Py_ssize_t i, j
+    cdef vec weight
+    for i in range(n):
+        weight = vec_set1(sample_weight[i])
+        j = 0
+        while j < ld:
+            vec_store(delta + i * ld + j, vec_load(delta + i * ld + j) * weight)
+            j += LANES
+
+
+# ---- gradient accumulation -------------------------------------------------------------------------------------------
+
+cdef void accumulate_gradient(
+    real *dC_dWt, Py_ssize_t ld,                                             # IN/OUT (n_in + 1, ld)
+    const real *a, Py_ssize_t lda, const real *delta,                        # IN  (n, n_in) rows lda apart, (n, ld)
+    Py_ssize_t n, Py_ssize_t n_in, const real *zeros, real factor,           # IN  zeros (ld,)
+) noexcept nogil:
+    """dC/dw_jk = sum_i a_k delta_j and dC/db_j = sum_i delta_j over the n examples, one chain in their order.
+
+    factor 0 stores the sums. Any other factor adds factor times the sums: with -learning_rate / n and the parameters
+    in place of dC_dWt, that is the whole gradient-descent step.
+    """
+    cdef Py_ssize_t i, j = 0
+    cdef vec sum
+    cdef real *bias = dC_dWt + n_in * ld
+    multiply_columns(dC_dWt, ld, a, lda, delta, ld, zeros, 0, n_in, ld, n, factor)
+    while j < ld:
+        sum = vec_set1(0)
+        for i in range(n):
+            sum = sum + vec_load(delta + i * ld + j)
+        if factor != 0:
+            sum = vec_fma(vec_set1(factor), sum, vec_load(bias + j))
+        vec_store(bias + j, sum)
+        j += LANES
+
+
+cdef void add(real *total, const real *part, Py_ssize_t count) noexcept nogil:
+    """total += part."""
+    cdef Py_ssize_t i = 0
+    while i < count:
+        vec_store(total + i, vec_load(total + i) + vec_load(part + i))
+        i += LANES

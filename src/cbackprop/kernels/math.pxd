@@ -1,0 +1,341 @@
+# cython: cdivision=True
+# Elementary functions and activations on one vector: no memory, no loops over neurons.
+#
+# Design. Everything that has an exponential in it stands on one reduction and one polynomial,
+#     exp(x) = 2^n (1 + r + rest),  n = round(x / ln 2),  r = x - n ln 2,  |r| <= ln(2)/2,
+# with the rounding errors of r and of the last sum kept (a "double-word" number: a value and what it is off by), so
+# that exp itself is rounded once, and sigmoid and tanh, which divide by 1 + exp, once more. The reduction is Cody &
+# Waite's (Software Manual for the Elementary Functions, 1980), the error-free sums are Dekker's (Higham, Accuracy and
+# Stability of Numerical Algorithms, 2002, section 4.3; Muller, Elementary Functions, 2016, section 2.2). Constants and
+# polynomials: math_coefficients.h, printed by tools/fit_polynomials.py. There are no branches and no tables: every
+# lane takes the same way, so a number gets the same bits in any lane of any vector width. Multiply-adds are fused only
+# where vec_fma stands: the bits are those of one level with FMA on all of them; without FMA they differ.
+#
+# Errors are given as the largest met, in ulp (the spacing of the numbers at the true value, subnormal ones included),
+# the larger of the two number types: float32 every 13th bit pattern against float64, float64 10^7 points against
+# the 80-bit type and 20,000 against 60 digits. "without": on the level without FMA, where it is more.
+
+from libc.math cimport INFINITY, NAN
+
+from cbackprop.kernels.simd cimport (
+    HAS_FMA, ROUNDING_MAGIC, real, vec, vec_abs, vec_erfc, vec_fma, vec_log_exponent, vec_log_mantissa, vec_scale,
+    vec_set1, vec_where_ge, vec_where_gt, vec_with_sign_of,
+)
+
+
+cdef extern from "math_coefficients.h" nogil:
+    const real EXP_LOW "CBACKPROP_EXP_LOW"
+    const real EXP_HIGH "CBACKPROP_EXP_HIGH"
+    const real LOG2_E "CBACKPROP_LOG2_E"
+    const real LN2_HIGH "CBACKPROP_LN2_HIGH"
+    const real LN2_LOW "CBACKPROP_LN2_LOW"
+    const real LARGEST "CBACKPROP_LARGEST"
+    const real SMALLEST_NORMAL "CBACKPROP_SMALLEST_NORMAL"
+    const real SUBNORMAL_SHIFT "CBACKPROP_SUBNORMAL_SHIFT"
+    const real SUBNORMAL_SCALE "CBACKPROP_SUBNORMAL_SCALE"
+    const real SPLITTER "CBACKPROP_SPLITTER"
+    const real SQRT_HALF "CBACKPROP_SQRT_HALF"
+    const real SQRT_HALF_LOW "CBACKPROP_SQRT_HALF_LOW"
+    const int EXP_TERMS "CBACKPROP_EXP_TERMS"
+    const real *EXP "CBACKPROP_EXP"
+    const int LOG_TERMS "CBACKPROP_LOG_TERMS"
+    const real *LOG "CBACKPROP_LOG"
+    const int LOG1P_TERMS "CBACKPROP_LOG1P_TERMS"
+    const real *LOG1P "CBACKPROP_LOG1P"
+
+
+# ---- helpers ---------------------------------------------------------------------------------------------------
+
+cdef inline vec at_least(vec x, real low) noexcept nogil:
+    """max(x, low); NaN stays."""
+    return vec_where_gt(vec_set1(low), x, vec_set1(low), x)
+
+
+cdef inline vec at_most(vec x, real high) noexcept nogil:
+    """min(x, high); NaN stays."""
+    return vec_where_gt(x, vec_set1(high), vec_set1(high), x)
+
+
+cdef inline vec product_error(vec a, vec b, vec product) noexcept nogil:
+    """a*b - product exactly, product being a*b rounded: one FMA, or Dekker's splitting where there is none."""
+    cdef vec a_high, a_low, b_high, b_low
+    if HAS_FMA:
+        return vec_fma(a, b, -product)
+    a_high = a * vec_set1(SPLITTER)
+    a_high = a_high - (a_high - a)
+    a_low = a - a_high
+    b_high = b * vec_set1(SPLITTER)
+    b_high = b_high - (b_high - b)
+    b_low = b - b_high
+    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+cdef inline vec polynomial(vec x, vec square, const real *c, int terms) noexcept nogil:
+    """c[0] + c[1] x + … + c[terms-1] x^(terms-1) as (even part) + x (odd part), Horner in x^2 each: two chains of
+    half the latency. `terms` is a constant of the C compiler, which unrolls the loops."""
+    cdef int even_terms = (terms + 1) // 2
+    cdef int odd_terms = terms // 2
+    cdef vec even = vec_set1(c[2 * even_terms - 2])
+    cdef vec odd = vec_set1(c[2 * odd_terms - 1])
+    cdef int k
+    for k in range(2, even_terms + 1):
+        even = vec_fma(even, square, vec_set1(c[2 * (even_terms - k)]))
+    for k in range(2, odd_terms + 1):
+        odd = vec_fma(odd, square, vec_set1(c[2 * (odd_terms - k) + 1]))
+    return vec_fma(odd, x, even)
+
+
+# ---- exp -------------------------------------------------------------------------------------------------------
+
+cdef inline void exp_reduced(vec x, vec *n_rounded, vec *n, vec *r, vec *rest) noexcept nogil:
+    """exp(x) = 2^n (1 + r + rest) for EXP_LOW <= x <= EXP_HIGH; n_rounded = n + ROUNDING_MAGIC, as vec_scale takes it.
+
+    r is rounded once; what that drops is in rest = (r_exact - r) + r^2 q(r). n LN2_HIGH is exact (Cody & Waite)."""
+    cdef vec magic = vec_set1(<real> ROUNDING_MAGIC)
+    n_rounded[0] = vec_fma(x, vec_set1(LOG2_E), magic)
+    n[0] = n_rounded[0] - magic
+    cdef vec r_high = vec_fma(n[0], vec_set1(-LN2_HIGH), x)
+    r[0] = vec_fma(n[0], vec_set1(-LN2_LOW), r_high)
+    cdef vec r_low = vec_fma(n[0], vec_set1(-LN2_LOW), r_high - r[0])
+    cdef vec square = r[0] * r[0]
+    rest[0] = vec_fma(square, polynomial(r[0], square, EXP, EXP_TERMS), r_low)
+
+
+cdef inline void exp_mantissa(vec r, vec rest, vec *m, vec *m_low) noexcept nogil:
+    """1 + r + rest as a value in about [0.7, 1.42] and what it is off by (two of Dekker's sums)."""
+    cdef vec one = vec_set1(1)
+    cdef vec s = one + r
+    cdef vec t = ((one - s) + r) + rest
+    m[0] = s + t
+    m_low[0] = t - (m[0] - s)
+
+
+cdef inline vec vec_exp(vec x) noexcept nogil:
+    """exp(x): inf above, gradual underflow to 0 below, NaN stays. 0.77 ulp (0.69 where the result is normal)."""
+    cdef vec n_rounded, n, r, rest, m, m_low
+    exp_reduced(at_least(at_most(x, EXP_HIGH), EXP_LOW), &n_rounded, &n, &r, &rest)
+    exp_mantissa(r, rest, &m, &m_low)
+    return vec_scale(m, n_rounded)
+
+
+cdef inline void exp_expm1_double(vec x, vec *e, vec *e_low, vec *em1, vec *em1_low) noexcept nogil:
+    """exp(x) and exp(x) - 1 for x <= 0 as double-word numbers.
+
+    Within |x| <= ln(2)/2 (n = 0) exp(x) - 1 is r + rest, without cancellation; beyond, e <= 0.71 and e - 1 loses at
+    most one bit, which e_low gives back."""
+    cdef vec n_rounded, n, r, rest, m, m_low, high, low
+    cdef vec zero = vec_set1(0)
+    cdef vec one = vec_set1(1)
+    exp_reduced(at_least(x, EXP_LOW), &n_rounded, &n, &r, &rest)
+    exp_mantissa(r, rest, &m, &m_low)
+    e[0] = vec_scale(m, n_rounded)
+    e_low[0] = vec_scale(m_low, n_rounded)
+    high = e[0] - one
+    low = (e[0] - (high + one)) + e_low[0]
+    high = vec_where_ge(n, zero, r, high)
+    low = vec_where_ge(n, zero, rest, low)
+    em1[0] = high + low
+    em1_low[0] = low - (em1[0] - high)
+
+
+cdef inline void vec_exp_expm1(vec x, vec *e, vec *em1) noexcept nogil:
+    """e = exp(x) and em1 = exp(x) - 1 for x <= 0, both to full relative accuracy; NaN stays. 0.77 and 0.96 ulp."""
+    cdef vec e_low, em1_low
+    exp_expm1_double(x, e, &e_low, em1, &em1_low)
+
+
+# ---- log -------------------------------------------------------------------------------------------------------
+
+cdef inline vec log_of_1_plus(vec f, vec k, const real *c, int terms) noexcept nogil:
+    """k ln 2 + log(1 + f) with s = f/(2 + f): log(1 + f) = 2s + s w p(w), w = s^2 (2 atanh s), arranged as
+    f - (f^2/2 - s (f^2/2 + w p(w))), so that the leading term f is exact (fdlibm's e_log.c)."""
+    cdef vec s = f / (vec_set1(2) + f)
+    cdef vec w = s * s
+    cdef vec half_square = vec_set1(<real> 0.5) * f * f
+    cdef vec tail = vec_fma(w, polynomial(w, w * w, c, terms), half_square)
+    tail = half_square - vec_fma(s, tail, k * vec_set1(LN2_LOW))
+    return vec_fma(k, vec_set1(LN2_HIGH), f - tail)
+
+
+cdef inline vec vec_log(vec x) noexcept nogil:
+    """log(x): -inf at 0, inf at inf, NaN for negatives and NaN; subnormal numbers are scaled up first. 0.86 ulp."""
+    cdef vec normal = vec_set1(SMALLEST_NORMAL)
+    cdef vec scaled = vec_where_gt(normal, x, x * vec_set1(SUBNORMAL_SCALE), x)
+    cdef vec shift = vec_where_gt(normal, x, vec_set1(SUBNORMAL_SHIFT), vec_set1(0))
+    cdef vec k = vec_log_exponent(scaled) - shift
+    cdef vec result = log_of_1_plus(vec_log_mantissa(scaled) - vec_set1(1), k, LOG, LOG_TERMS)
+    result = vec_where_gt(x, vec_set1(LARGEST), x, result)
+    cdef vec outside = vec_where_ge(x, vec_set1(0), vec_set1(<real> -INFINITY), vec_set1(<real> NAN))
+    return vec_where_gt(x, vec_set1(0), result, outside)
+
+
+cdef inline vec vec_log1p(vec x) noexcept nogil:
+    """log(1 + x) for 0 <= x <= 1, to full relative accuracy; NaN stays. 1.3 ulp."""
+    return log_of_1_plus(x, vec_set1(0), LOG1P, LOG1P_TERMS)
+
+
+# ---- activations: a = f(z) and da/dz at once -------------------------------------------------------------------
+# Who wants the value alone ignores da_dz: after inlining the compiler drops what nobody reads.
+
+cdef inline void reciprocal_of_1_plus(vec e, vec e_low, vec *r, vec *r_low) noexcept nogil:
+    """1/(1 + e + e_low) as a double-word number, 0 <= e <= 1: one division and one Newton step for its error."""
+    cdef vec one = vec_set1(1)
+    cdef vec s = one + e
+    cdef vec s_low = ((one - s) + e) + e_low
+    r[0] = one / s
+    r_low[0] = r[0] * vec_fma(-r[0], s_low, vec_fma(-r[0], s, one))
+
+
+cdef inline vec product_double(vec a, vec a_low, vec b, vec b_low) noexcept nogil:
+    """(a + a_low)(b + b_low), with FMA rounded once."""
+    return vec_fma(a, b, vec_fma(a, b_low, a_low * b))
+
+
+cdef inline void sigmoid_pair(vec z, vec *a, vec *one_minus_a, vec *da_dz) noexcept nogil:
+    """a = sigma(z), one_minus_a = sigma(-z), both to full relative accuracy, and sigma'(z) = e/(1 + e)^2 with
+    e = exp(-|z|): never a(1 - a), which is 0 for z >= 37 (float64) or 20 (float32). 0.79, 0.79 and 1.5 ulp; without
+    1.8, 1.8 and 3.7."""
+    cdef vec zero = vec_set1(0)
+    cdef vec e, e_low, em1, em1_low, r, r_low, large, small
+    exp_expm1_double(-vec_abs(z), &e, &e_low, &em1, &em1_low)
+    reciprocal_of_1_plus(e, e_low, &r, &r_low)
+    large = r + r_low
+    small = product_double(e, e_low, r, r_low)
+    a[0] = vec_where_ge(z, zero, large, small)
+    one_minus_a[0] = vec_where_ge(z, zero, small, large)
+    da_dz[0] = vec_fma(small, r, small * r_low)
+
+
+cdef inline vec vec_sigmoid_complement(vec z) noexcept nogil:
+    """sigma(-z) = 1 - sigma(z), to full relative accuracy. 0.79 ulp; without 1.8."""
+    cdef vec a, one_minus_a, da_dz
+    sigmoid_pair(z, &a, &one_minus_a, &da_dz)
+    return one_minus_a
+
+
+cdef inline void sigmoid(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """1/(1 + exp(-z)). 0.79 and 1.5 ulp; without 1.8 and 3.7."""
+    cdef vec one_minus_a
+    sigmoid_pair(z, a, &one_minus_a, da_dz)
+
+
+cdef inline void tanh_(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """With e = exp(-2|z|): |tanh z| = -expm1(-2|z|)/(1 + e), tanh' = 4 e/(1 + e)^2, never 1 - a^2. 0.87 and
+    2.6 ulp (1.5 where e is normal); without 2.1 and 3.7."""
+    cdef vec e, e_low, em1, em1_low, r, r_low, small
+    exp_expm1_double(vec_set1(-2) * vec_abs(z), &e, &e_low, &em1, &em1_low)
+    reciprocal_of_1_plus(e, e_low, &r, &r_low)
+    a[0] = vec_with_sign_of(vec_abs(product_double(em1, em1_low, r, r_low)), z)
+    small = product_double(e, e_low, r, r_low)
+    da_dz[0] = vec_set1(4) * vec_fma(small, r, small * r_low)
+
+
+cdef inline void relu(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """max(z, 0) (NaN stays); the derivative at 0 is 0."""
+    cdef vec zero = vec_set1(0)
+    a[0] = vec_where_ge(zero, z, zero, z)
+    da_dz[0] = vec_where_gt(z, zero, vec_set1(1), zero)
+
+
+cdef inline void leaky_relu(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """z > 0 ? z : 0.01 z; the derivative at 0 is 0.01. 0.01 is itself rounded: 1.5 ulp."""
+    cdef vec zero = vec_set1(0)
+    cdef vec slope = vec_set1(<real> 0.01)
+    a[0] = vec_where_gt(z, zero, z, slope * z)
+    da_dz[0] = vec_where_gt(z, zero, vec_set1(1), slope)
+
+
+cdef inline void elu(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """z > 0 ? z : exp(z) - 1 (Clevert, Unterthiner & Hochreiter, 2016, alpha = 1). 0.96 and 0.77 ulp."""
+    cdef vec zero = vec_set1(0)
+    cdef vec e, em1
+    vec_exp_expm1(at_most(z, 0), &e, &em1)
+    a[0] = vec_where_gt(z, zero, z, em1)
+    da_dz[0] = vec_where_gt(z, zero, vec_set1(1), e)
+
+
+cdef inline void selu(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """scale * (z > 0 ? z : alpha (exp(z) - 1)) (Klambauer et al., 2017). 2.0 ulp both."""
+    cdef vec zero = vec_set1(0)
+    cdef vec scale = vec_set1(<real> 1.0507009873554804934193349852946)
+    cdef vec scale_alpha = vec_set1(<real> 1.7580993408473768599402175208123)
+    cdef vec e, em1
+    vec_exp_expm1(at_most(z, 0), &e, &em1)
+    a[0] = vec_where_gt(z, zero, scale * z, scale_alpha * em1)
+    da_dz[0] = vec_where_gt(z, zero, scale, scale_alpha * e)
+
+
+cdef inline void gelu(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """z Phi(z) with Phi(z) = erfc(-z/sqrt 2)/2, and Phi(z) + z phi(z) (Hendrycks & Gimpel, 2016, the erf form).
+
+    erfc and exp(-z^2/2) multiply a relative error of their argument by z^2: what rounding z/sqrt 2 and z^2 drops is
+    put back to first order. Beyond |z| = 40 Phi is 0 or 1 in both number types. With glibc's erfc 3.3 and 5.1 ulp;
+    near the zero of the derivative, z = -0.75, 1.2 ulp of 1; where Phi is subnormal its last digit times |z|, 30."""
+    cdef vec half = vec_set1(<real> 0.5)
+    cdef vec bounded = at_least(at_most(z, 40), -40)
+    cdef vec square = bounded * bounded
+    cdef vec e = vec_exp(-half * square)
+    e = vec_fma(-half * product_error(bounded, bounded, square), e, e)
+    cdef vec y = bounded * vec_set1(SQRT_HALF)
+    cdef vec y_low = vec_fma(bounded, vec_set1(SQRT_HALF_LOW), product_error(bounded, vec_set1(SQRT_HALF), y))
+    cdef vec inverse_sqrt_pi = vec_set1(<real> 0.56418958354775628694807945156077)
+    cdef vec inverse_sqrt_2pi = vec_set1(<real> 0.39894228040143267793994605993438)
+    # d/dy erfc(-y)/2 = exp(-y^2)/sqrt(pi), and exp(-y^2) is e
+    cdef vec Phi = vec_fma(inverse_sqrt_pi * e, y_low, half * vec_erfc(-y))
+    a[0] = at_least(z, -40) * Phi
+    da_dz[0] = vec_fma(bounded, inverse_sqrt_2pi * e, Phi)
+
+
+cdef inline void silu(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """z sigma(z), and sigma(z) (1 + z sigma(-z)) (Elfwing, Uchibe & Doya, 2018).
+
+    For z < 0 the factor 2^n of exp(z) is multiplied in last: z sigma(z) keeps its digits where sigma(z) is
+    subnormal. Beyond the bounds sigma(z) is 0 or 1. 1.5 and 3.5 ulp, near the zero of the derivative, z = -1.28,
+    1.2 ulp of 1; without 2.9 and 7.7."""
+    cdef vec zero = vec_set1(0)
+    cdef vec one = vec_set1(1)
+    cdef vec bounded = at_least(at_most(z, -EXP_LOW), EXP_LOW)
+    cdef vec n_rounded, n, t, rest, m, m_low, r, r_low, large, small, scale
+    exp_reduced(-vec_abs(bounded), &n_rounded, &n, &t, &rest)
+    exp_mantissa(t, rest, &m, &m_low)
+    reciprocal_of_1_plus(vec_scale(m, n_rounded), vec_scale(m_low, n_rounded), &r, &r_low)
+    large = r + r_low
+    # sigma(-|z|) / 2^n
+    small = product_double(m, m_low, r, r_low)
+    scale = vec_where_ge(z, zero, vec_set1(<real> ROUNDING_MAGIC), n_rounded)
+    a[0] = vec_scale(vec_where_ge(z, zero, z * large, bounded * small), scale)
+    da_dz[0] = vec_scale(
+        vec_where_ge(z, zero, large * vec_fma(bounded, vec_scale(small, n_rounded), one),
+                     small * vec_fma(bounded, large, one)), scale)
+
+
+cdef inline void softplus(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|)); its derivative is sigma(z). 2.0 and 0.79 ulp; without 1.8."""
+    cdef vec zero = vec_set1(0)
+    cdef vec e, e_low, em1, em1_low, r, r_low
+    exp_expm1_double(-vec_abs(z), &e, &e_low, &em1, &em1_low)
+    reciprocal_of_1_plus(e, e_low, &r, &r_low)
+    a[0] = vec_where_gt(zero, z, zero, z) + vec_log1p(e)
+    da_dz[0] = vec_where_ge(z, zero, r + r_low, product_double(e, e_low, r, r_low))
+
+
+cdef inline void softsign(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """z/(1 + |z|), and 1/(1 + |z|)^2 as the square of a quotient: it underflows gradually, (1 + |z|)^2 overflows.
+    1.5 and 3.5 ulp."""
+    cdef vec one = vec_set1(1)
+    cdef vec size = at_most(vec_abs(z), LARGEST)
+    cdef vec r = one / (one + size)
+    a[0] = vec_with_sign_of(size / (one + size), z)
+    da_dz[0] = r * r
+
+
+cdef inline void exponential(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """exp(z), its own derivative. 0.77 ulp."""
+    a[0] = vec_exp(z)
+    da_dz[0] = a[0]
+
+
+cdef inline void identity(vec z, vec *a, vec *da_dz) noexcept nogil:
+    """z, and 1."""
+    a[0] = z
+    da_dz[0] = vec_set1(1)

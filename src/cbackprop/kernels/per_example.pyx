@@ -1,0 +1,42 @@
+# Gradients written out in the documented order (W1, b1, ..., WL, bL), each W row by row: j slow, k fast.
+#
+# A per-example gradient is one outer product a layer, dC_i/dw_jk = a_k delta_j, and costs what its bytes cost: it is
+# written front to back, once. Rows of the output are not aligned (P is any number), so stores are unaligned ones.
+
+from cbackprop.kernels.simd cimport (
+    LANES, real, vec, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial,
+)
+
+
+cdef void per_example_gradient_row(
+    real *dC_dW,                                                                 # OUT (n_out, n_in) then (n_out,)
+    const real *a, const real *delta, Py_ssize_t n_in, Py_ssize_t n_out,         # IN  (n_in,), (n_out,)
+) noexcept nogil:
+    """One example and one layer: dC_i/dw_jk = a_k delta_j, then dC_i/db_j = delta_j."""
+    cdef Py_ssize_t j, k
+    cdef vec delta_j
+    cdef real *row = dC_dW
+    for j in range(n_out):
+        delta_j = vec_set1(delta[j])
+        k = 0
+        while k + LANES <= n_in:
+            vec_store(row + k, delta_j * vec_load(a + k))
+            k += LANES
+        if k < n_in:
+            vec_store_partial(row + k, delta_j * vec_load_partial(a + k, n_in - k), n_in - k)
+        row += n_in
+    for j in range(n_out):
+        row[j] = delta[j]
+
+
+cdef void unpack_gradient(
+    real *dC_dW,                                                                       # OUT (n_out, n_in) then (n_out,)
+    const real *dC_dWt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out, real total,  # IN  (n_in + 1, ld)
+) noexcept nogil:
+    """One layer's sums, transposed into the documented order and divided by the total weight (n without weights)."""
+    cdef Py_ssize_t j, k
+    transpose_weights(dC_dW, n_in, dC_dWt, ld, n_in, n_out)
+    for j in range(n_out):
+        dC_dW[n_out * n_in + j] = dC_dWt[n_in * ld + j]
+    for k in range(n_out * n_in + n_out):
+        dC_dW[k] = dC_dW[k] / total

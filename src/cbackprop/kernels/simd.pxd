@@ -1,0 +1,33 @@
+# The vector type of the module being compiled, as Cython sees it; the meaning of each name is in simd.h.
+# Cython is told that real and vec are doubles: it then emits their arithmetic as plain C operators,
+# which the C compiler resolves with the true types. Literals therefore go through vec_set1 or <real>.
+
+cdef extern from "simd.h" nogil:
+    ctypedef double real "cbackprop_real"
+    ctypedef double vec "cbackprop_vec"
+
+    const int LANES "CBACKPROP_LANES"
+    const int TILE_ROWS "CBACKPROP_TILE_ROWS"
+    const int HAS_FMA "CBACKPROP_HAS_FMA"
+    const int VECTOR_BYTES "CBACKPROP_VECTOR_BYTES"
+    const double ROUNDING_MAGIC "CBACKPROP_ROUNDING_MAGIC"
+
+    vec vec_load(const real *p)
+    void vec_store(real *p, vec v)
+    vec vec_set1(real x)
+    vec vec_load_partial(const real *p, Py_ssize_t count)
+    void vec_store_partial(real *p, vec v, Py_ssize_t count)
+    real vec_first(vec v)
+
+    real real_fma(real a, real b, real c)
+    vec vec_fma(vec a, vec b, vec c)
+    vec vec_where_ge(vec a, vec b, vec x, vec y)
+    vec vec_where_gt(vec a, vec b, vec x, vec y)
+    vec vec_abs(vec x)
+    vec vec_with_sign_of(vec magnitude, vec sign_source)
+    vec vec_sqrt(vec x)
+    vec vec_erfc(vec x)
+    vec vec_scale(vec x, vec rounded)
+    vec vec_log_mantissa(vec x)
+    vec vec_log_exponent(vec x)
+    void CBACKPROP_PREFETCH(const void *p)

@@ -1,0 +1,65 @@
+# First-order steps over the whole parameter block at once: parameters, gradient sums and the optimiser's slots share
+# one layout, and its padding stays 0 (0 / (sqrt 0 + epsilon) = 0). Formulas are PyTorch's, named beside each.
+
+from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_load, vec_set1, vec_sqrt, vec_store
+
+cdef enum:
+    NO_RULE, SGD, MOMENTUM, NESTEROV, ADAM
+
+UPDATE_RULES = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "adam": ADAM}
+
+
+cdef void sgd_update(
+    real *w, const real *gradient_sum, Py_ssize_t count, real factor,
+) noexcept nogil:
+    """w <- w + factor . sum, factor = -learning_rate / n: the plain downhill step, with the rounding of the fused one.
+    """
+    cdef Py_ssize_t i = 0
+    cdef vec f = vec_set1(factor)
+    while i < count:
+        vec_store(w + i, vec_fma(f, vec_load(gradient_sum + i), vec_load(w + i)))
+        i += LANES
+
+
+cdef void momentum_update(
+    real *w, real *velocity, const real *gradient_sum, Py_ssize_t count,
+    real n, real learning_rate, real momentum, bint nesterov,
+) noexcept nogil:
+    """v <- momentum v + g; w <- w - learning_rate v, or - learning_rate (g + momentum v)  (torch.optim.SGD)."""
+    cdef Py_ssize_t i = 0
+    cdef vec g, v
+    cdef vec one_nth = vec_set1(1 / n), mu = vec_set1(momentum), step = vec_set1(-learning_rate)
+    while i < count:
+        g = vec_load(gradient_sum + i) * one_nth
+        v = vec_fma(mu, vec_load(velocity + i), g)
+        vec_store(velocity + i, v)
+        if nesterov:
+            v = vec_fma(mu, v, g)
+        vec_store(w + i, vec_fma(step, v, vec_load(w + i)))
+        i += LANES
+
+
+cdef void adam_update(
+    real *w, real *m, real *v, const real *gradient_sum, Py_ssize_t count,
+    real n, real beta1, real one_minus_beta1, real beta2, real one_minus_beta2,
+    real step_size, real root_correction2, real epsilon,
+) noexcept nogil:
+    """m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
+    w <- w - (learning_rate / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + epsilon)  (torch.optim.Adam).
+
+    step_size = learning_rate / (1 - b1^t) and root_correction2 = sqrt(1 - b2^t), both formed in float64, as are the
+    1 - b: in float32 1 - 0.999 would lose three digits.
+    """
+    cdef Py_ssize_t i = 0
+    cdef vec g, m_new, v_new
+    cdef vec one_nth = vec_set1(1 / n), b1 = vec_set1(beta1), c1 = vec_set1(one_minus_beta1)
+    cdef vec b2 = vec_set1(beta2), c2 = vec_set1(one_minus_beta2)
+    cdef vec step = vec_set1(-step_size), root = vec_set1(root_correction2), eps = vec_set1(epsilon)
+    while i < count:
+        g = vec_load(gradient_sum + i) * one_nth
+        m_new = vec_fma(b1, vec_load(m + i), c1 * g)
+        v_new = vec_fma(b2, vec_load(v + i), (c2 * g) * g)
+        vec_store(m + i, m_new)
+        vec_store(v + i, v_new)
+        vec_store(w + i, vec_fma(step, m_new / (vec_sqrt(v_new) / root + eps), vec_load(w + i)))
+        i += LANES

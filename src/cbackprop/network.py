@@ -1,0 +1,733 @@
+"""Network: a dense feed-forward network's state and calls. No arithmetic stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from cbackprop import backend as backends
+from cbackprop import optimizers, training, validation
+from cbackprop.chain_rule import ChainRule
+from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
+from cbackprop.gradient_check import GradientCheck, check_gradient
+from cbackprop.gradients import Backward, Forward, Gradient
+from cbackprop.random_numbers import RandomNumbers
+from cbackprop.reference import softmax_jacobian
+
+
+class Network:
+    """A dense feed-forward network.
+
+    Layer l = 1 … L has weighted inputs z_j = Σ_k w_jk a_k + b_j and activations a_j = σ(z_j);
+    a of layer 0 is the input x.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        n_0, …, n_L: inputs, hidden layers, outputs.
+    activation : str, Activation or list of them
+        One for every layer, or one per layer after the input: sigmoid, tanh, relu, leaky_relu,
+        elu, selu, gelu, silu, softplus, softsign, exponential, identity (or linear), softmax (last
+        layer only), or an `Activation` of your own.
+    cost : str or Cost
+        quadratic Σ_j (a−y)², half_quadratic, mse (mean over j), cross_entropy (sigmoid or softmax
+        outputs), mae, huber, poisson, or a `Cost` of your own. The cost of n examples is their
+        mean.
+    dtype : {"float64", "float32"}
+        Number type of parameters and results.
+    init : {"auto", "glorot", "he", "lecun", "standard_normal", "zeros"}
+        How the first parameters are drawn; auto is he for the relu family, glorot otherwise.
+    seed : int or None
+        Non-negative. Fixes the first parameters and every later shuffle, on any machine.
+    threads : int
+        At most this many threads. This version computes on one whatever the limit.
+    backend : {"compiled", "reference"}
+        The compiled kernels, or the NumPy specification they are checked against.
+
+    Attributes
+    ----------
+    sizes, activations, cost_function, dtype, threads, backend, n_parameters
+        As given; `backend` is "reference" where the compiled core is missing.
+    weights : tuple of ndarray
+        W⁽¹⁾ … W⁽ᴸ⁾, each (n_l, n_{l-1}): live, writeable views.
+    biases : tuple of ndarray
+        b⁽¹⁾ … b⁽ᴸ⁾, each (n_l,): live, writeable views.
+    parameters : ndarray
+        (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row: a read-only copy; assignable.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what came and what was expected.
+    MemoryError
+        Naming the bytes, for parameters that memory cannot hold.
+
+    Examples
+    --------
+    >>> net = Network([784, 30, 10], seed=0)
+    >>> net.n_parameters
+    23860
+    """
+
+    def __init__(
+        self,
+        sizes: Any,
+        activation: Any = "sigmoid",
+        cost: Any = "quadratic",
+        *,
+        dtype: Any = "float64",
+        init: str = "auto",
+        seed: int | None = None,
+        threads: int = 1,
+        backend: str = "compiled",
+    ) -> None:
+        checked_sizes = validation.layer_sizes(sizes)
+        activations = validation.activations(activation, len(checked_sizes) - 1)
+        cost_function = validation.cost(cost, activations[-1])
+        self._build(
+            checked_sizes,
+            activations,
+            cost_function,
+            validation.number_type(dtype),
+            validation.init(init),
+            RandomNumbers(validation.seed(seed)),
+            validation.threads(threads),
+            validation.backend(backend),
+        )
+        self._draw_parameters()
+
+    def _build(
+        self,
+        sizes: tuple[int, ...],
+        activations: tuple[str | Activation, ...],
+        cost: str | Cost,
+        dtype: str,
+        init: str,
+        random: RandomNumbers,
+        threads: int,
+        backend: str,
+    ) -> None:
+        n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        backend = backends.available(backend)
+        try:
+            engine = backends.engine(backend, sizes, activations, cost, dtype)
+        except MemoryError as error:
+            raise MemoryError(
+                f"sizes is {validation.shown(list(sizes))}: {n_parameters} parameters take "
+                f"{n_parameters * np.dtype(dtype).itemsize} bytes, more than can be had ({error})"
+            ) from None
+        self.sizes = sizes
+        self.activations = activations
+        self.cost_function = cost
+        self.dtype = np.dtype(dtype)
+        self.threads = threads
+        self.backend = backend
+        self.n_parameters = n_parameters
+        self._init = init
+        self._random = random
+        self._engine = engine
+        self.weights, self.biases, self._storage = engine.parameter_arrays()
+        self._optimizer: optimizers.Optimizer | None = None
+        self._training = False
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for what is not there: before __init__, or a misspelling.
+        if name.startswith("_") and "_engine" not in vars(self):
+            raise RuntimeError(
+                "this Network is not initialised; call super().__init__(sizes, …) first"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _draw_parameters(self) -> None:
+        for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
+            W[...], b[...] = initial_parameters(
+                W.shape[1], W.shape[0], activation, self._init, self._random
+            )
+
+    # ---- state -----------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Array:
+        parts = []
+        for W, b in zip(self.weights, self.biases, strict=True):
+            parts += [W.ravel(), b]
+        vector = np.concatenate(parts)
+        vector.flags.writeable = False
+        return vector
+
+    @parameters.setter
+    def parameters(self, value: Any) -> None:
+        vector = validation.parameter_vector(value, self.n_parameters, self.dtype.name)
+        for (W, b), (new_W, new_b) in zip(
+            zip(self.weights, self.biases, strict=True),
+            Gradient(vector, 0.0, self.sizes)._parts(),
+            strict=True,
+        ):
+            W[...] = new_W
+            b[...] = new_b
+
+    def copy(self) -> Network:
+        """An independent network with the same parameters, optimiser state and generator state."""
+        twin = type(self).__new__(type(self))
+        random = RandomNumbers(None)
+        random.state = self._random.state
+        Network._build(
+            twin,
+            self.sizes,
+            self.activations,
+            self.cost_function,
+            self.dtype.name,
+            self._init,
+            random,
+            self.threads,
+            self.backend,
+        )
+        twin._storage[...] = self._storage
+        if self._optimizer is not None:
+            twin._set_optimizer(self._optimizer)
+            for slot, original in zip(twin._engine.slots, self._engine.slots, strict=True):
+                slot[...] = original
+            twin._engine.step_count = self._engine.step_count
+        return twin
+
+    def __copy__(self) -> Network:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Network cannot be pickled in this version; use copy(), or keep its parameters"
+        )
+
+    def reset(self, seed: int | None = None) -> Network:
+        """Draw the parameters anew, as a new network with this seed would; forget the optimiser.
+
+        Parameters
+        ----------
+        seed : int or None
+            Non-negative; None for a seed from the system's entropy.
+        """
+        self._random = RandomNumbers(validation.seed(seed))
+        self._draw_parameters()
+        self._optimizer = None
+        return self
+
+    def __repr__(self) -> str:
+        names = [name_of(activation) for activation in self.activations]
+        activation = repr(names[0]) if len(set(names)) == 1 else repr(names)
+        return (
+            f"Network({list(self.sizes)}, activation={activation}, "
+            f"cost={name_of(self.cost_function)!r}, dtype={self.dtype.name!r}, "
+            f"backend={self.backend!r})"
+        )
+
+    def summary(self) -> str:
+        """The layers, their sizes and parameters as a text table, and what computes them."""
+        lines = [f"{'layer':<8}{'neurons':>8}  {'activation':<14}{'weights':>14}{'parameters':>12}"]
+        lines.append(f"{'0 input':<8}{self.sizes[0]:>8}")
+        for l, (W, activation) in enumerate(
+            zip(self.weights, self.activations, strict=True), start=1
+        ):
+            shape = f"{W.shape[0]} x {W.shape[1]}"
+            lines.append(
+                f"{l:<8}{W.shape[0]:>8}  {name_of(activation):<14}{shape:>14}"
+                f"{W.size + W.shape[0]:>12}"
+            )
+        level = backends.simd_level() if self.backend == "compiled" else None
+        computed = f"compiled ({level})" if level else "reference (NumPy)"
+        lines.append(
+            f"{self.n_parameters} parameters, {self.dtype.name}, "
+            f"cost {name_of(self.cost_function)}, {computed}"
+        )
+        return "\n".join(lines)
+
+    # ---- what goes in ----------------------------------------------------------------------------
+
+    def _examples(self, X: Any) -> tuple[Array, bool]:
+        return validation.examples("X", X, self.sizes, self.dtype.name)
+
+    def _pair(self, X: Any, Y: Any) -> tuple[Array, Array, bool]:
+        examples, single = self._examples(X)
+        targets = validation.targets(
+            "Y", Y, len(examples), single, self.sizes, self.dtype.name, self.cost_function
+        )
+        return examples, targets, single
+
+    def _require(self, finite: bool, X: Array) -> None:
+        if not finite:
+            validation.explain_not_finite(self._engine.failure, X, self.weights, self.biases)
+
+    def _empty(self, n: int, width: int) -> Array:
+        return np.empty((n, width), self.dtype)
+
+    # ---- forward ---------------------------------------------------------------------------------
+
+    def predict(self, X: Any, out: Array | None = None) -> Array:
+        """The outputs a⁽ᴸ⁾.
+
+        Parameters
+        ----------
+        X : array_like
+            (n, n_0), or (n_0,) for one example.
+        out : ndarray, optional
+            Where to write: of the result's shape and the network's dtype, C-contiguous.
+
+        Returns
+        -------
+        ndarray
+            (n, n_L), or (n_L,) for one example.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+        """
+        examples, single = self._examples(X)
+        shape = (len(examples), self.sizes[-1])
+        if out is None:
+            result = np.empty(shape, self.dtype)
+        else:
+            result = validation.output_array(
+                "out",
+                out,
+                shape[1:] if single else shape,
+                self.dtype.name,
+                {"X": examples, "the parameters": self._storage},
+            )
+        # Into an array of its own first, where the caller's must not change if the call fails.
+        target = result.reshape(shape) if out is None else np.empty(shape, self.dtype)
+        n_layers = len(self.weights)
+        outputs: list[Array | None] = [*[None] * (n_layers - 1), target]
+        self._require(self._engine.forward(examples, [None] * n_layers, outputs), examples)
+        if out is not None:
+            result.reshape(shape)[...] = target
+            return result
+        return result[0] if single else result
+
+    def forward(self, X: Any) -> Forward:
+        """Weighted inputs z and activations a of every layer.
+
+        Parameters
+        ----------
+        X : array_like
+            (n, n_0), or (n_0,) for one example.
+
+        Returns
+        -------
+        Forward
+            ``.z[l]`` and ``.a[l]``, (n, n_l).
+        """
+        examples, single = self._examples(X)
+        z: list[Array | None] = [self._empty(len(examples), n_l) for n_l in self.sizes[1:]]
+        a: list[Array | None] = [self._empty(len(examples), n_l) for n_l in self.sizes[1:]]
+        self._require(self._engine.forward(examples, z, a), examples)
+        return Forward(
+            [None, *_one_if(single, z)], [*_one_if(single, [examples.copy()]), *_one_if(single, a)]
+        )
+
+    def cost(self, X: Any, Y: Any, per_example: bool = False, sample_weight: Any = None) -> Any:
+        """The mean cost C = (1/n) Σ_i C_i, or every C_i.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+        per_example : bool
+            Return each example's own cost.
+        sample_weight : array_like, optional
+            (n,) ≥ 0: the mean becomes Σ w_i C_i / Σ w_i. Not with ``per_example``.
+
+        Returns
+        -------
+        float or ndarray
+            The mean, or (n,) costs.
+        """
+        each = validation.flag("per_example", per_example)
+        examples, targets, single = self._pair(X, Y)
+        n = len(examples)
+        validation.no_weights_per_example(each, sample_weight)
+        if not each:
+            validation.at_least_one_example("X", n, "a mean cost")
+        weight, total_weight = validation.sample_weight(
+            "sample_weight", sample_weight, n, self.dtype.name
+        )
+        costs = np.empty(n, self.dtype)
+        finite, total = self._engine.cost(examples, targets, costs, weight)
+        self._require(finite, examples)
+        if each:
+            return costs[0] if single else costs
+        return total / total_weight
+
+    # ---- backward --------------------------------------------------------------------------------
+
+    def backward(self, X: Any, Y: Any) -> Backward:
+        """Every factor of the chain rule, of every example's own cost C_i.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+
+        Returns
+        -------
+        Backward
+            ``.z``, ``.a``, ``.da_dz``, ``.dC_da``, ``.delta`` by layer, each (n, n_l), and
+            ``.cost`` (n,).
+        """
+        examples, targets, single = self._pair(X, Y)
+        n, widths = len(examples), self.sizes[1:]
+        z, a, da_dz, delta = ([self._empty(n, width) for width in widths] for _ in range(4))
+        dC_da = [self._empty(n, width) for width in self.sizes]
+        costs = np.empty(n, self.dtype)
+        wanted: list[Array | None] = [*da_dz]
+        if self.activations[-1] == "softmax":
+            wanted[-1] = None
+        self._require(
+            self._engine.backward(examples, targets, [*z], [*a], wanted, [*delta], [*dC_da], costs),
+            examples,
+        )
+        if self.activations[-1] == "softmax":
+            da_dz[-1] = softmax_jacobian(a[-1])
+        return Backward(
+            [None, *_one_if(single, z)],
+            [*_one_if(single, [examples.copy()]), *_one_if(single, a)],
+            [None, *_one_if(single, da_dz)],
+            _one_if(single, dC_da),
+            [None, *_one_if(single, delta)],
+            costs[0] if single else costs,
+        )
+
+    def gradient(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        per_example: bool = False,
+        sample_weight: Any = None,
+        out: Array | None = None,
+    ) -> Gradient:
+        """∇C of the mean cost, or every example's own ∇C_i.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+        per_example : bool
+            One gradient per example, not divided by n; their mean is the gradient.
+        sample_weight : array_like, optional
+            (n,) ≥ 0: Σ w_i ∇C_i / Σ w_i. Not with ``per_example``.
+        out : ndarray, optional
+            (P,), or (n, P) per example, of the network's dtype, C-contiguous: where to write.
+            Should the call fail by overflow, its contents are unspecified.
+
+        Returns
+        -------
+        Gradient
+            ``.vector`` (P,) or (n, P), ``.weights``, ``.biases``, ``.cost``, ``.norm()``.
+
+        Notes
+        -----
+        ∂C_i/∂w_jk = a_k δ_j and ∂C_i/∂b_j = δ_j with δ = ∂C_i/∂z.
+        """
+        each = validation.flag("per_example", per_example)
+        examples, targets, single = self._pair(X, Y)
+        n, P = len(examples), self.n_parameters
+        validation.no_weights_per_example(each, sample_weight)
+        weight, total_weight = validation.sample_weight(
+            "sample_weight", sample_weight, n, self.dtype.name
+        )
+        if not each:
+            validation.at_least_one_example("X", n, "a mean gradient")
+        validation.result_size("the per-example gradients", n if each else 1, P, self.dtype.name)
+        shape = (n, P) if each and not single else (P,)
+        if out is None:
+            vector = self._new_array("the gradient", shape)
+        else:
+            vector = validation.output_array(
+                "out",
+                out,
+                shape,
+                self.dtype.name,
+                {"X": examples, "Y": targets, "the parameters": self._storage},
+            )
+        if each:
+            costs = np.empty(n, self.dtype)
+            self._require(
+                self._engine.per_example_gradient(examples, targets, vector, costs), examples
+            )
+            return Gradient(vector, costs[0] if single else costs, self.sizes)
+        finite, total = self._engine.gradient(examples, targets, weight, total_weight, vector)
+        self._require(finite, examples)
+        return Gradient(vector, total / total_weight, self.sizes)
+
+    def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:
+        try:
+            return np.empty(shape, self.dtype)
+        except MemoryError:
+            n_bytes = int(np.prod(shape, dtype=object)) * self.dtype.itemsize
+            raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
+
+    def chain_rule(self, x: Any, y: Any) -> ChainRule:
+        """The factors of any weight, bias or activation for one example, as numbers.
+
+        Parameters
+        ----------
+        x, y : array_like
+            (n_0,) and (n_L,), or one row of each.
+
+        Returns
+        -------
+        ChainRule
+            ``.weight(layer, j, k)``, ``.bias(layer, j)``, ``.activation(layer, k)``.
+        """
+        x, y = validation.one_example(x, y)
+        return ChainRule(self, self._examples(x)[0][0], self.backward(x, y), y)
+
+    def check_gradient(self, X: Any, Y: Any) -> GradientCheck:
+        """The whole gradient against one found without backpropagation, in float64.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,). A few examples suffice: the check takes a
+            forward pass per parameter.
+
+        Returns
+        -------
+        GradientCheck
+            ``.max_relative_error``, ``.worst`` (a named parameter), ``.passed``; printable.
+        """
+        examples, targets, _ = self._pair(X, Y)
+        validation.at_least_one_example("X", len(examples), "a gradient")
+        return check_gradient(self, examples, targets)
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: Any = "sgd",
+        learning_rate: float | None = None,
+        shuffle: bool = True,
+        validation_data: Any = None,
+        metrics: Any = (),
+        callbacks: Any = (),
+    ) -> training.History:
+        """Train by repeated downhill steps on mini-batches.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L).
+        epochs : int
+            Passes over the data, ≥ 0.
+        batch_size : int
+            Examples a step, ≥ 1; the last batch of a pass may be smaller and counts by its own
+            size.
+        optimizer : {"sgd", "adam"}, SGD or Adam
+            Starts afresh with each fit.
+        learning_rate : float, optional
+            In place of the optimiser's own (0.1 for SGD, 0.001 for Adam).
+        shuffle : bool
+            A new random order for each epoch, from the network's generator.
+        validation_data : (X, Y), optional
+            Judged after each epoch.
+        metrics : sequence, optional
+            "accuracy", or functions of (predictions, targets).
+        callbacks : sequence of callable, optional
+            Each called as f(network, history) after each epoch; one that returns True stops the
+            fit.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument; nothing has changed then.
+        FloatingPointError
+            If training diverges, naming the epoch; the parameters are those at its start.
+        KeyboardInterrupt
+            On Ctrl-C; the parameters are those of the last full batch.
+        RuntimeError
+            If a fit of this network is under way (in a callback or another thread).
+        """
+        checked_epochs = validation.integer("epochs", epochs, 0)
+        checked_size = validation.integer("batch_size", batch_size, 1)
+        chosen = optimizers.resolve(optimizer, learning_rate)
+        checked_shuffle = validation.flag("shuffle", shuffle)
+        names = (self.sizes, self.dtype.name)
+        examples = validation.batch("X", X, *names)
+        validation.at_least_one_example("X", len(examples), "training")
+        targets = validation.targets("Y", Y, len(examples), False, *names, self.cost_function)
+        judged = validation.validation_pair(validation_data, *names, self.cost_function)
+        checked_metrics = validation.metrics(metrics, tuple(training.METRICS))
+        checked_callbacks = validation.functions("callbacks", callbacks)
+        validation.require_finite_parameters(self.weights, self.biases)
+        with self._train():
+            self._set_optimizer(chosen)
+            return training.run(
+                self,
+                examples,
+                targets,
+                epochs=checked_epochs,
+                batch_size=checked_size,
+                shuffle=checked_shuffle,
+                validation_data=judged,
+                metrics=checked_metrics,
+                callbacks=checked_callbacks,
+            )
+
+    def partial_fit(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        batch_size: int = 32,
+        optimizer: Any = None,
+        learning_rate: float | None = None,
+    ) -> Network:
+        """One pass over the rows as they come; the optimiser's state is kept from call to call.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,) for one example.
+        batch_size : int
+            Examples a step; bit for bit the pass of ``fit(..., shuffle=False)``.
+        optimizer : {"sgd", "adam"}, SGD or Adam, optional
+            The one in use goes on where this is None or equal to it; another one starts afresh.
+            SGD at first.
+        learning_rate : float, optional
+            From this call on, in place of the optimiser's own.
+
+        Returns
+        -------
+        Network
+            This network.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As `fit`.
+        FloatingPointError
+            If a step diverges; everything is then as it was before the call.
+        """
+        # The quick way, for arrays that need no conversion: under a microsecond for small networks.
+        if (
+            optimizer is None
+            and learning_rate is None
+            and batch_size == 32
+            and not self._training
+            and self._engine.step(X, Y, 32)
+        ):
+            return self
+        checked_size = validation.integer("batch_size", batch_size, 1)
+        chosen = self._chosen_optimizer(optimizer, learning_rate)
+        examples, targets, _ = self._pair(X, Y)
+        validation.at_least_one_example("X", len(examples), "training")
+        validation.require_finite_parameters(self.weights, self.biases)
+        with self._train():
+            if chosen != self._optimizer:
+                self._set_optimizer(chosen)
+            before = training.Snapshot(self._engine)
+            finite, _ = self._engine.train(examples, targets, None, checked_size)
+            if not finite:
+                failure = self._engine.failure
+                before.restore()
+                training.raise_divergence(None, failure, examples)
+        return self
+
+    def _chosen_optimizer(
+        self, optimizer: Any, learning_rate: float | None
+    ) -> optimizers.Optimizer:
+        if optimizer is None:
+            optimizer = self._optimizer if self._optimizer is not None else "sgd"
+        return optimizers.resolve(optimizer, learning_rate)
+
+    def _set_optimizer(self, optimizer: optimizers.Optimizer) -> None:
+        self._engine.set_optimizer(optimizer.rule, optimizer.hyper_parameters)
+        self._engine.learning_rate = optimizer.learning_rate
+        self._optimizer = optimizer
+
+    def _train(self) -> _Training:
+        return _Training(self)
+
+    def score(self, X: Any, Y: Any, metric: Any = "accuracy") -> float:
+        """A metric of the predictions for X against Y.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L).
+        metric : str or callable
+            "accuracy", or a function of (predictions, targets).
+
+        Returns
+        -------
+        float
+        """
+        (checked,) = validation.metrics(metric, tuple(training.METRICS))
+        examples, targets, _ = self._pair(X, Y)
+        validation.at_least_one_example("X", len(examples), "a score")
+        function = training.METRICS[checked] if isinstance(checked, str) else checked
+        return float(function(self.predict(examples), targets))
+
+
+class _Training:
+    """One fit at a time: not from a callback, not from another thread."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def __enter__(self) -> None:
+        if self.network._training:
+            raise RuntimeError(
+                "a fit of this network is running; it cannot start another one from a callback or "
+                "another thread: use copy()"
+            )
+        self.network._training = True
+
+    def __exit__(self, *exception: object) -> None:
+        self.network._training = False
+
+
+def _one_if(single: bool, arrays: list[Any]) -> list[Any]:
+    """The only example's own arrays, where there is but one."""
+    return [array[0] for array in arrays] if single else list(arrays)
+
+
+def info() -> Mapping[str, Any]:
+    """What this installation computes with.
+
+    Returns
+    -------
+    dict
+        ``version``, ``backend``, ``simd_level`` (None without the compiled core), ``vector_bytes``,
+        ``fused_multiply_add``, ``checked_build``, ``numpy``.
+    """
+    from cbackprop import __version__
+
+    level = backends.simd_level()
+    kernels = None if level is None else backends.kernels("float64")
+    return {
+        "version": __version__,
+        "backend": backends.available("compiled"),
+        "simd_level": level,
+        "vector_bytes": None if kernels is None else kernels.vector_bytes,
+        "fused_multiply_add": None if kernels is None else kernels.has_fma,
+        "checked_build": None if kernels is None else kernels.checked,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,591 @@
+"""The calculus of backpropagation in NumPy: what the compiled kernels must compute.
+
+Read it beside the lesson. Names, arguments and order are the kernels'; arrays stand where the
+kernels have pointers and sizes. n is the number of examples, l counts layers, j the neurons of
+layer l and k those of layer l-1, so that w_jk joins neuron k to neuron j and W has shape
+(n_out, n_in). z is the weighted input, a the activation, delta = ∂C/∂z.
+
+Everything is written so that complex numbers pass through it: the imaginary part then carries a
+derivative that owes nothing to the backward pass (see gradient_check.py).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from cbackprop.functions import Activation, Cost
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
+LEAKY_SLOPE = 0.01
+
+
+# ---- activations: a = σ(z) and da_dz = σ′(z) ----------------------------------------------------
+
+
+def sigmoid_pair(z: Array) -> tuple[Array, Array, Array]:
+    """σ(z), 1 − σ(z) = σ(−z) and σ′(z), all from e = exp(−|z|): nothing overflows or cancels.
+
+    σ′(z) = e^(−z)/(1 + e^(−z))², which is even in z. Never a(1−a): that is 0 from z = 37 on.
+    """
+    positive = z.real >= 0
+    e = np.exp(np.where(positive, -z, z))
+    one = np.ones_like(e)
+    total = 1 + e
+    return (
+        np.where(positive, one, e) / total,
+        np.where(positive, e, one) / total,
+        e / (total * total),
+    )
+
+
+def softplus_pair(z: Array) -> tuple[Array, Array]:
+    """ln(1 + e^z) = −ln σ(−z) and ln(1 + e^(−z)) = −ln σ(z)."""
+    positive = z.real >= 0
+    tail = np.log1p(np.exp(np.where(positive, -z, z)))
+    zero = np.zeros_like(z)
+    return np.where(positive, z, zero) + tail, np.where(positive, zero, -z) + tail
+
+
+def activation_values(name: str, z: Array) -> tuple[Array, Array]:
+    """a = σ(z) and da_dz = σ′(z) of one elementwise activation, in the shape of z."""
+    positive = z.real > 0
+    one = np.ones_like(z)
+    if name == "sigmoid":
+        a, _, da_dz = sigmoid_pair(z)
+        return a, da_dz
+    if name == "tanh":
+        size = np.where(z.real >= 0, z, -z)
+        minus_one = np.expm1(-2 * size)
+        a = -minus_one / (2 + minus_one)
+        e = np.exp(-2 * size)
+        return np.where(z.real >= 0, a, -a), 4 * e / ((1 + e) * (1 + e))
+    if name == "relu":
+        return np.where(positive, z, 0 * one), np.where(positive, one, 0 * one)
+    if name == "leaky_relu":
+        slope = one * z.dtype.type(LEAKY_SLOPE)
+        return np.where(positive, z, slope * z), np.where(positive, one, slope)
+    if name in ("elu", "selu"):
+        scale, alpha = (SELU_SCALE, SELU_ALPHA) if name == "selu" else (1.0, 1.0)
+        below = np.where(positive, 0 * one, z)
+        return (
+            np.where(positive, scale * z, scale * alpha * np.expm1(below)),
+            np.where(positive, scale * one, scale * alpha * np.exp(below)),
+        )
+    if name == "gelu":
+        # Φ(z) = erfc(−z/√2)/2; φ(z) = e^(−z²/2)/√(2π)  (Hendrycks & Gimpel 2016).
+        probability = _erfc(-z * math.sqrt(0.5)) / 2
+        density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return _typed(z * probability, z), _typed(probability + z * density, z)
+    if name == "silu":
+        a, _, da_dz = sigmoid_pair(z)
+        return z * a, a + z * da_dz
+    if name == "softplus":
+        return softplus_pair(z)[0], sigmoid_pair(z)[0]
+    if name == "softsign":
+        total = 1 + np.where(z.real >= 0, z, -z)
+        return z / total, 1 / (total * total)
+    if name == "exponential":
+        e = np.exp(z)
+        return e, e
+    if name == "identity":
+        return z.copy(), one
+    raise KeyError(name)
+
+
+def softmax(z: Array) -> tuple[Array, Array]:
+    """a_j = exp(z_j − m)/Σ exp(z_i − m) and ln a_j, row by row; m is the largest z of the row.
+
+    The largest term, 1, stays out of the sum of the rest: ln(1 + rest) keeps its digits when one
+    output is nearly 1.
+    """
+    largest = np.argmax(z.real, axis=1)[:, np.newaxis]
+    shifted = z - np.take_along_axis(z, largest, axis=1)
+    e = np.exp(shifted)
+    others = e.copy()
+    np.put_along_axis(others, largest, 0, axis=1)
+    rest = others.sum(axis=1, keepdims=True)
+    return e / (1 + rest), shifted - np.log1p(rest)
+
+
+def sums_of_others(x: Array) -> Array:
+    """Σ_{i≠j} x_i for every j of each row: what stands before j plus what stands behind it."""
+    before = np.zeros_like(x)
+    behind = np.zeros_like(x)
+    before[:, 1:] = np.cumsum(x[:, :-1], axis=1)
+    behind[:, :-1] = np.cumsum(x[:, :0:-1], axis=1)[:, ::-1]
+    return before + behind
+
+
+def softmax_jacobian(a: Array) -> Array:
+    """∂a_i/∂z_j = a_i([i = j] − a_j), (n, n_L, n_L), with 1 − a_j as the sum of the others."""
+    jacobian: Array = -a[:, :, np.newaxis] * a[:, np.newaxis, :]
+    j = np.arange(a.shape[1])
+    jacobian[:, j, j] = a * sums_of_others(a)
+    return jacobian
+
+
+# ---- cost, ∂C/∂a and delta of the output layer --------------------------------------------------
+
+
+def cost_formula(
+    cost: str, activation: str, z: Array, a: Array, da_dz: Array, y: Array
+) -> tuple[Array, Array, Array]:
+    """Each output's part of C_i, ∂C_i/∂a and delta = ∂C_i/∂z, all (n, n_L).
+
+    delta = ∂C/∂a · ∂a/∂z, except where the two saturate in opposite directions (cross_entropy,
+    poisson): there the product is taken before rounding, from z. Softmax is not elementwise; its
+    delta comes from `softmax_delta`. A cost that is a mean over j returns its parts over n_L.
+    """
+    r = a - y
+    n_out = a.shape[1]
+    if cost == "quadratic":
+        C, g = r * r, 2 * r
+    elif cost == "half_quadratic":
+        C, g = r * r / 2, r
+    elif cost == "mse":
+        C, g = r * r / n_out, 2 * r / n_out
+    elif cost == "mae":
+        size = np.where(r.real >= 0, r, -r)
+        C, g = size / n_out, np.sign(r.real).astype(r.dtype) / n_out
+    elif cost == "huber":
+        size = np.where(r.real >= 0, r, -r)
+        near = size.real <= 1
+        C = np.where(near, r * r / 2, size - size.dtype.type(0.5)) / n_out
+        g = np.where(near, r, np.sign(r.real).astype(r.dtype)) / n_out
+    elif cost == "cross_entropy":
+        # −y ln a − (1−y) ln(1−a); delta = (1−y)·a − y·(1−a).
+        a, b, _ = sigmoid_pair(z)
+        plus, minus = softplus_pair(z)
+        C = y * minus + (1 - y) * plus
+        g = _ratio(1 - y, b) - _ratio(y, a)
+        return C, g, (1 - y) * a - y * b
+    elif cost == "poisson":
+        # a − y ln a
+        g = (1 - _ratio(y, a)) / n_out
+        if activation == "exponential":
+            return (a - y * z) / n_out, g, r / n_out
+        if activation == "sigmoid":
+            _, b, _ = sigmoid_pair(z)
+            return (a + y * softplus_pair(z)[1]) / n_out, g, b * r / n_out
+        # softplus: a → e^z, so ln a → z and da_dz/a → 1 where both underflow.
+        log_a = np.where(z.real < -50, z, np.log(np.where(a == 0, 1, a)))
+        share = np.where(a == 0, np.ones_like(a), da_dz / np.where(a == 0, 1, a))
+        return (a - y * log_a) / n_out, g, (da_dz - y * share) / n_out
+    else:
+        raise KeyError(cost)
+    return C, g, g * da_dz
+
+
+def softmax_cost(cost: str, a: Array, log_a: Array, y: Array) -> tuple[Array, Array]:
+    """C_i's parts and ∂C_i/∂a for the two costs that softmax takes from its logarithm."""
+    C, g = -_product(y, log_a), -_ratio(y, a)
+    if cost == "poisson":
+        return (a + C) / a.shape[1], (1 + g) / a.shape[1]
+    return C, g
+
+
+def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
+    """delta_j = Σ_i ∂C/∂a_i · ∂a_i/∂z_j, without subtracting anything from 1.
+
+    cross_entropy: a_j Σ_{i≠j} y_i − y_j Σ_{i≠j} a_i, and poisson the same over n_L; any other
+    cost: a_j (g_j Σ_{i≠j} a_i − Σ_{i≠j} a_i g_i) with g = ∂C/∂a.
+    """
+    if cost in ("cross_entropy", "poisson"):
+        delta = a * sums_of_others(y) - y * sums_of_others(a)
+        return delta / a.shape[1] if cost == "poisson" else delta
+    return a * (dC_da * sums_of_others(a) - sums_of_others(a * dC_da))
+
+
+# ---- the three products -------------------------------------------------------------------------
+
+
+def weighted_input(W: Array, b: Array, a: Array) -> Array:
+    """z_j = Σ_k w_jk a_k + b_j, (n, n_out)."""
+    z: Array = a @ W.T + b
+    return z
+
+
+def propagate_delta(W: Array, delta: Array) -> Array:
+    """∂C/∂a_k = Σ_j w_jk delta_j, (n, n_in): the sum over every path."""
+    dC_da: Array = delta @ W
+    return dC_da
+
+
+def accumulate_gradient(a: Array, delta: Array) -> tuple[Array, Array]:
+    """Σ_i ∂C_i/∂w_jk = Σ_i a_k delta_j, (n_out, n_in), and Σ_i ∂C_i/∂b_j = Σ_i delta_j."""
+    return delta.T @ a, delta.sum(axis=0)
+
+
+def per_example_gradient(a: Array, delta: Array) -> tuple[Array, Array]:
+    """∂C_i/∂w_jk = a_k delta_j, (n, n_out, n_in), and ∂C_i/∂b_j = delta_j, (n, n_out)."""
+    return delta[:, :, np.newaxis] * a[:, np.newaxis, :], delta
+
+
+# ---- updates, PyTorch's formulas ----------------------------------------------------------------
+
+
+def sgd_update(w: Array, g: Array, learning_rate: float) -> None:
+    """w ← w − η g, in place."""
+    w -= w.dtype.type(learning_rate) * g
+
+
+def momentum_update(
+    w: Array, velocity: Array, g: Array, learning_rate: float, momentum: float, nesterov: bool
+) -> None:
+    """v ← μ v + g; w ← w − η v, or − η (g + μ v) for Nesterov's form, in place."""
+    velocity *= w.dtype.type(momentum)
+    velocity += g
+    step = g + w.dtype.type(momentum) * velocity if nesterov else velocity
+    w -= w.dtype.type(learning_rate) * step
+
+
+def adam_update(
+    w: Array,
+    m: Array,
+    v: Array,
+    g: Array,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    t: int,
+) -> None:
+    """m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − η/(1−β₁ᵗ) · m/(√v/√(1−β₂ᵗ) + ε), in place."""
+    number = w.dtype.type
+    m *= number(beta1)
+    m += number(1 - beta1) * g
+    v *= number(beta2)
+    v += number(1 - beta2) * g * g
+    denominator = np.sqrt(v) / number(math.sqrt(1 - beta2**t)) + number(epsilon)
+    w -= number(learning_rate / (1 - beta1**t)) * (m / denominator)
+
+
+def shuffle(order: Array, words: Array) -> None:
+    """Fisher and Yates, in place: for i = n−1 … 1 swap i with ⌊(i + 1)u⌋, u from words[i]'s upper half."""
+    for i in range(len(order) - 1, 0, -1):
+        j = ((int(words[i]) >> 32) * (i + 1)) >> 32
+        order[i], order[j] = order[j], order[i]
+
+
+# ---- the engine: one network's parameters and calls ---------------------------------------------
+
+
+class Engine:
+    """Parameters and calls of one network, with the interface of the compiled engine.
+
+    Arguments are validated before they come here. Every call returns True, or False when a number
+    was not finite: ``failure`` then says which quantity of which layer.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activations: tuple[str | Activation, ...],
+        cost: str | Cost,
+        dtype: str,
+    ) -> None:
+        self.activations = activations
+        self.cost_function = cost
+        self.busy = False
+        self.failure = ("z", 0)
+        self.learning_rate = 0.0
+        self.step_count = 0
+        self.rule_name: str | None = None
+        self.hyper_parameters: tuple[float, ...] = ()
+        self.slots: tuple[Array, ...] = ()
+        self.storage = np.zeros(sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)), dtype)
+        weights, biases, start = [], [], 0
+        for n_in, n_out in pairwise(sizes):
+            middle = start + n_out * n_in
+            weights.append(self.storage[start:middle].reshape(n_out, n_in))
+            biases.append(self.storage[middle : middle + n_out])
+            start = middle + n_out
+        self.weights, self.biases = tuple(weights), tuple(biases)
+
+    # -- state --
+
+    def parameter_arrays(self) -> tuple[tuple[Array, ...], tuple[Array, ...], Array]:
+        """W views (n_out, n_in), b views (n_out,) and the whole block, all onto the same memory."""
+        return self.weights, self.biases, self.storage
+
+    def set_optimizer(self, rule_name: str, hyper_parameters: tuple[float, ...]) -> None:
+        """Choose the update rule and start its state afresh."""
+        count = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}[rule_name]
+        self.slots = tuple(np.zeros_like(self.storage) for _ in range(count))
+        self.rule_name = rule_name
+        self.hyper_parameters = hyper_parameters
+        self.step_count = 0
+
+    def _fail(self, quantity: str, layer: int) -> bool:
+        self.failure = (quantity, layer)
+        return False
+
+    # -- forward and backward --
+
+    def run_forward(self, X: Array) -> tuple[list[Array], list[Array], list[Array]]:
+        """z, a and da_dz of the layers 1 … L; for softmax da_dz holds ln a."""
+        zs: list[Array] = []
+        activations: list[Array] = []
+        derivatives: list[Array] = []
+        a = X
+        for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
+            z = weighted_input(W, b, a)
+            if isinstance(activation, Activation):
+                a, da_dz = activation.value_and_derivative(z)
+            elif activation == "softmax":
+                a, da_dz = softmax(z)
+            else:
+                a, da_dz = activation_values(activation, z)
+            zs.append(z)
+            activations.append(a)
+            derivatives.append(da_dz)
+        return zs, activations, derivatives
+
+    def _first_not_finite(self, quantity: str, arrays: list[Array]) -> bool:
+        """Whether all are finite; records the first layer that is not."""
+        for layer, array in enumerate(arrays, start=1):
+            if not np.isfinite(array).all():
+                return self._fail(quantity, layer)
+        return True
+
+    def _forward(self, X: Array) -> tuple[list[Array], list[Array], list[Array]] | None:
+        with np.errstate(all="ignore"):
+            z, a, da_dz = self.run_forward(X)
+        if self._first_not_finite("z", z) and self._first_not_finite("a", a):
+            return z, a, da_dz
+        return None
+
+    def output(self, z: Array, a: Array, da_dz: Array, y: Array) -> tuple[Array, Array, Array]:
+        """C_i (n,), ∂C_i/∂a and delta of the output layer (n, n_L)."""
+        cost, activation = self.cost_function, self.activations[-1]
+        if isinstance(cost, Cost):
+            C, dC_da = cost.value_and_gradient(a, y)
+            delta = dC_da if activation == "softmax" else dC_da * da_dz
+        elif activation == "softmax" and cost in ("cross_entropy", "poisson"):
+            parts, dC_da = softmax_cost(cost, a, da_dz, y)
+            C, delta = parts.sum(axis=1), dC_da
+        else:
+            name = activation if isinstance(activation, str) else "user"
+            parts, dC_da, delta = cost_formula(cost, name, z, a, da_dz, y)
+            C = parts.sum(axis=1)
+        if activation == "softmax":
+            delta = softmax_delta(cost, a, y, dC_da)
+        return C, dC_da, delta
+
+    def run_backward(
+        self, X: Array, Y: Array
+    ) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Array], Array] | None:
+        """z, a, da_dz, delta of the layers 1 … L, dC_da of 0 … L and the costs C_i."""
+        forward = self._forward(X)
+        if forward is None:
+            return None
+        z, a, da_dz = forward
+        with np.errstate(all="ignore"):
+            C, dC_da_output, delta_output = self.output(z[-1], a[-1], da_dz[-1], Y)
+            dC_da, delta = [dC_da_output], [delta_output]
+            for l in range(len(self.weights) - 1, -1, -1):
+                dC_da.insert(0, propagate_delta(self.weights[l], delta[0]))
+                if l > 0:
+                    delta.insert(0, dC_da[0] * da_dz[l - 1])
+        if not np.isfinite(C).all():
+            self._fail("delta", len(z))
+            return None
+        if not self._first_not_finite("delta", delta):
+            return None
+        return z, a, da_dz, delta, dC_da, C
+
+    # -- the calls: arrays in, arrays filled --
+
+    def forward(self, X: Array, z: list[Array | None], a: list[Array | None]) -> bool:
+        """Fill z[l] and a[l] of the layers 1 … L; a None is left out."""
+        with _InUse(self):
+            values = self._forward(X)
+            if values is None:
+                return False
+            _fill(z, values[0])
+            _fill(a, values[1])
+            return True
+
+    def backward(
+        self,
+        X: Array,
+        Y: Array,
+        z: list[Array | None],
+        a: list[Array | None],
+        da_dz: list[Array | None],
+        delta: list[Array | None],
+        dC_da: list[Array | None],
+        cost: Array,
+    ) -> bool:
+        """Fill every factor; dC_da has an entry for the input too. A None is left out."""
+        with _InUse(self):
+            values = self.run_backward(X, Y)
+            if values is None:
+                return False
+            for targets, arrays in zip((z, a, da_dz, delta, dC_da), values[:5], strict=True):
+                _fill(targets, arrays)
+            cost[...] = values[5]
+            return True
+
+    def cost(
+        self, X: Array, Y: Array, cost: Array, sample_weight: Array | None
+    ) -> tuple[bool, float]:
+        """Fill the costs C_i (n,); returns their sum, weighted where weights are given."""
+        with _InUse(self):
+            forward = self._forward(X)
+            if forward is None:
+                return False, math.nan
+            with np.errstate(all="ignore"):
+                C = self.output(forward[0][-1], forward[1][-1], forward[2][-1], Y)[0]
+            if not np.isfinite(C).all():
+                return self._fail("delta", len(self.weights)), math.nan
+            cost[...] = C
+            return True, _weighted_sum(C, sample_weight)
+
+    def gradient(
+        self,
+        X: Array,
+        Y: Array,
+        sample_weight: Array | None,
+        total_weight: float,
+        out: Array,
+    ) -> tuple[bool, float]:
+        """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
+        with _InUse(self):
+            values = self.run_backward(X, Y)
+            if values is None:
+                return False, math.nan
+            _, a, _, delta, _, C = values
+            parts: list[Array] = []
+            with np.errstate(all="ignore"):
+                for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
+                    if sample_weight is not None:
+                        delta_l = delta_l * sample_weight[:, np.newaxis]
+                    parts.extend(part.ravel() for part in accumulate_gradient(a_below, delta_l))
+                gradient = np.concatenate(parts)
+            if not np.isfinite(gradient).all():
+                return self._fail("delta", 1), math.nan
+            out[...] = gradient / out.dtype.type(total_weight)
+            return True, _weighted_sum(C, sample_weight)
+
+    def per_example_gradient(self, X: Array, Y: Array, out: Array, cost: Array) -> bool:
+        """Fill out (n, P) with every ∇C_i and the costs (n,)."""
+        with _InUse(self):
+            values = self.run_backward(X, Y)
+            if values is None:
+                return False
+            _, a, _, delta, _, C = values
+            start = 0
+            for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
+                for part in per_example_gradient(a_below, delta_l):
+                    width = math.prod(part.shape[1:])
+                    out[:, start : start + width] = part.reshape(len(X), width)
+                    start += width
+            cost[...] = C
+            return True
+
+    def train(self, X: Array, Y: Array, order: Array | None, batch_size: int) -> tuple[bool, float]:
+        """One pass in batches; returns the sum of the costs, each as its batch came."""
+        total = 0.0
+        gradient = np.empty_like(self.storage)
+        for start in range(0, len(X), batch_size):
+            rows: Any = slice(start, min(start + batch_size, len(X)))
+            if order is not None:
+                rows = order[rows]
+            X_batch, Y_batch = X[rows], Y[rows]
+            finite, cost = self.gradient(X_batch, Y_batch, None, len(X_batch), gradient)
+            if not finite:
+                return False, total
+            with _InUse(self), np.errstate(all="ignore"):
+                self._update(gradient)
+            total += cost
+        if not np.isfinite(self.storage).all():
+            return self._fail("parameters", 0), total
+        return True, total
+
+    def step(self, X: Any, Y: Any, batch_size: int) -> bool:
+        """The compiled engine's quick way for plain arrays; there is none here."""
+        return False
+
+    def _update(self, g: Array) -> None:
+        self.step_count += 1
+        if self.rule_name == "sgd":
+            sgd_update(self.storage, g, self.learning_rate)
+        elif self.rule_name == "adam":
+            beta1, beta2, epsilon = self.hyper_parameters
+            m, v = self.slots
+            adam_update(
+                self.storage,
+                m,
+                v,
+                g,
+                self.learning_rate,
+                beta1,
+                beta2,
+                epsilon,
+                self.step_count,
+            )
+        else:
+            momentum_update(
+                self.storage,
+                self.slots[0],
+                g,
+                self.learning_rate,
+                self.hyper_parameters[0],
+                self.rule_name == "nesterov",
+            )
+
+
+class _InUse:
+    """One call at a time, as in the compiled engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def __enter__(self) -> None:
+        if self.engine.busy:
+            raise RuntimeError(
+                "this network is already in use: another call on it is running, in another thread "
+                "or in a callback; use copy() to work on it at the same time"
+            )
+        self.engine.busy = True
+
+    def __exit__(self, *exception: object) -> None:
+        self.engine.busy = False
+
+
+def _fill(targets: list[Array | None], arrays: list[Array]) -> None:
+    for target, array in zip(targets, arrays, strict=True):
+        if target is not None:
+            target[...] = array
+
+
+def _weighted_sum(C: Array, sample_weight: Array | None) -> float:
+    return math.fsum(C if sample_weight is None else C.astype(np.float64) * sample_weight)
+
+
+def _ratio(y: Array, a: Array) -> Array:
+    """y / a, 0 where y is 0 whatever a is."""
+    nothing = y == 0
+    return np.where(nothing, np.zeros_like(a), y / np.where(nothing, np.ones_like(a), a))
+
+
+def _product(y: Array, log_a: Array) -> Array:
+    """y · ln a, 0 where y is 0 whatever the logarithm is."""
+    return np.where(y == 0, np.zeros_like(log_a), y * np.where(y == 0, 0, log_a))
+
+
+def _erfc(x: Array) -> Array:
+    """The complementary error function, number by number: NumPy has none."""
+    return np.array([math.erfc(value) for value in x.ravel().tolist()]).reshape(x.shape)
+
+
+def _typed(array: Array, like: Array) -> Array:
+    return array.astype(like.dtype, copy=False)

@@ -1,0 +1,165 @@
+"""The epoch loop, and the record it leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbackprop import backend, validation
+from cbackprop.functions import Array
+from cbackprop.reference import Engine
+
+if TYPE_CHECKING:
+    from cbackprop.network import Network
+
+
+def accuracy(predictions: Array, targets: Array) -> float:
+    """The share of examples whose largest output is the largest target; with one output, whose
+    output lies on the target's side of ½."""
+    if predictions.shape[1] == 1:
+        return float(np.mean((predictions > 0.5) == (targets > 0.5)))
+    return float(np.mean(predictions.argmax(axis=1) == targets.argmax(axis=1)))
+
+
+METRICS: dict[str, Callable[[Array, Array], float]] = {"accuracy": accuracy}
+
+
+class History:
+    """What a fit did, epoch by epoch.
+
+    Attributes
+    ----------
+    cost : list of float
+        Mean over the epoch's examples of the cost each had when its batch came.
+    validation_cost : list of float
+        Mean cost of the validation data after the epoch; empty without validation data.
+    metrics : dict of str to list of float
+        Each metric on the validation data after the epoch, on the training data without any.
+    epochs : int
+        Epochs completed.
+    seconds : float
+        Time of the training passes alone, without validation, metrics and callbacks.
+    stop_reason : str
+        "epochs" or "callback".
+    """
+
+    def __init__(self) -> None:
+        self.cost: list[float] = []
+        self.validation_cost: list[float] = []
+        self.metrics: dict[str, list[float]] = {}
+        self.epochs = 0
+        self.seconds = 0.0
+        self.stop_reason = "epochs"
+
+    def __repr__(self) -> str:
+        if not self.epochs:
+            return "<History of 0 epochs>"
+        parts = [f"cost {self.cost[0]:.6g} to {self.cost[-1]:.6g}"]
+        if self.validation_cost:
+            parts.append(f"validation cost {self.validation_cost[-1]:.6g}")
+        parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
+        return f"<History of {self.epochs} epochs, {', '.join(parts)}, {self.seconds:.3g} s>"
+
+
+class Snapshot:
+    """An engine's parameters and optimiser as they were, to go back to."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.storage = engine.parameter_arrays()[2].copy()
+        self.slots = tuple(slot.copy() for slot in engine.slots)
+        self.step_count = engine.step_count
+
+    def restore(self) -> None:
+        """Write everything back, into the same memory."""
+        self.engine.parameter_arrays()[2][...] = self.storage
+        for slot, saved in zip(self.engine.slots, self.slots, strict=True):
+            slot[...] = saved
+        self.engine.step_count = self.step_count
+
+
+def random_order(network: Network, n: int) -> Array:
+    """A uniformly random order of 0 … n-1, from the network's own generator."""
+    order = np.arange(n, dtype=np.int64)
+    backend.shuffle(network.backend, network.dtype.name, order, network._random.words(n))
+    return order
+
+
+def run(
+    network: Network,
+    X: Array,
+    Y: Array,
+    *,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    validation_data: tuple[Array, Array] | None,
+    metrics: tuple[Any, ...],
+    callbacks: tuple[Callable[..., Any], ...],
+) -> History:
+    """Train for some epochs; every argument is validated, the optimiser is set.
+
+    Raises
+    ------
+    FloatingPointError
+        If a pass diverges, naming its epoch; parameters, optimiser and generator are then as they
+        were at the start of that epoch.
+    """
+    engine = network._engine
+    history = History()
+    names = {_metric_name(metric): metric for metric in metrics}
+    history.metrics = {name: [] for name in names}
+    judged = validation_data if validation_data is not None else (X, Y)
+    for epoch in range(epochs):
+        before = Snapshot(engine)
+        random_state = network._random.state
+        order = random_order(network, len(X)) if shuffle else None
+        start = time.perf_counter()
+        finite, total = engine.train(X, Y, order, batch_size)
+        history.seconds += time.perf_counter() - start
+        if not finite:
+            failure = engine.failure
+            before.restore()
+            network._random.state = random_state
+            raise_divergence(epoch, failure, X)
+        history.cost.append(total / len(X))
+        if validation_data is not None:
+            history.validation_cost.append(network.cost(*validation_data))
+        if names:
+            predictions = network.predict(judged[0])
+            for name, metric in names.items():
+                function = METRICS[metric] if isinstance(metric, str) else metric
+                history.metrics[name].append(float(function(predictions, judged[1])))
+        history.epochs = epoch + 1
+        # Every callback is called, whatever the ones before it answered.
+        answers = [callback(network, history) for callback in callbacks]
+        if any(answer is True for answer in answers):
+            history.stop_reason = "callback"
+            break
+    return history
+
+
+def _metric_name(metric: Any) -> str:
+    return metric if isinstance(metric, str) else getattr(metric, "__name__", repr(metric))
+
+
+def raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> None:
+    """Say where training diverged, and in which epoch of a fit.
+
+    The whole of X is looked at only here: a NaN or an infinity in it cannot pass through z unseen.
+    """
+    validation.require_finite("X", X)
+    quantity, layer = failure
+    where = "the parameters" if quantity == "parameters" else f"{quantity} of layer {layer}"
+    if epoch is None:
+        raise FloatingPointError(
+            f"the step diverged: {where} overflowed; everything is as it was before the call. "
+            "A smaller learning_rate is the usual cure"
+        )
+    raise FloatingPointError(
+        f"training diverged in epoch {epoch}: {where} overflowed; the parameters are those at the "
+        "start of that epoch. A smaller learning_rate is the usual cure"
+    )

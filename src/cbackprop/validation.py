@@ -1,0 +1,674 @@
+"""The only place that raises about what the user passed.
+
+Each function takes an argument's name and value and returns the value in the form the engines
+want, or raises TypeError or ValueError with a message that begins with the name, shows what came
+and says what was expected. Nothing is changed before everything has been looked at.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import Any
+
+import numpy as np
+
+from cbackprop.functions import (
+    ACTIVATION_ALIASES,
+    ACTIVATIONS,
+    COSTS,
+    INITS,
+    OUTPUTS_OF_COST,
+    Activation,
+    Array,
+    Cost,
+    name_of,
+)
+
+LARGEST_ARRAY = sys.maxsize // 8
+
+
+# ---- single numbers and words --------------------------------------------------------------------
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: its repr, cut to one short line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def integer(argument: str, value: Any, lowest: int) -> int:
+    """A Python int of at least ``lowest``; booleans are not numbers here."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{argument} is {value!r}; expected an integer, not a boolean")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected an integer"
+        ) from None
+    if number < lowest:
+        raise ValueError(f"{argument} is {number}; expected at least {lowest}")
+    if number > sys.maxsize:
+        raise ValueError(f"{argument} is {number}; expected at most {sys.maxsize}")
+    return number
+
+
+def real_number(argument: str, value: Any) -> float:
+    """A finite Python float from a real number or a 0-d array of one."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected a real number"
+        )
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{argument} is {shown(value)}; expected a finite number") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{argument} is {number}; expected a finite number")
+    return number
+
+
+def non_negative(argument: str, value: Any) -> float:
+    """A finite number ≥ 0."""
+    number = real_number(argument, value)
+    if number < 0:
+        raise ValueError(f"{argument} is {number}; expected a number >= 0")
+    return number
+
+
+def positive(argument: str, value: Any) -> float:
+    """A finite number > 0."""
+    number = real_number(argument, value)
+    if number <= 0:
+        raise ValueError(f"{argument} is {number}; expected a number > 0")
+    return number
+
+
+def not_zero(argument: str, value: Any) -> float:
+    """A finite number other than 0."""
+    number = real_number(argument, value)
+    if number == 0:
+        raise ValueError(f"{argument} is {number}; expected a number other than 0")
+    return number
+
+
+def fraction(argument: str, value: Any) -> float:
+    """A number in [0, 1)."""
+    number = real_number(argument, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{argument} is {number}; expected a number in [0, 1)")
+    return number
+
+
+def flag(argument: str, value: Any) -> bool:
+    """A boolean, and nothing that merely counts as one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected True or False"
+        )
+    return bool(value)
+
+
+def choice(argument: str, value: Any, choices: tuple[str, ...], otherwise: str = "") -> str:
+    """One of the words ``choices``."""
+    expected = ", ".join(repr(word) for word in choices)
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); "
+            f"expected one of {expected}{otherwise}"
+        )
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, 1)
+        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"{argument} is {shown(value)}; expected one of {expected}{otherwise}{suggestion}"
+        )
+    return value
+
+
+def nesterov_needs_momentum(nesterov: bool, momentum: float) -> None:
+    """Nesterov's form of momentum 0 is nothing at all."""
+    if nesterov and momentum == 0:
+        raise ValueError("nesterov is True with momentum 0.0; expected a momentum > 0")
+
+
+# ---- Network(...) --------------------------------------------------------------------------------
+
+
+def layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """n_0, …, n_L: at least two positive integers, in an order that means something."""
+    if isinstance(sizes, (str, bytes, bytearray)):
+        raise TypeError(
+            f"sizes is {shown(sizes)} ({type(sizes).__name__}); "
+            "expected a sequence of integers such as [784, 30, 10]"
+        )
+    if isinstance(sizes, (Set, Mapping)):
+        raise TypeError(
+            f"sizes is {shown(sizes)} ({type(sizes).__name__}), which has no order; "
+            "expected a sequence of integers such as [784, 30, 10]"
+        )
+    if isinstance(sizes, np.ndarray) and sizes.ndim != 1:
+        raise ValueError(f"sizes has shape {sizes.shape}; expected one dimension")
+    try:
+        entries = tuple(sizes)
+    except TypeError:
+        raise TypeError(
+            f"sizes is {shown(sizes)} ({type(sizes).__name__}); "
+            "expected a sequence of integers such as [784, 30, 10]"
+        ) from None
+    if len(entries) < 2:
+        raise ValueError(
+            f"sizes is {shown(list(entries))}; expected at least 2 entries, inputs and outputs"
+        )
+    result = tuple(integer(f"sizes[{i}]", entry, 1) for i, entry in enumerate(entries))
+    count = sum((n_in + 1) * n_out for n_in, n_out in zip(result, result[1:], strict=False))
+    if count > LARGEST_ARRAY:
+        raise ValueError(
+            f"sizes is {shown(list(result))}: {count} parameters, {8 * count} bytes, are more than "
+            f"an array can hold; expected at most {LARGEST_ARRAY} parameters"
+        )
+    return result
+
+
+def activations(argument: Any, n_layers: int) -> tuple[str | Activation, ...]:
+    """One activation for every layer after the input."""
+    choices = (*ACTIVATIONS, *ACTIVATION_ALIASES)
+    if isinstance(argument, (list, tuple)):
+        if len(argument) != n_layers:
+            raise ValueError(
+                f"activation has {len(argument)} entries; expected {n_layers}, "
+                "one for each layer after the input"
+            )
+        named = [(f"activation[{i}]", entry) for i, entry in enumerate(argument)]
+    else:
+        named = [("activation", argument)] * n_layers
+    result: list[str | Activation] = []
+    for name, entry in named:
+        if isinstance(entry, Activation):
+            result.append(entry)
+        else:
+            word = choice(name, entry, choices, " or an Activation")
+            result.append(ACTIVATION_ALIASES.get(word, word))
+    if "softmax" in result[:-1]:
+        raise ValueError(
+            f"activation is 'softmax' in layer {result.index('softmax') + 1}; "
+            "expected it in the last layer only"
+        )
+    return tuple(result)
+
+
+def cost(argument: Any, output: str | Activation) -> str | Cost:
+    """A cost that the last layer's activation can serve."""
+    if isinstance(argument, Cost):
+        return argument
+    if callable(argument):
+        raise TypeError(
+            f"cost is {shown(argument)}, a function without its derivative; "
+            "expected a name or Cost(value, gradient)"
+        )
+    word = choice("cost", argument, COSTS, " or a Cost")
+    expected = OUTPUTS_OF_COST.get(word)
+    if expected is not None and output not in expected:
+        raise ValueError(
+            f"cost is {word!r} with the output activation {name_of(output)!r}; "
+            f"expected {' or '.join(repr(name) for name in expected)} in the last layer"
+        )
+    return word
+
+
+def number_type(dtype: Any) -> str:
+    """'float32' or 'float64'."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(
+            f"dtype is {shown(dtype)}; expected 'float32' or 'float64'"
+        ) from None
+    if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype is {shown(dtype)}; expected 'float32' or 'float64'")
+    return result.name
+
+
+def init(argument: Any) -> str:
+    """How the first parameters are drawn."""
+    return choice("init", argument, INITS)
+
+
+def seed(argument: Any) -> int | None:
+    """A non-negative integer, or None."""
+    if argument is None:
+        return None
+    return integer("seed", argument, 0)
+
+
+def threads(argument: Any) -> int:
+    """An upper limit ≥ 1; more than the machine can have is as good as 1024."""
+    return min(integer("threads", argument, 1), 1024)
+
+
+def backend(argument: Any) -> str:
+    """'compiled' or 'reference'."""
+    return choice("backend", argument, ("compiled", "reference"))
+
+
+# ---- arrays of numbers ---------------------------------------------------------------------------
+
+
+def numbers(argument: str, value: Any, dtype: str) -> Array:
+    """Real numbers as a C-contiguous, aligned, native array of ``dtype``, in any shape.
+
+    The caller's own array where it is one already; a copy otherwise. Numbers that are not finite
+    pass; `require_finite` looks for them.
+    """
+    array = _as_array(argument, value)
+    if array.dtype == np.dtype(dtype) and array.dtype.isnative:
+        return np.require(array, requirements=["C", "A"])
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        converted = np.require(array, dtype=dtype, requirements=["C", "A"])
+    if array.dtype.kind == "f" and array.dtype.itemsize > converted.dtype.itemsize:
+        lost = np.isinf(converted) & np.isfinite(array)
+        if lost.any():
+            index = _first(lost)
+            raise ValueError(
+                f"{argument} has {array[index]!r} at {_place(index)}, which overflows {dtype}; "
+                f"expected numbers up to {np.finfo(dtype).max:.4g}"
+            )
+    return converted
+
+
+def _as_array(argument: str, value: Any) -> Array:
+    if type(value) is not np.ndarray:
+        _refuse_what_is_no_array(argument, value)
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ValueError(
+                f"{argument} has {int(np.ma.count_masked(value))} masked entries; "
+                "expected none: fill or drop them first"
+            )
+        value = value.data
+    try:
+        array = np.asarray(value)
+    except OverflowError:
+        raise ValueError(f"{argument} has an integer too large for a float") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{argument} is {shown(value)}; expected a rectangular array of numbers ({error})"
+        ) from None
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{argument} is {type(value).__name__}, which does not become an array: {error}"
+        ) from None
+    if type(array) is not np.ndarray:
+        array = array.view(np.ndarray)
+    if array.dtype.kind == "O" and not isinstance(value, np.ndarray):
+        array = _from_large_integers(argument, array)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{argument} has dtype {array.dtype}; expected real numbers{_advice(array)}")
+    return array
+
+
+def _refuse_what_is_no_array(argument: str, value: Any) -> None:
+    """Objects that NumPy would take for one number, or for something they are not."""
+    if value is None:
+        raise TypeError(f"{argument} is None; expected an array of numbers")
+    if isinstance(value, (str, bytes, bytearray, Mapping, Set, Iterator)):
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected an array of numbers"
+        )
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(
+            f"{argument} is a sparse {type(value).__name__}; "
+            "expected a dense array: use .toarray()"
+        )
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):
+        for column, dtype in zip(value.columns, value.dtypes, strict=False):
+            missing = value[column].isna() if hasattr(value[column], "isna") else None
+            if getattr(dtype, "kind", "O") not in "fiub" or (
+                missing is not None and missing.any() and not isinstance(dtype, np.dtype)
+            ):
+                raise TypeError(
+                    f"{argument} has dtype {dtype} in column {column!r}; "
+                    "expected real numbers without missing values"
+                )
+
+
+def _from_large_integers(argument: str, array: Array) -> Array:
+    """Python integers beyond 64 bits make an object array; as floats they may still do."""
+    if array.size and all(type(entry) is int for entry in array.flat):
+        try:
+            return array.astype(np.float64)
+        except OverflowError:
+            raise ValueError(f"{argument} has an integer too large for a float") from None
+    return array
+
+
+def _advice(array: Array) -> str:
+    if array.dtype.kind == "O":
+        return "; use .astype(float) if every entry is one"
+    if array.dtype.kind in "SU":
+        return ", not text"
+    return ""
+
+
+def require_finite(argument: str, array: Array) -> None:
+    """No NaN and no infinity."""
+    # A block at a time: no temporary as large as the data.
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, 1 << 20):
+        wrong = ~np.isfinite(flat[start : start + (1 << 20)])
+        if wrong.any():
+            index = np.unravel_index(start + int(np.argmax(wrong)), array.shape)
+            raise ValueError(
+                f"{argument} has {float(array[index])!r} at {_place(index)}; "
+                "expected finite numbers"
+            )
+
+
+def _first(wrong: Array) -> tuple[Any, ...]:
+    return np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+
+
+def _place(index: tuple[Any, ...]) -> str:
+    return f"[{', '.join(str(int(i)) for i in index)}]"
+
+
+def examples(argument: str, X: Any, sizes: tuple[int, ...], dtype: str) -> tuple[Array, bool]:
+    """X as (n, n_0), and whether it was a single example (n_0,)."""
+    array = numbers(argument, X, dtype)
+    n_0 = sizes[0]
+    if array.ndim == 1 and array.shape[0] == n_0:
+        return array.reshape(1, n_0), True
+    if array.ndim != 2 or array.shape[1] != n_0:
+        hint = ""
+        if array.ndim == 2 and array.shape[0] == n_0:
+            hint = "; the transpose has that shape"
+        elif array.ndim == 1:
+            hint = f", or ({n_0},) for one example"
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected (n, {n_0}) "
+            f"because sizes[0] is {n_0}{hint}"
+        )
+    return array, False
+
+
+def batch(argument: str, X: Any, sizes: tuple[int, ...], dtype: str) -> Array:
+    """X as (n, n_0), for the calls that want examples in rows and nothing else."""
+    array, single = examples(argument, X, sizes, dtype)
+    if single:
+        raise ValueError(
+            f"{argument} has shape ({array.shape[1]},); expected (n, {array.shape[1]}): "
+            f"use {argument}.reshape(1, -1) for one example"
+        )
+    return array
+
+
+def targets(
+    argument: str,
+    Y: Any,
+    n: int,
+    single: bool,
+    sizes: tuple[int, ...],
+    dtype: str,
+    cost: str | Cost,
+    examples_argument: str = "X",
+) -> Array:
+    """Y as (n, n_L), finite, and in the range the cost asks for."""
+    array = numbers(argument, Y, dtype)
+    n_L = sizes[-1]
+    if single and array.shape == (n_L,):
+        array = array.reshape(1, n_L)
+    elif array.ndim != 2 or array.shape[1] != n_L or single:
+        expected = f"({n_L},)" if single else f"(n, {n_L})"
+        hint = ""
+        if array.ndim == 1 and not single:
+            hint = (
+                f"; use {argument}.reshape(-1, 1)"
+                if n_L == 1
+                else f"; class labels become targets by datasets.one_hot({argument}, {n_L})"
+            )
+        elif array.ndim == 2 and array.shape[0] == n_L and array.shape[1] == n:
+            hint = "; the transpose has that shape"
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected {expected} "
+            f"because sizes[-1] is {n_L}{hint}"
+        )
+    if array.shape[0] != n:
+        raise ValueError(
+            f"{argument} has {array.shape[0]} rows and {examples_argument} has {n}; "
+            "expected as many of one as of the other"
+        )
+    require_finite(argument, array)
+    low, high = {"cross_entropy": (0.0, 1.0), "poisson": (0.0, np.inf)}.get(
+        cost if isinstance(cost, str) else "", (-np.inf, np.inf)
+    )
+    wrong = (array < low) | (array > high)
+    if wrong.any():
+        index = _first(wrong)
+        expected = f"numbers in [{low:g}, {high:g}]" if high < np.inf else f"numbers >= {low:g}"
+        raise ValueError(
+            f"{argument} has {float(array[index])!r} at {_place(index)}; "
+            f"expected {expected} because the cost is {cost!r}"
+        )
+    return array
+
+
+def at_least_one_example(argument: str, n: int, what: str) -> None:
+    """A mean over no examples is no number."""
+    if n == 0:
+        raise ValueError(f"{argument} has 0 examples; expected at least 1 for {what}")
+
+
+def sample_weight(argument: str, weight: Any, n: int, dtype: str) -> tuple[Array | None, float]:
+    """Weights (n,) ≥ 0, not all 0, and their sum; None is 1 for each example."""
+    if weight is None:
+        return None, float(n)
+    array = numbers(argument, weight, dtype)
+    if array.shape != (n,):
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected ({n},), one for each example"
+        )
+    require_finite(argument, array)
+    if (array < 0).any():
+        index = _first(array < 0)
+        raise ValueError(
+            f"{argument} has {float(array[index])!r} at {_place(index)}; expected numbers >= 0"
+        )
+    total = float(array.sum(dtype=np.float64))
+    if total == 0:
+        raise ValueError(f"{argument} is 0 for every example; expected a sum > 0")
+    return array, total
+
+
+def no_weights_per_example(per_example: bool, weight: Any) -> None:
+    """Weights belong to a mean; an example's own cost or gradient has none."""
+    if per_example and weight is not None:
+        raise ValueError(
+            "sample_weight is given with per_example=True; expected None: each example's own value "
+            "is not weighted"
+        )
+
+
+def one_example(x: Any, y: Any) -> tuple[Any, Any]:
+    """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
+    result = []
+    for argument, value in (("x", x), ("y", y)):
+        shape = np.shape(value) if value is not None else ()
+        if len(shape) == 2 and shape[0] == 1:
+            value = np.asarray(value)[0]
+        elif len(shape) >= 2:
+            raise ValueError(f"{argument} has shape {shape}; expected one example")
+        result.append(value)
+    return result[0], result[1]
+
+
+def output_array(
+    argument: str, out: Any, shape: tuple[int, ...], dtype: str, others: Mapping[str, Array]
+) -> Array:
+    """The caller's array for results: exactly the right one, and none of ``others``' memory."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{argument} is {type(out).__name__}; expected a NumPy array")
+    if out.dtype != np.dtype(dtype) or not out.dtype.isnative:
+        raise TypeError(f"{argument} has dtype {out.dtype}; expected {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{argument} has shape {out.shape}; expected {shape}")
+    if not (out.flags.c_contiguous and out.flags.aligned):
+        raise ValueError(
+            f"{argument} has strides {out.strides}; expected a C-contiguous, aligned array"
+        )
+    if not out.flags.writeable:
+        raise ValueError(f"{argument} is read-only; expected a writeable array")
+    for name, other in others.items():
+        if np.shares_memory(out, other):
+            raise ValueError(f"{argument} overlaps {name}; expected memory of its own")
+    return out
+
+
+def result_size(what: str, n: int, width: int, dtype: str) -> None:
+    """Reject sizes no array can have before asking for the memory."""
+    if n * width > LARGEST_ARRAY:
+        raise ValueError(
+            f"X has {n} examples: {what} would have {n * width} numbers; "
+            f"expected at most {LARGEST_ARRAY}"
+        )
+
+
+def parameter_vector(value: Any, n_parameters: int, dtype: str) -> Array:
+    """All parameters (P,), finite."""
+    array = numbers("parameters", value, dtype)
+    if array.shape != (n_parameters,):
+        raise ValueError(f"parameters has shape {array.shape}; expected ({n_parameters},)")
+    require_finite("parameters", array)
+    return array
+
+
+# ---- fit and the like ----------------------------------------------------------------------------
+
+
+def validation_pair(
+    pair: Any, sizes: tuple[int, ...], dtype: str, cost: str | Cost
+) -> tuple[Array, Array] | None:
+    """(X, Y) to judge each epoch on, or None."""
+    if pair is None:
+        return None
+    if not isinstance(pair, (tuple, list)):
+        raise TypeError(
+            f"validation_data is {type(pair).__name__}; expected a pair (X_validation, Y_validation)"
+        )
+    if len(pair) != 2:
+        raise ValueError(
+            f"validation_data has {len(pair)} entries; expected 2, (X_validation, Y_validation)"
+        )
+    X = batch("validation_data[0]", pair[0], sizes, dtype)
+    at_least_one_example("validation_data[0]", len(X), "a mean cost")
+    require_finite("validation_data[0]", X)
+    Y = targets(
+        "validation_data[1]", pair[1], len(X), False, sizes, dtype, cost, "validation_data[0]"
+    )
+    return X, Y
+
+
+def functions(argument: str, value: Any) -> tuple[Callable[..., Any], ...]:
+    """One function or several."""
+    if callable(value):
+        return (value,)
+    if isinstance(value, (str, bytes, Set, Mapping)) or not hasattr(value, "__iter__"):
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected functions"
+        )
+    entries = tuple(value)
+    for i, entry in enumerate(entries):
+        if not callable(entry):
+            raise TypeError(
+                f"{argument}[{i}] is {shown(entry)} ({type(entry).__name__}); expected a function"
+            )
+    return entries
+
+
+def metrics(value: Any, known: tuple[str, ...]) -> tuple[Any, ...]:
+    """Names of metrics, or functions of (predictions, targets)."""
+    entries = (value,) if isinstance(value, str) or callable(value) else value
+    if isinstance(entries, (bytes, Set, Mapping)) or not hasattr(entries, "__iter__"):
+        raise TypeError(
+            f"metrics is {shown(value)} ({type(value).__name__}); expected names or functions"
+        )
+    result = tuple(entries)
+    for i, entry in enumerate(result):
+        if not callable(entry):
+            choice(f"metrics[{i}]", entry, known, " or a function of (predictions, targets)")
+    return result
+
+
+def neuron(argument: str, value: Any, count: int, layer: int) -> int:
+    """A neuron's number in its layer, from 0."""
+    number = integer(argument, value, 0)
+    if number >= count:
+        raise ValueError(
+            f"{argument} is {number}; expected 0 to {count - 1} because layer {layer} has "
+            f"{count} neurons, counted from 0"
+        )
+    return number
+
+
+def layer_number(value: Any, lowest: int, n_layers: int) -> int:
+    """A layer's number: 0 is the input, n_layers the output."""
+    number = integer("layer", value, lowest)
+    if number > n_layers:
+        raise ValueError(
+            f"layer is {number}; expected {lowest} to {n_layers}, the layers of this network"
+        )
+    return number
+
+
+# ---- numbers that were not finite ----------------------------------------------------------------
+
+
+def require_finite_parameters(weights: tuple[Array, ...], biases: tuple[Array, ...]) -> None:
+    """No NaN and no infinity was written into the live views."""
+    for layer, (W, b) in enumerate(zip(weights, biases, strict=True), start=1):
+        for kind, array in (("weights", W), ("biases", b)):
+            wrong = ~np.isfinite(array)
+            if wrong.any():
+                index = _first(wrong)
+                raise ValueError(
+                    f"{kind}[{layer - 1}] of layer {layer} has {float(array[index])!r} at "
+                    f"{_place(index)}; expected finite numbers: assign some before the next call"
+                )
+
+
+def explain_not_finite(
+    failure: tuple[str, int],
+    X: Array,
+    weights: tuple[Array, ...],
+    biases: tuple[Array, ...],
+    examples_argument: str = "X",
+) -> None:
+    """Raise for a call that met a number that is not finite: find out whose it was.
+
+    Raises
+    ------
+    ValueError
+        If X or the parameters hold NaN or infinity.
+    FloatingPointError
+        If finite ones overflowed, naming the layer.
+    """
+    require_finite(examples_argument, X)
+    require_finite_parameters(weights, biases)
+    quantity, layer = failure
+    names = {
+        "z": "the weighted input z",
+        "a": "the activation a",
+        "delta": "the cost or its gradient",
+        "parameters": "a parameter",
+    }
+    where = f" of layer {layer}" if layer else ""
+    raise FloatingPointError(
+        f"{names[quantity]}{where} is not finite: finite inputs and parameters overflowed "
+        f"{X.dtype}; scale them down"
+    )
