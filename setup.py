@@ -1,6 +1,7 @@
 """The extension modules and their switches; everything else is in pyproject.toml.
 
-CBACKPROP_CHECKED=1      bounds, initialisation and None checks, and guards behind every allocation
+CBACKPROP_CHECKED=1      bounds, initialisation and None checks, guards behind every allocation, and the
+                         512-bit level lowered to AVX2, so that its tiles can be tested anywhere
 CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (for example address,undefined), with debug information
 CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
 CBACKPROP_REQUIRE_EXT=1  a module that does not compile fails the build; without it, the package
@@ -31,11 +32,10 @@ def simd_levels():
     if platform.machine().lower() not in ("x86_64", "amd64") or MSVC:
         return [("generic", [])]
     # 512-bit vectors must be asked for: GCC and clang prefer 256 bits on their own.
-    return [
-        ("v2", ["-march=x86-64-v2"]),
-        ("v3", ["-march=x86-64-v3"]),
-        ("v4", ["-march=x86-64-v4", "-mprefer-vector-width=512"]),
-    ]
+    v4 = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
+    if CHECKED:
+        v4 = ["-march=x86-64-v3", "-DCBACKPROP_VECTOR_BYTES=64", "-Wno-psabi"]
+    return [("v2", ["-march=x86-64-v2"]), ("v3", ["-march=x86-64-v3"]), ("v4", v4)]
 
 
 def compiler_flags():
@@ -77,6 +77,7 @@ def extension_modules():
             [f"{KERNELS}/_cpu.pyx"],
             extra_compile_args=flags,
             extra_link_args=link_flags,
+            define_macros=checked,
         )
     ]
     headers = [

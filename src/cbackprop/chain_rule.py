@@ -165,10 +165,12 @@ class WeightTerm(Term):
     def _lines(self) -> list[str]:
         return [
             f"∂C/∂w[{self.j}, {self.k}] of layer {self.layer} = ∂z/∂w · ∂a/∂z · ∂C/∂a",
-            f"  ∂z/∂w = a[{self.k}] of layer {self.layer - 1:<8} {_factor(self.dz_dw)}",
-            f"  ∂a/∂z = σ′(z[{self.j}]){'':<15} {_factor(self.da_dz)}",
-            f"  ∂C/∂a[{self.j}]{'':<20} {_factor(self.dC_da)}",
-            f"  product{'':<21} {_number(self.value)}",
+            *_aligned(
+                (f"∂z/∂w = a[{self.k}] of layer {self.layer - 1}", _factor(self.dz_dw)),
+                (f"∂a/∂z = σ′(z[{self.j}])", _factor(self.da_dz)),
+                (f"∂C/∂a[{self.j}]", _factor(self.dC_da)),
+                ("product", _number(self.value)),
+            ),
         ]
 
 
@@ -205,10 +207,12 @@ class BiasTerm(Term):
     def _lines(self) -> list[str]:
         return [
             f"∂C/∂b[{self.j}] of layer {self.layer} = ∂z/∂b · ∂a/∂z · ∂C/∂a",
-            f"  ∂z/∂b{'':<23} {_factor(self.dz_db)}",
-            f"  ∂a/∂z = σ′(z[{self.j}]){'':<15} {_factor(self.da_dz)}",
-            f"  ∂C/∂a[{self.j}]{'':<20} {_factor(self.dC_da)}",
-            f"  product{'':<21} {_number(self.value)}",
+            *_aligned(
+                ("∂z/∂b", _factor(self.dz_db)),
+                (f"∂a/∂z = σ′(z[{self.j}])", _factor(self.da_dz)),
+                (f"∂C/∂a[{self.j}]", _factor(self.dC_da)),
+                ("product", _number(self.value)),
+            ),
         ]
 
 
@@ -421,6 +425,15 @@ class ChainRule:
     def __repr__(self) -> str:
         layers = "-".join(str(n) for n in self.sizes)
         return f"<ChainRule {layers}, cost {self.cost:.6g}>"
+
+
+def _aligned(*rows: tuple[str, str]) -> list[str]:
+    """Names and numbers in two columns; a minus sign stands before its column."""
+    width = max(len(name) for name, _ in rows)
+    return [
+        f"  {name:<{width}}  {'' if number.startswith('-') else ' '}{number}"
+        for name, number in rows
+    ]
 
 
 def _number(value: float) -> str:

@@ -24,7 +24,7 @@ from cbackprop.optimizers import resolve
 from cbackprop.training import History
 from cbackprop.validation import integer
 
-# With these every one of the seeds 0 to 9 reaches a test accuracy of 0.966 or more.
+# With these every one of the seeds 0 to 9 reaches a test accuracy of 0.969 or more.
 DEMO_BATCH_SIZE = 10
 DEMO_LEARNING_RATE = 2.0
 DEMO_ACCURACY = 0.95

@@ -124,7 +124,7 @@ def run(
             failure = engine.failure
             before.restore()
             network._random.state = random_state
-            raise_divergence(epoch, failure, X)
+            raise_divergence(epoch + 1, failure, X)
         history.cost.append(total / len(X))
         if validation_data is not None:
             history.validation_cost.append(network.cost(*validation_data))
@@ -147,7 +147,7 @@ def _metric_name(metric: Any) -> str:
 
 
 def raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> None:
-    """Say where training diverged, and in which epoch of a fit.
+    """Say where training diverged, and in which epoch of a fit, counted from 1.
 
     The whole of X is looked at only here: a NaN or an infinity in it cannot pass through z unseen.
     """

@@ -11,6 +11,7 @@ import difflib
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,11 @@ LARGEST_ARRAY = sys.maxsize // 8
 
 def shown(value: Any) -> str:
     """A value as messages show it: its repr, cut to one short line."""
-    text = repr(value)
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        # A repr of the user's that fails, or an integer of more digits than Python prints.
+        text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -50,9 +55,9 @@ def integer(argument: str, value: Any, lowest: int) -> int:
             f"{argument} is {shown(value)} ({type(value).__name__}); expected an integer"
         ) from None
     if number < lowest:
-        raise ValueError(f"{argument} is {number}; expected at least {lowest}")
+        raise ValueError(f"{argument} is {shown(number)}; expected at least {lowest}")
     if number > sys.maxsize:
-        raise ValueError(f"{argument} is {number}; expected at most {sys.maxsize}")
+        raise ValueError(f"{argument} is {shown(number)}; expected at most {sys.maxsize}")
     return number
 
 
@@ -168,7 +173,7 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
             f"sizes is {shown(list(entries))}; expected at least 2 entries, inputs and outputs"
         )
     result = tuple(integer(f"sizes[{i}]", entry, 1) for i, entry in enumerate(entries))
-    count = sum((n_in + 1) * n_out for n_in, n_out in zip(result, result[1:], strict=False))
+    count = sum((n_in + 1) * n_out for n_in, n_out in pairwise(result))
     if count > LARGEST_ARRAY:
         raise ValueError(
             f"sizes is {shown(list(result))}: {count} parameters, {8 * count} bytes, are more than "
@@ -227,13 +232,11 @@ def number_type(dtype: Any) -> str:
     """'float32' or 'float64'."""
     try:
         result = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(
-            f"dtype is {shown(dtype)}; expected 'float32' or 'float64'"
-        ) from None
+    except Exception:
+        raise TypeError(f"dtype is {shown(dtype)}; expected 'float32' or 'float64'") from None
     if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype is {shown(dtype)}; expected 'float32' or 'float64'")
-    return result.name
+    return str(result.name)
 
 
 def init(argument: Any) -> str:
@@ -268,10 +271,14 @@ def numbers(argument: str, value: Any, dtype: str) -> Array:
     pass; `require_finite` looks for them.
     """
     array = _as_array(argument, value)
-    if array.dtype == np.dtype(dtype) and array.dtype.isnative:
-        return np.require(array, requirements=["C", "A"])
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        converted = np.require(array, dtype=dtype, requirements=["C", "A"])
+    try:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            converted = np.require(array, dtype=dtype, requirements=["C", "A"])
+    except MemoryError:
+        raise MemoryError(
+            f"{argument} has shape {array.shape}: a contiguous copy takes "
+            f"{array.size * np.dtype(dtype).itemsize} bytes, more than can be had"
+        ) from None
     if array.dtype.kind == "f" and array.dtype.itemsize > converted.dtype.itemsize:
         lost = np.isinf(converted) & np.isfinite(array)
         if lost.any():
@@ -286,31 +293,24 @@ def numbers(argument: str, value: Any, dtype: str) -> Array:
 def _as_array(argument: str, value: Any) -> Array:
     if type(value) is not np.ndarray:
         _refuse_what_is_no_array(argument, value)
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
-            raise ValueError(
-                f"{argument} has {int(np.ma.count_masked(value))} masked entries; "
-                "expected none: fill or drop them first"
-            )
-        value = value.data
+        _refuse_masked_entries(argument, value)
     try:
         array = np.asarray(value)
-    except OverflowError:
-        raise ValueError(f"{argument} has an integer too large for a float") from None
-    except ValueError as error:
-        raise ValueError(
-            f"{argument} is {shown(value)}; expected a rectangular array of numbers ({error})"
-        ) from None
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"{argument} is {type(value).__name__}, which does not become an array: {error}"
-        ) from None
-    if type(array) is not np.ndarray:
-        array = array.view(np.ndarray)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _no_array(argument, value, error) from error
     if array.dtype.kind == "O" and not isinstance(value, np.ndarray):
+        if array.ndim == 0:
+            raise TypeError(
+                f"{argument} is {shown(value)} ({type(value).__name__}); "
+                "expected an array of numbers"
+            )
         array = _from_large_integers(argument, array)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{argument} has dtype {array.dtype}; expected real numbers{_advice(array)}")
+        raise TypeError(
+            f"{argument} has dtype {array.dtype}; expected real numbers{_advice(array)}"
+        )
     return array
 
 
@@ -324,19 +324,53 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
         )
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(
-            f"{argument} is a sparse {type(value).__name__}; "
-            "expected a dense array: use .toarray()"
+            f"{argument} is a sparse {type(value).__name__}; expected a dense array: use .toarray()"
         )
     if hasattr(value, "columns") and hasattr(value, "dtypes"):
         for column, dtype in zip(value.columns, value.dtypes, strict=False):
-            missing = value[column].isna() if hasattr(value[column], "isna") else None
-            if getattr(dtype, "kind", "O") not in "fiub" or (
-                missing is not None and missing.any() and not isinstance(dtype, np.dtype)
-            ):
+            # Data frames whose types have no kind make their own arrays, NaN for what is missing.
+            kind = getattr(dtype, "kind", "f")
+            nullable = not isinstance(dtype, np.dtype) and hasattr(value[column], "isna")
+            if kind not in "fiub" or (nullable and np.any(value[column].isna())):
                 raise TypeError(
                     f"{argument} has dtype {dtype} in column {column!r}; "
                     "expected real numbers without missing values"
                 )
+
+
+def _refuse_masked_entries(argument: str, value: Any) -> None:
+    """Masked entries, also in a list of masked rows: NumPy would take what is under the mask."""
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    masked = sum(
+        np.count_nonzero(np.ma.getmaskarray(part))
+        for part in parts
+        if isinstance(part, np.ma.MaskedArray)
+    )
+    if masked:
+        raise ValueError(
+            f"{argument} has {masked} masked entries; expected none: fill or drop them first"
+        )
+
+
+def _no_array(argument: str, value: Any, error: Exception) -> TypeError | ValueError:
+    """What to raise for a value that NumPy made no array of."""
+    if isinstance(error, OverflowError):
+        return _too_large(argument)
+    if isinstance(error, ValueError) and not hasattr(value, "__array__"):
+        return ValueError(
+            f"{argument} is {shown(value)}; expected a rectangular array of numbers ({error})"
+        )
+    return TypeError(
+        f"{argument} is {shown(value)} ({type(value).__name__}), which does not become an array "
+        f"({error}); expected an array of numbers"
+    )
+
+
+def _too_large(argument: str) -> ValueError:
+    return ValueError(
+        f"{argument} has an integer too large for a float; "
+        f"expected numbers up to {np.finfo(np.float64).max:.4g}"
+    )
 
 
 def _from_large_integers(argument: str, array: Array) -> Array:
@@ -345,7 +379,7 @@ def _from_large_integers(argument: str, array: Array) -> Array:
         try:
             return array.astype(np.float64)
         except OverflowError:
-            raise ValueError(f"{argument} has an integer too large for a float") from None
+            raise _too_large(argument) from None
     return array
 
 
@@ -480,9 +514,11 @@ def sample_weight(argument: str, weight: Any, n: int, dtype: str) -> tuple[Array
         raise ValueError(
             f"{argument} has {float(array[index])!r} at {_place(index)}; expected numbers >= 0"
         )
-    total = float(array.sum(dtype=np.float64))
-    if total == 0:
-        raise ValueError(f"{argument} is 0 for every example; expected a sum > 0")
+    with np.errstate(over="ignore"):
+        total = float(array.sum(dtype=np.float64))
+    largest = float(np.finfo(dtype).max)
+    if not 0 < total <= largest:
+        raise ValueError(f"{argument} has the sum {total}; expected a sum > 0, up to {largest:.4g}")
     return array, total
 
 
@@ -499,12 +535,12 @@ def one_example(x: Any, y: Any) -> tuple[Any, Any]:
     """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
     result = []
     for argument, value in (("x", x), ("y", y)):
-        shape = np.shape(value) if value is not None else ()
-        if len(shape) == 2 and shape[0] == 1:
-            value = np.asarray(value)[0]
-        elif len(shape) >= 2:
-            raise ValueError(f"{argument} has shape {shape}; expected one example")
-        result.append(value)
+        array = _as_array(argument, value)
+        if array.ndim == 2 and array.shape[0] == 1:
+            array = array[0]
+        elif array.ndim != 1:
+            raise ValueError(f"{argument} has shape {array.shape}; expected one example")
+        result.append(array)
     return result[0], result[1]
 
 
@@ -559,7 +595,8 @@ def validation_pair(
         return None
     if not isinstance(pair, (tuple, list)):
         raise TypeError(
-            f"validation_data is {type(pair).__name__}; expected a pair (X_validation, Y_validation)"
+            f"validation_data is {shown(pair)} ({type(pair).__name__}); "
+            "expected a pair (X_validation, Y_validation)"
         )
     if len(pair) != 2:
         raise ValueError(
