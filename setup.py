@@ -1,7 +1,7 @@
 """The extension modules and their switches; everything else is in pyproject.toml.
 
-CBACKPROP_CHECKED=1      bounds, initialisation and None checks, guards behind every allocation, and the
-                         512-bit level lowered to AVX2, so that its tiles can be tested anywhere
+CBACKPROP_CHECKED=1      bounds and initialisation checks, guards behind every allocation looked at after
+                         each call, and the 512-bit level lowered to AVX2, so that it is tested anywhere
 CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (for example address,undefined), with debug information
 CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
 CBACKPROP_REQUIRE_EXT=1  a module that does not compile fails the build; without it, the package
@@ -116,7 +116,6 @@ def extension_modules():
             "boundscheck": CHECKED,
             "wraparound": False,
             "initializedcheck": CHECKED,
-            "nonecheck": CHECKED,
             "embedsignature": True,
         },
     )
