@@ -1,0 +1,106 @@
+"""One way through the package: public call, validation, engine. Nothing imports upward."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
+
+# From the bottom up: a module may import from the rows above its own, never from its own or below.
+LAYERS = (
+    {"kernels", "random_numbers", "datasets"},
+    {"functions"},
+    {"reference", "gradients", "validation"},
+    {"backend", "optimizers", "gradient_check", "chain_rule"},
+    {"training"},
+    {"network"},
+    {"__init__"},
+    {"cli"},
+    {"__main__"},
+)
+HEIGHT = {module: height for height, modules in enumerate(LAYERS) for module in modules}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The package's own modules that a file imports when it runs (not those for type checkers)."""
+    names: set[str] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        statement
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+    }
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path.name} imports relatively"
+            if node.module == "cbackprop":
+                names |= {f"cbackprop.{alias.name}" for alias in node.names}
+            else:
+                names.add(node.module)
+    modules = {name.split(".")[1] for name in names if name.startswith("cbackprop.")}
+    # A public name, and not a module, comes from the package itself.
+    return {module if module in HEIGHT else "__init__" for module in modules}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_nothing_imports_upward(path):
+    assert path.stem in HEIGHT, f"{path.name} has no place in the architecture"
+    for name in imported_modules(path):
+        if path.stem == "network" and name == "__init__":  # __version__, read inside info()
+            continue
+        assert HEIGHT[name] < HEIGHT[path.stem], f"{path.stem} imports {name}"
+
+
+def raises(path: Path) -> list[tuple[int, str]]:
+    """Line and exception of each raise in a file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            found.append((node.lineno, ast.unparse(node.exc.func)))
+    return found
+
+
+@pytest.mark.parametrize("module", ["network", "training", "optimizers", "chain_rule", "gradients"])
+def test_only_validation_judges_arguments(module):
+    """The calls themselves raise neither TypeError nor ValueError about what they were given."""
+    about_arguments = [
+        (line, name)
+        for line, name in raises(PACKAGE / f"{module}.py")
+        if name in ("TypeError", "ValueError")
+    ]
+    if module == "network":
+        # Pickling is refused as Python asks: by TypeError from __reduce__.
+        assert len(about_arguments) == 1
+    else:
+        assert about_arguments == []
+
+
+def test_no_arithmetic_in_network():
+    """network.py hands numbers on: no matrix product, no exp, no sum over an axis."""
+    tree = ast.parse((PACKAGE / "network.py").read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.MatMult)]
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not called & {"np.dot", "np.exp", "np.einsum", "np.sum", "np.mean", "np.matmul"}
+
+
+def test_import_brings_numpy_and_nothing_else():
+    """Beside NumPy, importing the package loads the standard library and one small module."""
+    code = (
+        "import sys, numpy; before = set(sys.modules); import cbackprop; "
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    loaded = {name for name in loaded if "cython" not in name}  # made by extension modules
+    assert loaded - set(sys.stdlib_module_names) <= {"cbackprop", "numpy"}
+    assert not loaded & {"argparse", "gzip", "statistics", "decimal", "zipfile", "asyncio"}

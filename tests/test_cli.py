@@ -1,0 +1,425 @@
+"""The command line, run in-process: what it prints, its exit statuses and its one-line errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cbackprop
+from cbackprop import cli
+from cbackprop.gradient_check import GradientCheck
+
+NUMBER = r"-?\d+\.\d+"
+
+
+def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """A Python of its own; one import warning more is no matter here (no compiled core)."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def one_line_error(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("cbackprop: error: ")
+    assert captured.err.endswith("\n")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def named(text: str, label: str) -> float:
+    """The number that stands after a label at the start of a line."""
+    match = re.search(rf"^ *{re.escape(label)} *({NUMBER})", text, re.MULTILINE)
+    assert match is not None, label
+    return float(match[1])
+
+
+# ---- demo --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo() -> str:
+    """What the demo with its defaults prints."""
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", output)
+        assert cli.main(["demo"]) == 0
+    return output.getvalue()
+
+
+def test_demo_fits_a_terminal(demo: str) -> None:
+    lines = demo.splitlines()
+    assert len(lines) <= 75
+    assert max(len(line) for line in lines) <= 80
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_demo_says_what_computes(demo: str) -> None:
+    level = cbackprop.info()["simd_level"]
+    said = "The NumPy reference computes." if level is None else f"SIMD level {level}."
+    assert said in "\n".join(demo.splitlines()[:4])
+
+
+def test_demo_trains(demo: str) -> None:
+    rows = re.findall(rf"^ +(\d+) +({NUMBER}) +({NUMBER}) +({NUMBER})$", demo, re.MULTILINE)
+    assert [int(row[0]) for row in rows] == list(range(1, 31))
+    first, last = ([float(value) for value in rows[i][1:]] for i in (0, -1))
+    assert last[0] < first[0] / 10
+    assert last[1] < first[1]
+    assert 0.95 <= last[2] <= 1
+    assert demo.endswith(f"Done: test accuracy {last[2]:.4f}, gradient check passed.\n")
+
+
+def test_demo_reaches_its_accuracy_from_other_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(1, 10):
+        assert cli.main(["demo", "--seed", str(seed)]) == 0
+        match = re.search(rf"Done: test accuracy ({NUMBER}),", capsys.readouterr().out)
+        assert match is not None
+        assert float(match[1]) >= 0.95, seed
+
+
+def test_demo_shows_the_digit_and_its_outputs(demo: str) -> None:
+    pictures = re.findall(r"^  \|(.*)\|", demo, re.MULTILINE)
+    assert [len(row) for row in pictures] == [16] * 8
+    match = re.search(r"label (\d), prediction (\d): (right|wrong)", demo)
+    assert match is not None
+    assert (match[1] == match[2]) == (match[3] == "right")
+    outputs = {int(j): float(a) for j, a in re.findall(r"\b(\d): (\d\.\d{4})\b", demo)}
+    assert sorted(outputs) == list(range(10))
+    assert max(outputs, key=lambda j: outputs[j]) == int(match[2])
+    # The cost is the sum of squares of what is shown.
+    cost = sum((a - (j == int(match[1]))) ** 2 for j, a in outputs.items())
+    assert float(re.findall(rf"C = ({NUMBER})", demo)[0]) == pytest.approx(cost, abs=1e-3)
+
+
+def test_demo_factors_make_the_product(demo: str) -> None:
+    dz_dw, da_dz, dC_da = (named(demo, label) for label in ("∂z/∂w", "∂a/∂z", "∂C/∂a"))
+    product = named(demo, "product")
+    assert dz_dw * da_dz * dC_da == pytest.approx(product, abs=3e-9)
+    assert abs(product) > 0.01
+    a, y = re.findall(rf"2\(a - y\) = 2\(({NUMBER}) - (\d)\)", demo)[0]
+    assert y == "1"
+    assert 2 * (float(a) - 1) == pytest.approx(dC_da, abs=1.01e-4)
+    assert float(a) * (1 - float(a)) == pytest.approx(da_dz, abs=1e-4)
+
+
+def test_demo_nudges_tend_to_the_derivative(demo: str) -> None:
+    derivative = named(demo, "product")
+    errors = []
+    for label in ("0.1", "0.01", "0.001"):
+        match = re.search(rf"^ +{label} +({NUMBER}) +({NUMBER}) +({NUMBER})$", demo, re.MULTILINE)
+        assert match is not None
+        predicted, measured, ratio = (float(match[i]) for i in (1, 2, 3))
+        assert predicted == pytest.approx(float(label) * derivative, abs=1e-9)
+        assert measured / float(label) == pytest.approx(ratio, abs=1e-6)
+        errors.append(abs(ratio - derivative))
+    # Halved curvature times the nudge is what is left, so a tenth of the nudge leaves a tenth.
+    assert 0 < errors[1] < errors[0] / 5
+    assert 0 < errors[2] < errors[1] / 5
+
+
+def test_demo_checks_the_whole_gradient(demo: str) -> None:
+    assert "All 2260 derivatives" in demo
+    match = re.search(r"gradient check by complex step: passed; largest relative error (\S+)", demo)
+    assert match is not None
+    assert float(match[1]) < 1e-12
+
+
+def test_demo_tells_its_speed(demo: str) -> None:
+    match = re.search(r"Speed: ([\d,]+) training examples a second \(30 epochs", demo)
+    assert match is not None
+    assert int(match[1].replace(",", "")) > 1000
+
+
+def test_demo_fails_below_its_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    for epochs in ("0", "1"):
+        assert cli.main(["demo", "--epochs", epochs]) == 1
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert re.match(rf"FAILED: test accuracy {NUMBER} is below 0\.95 ", last)
+
+
+def test_demo_fails_with_its_gradient_check(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = cbackprop.Network.check_gradient
+
+    def failing(net: cbackprop.Network, X: object, Y: object) -> GradientCheck:
+        result = check(net, X, Y)
+        result.passed = False
+        return result
+
+    monkeypatch.setattr(cbackprop.Network, "check_gradient", failing)
+    assert cli.main(["demo", "--epochs", "8"]) == 1
+    assert capsys.readouterr().out.endswith("FAILED: the gradient check did not pass.\n")
+
+
+# ---- train -------------------------------------------------------------------------------------
+
+
+def test_train_on_mnist(mnist_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "--mnist", str(mnist_directory), "--train-size", "2000", "--epochs", "2"]
+    assert cli.main(command) == 0
+    output = capsys.readouterr().out
+    assert "23860 parameters, float32, cost quadratic" in output
+    assert "2000 training examples in batches of 10, 10000 test examples" in output
+    assert "SGD(learning_rate=1.5, momentum=0.0, nesterov=False)" in output
+    rows = re.findall(
+        rf"^ +(\d+) +({NUMBER}) +({NUMBER}) +({NUMBER}) +({NUMBER}) +([\d,]+)$",
+        output,
+        re.MULTILINE,
+    )
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert float(rows[1][1]) < float(rows[0][1])
+    accuracies = [float(row[3]) for row in rows]
+    assert accuracies[-1] > 0.75
+    best = accuracies.index(max(accuracies))
+    last = output.splitlines()[-1]
+    assert last == (
+        f"test accuracy: final {accuracies[-1]:.4f}, best {accuracies[best]:.4f} (epoch {best + 1})"
+    )
+
+
+def test_train_takes_every_option(
+    mnist_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (
+        "--train-size 1000 --epochs 1 --hidden 16,8 --hidden 12 --activation tanh,relu,relu,softmax"
+        " --cost cross_entropy --optimizer adam --dtype float64 --init lecun --batch-size 20"
+        " --learning-rate 0.01 --seed 3"
+    )
+    assert cli.main(["train", "--mnist", str(mnist_directory), *options.split()]) == 0
+    output = capsys.readouterr().out
+    for line in (
+        r"1 +16 +tanh +16 x 784",
+        r"2 +8 +relu +8 x 16",
+        r"3 +12 +relu +12 x 8",
+        r"4 +10 +softmax +10 x 12",
+        r"\d+ parameters, float64, cost cross_entropy",
+        r"1000 training examples in batches of 20,",
+        r"Adam\(learning_rate=0\.01, ",
+    ):
+        assert re.search(rf"^{line}", output, re.MULTILINE), line
+
+
+def test_train_size_must_be_there(
+    mnist_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--mnist", str(mnist_directory), "--train-size", "60001"]
+    assert cli.main(command) == 2
+    assert "train_size is 60001; expected at most 60000" in one_line_error(capsys)
+
+
+def test_divergence_is_one_line(mnist_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--train-size 100 --activation exponential --learning-rate 1e6"
+    assert cli.main(["train", "--mnist", str(mnist_directory), *options.split()]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("cbackprop: error: training diverged in epoch 0")
+    assert error.count("\n") == 1
+
+
+def test_adam_keeps_its_own_learning_rate(
+    mnist_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--train-size 10 --epochs 0 --optimizer adam"
+    assert cli.main(["train", "--mnist", str(mnist_directory), *options.split()]) == 0
+    output = capsys.readouterr().out
+    assert "Adam(learning_rate=0.001," in output
+    assert re.search(rf"^test accuracy: final ({NUMBER}), best \1$", output, re.MULTILINE)
+
+
+# ---- errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("", "lacks train-images-idx3-ubyte"),
+        ("--hidden 0", "sizes[1] is 0"),
+        ("--hidden 16,x", "argument --hidden: '16,x'; expected an integer or several"),
+        ("--epochs -1", "epochs is -1"),
+        ("--epochs two", "argument --epochs: invalid int value: 'two'"),
+        ("--batch-size 0", "batch_size is 0"),
+        ("--learning-rate -1", "learning_rate is -1.0"),
+        ("--learning-rate nan", "learning_rate is nan"),
+        ("--train-size 0", "train_size is 0"),
+        ("--seed -1", "seed is -1"),
+        ("--dtype int8", "dtype is 'int8'"),
+        ("--init best", "init is 'best'"),
+        ("--optimizer newton", "optimizer is 'newton'"),
+        ("--cost low", "cost is 'low'"),
+        ("--cost cross_entropy --activation relu", "cost is 'cross_entropy'"),
+        ("--activation sigmoid,step", "activation[1] is 'step'"),
+        ("--activation relu,relu,relu", "activation has 3"),
+        ("more", "unrecognized arguments: more (see cbackprop --help)"),
+    ],
+)
+def test_bad_options(
+    options: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "--mnist", str(tmp_path), *options.split()]) == 2
+    assert message in one_line_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train"], "the following arguments are required: --mnist (see cbackprop train --help)"),
+        (["learn"], "invalid choice: 'learn'"),
+        (["demo", "--epochs", "-1"], "epochs is -1"),
+        (["demo", "--seed", "-1"], "seed is -1"),
+        (["--loud"], "unrecognized arguments: --loud"),
+        (["train", "--mnist", "no\nwhere"], "lacks train-images-idx3-ubyte"),
+    ],
+)
+def test_bad_commands(command: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(command) == 2
+    assert message in one_line_error(capsys)
+
+
+def test_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+            (tmp_path / f"{part}-{kind}").write_bytes(b"no idx file")
+    assert cli.main(["train", "--mnist", str(tmp_path)]) == 2
+    assert "has magic number" in one_line_error(capsys)
+
+
+def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: cbackprop ")
+    for command in ("demo", "train", "info"):
+        assert re.search(rf"^ +{command} ", error, re.MULTILINE)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"cbackprop {cbackprop.__version__}\n"
+
+
+def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cbackprop.Network, "fit", interrupted)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr().err == "cbackprop: interrupted\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
+def test_interrupt_from_the_keyboard() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "cbackprop", "demo", "--epochs", "10000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    try:
+        assert process.stdout is not None
+        # The table has begun, so training is under way: each line comes when it is known.
+        for line in process.stdout:
+            if line.split()[:1] == ["2"]:
+                break
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert error == "cbackprop: interrupted\n"
+
+
+# ---- info, and standard output -----------------------------------------------------------------
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    facts = cbackprop.info()
+    assert len(lines) == len(facts)
+    assert lines[0].split() == ["version", cbackprop.__version__]
+    assert len({re.search(r" {2,}", line).end() for line in lines if "  " in line}) == 1  # type: ignore[union-attr]
+    shown = {None: "none", True: "yes", False: "no"}
+    for line, (name, value) in zip(lines, facts.items(), strict=True):
+        text = shown[value] if value is None or isinstance(value, bool) else str(value)
+        assert re.fullmatch(rf"{name.replace('_', ' ')} +{re.escape(text)}", line)
+
+
+def test_info_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == cbackprop.info()
+
+
+def test_as_a_module() -> None:
+    result = python("-m", "cbackprop", "info")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert f"backend             {cbackprop.info()['backend']}\n" in result.stdout
+
+
+def test_importing_the_package_leaves_the_command_line_alone() -> None:
+    result = python("-c", "import cbackprop, sys; print('cbackprop.cli' in sys.modules)")
+    assert result.stdout == "False\n"
+
+
+def test_plain_letters_for_a_terminal_without_the_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert cli.main(["demo"]) == 0
+    text = raw.getvalue().decode("ascii")
+    assert "dC/dw = dz/dw * da/dz * dC/da" in text
+    assert "?/?" not in text
+
+
+def test_closed_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["info"]) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes on Windows")
+def test_a_reader_that_goes_away() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "cbackprop", "demo", "--epochs", "2000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stderr:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "cbackprop", "info"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"cbackprop: error: ")
+    assert result.stderr.count(b"\n") == 1

@@ -1,0 +1,79 @@
+"""What people install."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cbackprop
+from cbackprop import backend
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_version_is_the_metadata_s():
+    assert importlib.metadata.version("cbackprop") == cbackprop.__version__
+
+
+def test_numpy_is_the_only_requirement():
+    requirements = importlib.metadata.requires("cbackprop") or []
+    assert [r for r in requirements if "extra ==" not in r] == ["numpy>=2.0"]
+
+
+def installed_files() -> list[Path]:
+    """The files of an installed package; skips on a checkout built in place."""
+    files = importlib.metadata.files("cbackprop") or []
+    paths = [Path(str(file.locate())) for file in files if file.suffix != ".pyc"]
+    if not any(path.name == "network.py" for path in paths):
+        pytest.skip("the package is not installed but used from a checkout")
+    return [path for path in paths if path.exists()]
+
+
+def test_installed_size():
+    """At most 3 MB beyond NumPy (the checked build, whose code is larger, included)."""
+    assert sum(path.stat().st_size for path in installed_files()) <= 3_000_000
+
+
+def test_no_sources_of_the_core_are_installed():
+    suffixes = {path.suffix for path in installed_files()}
+    assert not suffixes & {".c", ".pyx", ".pxd", ".pxi", ".h"}
+    assert any(path.name == "py.typed" for path in installed_files())
+
+
+def test_compiled_core_is_there_where_it_is_required():
+    if os.environ.get("CBACKPROP_REQUIRE_EXT", "") in ("", "0"):
+        pytest.skip("CBACKPROP_REQUIRE_EXT is not set: a build without the core is allowed")
+    assert backend.simd_level() is not None
+    assert cbackprop.Network([2, 2]).backend == "compiled"
+
+
+def test_readme_quick_start_begins_with_two_one_line_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    quick_start = readme.split("## Quick start")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", quick_start, re.DOTALL)
+    assert len(blocks) == 2
+    assert all(block.count("\n") == 1 for block in blocks)
+
+
+def test_readme_python_runs(tmp_path):
+    """The README's Python, as a newcomer would paste it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    script = tmp_path / "readme.py"
+    script.write_text(code, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "utf8", str(script)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "passed" in run.stdout
+    assert "History of 30 epochs" in run.stdout
