@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from cbackprop import backend, functions, reference
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
 
@@ -104,3 +107,29 @@ def test_import_brings_numpy_and_nothing_else():
     loaded = {name for name in loaded if "cython" not in name}  # made by extension modules
     assert loaded - set(sys.stdlib_module_names) <= {"cbackprop", "numpy"}
     assert not loaded & {"argparse", "gzip", "statistics", "decimal", "zipfile", "asyncio"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_engine_has_the_interface_of_the_reference(dtype):
+    """Same calls, same arguments in the same order, same names of functions."""
+    if backend.simd_level() is None:
+        pytest.skip("the compiled core is not built")
+    kernels = backend.kernels(dtype)
+
+    def calls(engine):
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in inspect.getmembers(engine, callable)
+            if not name.startswith("_")
+        }
+
+    compiled, specified = calls(kernels.Engine), calls(reference.Engine)
+    del compiled["check_guards"]  # of the checked build; the reference has no memory of its own
+    for helper in ("run_forward", "run_backward", "output"):  # the specification in parts
+        del specified[helper]
+    assert compiled == specified
+    assert list(inspect.signature(kernels.shuffle).parameters) == list(
+        inspect.signature(reference.shuffle).parameters
+    )
+    assert tuple(kernels.ACTIVATIONS) == functions.ACTIVATIONS
+    assert tuple(kernels.COSTS) == functions.COSTS

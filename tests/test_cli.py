@@ -228,7 +228,7 @@ def test_divergence_is_one_line(mnist_directory: Path, capsys: pytest.CaptureFix
     options = "--train-size 100 --activation exponential --learning-rate 1e6"
     assert cli.main(["train", "--mnist", str(mnist_directory), *options.split()]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("cbackprop: error: training diverged in epoch 0")
+    assert error.startswith("cbackprop: error: training diverged in epoch 1")
     assert error.count("\n") == 1
 
 

@@ -172,8 +172,6 @@ class Network:
     def copy(self) -> Network:
         """An independent network with the same parameters, optimiser state and generator state."""
         twin = type(self).__new__(type(self))
-        random = RandomNumbers(None)
-        random.state = self._random.state
         Network._build(
             twin,
             self.sizes,
@@ -181,16 +179,11 @@ class Network:
             self.cost_function,
             self.dtype.name,
             self._init,
-            random,
+            RandomNumbers(None),
             self.threads,
             self.backend,
         )
-        twin._storage[...] = self._storage
-        if self._optimizer is not None:
-            twin._set_optimizer(self._optimizer)
-            for slot, original in zip(twin._engine.slots, self._engine.slots, strict=True):
-                slot[...] = original
-            twin._engine.step_count = self._engine.step_count
+        training.Snapshot(self).restore(twin)
         return twin
 
     def __copy__(self) -> Network:
@@ -214,6 +207,7 @@ class Network:
         """
         self._random = RandomNumbers(validation.seed(seed))
         self._draw_parameters()
+        self._engine.set_optimizer(None, ())
         self._optimizer = None
         return self
 
@@ -576,7 +570,8 @@ class Network:
         checked_metrics = validation.metrics(metrics, tuple(training.METRICS))
         checked_callbacks = validation.functions("callbacks", callbacks)
         validation.require_finite_parameters(self.weights, self.biases)
-        with self._train():
+        with _Training(self):
+            before = training.Snapshot(self)
             self._set_optimizer(chosen)
             return training.run(
                 self,
@@ -588,6 +583,7 @@ class Network:
                 validation_data=judged,
                 metrics=checked_metrics,
                 callbacks=checked_callbacks,
+                before=before,
             )
 
     def partial_fit(
@@ -608,8 +604,8 @@ class Network:
         batch_size : int
             Examples a step; bit for bit the pass of ``fit(..., shuffle=False)``.
         optimizer : {"sgd", "adam"}, SGD or Adam, optional
-            The one in use goes on where this is None or equal to it; another one starts afresh.
-            SGD at first.
+            The one in use goes on, its state kept, where this is None or differs in nothing but
+            the learning rate; another one starts afresh. SGD at first.
         learning_rate : float, optional
             From this call on, in place of the optimiser's own.
 
@@ -639,15 +635,21 @@ class Network:
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "training")
         validation.require_finite_parameters(self.weights, self.biases)
-        with self._train():
-            if chosen != self._optimizer:
-                self._set_optimizer(chosen)
-            before = training.Snapshot(self._engine)
-            finite, _ = self._engine.train(examples, targets, None, checked_size)
-            if not finite:
-                failure = self._engine.failure
-                before.restore()
-                training.raise_divergence(None, failure, examples)
+        with _Training(self):
+            before = training.Snapshot(self)
+            try:
+                rule = (chosen.rule, chosen.hyper_parameters)
+                if rule == (self._engine.rule_name, self._engine.hyper_parameters):
+                    self._engine.learning_rate = chosen.learning_rate
+                    self._optimizer = chosen
+                else:
+                    self._set_optimizer(chosen)
+                finite, _ = self._engine.train(examples, targets, None, checked_size)
+                if not finite:
+                    training.raise_divergence(None, self._engine.failure, examples)
+            except Exception:
+                before.restore(self)
+                raise
         return self
 
     def _chosen_optimizer(
@@ -661,9 +663,6 @@ class Network:
         self._engine.set_optimizer(optimizer.rule, optimizer.hyper_parameters)
         self._engine.learning_rate = optimizer.learning_rate
         self._optimizer = optimizer
-
-    def _train(self) -> _Training:
-        return _Training(self)
 
     def score(self, X: Any, Y: Any, metric: Any = "accuracy") -> float:
         """A metric of the predictions for X against Y.

@@ -268,7 +268,7 @@ def adam_update(
 
 
 def shuffle(order: Array, words: Array) -> None:
-    """Fisher and Yates, in place: for i = n−1 … 1 swap i with ⌊(i + 1)u⌋, u from words[i]'s upper half."""
+    """Fisher and Yates: for i = n−1 … 1 swap i with ⌊(i + 1)u⌋, u the upper half of words[i]."""
     for i in range(len(order) - 1, 0, -1):
         j = ((int(words[i]) >> 32) * (i + 1)) >> 32
         order[i], order[j] = order[j], order[i]
@@ -315,9 +315,9 @@ class Engine:
         """W views (n_out, n_in), b views (n_out,) and the whole block, all onto the same memory."""
         return self.weights, self.biases, self.storage
 
-    def set_optimizer(self, rule_name: str, hyper_parameters: tuple[float, ...]) -> None:
-        """Choose the update rule and start its state afresh."""
-        count = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}[rule_name]
+    def set_optimizer(self, rule_name: str | None, hyper_parameters: tuple[float, ...]) -> None:
+        """Choose the update rule, None for none, and start its state afresh."""
+        count = {None: 0, "sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}[rule_name]
         self.slots = tuple(np.zeros_like(self.storage) for _ in range(count))
         self.rule_name = rule_name
         self.hyper_parameters = hyper_parameters

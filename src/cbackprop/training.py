@@ -10,7 +10,6 @@ import numpy as np
 
 from cbackprop import backend, validation
 from cbackprop.functions import Array
-from cbackprop.reference import Engine
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
@@ -65,20 +64,30 @@ class History:
 
 
 class Snapshot:
-    """An engine's parameters and optimiser as they were, to go back to."""
+    """Everything a training call may change, as it was: to go back to, or to give to a copy."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, network: Network) -> None:
+        engine = network._engine
         self.storage = engine.parameter_arrays()[2].copy()
         self.slots = tuple(slot.copy() for slot in engine.slots)
+        self.rule = (engine.rule_name, engine.hyper_parameters)
+        self.learning_rate = engine.learning_rate
         self.step_count = engine.step_count
+        self.optimizer = network._optimizer
+        self.random_state = network._random.state
 
-    def restore(self) -> None:
-        """Write everything back, into the same memory."""
-        self.engine.parameter_arrays()[2][...] = self.storage
-        for slot, saved in zip(self.engine.slots, self.slots, strict=True):
+    def restore(self, network: Network) -> None:
+        """Write everything back, into the memory that ``weights`` and ``biases`` look at."""
+        engine = network._engine
+        engine.parameter_arrays()[2][...] = self.storage
+        if (engine.rule_name, engine.hyper_parameters) != self.rule:
+            engine.set_optimizer(*self.rule)
+        for slot, saved in zip(engine.slots, self.slots, strict=True):
             slot[...] = saved
-        self.engine.step_count = self.step_count
+        engine.learning_rate = self.learning_rate
+        engine.step_count = self.step_count
+        network._optimizer = self.optimizer
+        network._random.state = self.random_state
 
 
 def random_order(network: Network, n: int) -> Array:
@@ -99,14 +108,21 @@ def run(
     validation_data: tuple[Array, Array] | None,
     metrics: tuple[Any, ...],
     callbacks: tuple[Callable[..., Any], ...],
+    before: Snapshot,
 ) -> History:
     """Train for some epochs; every argument is validated, the optimiser is set.
+
+    ``before`` is the network as it was before that: what a failure in the first epoch goes back to.
 
     Raises
     ------
     FloatingPointError
-        If a pass diverges, naming its epoch; parameters, optimiser and generator are then as they
-        were at the start of that epoch.
+        If a pass diverges, naming its epoch.
+    Exception
+        Whatever a function of the user's raises.
+
+    After either of them parameters, optimiser and generator are as they were at the start of that
+    epoch. Ctrl-C leaves the parameters of the last full batch.
     """
     engine = network._engine
     history = History()
@@ -114,17 +130,18 @@ def run(
     history.metrics = {name: [] for name in names}
     judged = validation_data if validation_data is not None else (X, Y)
     for epoch in range(epochs):
-        before = Snapshot(engine)
-        random_state = network._random.state
-        order = random_order(network, len(X)) if shuffle else None
-        start = time.perf_counter()
-        finite, total = engine.train(X, Y, order, batch_size)
-        history.seconds += time.perf_counter() - start
-        if not finite:
-            failure = engine.failure
-            before.restore()
-            network._random.state = random_state
-            raise_divergence(epoch + 1, failure, X)
+        if epoch > 0:
+            before = Snapshot(network)
+        try:
+            order = random_order(network, len(X)) if shuffle else None
+            start = time.perf_counter()
+            finite, total = engine.train(X, Y, order, batch_size)
+            history.seconds += time.perf_counter() - start
+            if not finite:
+                raise_divergence(epoch + 1, engine.failure, X)
+        except Exception:
+            before.restore(network)
+            raise
         history.cost.append(total / len(X))
         if validation_data is not None:
             history.validation_cost.append(network.cost(*validation_data))

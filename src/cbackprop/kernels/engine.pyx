@@ -67,15 +67,16 @@ cdef class Engine(Passes):
         return tuple(self.slot_arrays)
 
     def set_optimizer(self, str rule_name, tuple hyper_parameters):
-        """Choose the update rule and start its state afresh.
+        """Choose the update rule, None for none, and start its state afresh.
 
         hyper_parameters: sgd (), momentum and nesterov (momentum,), adam (beta1, beta2, epsilon).
         """
-        cdef int rule = UPDATE_RULES[rule_name]
-        slots = [aligned_zeros(self.storage_size) for _ in range({SGD: 0, ADAM: 2}.get(rule, 1))]
+        cdef int rule = NO_RULE if rule_name is None else UPDATE_RULES[rule_name]
+        cdef int n_slots = 2 if rule == ADAM else 1 if rule == MOMENTUM or rule == NESTEROV else 0
+        slots = [aligned_zeros(self.storage_size) for _ in range(n_slots)]
         if rule == ADAM:
             self.beta1, self.beta2, self.epsilon = hyper_parameters
-        elif rule != SGD:
+        elif n_slots == 1:
             self.momentum, = hyper_parameters
         self.slot_arrays = slots
         for i, slot in enumerate(slots):
