@@ -78,7 +78,7 @@ class Activation:
                 )
         self.value = value
         self.derivative = derivative
-        self.name = name or getattr(value, "__name__", "activation")
+        self.name = name or str(getattr(value, "__name__", "activation"))
 
     def value_and_derivative(self, z: Array) -> tuple[Array, Array]:
         """Both of them for z (n, n_l), checked and in z's number type.
@@ -133,7 +133,7 @@ class Cost:
                 )
         self.value = value
         self.gradient = gradient
-        self.name = name or getattr(value, "__name__", "cost")
+        self.name = name or str(getattr(value, "__name__", "cost"))
 
     def value_and_gradient(self, a: Array, y: Array) -> tuple[Array, Array]:
         """C_i (n,) and ∂C_i/∂a (n, n_L), checked and in a's number type.
@@ -169,10 +169,7 @@ def _checked_result(what: str, result: Any, shape: tuple[int, ...], dtype: Any) 
 
 def name_of(function: str | Activation | Cost) -> str:
     """The name to show for a named function or one of the user's."""
-    if isinstance(function, str):
-        return function
-    name: str = function.name
-    return name
+    return function if isinstance(function, str) else function.name
 
 
 def initial_parameters(

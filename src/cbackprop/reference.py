@@ -198,9 +198,12 @@ def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
     cost: a_j (g_j Σ_{i≠j} a_i − Σ_{i≠j} a_i g_i) with g = ∂C/∂a.
     """
     if cost in ("cross_entropy", "poisson"):
-        delta = a * sums_of_others(y) - y * sums_of_others(a)
-        return delta / a.shape[1] if cost == "poisson" else delta
-    return a * (dC_da * sums_of_others(a) - sums_of_others(a * dC_da))
+        delta: Array = a * sums_of_others(y) - y * sums_of_others(a)
+        if cost == "poisson":
+            delta = delta / a.shape[1]
+        return delta
+    delta = a * (dC_da * sums_of_others(a) - sums_of_others(a * dC_da))
+    return delta
 
 
 # ---- the three products -------------------------------------------------------------------------

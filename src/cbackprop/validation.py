@@ -375,7 +375,7 @@ def _too_large(argument: str) -> ValueError:
 
 def _from_large_integers(argument: str, array: Array) -> Array:
     """Python integers beyond 64 bits make an object array; as floats they may still do."""
-    if array.size and all(type(entry) is int for entry in array.flat):
+    if array.size and all(type(entry) in (int, float, bool) for entry in array.flat):
         try:
             return array.astype(np.float64)
         except OverflowError:
