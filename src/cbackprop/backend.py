@@ -21,8 +21,8 @@ from cbackprop import reference
 
 SUFFIXES = {"float32": "f32", "float64": "f64"}
 HOW_TO_BUILD = (
-    "reinstall with a C compiler at hand: CBACKPROP_REQUIRE_EXT=1 pip install --force-reinstall "
-    "--no-binary cbackprop cbackprop"
+    "install it again with a C compiler at hand, by CBACKPROP_REQUIRE_EXT=1 pip install "
+    "--force-reinstall --no-deps followed by . in a clone or by --no-binary cbackprop cbackprop"
 )
 
 _modules: dict[str, ModuleType] = {}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbackprop import validation
-from cbackprop.functions import Activation, Array
+from cbackprop.functions import Array
 from cbackprop.gradients import Backward
-from cbackprop.reference import Engine, activation_values, softmax, weighted_input
+from cbackprop.reference import Engine, activate, weighted_input
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
@@ -118,9 +118,13 @@ class Term:
         ------
         TypeError, ValueError
             Naming ``size``.
+        FloatingPointError
+            If the nudged cost overflows.
         """
         number = validation.not_zero("size", size)
-        return Nudge(number, self.value, self._cost_change(number))
+        change = self._cost_change(number)
+        validation.nudge_stays_finite(number, change)
+        return Nudge(number, self.value, change)
 
     def _lines(self) -> list[str]:
         raise NotImplementedError
@@ -167,8 +171,7 @@ class WeightTerm(Term):
             f"∂C/∂w[{self.j}, {self.k}] of layer {self.layer} = ∂z/∂w · ∂a/∂z · ∂C/∂a",
             *_aligned(
                 (f"∂z/∂w = a[{self.k}] of layer {self.layer - 1}", _factor(self.dz_dw)),
-                (f"∂a/∂z = σ′(z[{self.j}])", _factor(self.da_dz)),
-                (f"∂C/∂a[{self.j}]", _factor(self.dC_da)),
+                *_upper_rows(self.j, self.da_dz, self.dC_da),
                 ("product", _number(self.value)),
             ),
         ]
@@ -209,8 +212,7 @@ class BiasTerm(Term):
             f"∂C/∂b[{self.j}] of layer {self.layer} = ∂z/∂b · ∂a/∂z · ∂C/∂a",
             *_aligned(
                 ("∂z/∂b", _factor(self.dz_db)),
-                (f"∂a/∂z = σ′(z[{self.j}])", _factor(self.da_dz)),
-                (f"∂C/∂a[{self.j}]", _factor(self.dC_da)),
+                *_upper_rows(self.j, self.da_dz, self.dC_da),
                 ("product", _number(self.value)),
             ),
         ]
@@ -399,12 +401,7 @@ class ChainRule:
                 strict=True,
             ):
                 z = weighted_input(W, b, a)
-                if isinstance(activation, Activation):
-                    a, da_dz = activation.value_and_derivative(z)
-                elif activation == "softmax":
-                    a, da_dz = softmax(z)
-                else:
-                    a, da_dz = activation_values(activation, z)
+                a, da_dz = activate(activation, z)
             return float(engine.output(z, a, da_dz, self._y)[0][0])
 
     def _cost_with(self, array: Array, index: tuple[int, ...], size: float) -> float:
@@ -427,6 +424,17 @@ class ChainRule:
         return f"<ChainRule {layers}, cost {self.cost:.6g}>"
 
 
+def _upper_rows(j: int, da_dz: Any, dC_da: Any) -> list[tuple[str, str]]:
+    """∂a/∂z and ∂C/∂a; in a softmax layer z_j moves every output i, and the products are summed."""
+    if isinstance(da_dz, float):
+        return [(f"∂a/∂z = σ′(z[{j}])", _factor(da_dz)), (f"∂C/∂a[{j}]", _factor(dC_da))]
+    return [
+        (f"∂a[i]/∂z[{j}], every i", _factor(da_dz)),
+        ("∂C/∂a[i], every i", _factor(dC_da)),
+        ("sum of their products", _number(float(np.dot(da_dz, dC_da)))),
+    ]
+
+
 def _aligned(*rows: tuple[str, str]) -> list[str]:
     """Names and numbers in two columns; a minus sign stands before its column."""
     width = max(len(name) for name, _ in rows)
@@ -441,6 +449,7 @@ def _number(value: float) -> str:
 
 
 def _factor(value: Any) -> str:
+    """A number, or one for each output of a softmax layer."""
     if isinstance(value, float):
         return _number(value)
-    return np.array2string(np.asarray(value), precision=6, threshold=8)
+    return f"({', '.join(f'{entry:.4g}' for entry in value)})"

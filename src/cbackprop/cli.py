@@ -394,7 +394,7 @@ def _computed_by() -> str:
     level = info()["simd_level"]
     if level is None:
         return "The NumPy reference computes."
-    return f"The compiled core computes, SIMD level {level}."
+    return f"Compiled core, SIMD level {level}."
 
 
 # ---- terminals, pipes and errors ---------------------------------------------------------------

@@ -60,7 +60,8 @@ class Activation:
 
     Notes
     -----
-    The two run as Python, once for each layer and block of examples. They should be vectorised;
+    The two run as Python, once for each layer and block of examples, on a read-only z. They should
+    be vectorised;
     an example's result may differ in its last bit with its place in the batch where NumPy's
     functions do.
     """
@@ -80,22 +81,25 @@ class Activation:
         self.derivative = derivative
         self.name = name or str(getattr(value, "__name__", "activation"))
 
-    def value_and_derivative(self, z: Array) -> tuple[Array, Array]:
-        """Both of them for z (n, n_l), checked and in z's number type.
+    def checked_value(self, z: Array) -> Array:
+        """a = σ(z) for z (n, n_l), in z's number type.
 
         Raises
         ------
         ValueError
-            If a function returns another shape.
+            If the function returns another shape.
         TypeError
             If it returns something that is not real numbers.
         """
-        return (
-            _checked_result(f"activation {self.name!r}: value(z)", self.value(z), z.shape, z.dtype),
-            _checked_result(
-                f"activation {self.name!r}: derivative(z)", self.derivative(z), z.shape, z.dtype
-            ),
-        )
+        with np.errstate(all="ignore"):  # numbers not finite are found, and reported, by the call
+            result = self.value(z)
+        return _checked_result(f"activation {self.name!r}: value(z)", result, z)
+
+    def checked_derivative(self, z: Array) -> Array:
+        """∂a/∂z = σ′(z), likewise."""
+        with np.errstate(all="ignore"):  # numbers not finite are found, and reported, by the call
+            result = self.derivative(z)
+        return _checked_result(f"activation {self.name!r}: derivative(z)", result, z)
 
     def __repr__(self) -> str:
         return f"Activation({self.name})"
@@ -135,36 +139,47 @@ class Cost:
         self.gradient = gradient
         self.name = name or str(getattr(value, "__name__", "cost"))
 
-    def value_and_gradient(self, a: Array, y: Array) -> tuple[Array, Array]:
-        """C_i (n,) and ∂C_i/∂a (n, n_L), checked and in a's number type.
+    def checked_value(self, a: Array, y: Array) -> Array:
+        """C_i (n,) for a and y (n, n_L), in a's number type.
 
         Raises
         ------
         ValueError
-            If a function returns another shape.
+            If the function returns another shape.
         TypeError
             If it returns something that is not real numbers.
         """
-        return (
-            _checked_result(
-                f"cost {self.name!r}: value(a, y)", self.value(a, y), a.shape[:1], a.dtype
-            ),
-            _checked_result(
-                f"cost {self.name!r}: gradient(a, y)", self.gradient(a, y), a.shape, a.dtype
-            ),
-        )
+        with np.errstate(all="ignore"):
+            result = self.value(a, y)
+        return _checked_result(f"cost {self.name!r}: value(a, y)", result, a[:, 0])
+
+    def checked_gradient(self, a: Array, y: Array) -> Array:
+        """∂C_i/∂a (n, n_L), likewise."""
+        with np.errstate(all="ignore"):
+            result = self.gradient(a, y)
+        return _checked_result(f"cost {self.name!r}: gradient(a, y)", result, a)
 
     def __repr__(self) -> str:
         return f"Cost({self.name})"
 
 
-def _checked_result(what: str, result: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    array = np.asarray(result)
+def _checked_result(what: str, result: Any, like: Array) -> Array:
+    try:
+        array = np.asarray(result)
+    except ValueError as error:
+        raise ValueError(f"{what} returned no array ({error}); expected {like.shape}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} returned dtype {array.dtype}; expected real numbers")
-    if array.shape != shape:
-        raise ValueError(f"{what} returned shape {array.shape}; expected {shape}")
-    return np.ascontiguousarray(array, dtype=dtype)
+    if array.shape != like.shape:
+        raise ValueError(f"{what} returned shape {array.shape}; expected {like.shape}")
+    return np.ascontiguousarray(array, dtype=like.dtype)
+
+
+def read_only(array: Array) -> Array:
+    """A view that a function of the user's cannot write through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def name_of(function: str | Activation | Cost) -> str:

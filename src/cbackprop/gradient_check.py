@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbackprop.functions import Activation, Array
+from cbackprop.functions import Array
 from cbackprop.gradients import Gradient
-from cbackprop.reference import Engine, activation_values, softmax, weighted_input
+from cbackprop.reference import Engine, activate, weighted_input
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
@@ -129,7 +129,7 @@ def nudged_gradient(engine: Engine, X: Array, Y: Array, nudge: Any) -> Array:
             for j in range(W.shape[0]):
                 derivatives[j] = nudge(engine, l, z, j, inputs.real, Y)
             parts += [derivatives[:, :-1].ravel(), derivatives[:, -1]]
-            a = _activate(engine.activations[l], z)[0]
+            a = activate(engine.activations[l], z)[0]
     return np.concatenate(parts)
 
 
@@ -162,17 +162,11 @@ def _mean_costs(engine: Engine, l: int, z: Array, j: int, shift: Array, Y: Array
     for W, b, activation in zip(
         engine.weights[l + 1 :], engine.biases[l + 1 :], engine.activations[l:-1], strict=True
     ):
-        z = weighted_input(W, b, _activate(activation, z)[0])
-    a, da_dz = _activate(engine.activations[-1], z)
+        z = weighted_input(W, b, activate(activation, z)[0])
+    a, da_dz = activate(engine.activations[-1], z)
     costs = engine.output(z, a, da_dz, np.tile(Y, (m, 1)))[0]
     means: Array = costs.reshape(m, n).mean(axis=1)
     return means
-
-
-def _activate(activation: str | Activation, z: Array) -> tuple[Array, Array]:
-    if isinstance(activation, Activation):
-        return activation.value_and_derivative(z)
-    return softmax(z) if activation == "softmax" else activation_values(activation, z)
 
 
 def _parameter_name(index: int, gradient: Gradient) -> str:

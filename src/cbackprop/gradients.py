@@ -57,8 +57,9 @@ class Gradient:
         """Euclidean length: a float, or (n,) per example."""
         largest = np.max(np.abs(self.vector), axis=-1, keepdims=True, initial=0.0)
         scale = np.where(largest > 0, largest, 1)
-        # Scaled, so that squares neither overflow nor vanish.
-        length = np.sqrt(np.sum((self.vector / scale) ** 2, axis=-1)) * scale[..., 0]
+        # Scaled, so that no square overflows, and none vanishes that matters.
+        with np.errstate(under="ignore"):
+            length = np.sqrt(np.sum((self.vector / scale) ** 2, axis=-1)) * scale[..., 0]
         return float(length) if self.vector.ndim == 1 else length
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -108,7 +109,8 @@ class Backward(Forward):
     da_dz : list of ndarray
         ∂a/∂z, (n, n_l); None at l = 0. For a softmax layer ∂a_i/∂z_j, (n, n_L, n_L).
     dC_da : list of ndarray
-        ∂C_i/∂a, (n, n_l); at l = 0 the gradient with respect to the input.
+        ∂C_i/∂a, (n, n_l); at l = 0 the gradient with respect to the input. At a cross-entropy or
+        poisson output whose activation has rounded to 0 or 1 it may be infinite; delta is not.
     delta : list of ndarray
         ∂C_i/∂z, (n, n_l); None at l = 0.
     cost : ndarray or float

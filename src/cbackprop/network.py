@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,27 @@ from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.reference import softmax_jacobian
+
+_FIXED_ATTRIBUTES = (
+    "sizes",
+    "activations",
+    "cost_function",
+    "dtype",
+    "threads",
+    "backend",
+    "n_parameters",
+    "weights",
+    "biases",
+)
+_OWN_ATTRIBUTES = (
+    *_FIXED_ATTRIBUTES,
+    "_engine",
+    "_storage",
+    "_init",
+    "_random",
+    "_optimizer",
+    "_training",
+)
 
 
 class Network:
@@ -126,20 +148,31 @@ class Network:
         self.threads = threads
         self.backend = backend
         self.n_parameters = n_parameters
+        self.weights, self.biases, self._storage = engine.parameter_arrays()
         self._init = init
         self._random = random
-        self._engine = engine
-        self.weights, self.biases, self._storage = engine.parameter_arrays()
         self._optimizer: optimizers.Optimizer | None = None
         self._training = False
+        self._engine = engine
 
-    def __getattr__(self, name: str) -> Any:
-        # Reached only for what is not there: before __init__, or a misspelling.
-        if name.startswith("_") and "_engine" not in vars(self):
-            raise RuntimeError(
-                "this Network is not initialised; call super().__init__(sizes, …) first"
+    if not TYPE_CHECKING:  # a type checker is to see a misspelled attribute as one
+
+        def __getattr__(self, name: str) -> Any:
+            # Reached only for what is not there: before __init__, or a misspelling.
+            if name in _OWN_ATTRIBUTES and "_engine" not in vars(self):
+                raise RuntimeError(
+                    "this Network is not initialised; call super().__init__(sizes, …) first"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The engine would not see it: what looks like a change would change nothing.
+        if name in _FIXED_ATTRIBUTES and "_engine" in vars(self):
+            raise AttributeError(
+                f"{name} cannot be assigned; write into weights[i][...] or biases[i][...], assign "
+                "parameters, or make another Network"
             )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        super().__setattr__(name, value)
 
     def _draw_parameters(self) -> None:
         for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
@@ -149,8 +182,21 @@ class Network:
 
     # ---- state -----------------------------------------------------------------------------------
 
+    def _require_idle(self) -> None:
+        """No other call on this network is under way, in another thread or around this one."""
+        self._engine.require_idle()
+
+    def _require_no_fit(self) -> None:
+        self._require_idle()
+        if self._training:
+            raise RuntimeError(
+                "a fit of this network is running; its parameters cannot be replaced from a "
+                "callback or another thread: use copy()"
+            )
+
     @property
     def parameters(self) -> Array:
+        self._require_idle()
         parts = []
         for W, b in zip(self.weights, self.biases, strict=True):
             parts += [W.ravel(), b]
@@ -161,6 +207,7 @@ class Network:
     @parameters.setter
     def parameters(self, value: Any) -> None:
         vector = validation.parameter_vector(value, self.n_parameters, self.dtype.name)
+        self._require_no_fit()
         for (W, b), (new_W, new_b) in zip(
             zip(self.weights, self.biases, strict=True),
             Gradient(vector, 0.0, self.sizes)._parts(),
@@ -171,6 +218,7 @@ class Network:
 
     def copy(self) -> Network:
         """An independent network with the same parameters, optimiser state and generator state."""
+        self._require_idle()
         twin = type(self).__new__(type(self))
         Network._build(
             twin,
@@ -184,6 +232,10 @@ class Network:
             self.backend,
         )
         training.Snapshot(self).restore(twin)
+        # What a subclass keeps beside.
+        vars(twin).update(
+            {name: value for name, value in vars(self).items() if name not in vars(twin)}
+        )
         return twin
 
     def __copy__(self) -> Network:
@@ -205,7 +257,9 @@ class Network:
         seed : int or None
             Non-negative; None for a seed from the system's entropy.
         """
-        self._random = RandomNumbers(validation.seed(seed))
+        random = RandomNumbers(validation.seed(seed))
+        self._require_no_fit()
+        self._random = random
         self._draw_parameters()
         self._engine.set_optimizer(None, ())
         self._optimizer = None
@@ -242,15 +296,28 @@ class Network:
 
     # ---- what goes in ----------------------------------------------------------------------------
 
-    def _examples(self, X: Any) -> tuple[Array, bool]:
-        return validation.examples("X", X, self.sizes, self.dtype.name)
+    def _examples(self, X: Any, name: str = "X") -> tuple[Array, bool]:
+        return validation.examples(name, X, self.sizes, self.dtype.name)
 
-    def _pair(self, X: Any, Y: Any) -> tuple[Array, Array, bool]:
-        examples, single = self._examples(X)
+    def _pair(
+        self, X: Any, Y: Any, names: tuple[str, str] = ("X", "Y")
+    ) -> tuple[Array, Array, bool]:
+        examples, single = self._examples(X, names[0])
         targets = validation.targets(
-            "Y", Y, len(examples), single, self.sizes, self.dtype.name, self.cost_function
+            names[1],
+            Y,
+            len(examples),
+            single,
+            self.sizes,
+            self.dtype.name,
+            self.cost_function,
+            names[0],
         )
         return examples, targets, single
+
+    def _apart(self, array: Array) -> Array:
+        """A copy of rows that are views of the parameters: training would write what it reads."""
+        return array.copy() if np.may_share_memory(array, self._storage) else array
 
     def _require(self, finite: bool, X: Array) -> None:
         if not finite:
@@ -375,7 +442,9 @@ class Network:
             ``.z``, ``.a``, ``.da_dz``, ``.dC_da``, ``.delta`` by layer, each (n, n_l), and
             ``.cost`` (n,).
         """
-        examples, targets, single = self._pair(X, Y)
+        return self._backward(*self._pair(X, Y))
+
+    def _backward(self, examples: Array, targets: Array, single: bool) -> Backward:
         n, widths = len(examples), self.sizes[1:]
         z, a, da_dz, delta = ([self._empty(n, width) for width in widths] for _ in range(4))
         dC_da = [self._empty(n, width) for width in self.sizes]
@@ -481,8 +550,8 @@ class Network:
         ChainRule
             ``.weight(layer, j, k)``, ``.bias(layer, j)``, ``.activation(layer, k)``.
         """
-        x, y = validation.one_example(x, y)
-        return ChainRule(self, self._examples(x)[0][0], self.backward(x, y), y)
+        examples, targets, _ = self._pair(*validation.one_example(x, y), ("x", "y"))
+        return ChainRule(self, examples[0], self._backward(examples, targets, True), targets[0])
 
     def check_gradient(self, X: Any, Y: Any) -> GradientCheck:
         """The whole gradient against one found without backpropagation, in float64.
@@ -566,13 +635,16 @@ class Network:
         examples = validation.batch("X", X, *names)
         validation.at_least_one_example("X", len(examples), "training")
         targets = validation.targets("Y", Y, len(examples), False, *names, self.cost_function)
+        examples, targets = self._apart(examples), self._apart(targets)
         judged = validation.validation_pair(validation_data, *names, self.cost_function)
         checked_metrics = validation.metrics(metrics, tuple(training.METRICS))
         checked_callbacks = validation.functions("callbacks", callbacks)
         validation.require_finite_parameters(self.weights, self.biases)
+        validation.optimizer_in(chosen, self.dtype.name)
         with _Training(self):
             before = training.Snapshot(self)
-            self._set_optimizer(chosen)
+            if checked_epochs > 0:
+                self._set_optimizer(chosen)
             return training.run(
                 self,
                 examples,
@@ -625,6 +697,7 @@ class Network:
         if (
             optimizer is None
             and learning_rate is None
+            and type(batch_size) is int
             and batch_size == 32
             and not self._training
             and self._engine.step(X, Y, 32)
@@ -634,7 +707,9 @@ class Network:
         chosen = self._chosen_optimizer(optimizer, learning_rate)
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "training")
+        examples, targets = self._apart(examples), self._apart(targets)
         validation.require_finite_parameters(self.weights, self.biases)
+        validation.optimizer_in(chosen, self.dtype.name)
         with _Training(self):
             before = training.Snapshot(self)
             try:
@@ -678,11 +753,10 @@ class Network:
         -------
         float
         """
-        (checked,) = validation.metrics(metric, tuple(training.METRICS))
+        checked = validation.metric("metric", metric, tuple(training.METRICS))
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "a score")
-        function = training.METRICS[checked] if isinstance(checked, str) else checked
-        return float(function(self.predict(examples), targets))
+        return training.measured("metric", checked, self.predict(examples), targets)
 
 
 class _Training:
@@ -692,14 +766,18 @@ class _Training:
         self.network = network
 
     def __enter__(self) -> None:
+        self.network._require_idle()
         if self.network._training:
             raise RuntimeError(
                 "a fit of this network is running; it cannot start another one from a callback or "
                 "another thread: use copy()"
             )
         self.network._training = True
+        # Between two epochs, too, calls from other threads are refused.
+        self.network._engine.owner = threading.get_ident()
 
     def __exit__(self, *exception: object) -> None:
+        self.network._engine.owner = 0
         self.network._training = False
 
 

@@ -12,6 +12,15 @@ class Optimizer:
 
     learning_rate: float
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A network in training keeps its own copy of the numbers, and would not see a change.
+        if name in vars(self):
+            raise AttributeError(
+                f"{name} cannot be assigned; make another {type(self).__name__}, or give "
+                "learning_rate to fit or partial_fit"
+            )
+        super().__setattr__(name, value)
+
     @property
     def rule(self) -> str:
         """The kernels' name of the update."""

@@ -1,7 +1,8 @@
 """The calculus of backpropagation in NumPy: what the compiled kernels must compute.
 
-Read it beside the lesson. Names, arguments and order are the kernels'; arrays stand where the
-kernels have pointers and sizes. n is the number of examples, l counts layers, j the neurons of
+Read it beside the lesson. The names are the kernels'; arrays stand where the kernels have pointers
+and sizes, and results are returned where the kernels fill them in. Engine has the very interface of
+the compiled one. n is the number of examples, l counts layers, j the neurons of
 layer l and k those of layer l-1, so that w_jk joins neuron k to neuron j and W has shape
 (n_out, n_in). z is the weighted input, a the activation, delta = ∂C/∂z.
 
@@ -12,12 +13,13 @@ derivative that owes nothing to the backward pass (see gradient_check.py).
 from __future__ import annotations
 
 import math
+import threading
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from cbackprop.functions import Activation, Cost
+from cbackprop.functions import Activation, Cost, read_only
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -99,6 +101,14 @@ def activation_values(name: str, z: Array) -> tuple[Array, Array]:
     raise KeyError(name)
 
 
+def activate(activation: str | Activation, z: Array) -> tuple[Array, Array]:
+    """a and da_dz of any layer; for softmax, which is not elementwise, a and ln a."""
+    if isinstance(activation, Activation):
+        z = read_only(z)
+        return activation.checked_value(z), activation.checked_derivative(z)
+    return softmax(z) if activation == "softmax" else activation_values(activation, z)
+
+
 def softmax(z: Array) -> tuple[Array, Array]:
     """a_j = exp(z_j − m)/Σ exp(z_i − m) and ln a_j, row by row; m is the largest z of the row.
 
@@ -125,9 +135,10 @@ def sums_of_others(x: Array) -> Array:
 
 def softmax_jacobian(a: Array) -> Array:
     """∂a_i/∂z_j = a_i([i = j] − a_j), (n, n_L, n_L), with 1 − a_j as the sum of the others."""
-    jacobian: Array = -a[:, :, np.newaxis] * a[:, np.newaxis, :]
-    j = np.arange(a.shape[1])
-    jacobian[:, j, j] = a * sums_of_others(a)
+    with np.errstate(under="ignore"):
+        jacobian: Array = -a[:, :, np.newaxis] * a[:, np.newaxis, :]
+        j = np.arange(a.shape[1])
+        jacobian[:, j, j] = a * sums_of_others(a)
     return jacobian
 
 
@@ -297,6 +308,7 @@ class Engine:
         self.activations = activations
         self.cost_function = cost
         self.busy = False
+        self.owner = 0
         self.failure = ("z", 0)
         self.learning_rate = 0.0
         self.step_count = 0
@@ -321,10 +333,16 @@ class Engine:
     def set_optimizer(self, rule_name: str | None, hyper_parameters: tuple[float, ...]) -> None:
         """Choose the update rule, None for none, and start its state afresh."""
         count = {None: 0, "sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}[rule_name]
-        self.slots = tuple(np.zeros_like(self.storage) for _ in range(count))
-        self.rule_name = rule_name
-        self.hyper_parameters = hyper_parameters
-        self.step_count = 0
+        with _InUse(self):
+            self.slots = tuple(np.zeros_like(self.storage) for _ in range(count))
+            self.rule_name = rule_name
+            self.hyper_parameters = hyper_parameters
+            self.step_count = 0
+
+    def require_idle(self) -> None:
+        """Raise RuntimeError if another call, or another thread's fit, is under way."""
+        with _InUse(self):
+            pass
 
     def _fail(self, quantity: str, layer: int) -> bool:
         self.failure = (quantity, layer)
@@ -340,12 +358,7 @@ class Engine:
         a = X
         for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
             z = weighted_input(W, b, a)
-            if isinstance(activation, Activation):
-                a, da_dz = activation.value_and_derivative(z)
-            elif activation == "softmax":
-                a, da_dz = softmax(z)
-            else:
-                a, da_dz = activation_values(activation, z)
+            a, da_dz = activate(activation, z)
             zs.append(z)
             activations.append(a)
             derivatives.append(da_dz)
@@ -369,7 +382,8 @@ class Engine:
         """C_i (n,), ∂C_i/∂a and delta of the output layer (n, n_L)."""
         cost, activation = self.cost_function, self.activations[-1]
         if isinstance(cost, Cost):
-            C, dC_da = cost.value_and_gradient(a, y)
+            C = cost.checked_value(read_only(a), read_only(y))
+            dC_da = cost.checked_gradient(read_only(a), read_only(y))
             delta = dC_da if activation == "softmax" else dC_da * da_dz
         elif activation == "softmax" and cost in ("cross_entropy", "poisson"):
             parts, dC_da = softmax_cost(cost, a, da_dz, y)
@@ -401,6 +415,9 @@ class Engine:
             self._fail("delta", len(z))
             return None
         if not self._first_not_finite("delta", delta):
+            return None
+        if not np.isfinite(dC_da[0]).all():
+            self._fail("delta", 1)
             return None
         return z, a, da_dz, delta, dC_da, C
 
@@ -447,10 +464,11 @@ class Engine:
                 return False, math.nan
             with np.errstate(all="ignore"):
                 C = self.output(forward[0][-1], forward[1][-1], forward[2][-1], Y)[0]
-            if not np.isfinite(C).all():
+            total = _weighted_sum(C, sample_weight)
+            if not (np.isfinite(C).all() and math.isfinite(total)):
                 return self._fail("delta", len(self.weights)), math.nan
             cost[...] = C
-            return True, _weighted_sum(C, sample_weight)
+            return True, total
 
     def gradient(
         self,
@@ -473,10 +491,11 @@ class Engine:
                         delta_l = delta_l * sample_weight[:, np.newaxis]
                     parts.extend(part.ravel() for part in accumulate_gradient(a_below, delta_l))
                 gradient = np.concatenate(parts)
-            if not np.isfinite(gradient).all():
-                return self._fail("delta", 1), math.nan
+            total = _weighted_sum(C, sample_weight)
+            if not (np.isfinite(gradient).all() and math.isfinite(total)):
+                return self._fail("delta", len(self.weights)), math.nan
             out[...] = gradient / out.dtype.type(total_weight)
-            return True, _weighted_sum(C, sample_weight)
+            return True, total
 
     def per_example_gradient(self, X: Array, Y: Array, out: Array, cost: Array) -> bool:
         """Fill out (n, P) with every ∇C_i and the costs (n,)."""
@@ -485,11 +504,18 @@ class Engine:
             if values is None:
                 return False
             _, a, _, delta, _, C = values
+            rows = out.reshape(len(X), len(self.storage))
             start = 0
-            for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
-                for part in per_example_gradient(a_below, delta_l):
+            for layer, (a_below, delta_l) in enumerate(
+                zip([X, *a[:-1]], delta, strict=True), start=1
+            ):
+                with np.errstate(all="ignore"):
+                    parts = per_example_gradient(a_below, delta_l)
+                if not np.isfinite(parts[0]).all():
+                    return self._fail("delta", layer)
+                for part in parts:
                     width = math.prod(part.shape[1:])
-                    out[:, start : start + width] = part.reshape(len(X), width)
+                    rows[:, start : start + width] = part.reshape(len(X), width)
                     start += width
             cost[...] = C
             return True
@@ -506,11 +532,20 @@ class Engine:
             finite, cost = self.gradient(X_batch, Y_batch, None, len(X_batch), gradient)
             if not finite:
                 return False, total
-            with _InUse(self), np.errstate(all="ignore"):
-                self._update(gradient)
+            before = [array.copy() for array in (self.storage, *self.slots)]
+            try:
+                with _InUse(self), np.errstate(all="ignore"):
+                    self._update(gradient)
+            except KeyboardInterrupt:
+                # It may come between two of an update's statements: back to the last full batch.
+                for array, saved in zip((self.storage, *self.slots), before, strict=True):
+                    array[...] = saved
+                raise
             total += cost
-        if not np.isfinite(self.storage).all():
+        if not all(np.isfinite(array).all() for array in (self.storage, *self.slots)):
             return self._fail("parameters", 0), total
+        if not math.isfinite(total):
+            return self._fail("delta", len(self.weights)), total
         return True, total
 
     def step(self, X: Any, Y: Any, batch_size: int) -> bool:
@@ -553,6 +588,11 @@ class _InUse:
         self.engine = engine
 
     def __enter__(self) -> None:
+        if self.engine.owner not in (0, threading.get_ident()):
+            raise RuntimeError(
+                "a fit of this network is running in another thread; use copy() to work on it at "
+                "the same time"
+            )
         if self.engine.busy:
             raise RuntimeError(
                 "this network is already in use: another call on it is running, in another thread "
@@ -571,7 +611,13 @@ def _fill(targets: list[Array | None], arrays: list[Array]) -> None:
 
 
 def _weighted_sum(C: Array, sample_weight: Array | None) -> float:
-    return math.fsum(C if sample_weight is None else C.astype(np.float64) * sample_weight)
+    """Σ w_i C_i, correctly rounded; infinite where it overflows."""
+    with np.errstate(all="ignore"):
+        terms = C if sample_weight is None else C.astype(np.float64) * sample_weight
+    try:
+        return math.fsum(terms)
+    except (OverflowError, ValueError):  # a sum, or terms, beyond the largest float
+        return math.inf
 
 
 def _ratio(y: Array, a: Array) -> Array:

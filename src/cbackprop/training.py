@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbackprop import backend, validation
-from cbackprop.functions import Array
+from cbackprop.functions import Array, read_only
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
@@ -126,7 +126,7 @@ def run(
     """
     engine = network._engine
     history = History()
-    names = {_metric_name(metric): metric for metric in metrics}
+    names = _names(metrics)
     history.metrics = {name: [] for name in names}
     judged = validation_data if validation_data is not None else (X, Y)
     for epoch in range(epochs):
@@ -139,28 +139,55 @@ def run(
             history.seconds += time.perf_counter() - start
             if not finite:
                 raise_divergence(epoch + 1, engine.failure, X)
+            try:
+                if validation_data is not None:
+                    history.validation_cost.append(network.cost(*validation_data))
+                if names:
+                    predictions = network.predict(judged[0])
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
+                ) from None
         except Exception:
             before.restore(network)
             raise
         history.cost.append(total / len(X))
-        if validation_data is not None:
-            history.validation_cost.append(network.cost(*validation_data))
-        if names:
-            predictions = network.predict(judged[0])
-            for name, metric in names.items():
-                function = METRICS[metric] if isinstance(metric, str) else metric
-                history.metrics[name].append(float(function(predictions, judged[1])))
+        for name, metric in names.items():
+            history.metrics[name].append(measured(name, metric, predictions, judged[1]))
         history.epochs = epoch + 1
         # Every callback is called, whatever the ones before it answered.
         answers = [callback(network, history) for callback in callbacks]
-        if any(answer is True for answer in answers):
+        if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
             history.stop_reason = "callback"
             break
     return history
 
 
-def _metric_name(metric: Any) -> str:
-    return metric if isinstance(metric, str) else getattr(metric, "__name__", repr(metric))
+def _names(metrics: tuple[Any, ...]) -> dict[str, Any]:
+    """A name for each metric; a second one of a name is numbered."""
+    names: dict[str, Any] = {}
+    for metric in metrics:
+        own = metric if isinstance(metric, str) else _function_name(metric)
+        name, count = own, 1
+        while name in names:
+            count += 1
+            name = f"{own} {count}"
+        names[name] = metric
+    return names
+
+
+def _function_name(function: Any) -> str:
+    """Also of a functools.partial, which has no name of its own."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def measured(name: str, metric: Any, predictions: Array, targets: Array) -> float:
+    """One metric's number; functions of the user's get arrays they cannot write to."""
+    function = METRICS[metric] if isinstance(metric, str) else metric
+    return validation.real_number(
+        f"the result of {name}", function(read_only(predictions), read_only(targets))
+    )
 
 
 def raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> None:

@@ -284,7 +284,7 @@ def numbers(argument: str, value: Any, dtype: str) -> Array:
         if lost.any():
             index = _first(lost)
             raise ValueError(
-                f"{argument} has {array[index]!r} at {_place(index)}, which overflows {dtype}; "
+                f"{argument} has {array[index]!s} at {_place(index)}, which overflows {dtype}; "
                 f"expected numbers up to {np.finfo(dtype).max:.4g}"
             )
     return converted
@@ -628,6 +628,23 @@ def functions(argument: str, value: Any) -> tuple[Callable[..., Any], ...]:
     return entries
 
 
+def optimizer_in(optimizer: Any, dtype: str) -> None:
+    """Adam's ε must not round to 0 in the network's numbers: a weight without gradient has 0/ε."""
+    epsilon = getattr(optimizer, "epsilon", None)
+    if epsilon is not None and np.dtype(dtype).type(epsilon) == 0:
+        raise ValueError(
+            f"epsilon is {epsilon}, which is 0 in {dtype}; "
+            f"expected at least {np.finfo(dtype).tiny:.3g}"
+        )
+
+
+def metric(argument: str, value: Any, known: tuple[str, ...]) -> Any:
+    """The name of a metric, or a function of (predictions, targets)."""
+    if callable(value):
+        return value
+    return choice(argument, value, known, " or a function of (predictions, targets)")
+
+
 def metrics(value: Any, known: tuple[str, ...]) -> tuple[Any, ...]:
     """Names of metrics, or functions of (predictions, targets)."""
     entries = (value,) if isinstance(value, str) or callable(value) else value
@@ -635,11 +652,7 @@ def metrics(value: Any, known: tuple[str, ...]) -> tuple[Any, ...]:
         raise TypeError(
             f"metrics is {shown(value)} ({type(value).__name__}); expected names or functions"
         )
-    result = tuple(entries)
-    for i, entry in enumerate(result):
-        if not callable(entry):
-            choice(f"metrics[{i}]", entry, known, " or a function of (predictions, targets)")
-    return result
+    return tuple(metric(f"metrics[{i}]", entry, known) for i, entry in enumerate(entries))
 
 
 def neuron(argument: str, value: Any, count: int, layer: int) -> int:
@@ -655,12 +668,25 @@ def neuron(argument: str, value: Any, count: int, layer: int) -> int:
 
 def layer_number(value: Any, lowest: int, n_layers: int) -> int:
     """A layer's number: 0 is the input, n_layers the output."""
-    number = integer("layer", value, lowest)
+    number = integer("layer", value, 0)
+    if number < lowest:
+        raise ValueError(
+            f"layer is {number}; expected {lowest} to {n_layers}: layer 0 is the input, whose "
+            f"derivatives are in activation(0, k)"
+        )
     if number > n_layers:
         raise ValueError(
             f"layer is {number}; expected {lowest} to {n_layers}, the layers of this network"
         )
     return number
+
+
+def nudge_stays_finite(size: float, change: float) -> None:
+    """A nudge so large that the cost overflows measures nothing."""
+    if not np.isfinite(change):
+        raise FloatingPointError(
+            f"size is {size}: the cost is not finite after such a nudge; expected a smaller one"
+        )
 
 
 # ---- numbers that were not finite ----------------------------------------------------------------

@@ -66,21 +66,29 @@ cdef class Engine(Passes):
         """The optimiser's state arrays, in the layout of the parameter block."""
         return tuple(self.slot_arrays)
 
+    def require_idle(self):
+        """Raise RuntimeError if another call, or another thread's fit, is under way."""
+        self.enter()
+        self.leave()
+
     def set_optimizer(self, str rule_name, tuple hyper_parameters):
         """Choose the update rule, None for none, and start its state afresh.
 
         hyper_parameters: sgd (), momentum and nesterov (momentum,), adam (beta1, beta2, epsilon).
         """
         cdef int rule = NO_RULE if rule_name is None else UPDATE_RULES[rule_name]
-        cdef int n_slots = 2 if rule == ADAM else 1 if rule == MOMENTUM or rule == NESTEROV else 0
+        cdef Py_ssize_t i, n_slots = 2 if rule == ADAM else 1 if rule == MOMENTUM or rule == NESTEROV else 0
         slots = [aligned_zeros(self.storage_size) for _ in range(n_slots)]
+        # A step under way uses the slots that would be freed here.
+        self.require_idle()
         if rule == ADAM:
             self.beta1, self.beta2, self.epsilon = hyper_parameters
         elif n_slots == 1:
             self.momentum, = hyper_parameters
         self.slot_arrays = slots
-        for i, slot in enumerate(slots):
-            self.slot_data[i] = data(slot)
+        self.n_slots = n_slots
+        for i in range(2):
+            self.slot_data[i] = data(slots[i]) if i < n_slots else NULL
         self.rule = rule
         self.rule_name = rule_name
         self.hyper_parameters = hyper_parameters
@@ -168,6 +176,7 @@ cdef class Engine(Passes):
                 failed = self.forward_all(x, n, NULL, NULL, C, y)
                 if not failed:
                     self.count_cost(C, weight, n)
+                    failed = not self.cost_is_finite()
         finally:
             self.leave()
         return not failed, self.cost_total + self.cost_correction
@@ -187,9 +196,11 @@ cdef class Engine(Passes):
             self.reserve(n, True, False)
             self.reserve_sums(n)
             with nogil:
-                failed = self.gradient_sums(x, y, weight, NULL, 0, n, &sums)
+                failed = self.gradient_sums(x, y, weight, NULL, 0, n, n, &sums)
                 if not failed and not all_finite(sums, self.storage_size):
-                    failed = self.fail(2, 1)
+                    failed = self.fail(2, self.n_layers)
+                if not failed and not self.cost_is_finite():
+                    failed = 1
                 if not failed:
                     for l in range(self.n_layers):
                         layer = &self.layers[l]
@@ -240,8 +251,10 @@ cdef class Engine(Passes):
             self.reserve_training(n, batch_size, order is not None)
             with nogil:
                 failed = self.train_pass(x, y, indices, n, batch_size)
-                if not failed and not all_finite(self.storage, self.storage_size):
+                if not failed and not self.state_is_finite():
                     failed = self.fail(3, 0)
+                if not failed and not self.cost_is_finite():
+                    failed = 1
         finally:
             self.leave()
         return not failed, self.cost_total + self.cost_correction
@@ -269,7 +282,8 @@ cdef class Engine(Passes):
             return False
         x = data(X)
         y = data(Y)
-        if not self.targets_are_valid(y, n * n_L):
+        # What looks at the parameters themselves must be copied first.
+        if self.meets_storage(x, n * n_0) or self.meets_storage(y, n * n_L) or not self.targets_are_valid(y, n * n_L):
             return False
         self.enter()
         try:

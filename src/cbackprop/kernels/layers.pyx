@@ -151,14 +151,12 @@ cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
 
 # ---- sums over outputs -----------------------------------------------------------------------------------------------
 
-# Lanes of one 64-byte group and the vectors that make it up.
+# Lanes of one 64-byte group.
 cdef extern from *:
     """
     #define CBACKPROP_GROUP (64 / (int)sizeof(cbackprop_real))
-    #define CBACKPROP_GROUP_VECTORS (CBACKPROP_GROUP / CBACKPROP_LANES)
     """
     const int GROUP "CBACKPROP_GROUP"
-    const int GROUP_VECTORS "CBACKPROP_GROUP_VECTORS"
 
 
 cdef inline real fold(real *lanes) noexcept nogil:
@@ -415,12 +413,13 @@ cdef void transpose_weights(
 
 
 cdef void propagate_delta(
-    real *dC_da, Py_ssize_t ld_in,                              # OUT (n, ld_in)
-    const real *delta, Py_ssize_t ld, const real *W,            # IN  (n, ld), (n_out, ld_in)
-    Py_ssize_t n, Py_ssize_t n_out, const real *zeros,          # IN  zeros (ld_in,)
+    real *dC_da, Py_ssize_t ld_a,                               # OUT (n, width), rows ld_a apart
+    const real *delta, Py_ssize_t ld,                           # IN  (n, n_out), rows ld apart
+    const real *W, Py_ssize_t ld_in,                            # IN  (n_out, width), rows ld_in apart
+    Py_ssize_t n, Py_ssize_t width, Py_ssize_t n_out, const real *zeros,  # IN  zeros (width,)
 ) noexcept nogil:
-    """dC/da_k = sum_j w_jk delta_j: the sum over every path."""
-    multiply_rows(dC_da, ld_in, delta, ld, W, ld_in, zeros, 0, n, ld_in, n_out)
+    """dC/da_k = sum_j w_jk delta_j, the sum over every path, for `width` of the neurons k."""
+    multiply_rows(dC_da, ld_a, delta, ld, W, ld_in, zeros, 0, n, width, n_out)
 
 
 cdef void multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t count) noexcept nogil:
@@ -446,24 +445,26 @@ cdef void scale_rows(real *delta, Py_ssize_t ld, const real *sample_weight, Py_s
 # ---- gradient accumulation -------------------------------------------------------------------------------------------
 
 cdef void accumulate_gradient(
-    real *dC_dWt, Py_ssize_t ld,                                             # IN/OUT (n_in + 1, ld)
-    const real *a, Py_ssize_t lda, const real *delta,                        # IN  (n, n_in) rows lda apart, (n, ld)
-    Py_ssize_t n, Py_ssize_t n_in, const real *zeros, real factor,           # IN  zeros (ld,)
+    real *dC_dWt, Py_ssize_t ld,                                       # IN/OUT (n_in + 1, width), rows ld apart
+    const real *a, Py_ssize_t lda, const real *delta,                  # IN  (n, n_in), (n, width), rows lda, ld apart
+    Py_ssize_t n, Py_ssize_t n_in, Py_ssize_t width, const real *zeros,  # IN  zeros (width,)
+    bint update, real factor,
 ) noexcept nogil:
-    """dC/dw_jk = sum_i a_k delta_j and dC/db_j = sum_i delta_j over the n examples, one chain in their order.
+    """dC/dw_jk = sum_i a_k delta_j and dC/db_j = sum_i delta_j over the n examples, one chain in their order, for
+    `width` of the neurons j.
 
-    factor 0 stores the sums. Any other factor adds factor times the sums: with -learning_rate / n and the parameters
-    in place of dC_dWt, that is the whole gradient-descent step.
+    With update factor times the sums is added instead of storing them: with -learning_rate / n and the parameters in
+    place of dC_dWt, that is the whole gradient-descent step.
     """
     cdef Py_ssize_t i, j = 0
     cdef vec sum
     cdef real *bias = dC_dWt + n_in * ld
-    multiply_columns(dC_dWt, ld, a, lda, delta, ld, zeros, 0, n_in, ld, n, factor)
-    while j < ld:
+    multiply_columns(dC_dWt, ld, a, lda, delta, ld, zeros, 0, n_in, width, n, update, factor)
+    while j < width:
         sum = vec_set1(0)
         for i in range(n):
             sum = sum + vec_load(delta + i * ld + j)
-        if factor != 0:
+        if update:
             sum = vec_fma(vec_set1(factor), sum, vec_load(bias + j))
         vec_store(bias + j, sum)
         j += LANES

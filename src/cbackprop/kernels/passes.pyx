@@ -16,7 +16,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy
 from libc.stdint cimport int64_t, uintptr_t
 
-from cbackprop.kernels.simd cimport HAS_FMA, LANES, VECTOR_BYTES, real, vec, vec_set1
+from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, HAS_FMA, LANES, VECTOR_BYTES, real, vec, vec_set1
 
 import numpy as np
 
@@ -32,8 +32,14 @@ cdef enum:
     BLOCK = 128             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
     GROUP_BLOCKS = 64
     GUARD = 16              # numbers behind each allocation that the checked build watches
-    RELEASE_GIL_WORK = 20000        # multiply-adds, about 2 microseconds at the least
-    SIGNAL_WORK = 100000000         # multiply-adds between two looks for Ctrl-C: some milliseconds
+    # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
+    RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
+    SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
+    FUSED_WORK = 200000000          # the largest update that need not be looked into: about 20 milliseconds
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+    unsigned long PyThread_get_thread_ident()
 
 cdef extern from *:
     """
@@ -77,7 +83,9 @@ cdef Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
 
 
 cdef object aligned_zeros(Py_ssize_t count):
-    """(count,) zeros on a 64-byte boundary; the checked build puts a guard behind them."""
+    """(count,) zeros on a 64-byte boundary; the checked build looks at the guard behind them."""
+    if count < 0 or count > PY_SSIZE_T_MAX // 16 - 4 * GUARD:
+        raise MemoryError(f"{count} numbers are more than can be addressed")
     cdef object raw = np.zeros((count + 2 * GUARD) * sizeof(real) + 64, dtype=np.uint8)
     cdef uintptr_t address = <uintptr_t> cnp.PyArray_DATA(<cnp.ndarray> raw)
     cdef Py_ssize_t start = <Py_ssize_t> ((64 - address % 64) % 64)
@@ -89,9 +97,9 @@ cdef real *data(object array) noexcept:
 
 
 cdef bint is_plain(object array) noexcept:
-    """Whether this is an ndarray of the engine's type, C-contiguous, aligned, in native byte order."""
+    """Whether this is an ndarray (of no subclass) of the engine's type, C-contiguous, aligned, in native byte order."""
     return (
-        cnp.PyArray_Check(array)
+        cnp.PyArray_CheckExact(array)
         and cnp.PyArray_TYPE(<cnp.ndarray> array) == REAL_TYPE
         and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
     )
@@ -109,12 +117,18 @@ cdef real *pointer(object array, Py_ssize_t size, bint writeable) except NULL:
 cdef void copy_rows(
     real *target, Py_ssize_t target_ld, const real *source, Py_ssize_t source_ld, Py_ssize_t n, Py_ssize_t width,
 ) noexcept nogil:
-    """n rows of `width` numbers between a padded block and a plain array; target NULL skips."""
+    """n rows of `width` numbers between a padded block and a plain array."""
     cdef Py_ssize_t i
-    if target == NULL:
-        return
     for i in range(n):
         memcpy(target + i * target_ld, source + i * source_ld, width * sizeof(real))
+
+
+cdef inline void hand_out(
+    real *target, const real *block, const Layer *layer, Py_ssize_t start, Py_ssize_t n,
+) noexcept nogil:
+    """A block's n rows of one layer into rows start ... of a caller's (., n_out) array; NULL is left out."""
+    if target != NULL:
+        copy_rows(target + start * layer.n_out, layer.n_out, block, layer.ld, n, layer.n_out)
 
 
 cdef object pointer_table(list arrays):
@@ -137,6 +151,7 @@ cdef class Passes:
     cdef object backup_array
     cdef list slot_arrays
     cdef real *slot_data[2]
+    cdef Py_ssize_t n_slots
     cdef real *storage
     cdef real *backup           # storage and slots as they were before a step
     cdef real *sums             # (3, storage_size): the block's sum, the group's, the total
@@ -158,6 +173,7 @@ cdef class Passes:
     cdef public int64_t step_count
     # The call under way.
     cdef readonly bint busy
+    cdef public unsigned long owner     # the thread whose fit goes on between calls, too; 0 for none
     cdef double cost_total, cost_correction
     cdef int failed_quantity
     cdef Py_ssize_t failed_layer
@@ -168,6 +184,8 @@ cdef class Passes:
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
             raise TypeError(f"dtype is {dtype_name}; this engine computes in {dtype}")
+        if sum((n_in + 1) * (n_out + 2 * GROUP) for n_in, n_out in zip(sizes, sizes[1:])) > PY_SSIZE_T_MAX // 64:
+            raise MemoryError(f"layers of {sizes} neurons are more than can be addressed")
         self.n_layers = len(sizes) - 1
         self.layer_memory = np.zeros(self.n_layers * sizeof(Layer), dtype=np.uint8)
         self.layers = <Layer *> cnp.PyArray_DATA(<cnp.ndarray> self.layer_memory)
@@ -288,6 +306,9 @@ cdef class Passes:
 
     cdef int enter(self) except -1:
         """One call at a time: the scratch is the engine's own. The GIL is held here, so the flag cannot be missed."""
+        if self.owner != 0 and self.owner != PyThread_get_thread_ident():
+            raise RuntimeError("a fit of this network is running in another thread; use copy() to work on it at the "
+                               "same time")
         if self.busy:
             raise RuntimeError("this network is already in use: another call on it is running, in another thread or "
                                "in a callback; use copy() to work on it at the same time")
@@ -312,7 +333,7 @@ cdef class Passes:
 
     cdef int forward_block(self, const real *X, Py_ssize_t n, bint derivative) except -1 nogil:
         """z, a (and da_dz) of every layer for the n examples of X (n, n_0). 0, or 1 after `fail`."""
-        cdef Py_ssize_t l, i
+        cdef Py_ssize_t l, i, j, width
         cdef const real *a = X
         cdef Py_ssize_t lda = self.layers[0].n_in
         cdef Layer *layer
@@ -320,8 +341,13 @@ cdef class Passes:
         for l in range(self.n_layers):
             layer = &self.layers[l]
             Wt = self.storage + layer.offset
-            multiply_rows(layer.z, layer.ld, a, lda, Wt, layer.ld, Wt + layer.n_in * layer.ld, 0,
-                          n, layer.ld, layer.n_in)
+            j = 0
+            while j < layer.ld:
+                width = self.columns_between_looks(layer.ld - j, n * layer.n_in)
+                multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
+                              n, width, layer.n_in)
+                self.look_for_signals(width * n * layer.n_in)
+                j += width
             # NaN and infinities in X, in the parameters or from overflow all end in z, and nowhere else unseen.
             if not all_finite(layer.z, n * layer.ld):
                 return self.fail(0, l + 1)
@@ -333,13 +359,13 @@ cdef class Passes:
                 self.apply_user_activation(l, n, derivative)
             else:
                 activate(layer.activation, layer.a, layer.da_dz if derivative else NULL, layer.z, n * layer.ld)
-            # Of the named activations only exp can leave the finite numbers.
-            if layer.activation == EXPONENTIAL or layer.activation == USER_ACTIVATION:
+            # Of the named activations these two can leave the finite numbers: exp, and selu with its factor 1.05.
+            if layer.activation == EXPONENTIAL or layer.activation == SELU or layer.activation == USER_ACTIVATION:
                 if not all_finite(layer.a, n * layer.ld):
                     return self.fail(1, l + 1)
+            self.look_for_signals(1000 + 100 * n * layer.ld)
             a = layer.a
             lda = layer.ld
-        self.work += n * self.n_parameters
         return 0
 
     cdef int output_block(self, real *C, const real *Y, Py_ssize_t n) except -1 nogil:
@@ -358,11 +384,22 @@ cdef class Passes:
             return self.fail(2, self.n_layers)
         return 0
 
-    cdef int propagate_block(self, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
-        """delta of layer l (counted from 0) from that of layer l + 1. 0, or 1 after `fail`."""
+    cdef int propagate_product(self, Py_ssize_t l, Py_ssize_t n) except -1 nogil:
+        """dC/da of layer l (counted from 0) from delta of layer l + 1, in the place of its delta."""
         cdef Layer *layer = &self.layers[l]
         cdef Layer *above = &self.layers[l + 1]
-        propagate_delta(layer.delta, layer.ld, above.delta, above.ld, above.W, n, above.n_out, self.zeros)
+        cdef Py_ssize_t j = 0, width
+        while j < layer.ld:
+            width = self.columns_between_looks(layer.ld - j, n * above.n_out)
+            propagate_delta(layer.delta + j, layer.ld, above.delta, above.ld, above.W + j, above.ld_in,
+                            n, width, above.n_out, self.zeros)
+            self.look_for_signals(width * n * above.n_out)
+            j += width
+        return 0
+
+    cdef int finish_delta(self, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
+        """delta = dC/da . da/dz of layer l. 0, or 1 after `fail`."""
+        cdef Layer *layer = &self.layers[l]
         multiply_by_derivative(layer.delta, layer.da_dz, n * layer.ld)
         if not all_finite(layer.delta, n * layer.ld):
             return self.fail(2, l + 1)
@@ -376,9 +413,11 @@ cdef class Passes:
         cdef Layer *layer = &self.layers[l]
         z = np.empty((n, layer.n_out), dtype)
         copy_rows(data(z), layer.n_out, layer.z, layer.ld, n, layer.n_out)
-        a, da_dz = self.activations[l].value_and_derivative(z)
+        z.flags.writeable = False
+        a = self.activations[l].checked_value(z)
         copy_rows(layer.a, layer.ld, pointer(a, n * layer.n_out, False), layer.n_out, n, layer.n_out)
         if derivative:
+            da_dz = self.activations[l].checked_derivative(z)
             copy_rows(layer.da_dz, layer.ld, pointer(da_dz, n * layer.n_out, False), layer.n_out, n, layer.n_out)
         return 0
 
@@ -389,7 +428,10 @@ cdef class Passes:
         y = np.empty((n, n_out), dtype)
         copy_rows(data(a), n_out, layer.a, layer.ld, n, n_out)
         copy_rows(data(y), n_out, Y, n_out, n, n_out)
-        value, dC_da = self.user_cost.value_and_gradient(a, y)
+        a.flags.writeable = False
+        y.flags.writeable = False
+        value = self.user_cost.checked_value(a, y)
+        dC_da = self.user_cost.checked_gradient(a, y)
         memcpy(C, pointer(value, n, False), n * sizeof(real))
         copy_rows(self.dC_da_output, layer.ld, pointer(dC_da, n * n_out, False), n_out, n, n_out)
         if layer.activation == SOFTMAX:
@@ -414,13 +456,26 @@ cdef class Passes:
                 self.cost_correction += (term - sum) + self.cost_total
             self.cost_total = sum
 
-    cdef int look_for_signals(self) except -1 nogil:
-        """Ctrl-C arrives between blocks."""
+    cdef bint cost_is_finite(self) noexcept nogil:
+        """Whether the sum of the costs fits a float64; otherwise after `fail`."""
+        if (self.cost_total + self.cost_correction) * 0 == 0:
+            return True
+        self.fail(2, self.n_layers)
+        return False
+
+    cdef int look_for_signals(self, Py_ssize_t work) except -1 nogil:
+        """Ctrl-C arrives here, between two pieces of work."""
+        self.work += work
         if self.work >= SIGNAL_WORK:
             self.work = 0
             with gil:
                 PyErr_CheckSignals()
         return 0
+
+    cdef Py_ssize_t columns_between_looks(self, Py_ssize_t columns, Py_ssize_t work_per_column) noexcept nogil:
+        """As many of the columns, whole groups of them, as SIGNAL_WORK allows; at least one pair of vectors' worth."""
+        cdef Py_ssize_t most = SIGNAL_WORK // (work_per_column + 1) // (4 * GROUP) * (4 * GROUP)
+        return min(columns, max(most, 4 * GROUP))
 
     # ---- calls over all examples ------------------------------------------------------------------------------------
 
@@ -437,14 +492,14 @@ cdef class Passes:
                 return 1
             for l in range(self.n_layers):
                 layer = &self.layers[l]
-                if z != NULL and z[l] != NULL:
-                    copy_rows(z[l] + start * layer.n_out, layer.n_out, layer.z, layer.ld, m, layer.n_out)
-                if a != NULL and a[l] != NULL:
-                    copy_rows(a[l] + start * layer.n_out, layer.n_out, layer.a, layer.ld, m, layer.n_out)
+                if z != NULL:
+                    hand_out(z[l], layer.z, layer, start, m)
+                if a != NULL:
+                    hand_out(a[l], layer.a, layer, start, m)
             if C != NULL:
                 if self.output_block(C + start, Y + start * output.n_out, m):
                     return 1
-            self.look_for_signals()
+            self.look_for_signals(0)
             start += m
         return 0
 
@@ -465,24 +520,24 @@ cdef class Passes:
             if self.output_block(C + start, Y + start * layer.n_out, m):
                 return 1
             l = self.n_layers - 1
-            copy_rows(dC_da[l + 1] + start * layer.n_out, layer.n_out, self.dC_da_output, layer.ld, m, layer.n_out)
+            hand_out(dC_da[l + 1], self.dC_da_output, layer, start, m)
             while l >= 0:
                 layer = &self.layers[l]
                 if l < self.n_layers - 1:
-                    propagate_delta(layer.delta, layer.ld, self.layers[l + 1].delta, self.layers[l + 1].ld,
-                                    self.layers[l + 1].W, m, self.layers[l + 1].n_out, self.zeros)
-                    copy_rows(dC_da[l + 1] + start * layer.n_out, layer.n_out, layer.delta, layer.ld, m, layer.n_out)
-                    multiply_by_derivative(layer.delta, layer.da_dz, m * layer.ld)
-                    if not all_finite(layer.delta, m * layer.ld):
-                        return self.fail(2, l + 1)
-                copy_rows(z[l] + start * layer.n_out, layer.n_out, layer.z, layer.ld, m, layer.n_out)
-                copy_rows(a[l] + start * layer.n_out, layer.n_out, layer.a, layer.ld, m, layer.n_out)
-                copy_rows(da_dz[l] + start * layer.n_out, layer.n_out, layer.da_dz, layer.ld, m, layer.n_out)
-                copy_rows(delta[l] + start * layer.n_out, layer.n_out, layer.delta, layer.ld, m, layer.n_out)
+                    self.propagate_product(l, m)
+                    hand_out(dC_da[l + 1], layer.delta, layer, start, m)
+                    if self.finish_delta(l, m):
+                        return 1
+                hand_out(z[l], layer.z, layer, start, m)
+                hand_out(a[l], layer.a, layer, start, m)
+                hand_out(da_dz[l], layer.da_dz, layer, start, m)
+                hand_out(delta[l], layer.delta, layer, start, m)
                 l -= 1
             if dC_da[0] != NULL:
                 self.input_gradient_block(dC_da[0] + start * self.layers[0].n_in, m)
-            self.look_for_signals()
+                if not all_finite(dC_da[0] + start * self.layers[0].n_in, m * self.layers[0].n_in):
+                    return self.fail(2, 1)
+            self.look_for_signals(0)
             start += m
         return 0
 
@@ -492,7 +547,8 @@ cdef class Passes:
         cdef Py_ssize_t i
         cdef real *row = self.input_row
         for i in range(n):
-            propagate_delta(row, layer.ld_in, layer.delta + i * layer.ld, layer.ld, layer.W, 1, layer.n_out, self.zeros)
+            propagate_delta(row, layer.ld_in, layer.delta + i * layer.ld, layer.ld, layer.W, layer.ld_in,
+                            1, layer.ld_in, layer.n_out, self.zeros)
             memcpy(dC_dx + i * layer.n_in, row, layer.n_in * sizeof(real))
 
     cdef int deltas_block(self, const real *X, const real *Y, real *C, Py_ssize_t n) except -1 nogil:
@@ -501,28 +557,38 @@ cdef class Passes:
         if self.forward_block(X, n, True) or self.output_block(C, Y, n):
             return 1
         while l >= 0:
-            if self.propagate_block(l, n):
+            self.propagate_product(l, n)
+            if self.finish_delta(l, n):
                 return 1
             l -= 1
         return 0
 
     cdef const real *gather(
         self, real *gathered, const real *rows, Py_ssize_t width, const int64_t *order, Py_ssize_t start, Py_ssize_t n,
+        Py_ssize_t total,
     ) noexcept nogil:
         """Rows start ... start + n of the pass: in place, or in the order given, brought together."""
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, k
+        cdef const real *next
         if order == NULL:
             return rows + start * width
         for i in range(n):
             memcpy(gathered + i * width, rows + order[start + i] * width, width * sizeof(real))
+            # Random rows are not foreseen by the processor: ask for those of the next batch now.
+            if start + n + i < total:
+                next = rows + order[start + n + i] * width
+                k = 0
+                while k < width:
+                    CBACKPROP_PREFETCH(next + k)
+                    k += GROUP
         return gathered
 
     cdef int gradient_sums(
         self, const real *X, const real *Y, const real *sample_weight, const int64_t *order,
-        Py_ssize_t first, Py_ssize_t n, real **sums,
+        Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows, real **sums,
     ) except -1 nogil:
-        """sum_i w_i dC_i/dparameters over n examples from `first`, left in sums[0]; the fixed tree of note d."""
-        cdef Py_ssize_t start = 0, m, l, blocks = 0, lda
+        """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d."""
+        cdef Py_ssize_t start = 0, m, l, j, width, blocks = 0, lda
         cdef real C[BLOCK]
         cdef const real *block_X
         cdef const real *block_Y
@@ -536,8 +602,9 @@ cdef class Passes:
             self.transpose_layer(l)
         while start < n:
             m = min(n - start, BLOCK)
-            block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m)
-            block_Y = self.gather(self.gathered_Y, Y, self.layers[self.n_layers - 1].n_out, order, first + start, m)
+            block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m, total_rows)
+            block_Y = self.gather(self.gathered_Y, Y, self.layers[self.n_layers - 1].n_out, order, first + start, m,
+                                  total_rows)
             if self.deltas_block(block_X, block_Y, C, m):
                 return 1
             if sample_weight != NULL:
@@ -549,8 +616,13 @@ cdef class Passes:
                 layer = &self.layers[l]
                 if weight != NULL:
                     scale_rows(layer.delta, layer.ld, weight, m)
-                accumulate_gradient(self.sums + layer.offset, layer.ld, a, lda, layer.delta, m, layer.n_in,
-                                    self.zeros, 0)
+                j = 0
+                while j < layer.ld:
+                    width = self.columns_between_looks(layer.ld - j, m * layer.n_in)
+                    accumulate_gradient(self.sums + layer.offset + j, layer.ld, a, lda, layer.delta + j, m, layer.n_in,
+                                        width, self.zeros, False, 0)
+                    self.look_for_signals(width * m * layer.n_in)
+                    j += width
                 a = layer.a
                 lda = layer.ld
             block_sum = self.sums
@@ -564,7 +636,7 @@ cdef class Passes:
                 else:
                     add(group_sum, block_sum, self.storage_size)
             blocks += 1
-            self.look_for_signals()
+            self.look_for_signals(0)
             start += m
         if blocks > GROUP_BLOCKS:
             add(total, group_sum, self.storage_size)
@@ -577,6 +649,8 @@ cdef class Passes:
         """Every example's own gradient, (n, P), one row after the other."""
         cdef Py_ssize_t start = 0, m, l, i
         cdef const real *block_X
+        cdef const real *a
+        cdef const real *delta
         cdef Layer *layer
         cdef real *row
         for l in range(1, self.n_layers):
@@ -590,11 +664,13 @@ cdef class Passes:
                 row = gradients + (start + i) * self.n_parameters
                 for l in range(self.n_layers):
                     layer = &self.layers[l]
-                    per_example_gradient_row(
-                        row, block_X + i * layer.n_in if l == 0 else self.layers[l - 1].a + i * self.layers[l - 1].ld,
-                        layer.delta + i * layer.ld, layer.n_in, layer.n_out)
+                    a = block_X + i * layer.n_in if l == 0 else self.layers[l - 1].a + i * self.layers[l - 1].ld
+                    delta = layer.delta + i * layer.ld
+                    if not product_is_finite(a, layer.n_in, delta, layer.n_out):
+                        return self.fail(2, l + 1)
+                    per_example_gradient_row(row, a, delta, layer.n_in, layer.n_out)
                     row += (layer.n_in + 1) * layer.n_out
-            self.look_for_signals()
+            self.look_for_signals(0)
             start += m
         return 0
 
@@ -618,22 +694,22 @@ cdef class Passes:
             layer = &self.layers[l]
             accumulate_gradient(self.storage + layer.offset, layer.ld, X if l == 0 else self.layers[l - 1].a,
                                 layer.n_in if l == 0 else self.layers[l - 1].ld, layer.delta, n, layer.n_in,
-                                self.zeros, factor)
+                                layer.ld, self.zeros, True, factor)
         self.step_count += 1
         return 0
 
     cdef void update(self, const real *sums, Py_ssize_t n) noexcept nogil:
         """One step of the optimiser along the mean gradient sums / n."""
-        cdef double t
+        cdef double t, root
         self.step_count += 1
         if self.rule == SGD:
             sgd_update(self.storage, sums, self.storage_size, <real> (-self.learning_rate / <double> n))
         elif self.rule == ADAM:
             t = <double> self.step_count
+            root = (1 - self.beta2 ** t) ** 0.5
             adam_update(self.storage, self.slot_data[0], self.slot_data[1], sums, self.storage_size, <real> n,
                         <real> self.beta1, <real> (1 - self.beta1), <real> self.beta2, <real> (1 - self.beta2),
-                        <real> (self.learning_rate / (1 - self.beta1 ** t)), <real> ((1 - self.beta2 ** t) ** 0.5),
-                        <real> self.epsilon)
+                        <real> (self.learning_rate / (1 - self.beta1 ** t) * root), <real> (self.epsilon * root))
         else:
             momentum_update(self.storage, self.slot_data[0], sums, self.storage_size, <real> n,
                             <real> self.learning_rate, <real> self.momentum, self.rule == NESTEROV)
@@ -646,17 +722,22 @@ cdef class Passes:
         cdef real *sums
         while start < n:
             m = min(batch_size, n - start)
-            if self.rule == SGD and m <= BLOCK:
-                if self.fused_step(self.gather(self.gathered_X, X, n_0, order, start, m),
-                                   self.gather(self.gathered_Y, Y, n_L, order, start, m), m):
+            if self.rule == SGD and m <= BLOCK and m * self.n_parameters <= FUSED_WORK:
+                if self.fused_step(self.gather(self.gathered_X, X, n_0, order, start, m, n),
+                                   self.gather(self.gathered_Y, Y, n_L, order, start, m, n), m):
                     return 1
+                self.look_for_signals(m * self.n_parameters)
             else:
-                if self.gradient_sums(X, Y, NULL, order, start, m, &sums):
+                if self.gradient_sums(X, Y, NULL, order, start, m, n, &sums):
                     return 1
                 self.update(sums, m)
-            self.look_for_signals()
+                self.look_for_signals(self.n_parameters)
             start += m
         return 0
+
+    cdef bint meets_storage(self, const real *x, Py_ssize_t count) noexcept nogil:
+        """Whether these numbers lie among the parameters."""
+        return x < self.storage + self.storage_size and self.storage < x + count
 
     cdef bint targets_are_valid(self, const real *y, Py_ssize_t count) noexcept nogil:
         """Finite, and in the range the cost asks for (as validation.targets)."""
@@ -669,18 +750,28 @@ cdef class Passes:
                     return False
         return True
 
+    cdef bint state_is_finite(self) noexcept nogil:
+        """Whether every parameter and all of the optimiser's state is."""
+        cdef Py_ssize_t i
+        if not all_finite(self.storage, self.storage_size):
+            return False
+        for i in range(self.n_slots):
+            if not all_finite(self.slot_data[i], self.storage_size):
+                return False
+        return True
+
     cdef int step_or_restore(self, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:
-        cdef Py_ssize_t i, n_slots = 0 if self.rule == SGD else 2 if self.rule == ADAM else 1
+        cdef Py_ssize_t i
         cdef size_t size = self.storage_size * sizeof(real)
         cdef int64_t step_count = self.step_count
         cdef real *backup = self.backup
         memcpy(backup, self.storage, size)
-        for i in range(n_slots):
+        for i in range(self.n_slots):
             memcpy(backup + (i + 1) * self.storage_size, self.slot_data[i], size)
-        if not self.train_pass(X, Y, NULL, n, n) and all_finite(self.storage, self.storage_size):
+        if not self.train_pass(X, Y, NULL, n, n) and self.state_is_finite() and self.cost_is_finite():
             return 0
         memcpy(self.storage, backup, size)
-        for i in range(n_slots):
+        for i in range(self.n_slots):
             memcpy(self.slot_data[i], backup + (i + 1) * self.storage_size, size)
         self.step_count = step_count
         return 1

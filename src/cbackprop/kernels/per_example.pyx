@@ -4,8 +4,29 @@
 # written front to back, once. Rows of the output are not aligned (P is any number), so stores are unaligned ones.
 
 from cbackprop.kernels.simd cimport (
-    LANES, real, vec, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial,
+    LANES, real, vec, vec_abs, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial, vec_where_gt,
 )
+
+
+cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
+    """max |x|; the order of comparisons does not matter."""
+    cdef Py_ssize_t i = 0
+    cdef vec size, result = vec_set1(0)
+    cdef real lanes[16]
+    while i < count:
+        size = vec_abs(vec_load_partial(x + i, count - i))
+        result = vec_where_gt(size, result, size, result)
+        i += LANES
+    vec_store(lanes, result)
+    for i in range(1, LANES):
+        lanes[0] = max(lanes[0], lanes[i])
+    return lanes[0]
+
+
+cdef bint product_is_finite(const real *a, Py_ssize_t n_in, const real *delta, Py_ssize_t n_out) noexcept nogil:
+    """Whether every a_k delta_j is finite, from the largest of each: the (n_out, n_in) products are not read again."""
+    cdef real product = largest(a, n_in) * largest(delta, n_out)
+    return product - product == 0
 
 
 cdef void per_example_gradient_row(

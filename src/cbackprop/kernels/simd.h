@@ -13,6 +13,10 @@
 #ifndef CBACKPROP_SIMD_H
 #define CBACKPROP_SIMD_H
 
+#if defined(__FAST_MATH__)
+#error "cbackprop must not be compiled with -ffast-math: its results would not be those it promises"
+#endif
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -58,7 +62,11 @@ typedef cbackprop_real cbackprop_vec_unaligned
 #define CBACKPROP_INLINE static inline __attribute__((always_inline))
 #define CBACKPROP_PREFETCH(p) __builtin_prefetch(p)
 #else
-#define CBACKPROP_VECTOR_BYTES sizeof(cbackprop_real)
+#ifdef CBACKPROP_FLOAT32
+#define CBACKPROP_VECTOR_BYTES 4
+#else
+#define CBACKPROP_VECTOR_BYTES 8
+#endif
 typedef cbackprop_real cbackprop_vec;
 typedef cbackprop_int cbackprop_ivec;
 typedef cbackprop_uint cbackprop_uvec;

@@ -42,24 +42,25 @@ cdef void momentum_update(
 cdef void adam_update(
     real *w, real *m, real *v, const real *gradient_sum, Py_ssize_t count,
     real n, real beta1, real one_minus_beta1, real beta2, real one_minus_beta2,
-    real step_size, real root_correction2, real epsilon,
+    real step_size_root, real epsilon_root,
 ) noexcept nogil:
     """m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
     w <- w - (learning_rate / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + epsilon)  (torch.optim.Adam).
 
-    step_size = learning_rate / (1 - b1^t) and root_correction2 = sqrt(1 - b2^t), both formed in float64, as are the
-    1 - b: in float32 1 - 0.999 would lose three digits.
+    Written with one division, w - step_size root m / (sqrt(v) + epsilon root), where step_size = learning_rate /
+    (1 - b1^t) and root = sqrt(1 - b2^t). These and 1 - b are formed in float64: in float32 1 - 0.999 would lose three
+    digits.
     """
     cdef Py_ssize_t i = 0
     cdef vec g, m_new, v_new
     cdef vec one_nth = vec_set1(1 / n), b1 = vec_set1(beta1), c1 = vec_set1(one_minus_beta1)
     cdef vec b2 = vec_set1(beta2), c2 = vec_set1(one_minus_beta2)
-    cdef vec step = vec_set1(-step_size), root = vec_set1(root_correction2), eps = vec_set1(epsilon)
+    cdef vec step = vec_set1(-step_size_root), eps = vec_set1(epsilon_root)
     while i < count:
         g = vec_load(gradient_sum + i) * one_nth
         m_new = vec_fma(b1, vec_load(m + i), c1 * g)
         v_new = vec_fma(b2, vec_load(v + i), (c2 * g) * g)
         vec_store(m + i, m_new)
         vec_store(v + i, v_new)
-        vec_store(w + i, vec_fma(step, m_new / (vec_sqrt(v_new) / root + eps), vec_load(w + i)))
+        vec_store(w + i, vec_fma(step, m_new / (vec_sqrt(v_new) + eps), vec_load(w + i)))
         i += LANES
