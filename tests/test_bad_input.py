@@ -2395,6 +2395,8 @@ INTERRUPTED = """
     import numpy as np
     from cbackprop import SGD, Adam, Network
 
+    # A shell's background job passes on that SIGINT is ignored; a terminal does not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     backend, optimizer = {backend!r}, {optimizer}
     # Batches of some milliseconds, far more of them than there is time for.
     n, rows, width = {n}, 200, {width}

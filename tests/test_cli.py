@@ -325,8 +325,13 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_interrupt_from_the_keyboard() -> None:
+    # A shell's background job passes on that SIGINT is ignored; a terminal does not.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from cbackprop import cli; sys.exit(cli.main(['demo', '--epochs', '10000000']))"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "cbackprop", "demo", "--epochs", "10000000"],
+        [sys.executable, "-W", "ignore", "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
