@@ -70,11 +70,11 @@ def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list
 
 def table(results: dict[str, list[float]], unit: str, first: str) -> str:
     """Median, least and greatest of each, and the median of the ratios of ``first`` to it."""
-    lines = [f"{'':<28}{'median':>14}{'min':>14}{'max':>14}{'ratio':>9}   {unit}"]
+    lines = [f"{'':<28}{'median':>14}{'min':>14}{'max':>14}{'first/this':>12}   {unit}"]
     for name, values in results.items():
         ratios = [a / b for a, b in zip(results[first], values, strict=True)]
         lines.append(
             f"{name:<28}{statistics.median(values):>14,.3f}{min(values):>14,.3f}"
-            f"{max(values):>14,.3f}{statistics.median(ratios):>8.2f}x"
+            f"{max(values):>14,.3f}{statistics.median(ratios):>12.2f}"
         )
     return "\n".join(lines)
