@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cbackprop import SGD, Activation, Adam, Cost, Network, datasets
+from cbackprop import SGD, Activation, Adam, Cost, Network, datasets, reference
 
 
 @pytest.fixture(params=["compiled", "reference"])
@@ -235,3 +235,28 @@ def test_summary_and_repr():
     assert repr(net).startswith("Network([784, 16, 16, 10], activation=['relu', 'relu', 'softmax']")
     assert "P = 13002" in repr(net.gradient(np.zeros((2, 784)), np.eye(10)[:2]))
     assert "learning_rate=0.1" in repr(SGD())
+
+
+def test_ctrl_c_inside_a_reference_update_goes_back_to_the_last_full_batch(monkeypatch):
+    """Between two statements of Adam's update: slots, parameters and step count agree again."""
+    update = reference.adam_update
+    steps = []
+
+    def interrupted(w, m, v, *rest):
+        steps.append(1)
+        if len(steps) == 3:
+            m *= 0.5
+            raise KeyboardInterrupt
+        update(w, m, v, *rest)
+
+    net = Network([2, 4, 1], seed=4, backend="reference")
+    twin = net.copy()
+    monkeypatch.setattr(reference, "adam_update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(XOR, XOR_Y, epochs=3, batch_size=1, optimizer=Adam(0.1), shuffle=False)
+    monkeypatch.undo()
+    twin.partial_fit(XOR[:2], XOR_Y[:2], batch_size=1, optimizer=Adam(0.1))
+    assert net.parameters.tobytes() == twin.parameters.tobytes()
+    for network in (net, twin):
+        network.partial_fit(XOR, XOR_Y)
+    assert net.parameters.tobytes() == twin.parameters.tobytes()

@@ -529,17 +529,21 @@ class Engine:
             if order is not None:
                 rows = order[rows]
             X_batch, Y_batch = X[rows], Y[rows]
-            finite, cost = self.gradient(X_batch, Y_batch, None, len(X_batch), gradient)
-            if not finite:
-                return False, total
             before = [array.copy() for array in (self.storage, *self.slots)]
+            step_count = self.step_count
             try:
+                finite, cost = self.gradient(X_batch, Y_batch, None, len(X_batch), gradient)
+                if not finite:
+                    return False, total
                 with _InUse(self), np.errstate(all="ignore"):
                     self._update(gradient)
             except KeyboardInterrupt:
-                # It may come between two of an update's statements: back to the last full batch.
+                # It may come between two of an update's statements, or while the flag is taken
+                # back: to the last full batch, and free for the next call.
                 for array, saved in zip((self.storage, *self.slots), before, strict=True):
                     array[...] = saved
+                self.step_count = step_count
+                self.busy = False
                 raise
             total += cost
         if not all(np.isfinite(array).all() for array in (self.storage, *self.slots)):
