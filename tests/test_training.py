@@ -260,3 +260,16 @@ def test_ctrl_c_inside_a_reference_update_goes_back_to_the_last_full_batch(monke
     for network in (net, twin):
         network.partial_fit(XOR, XOR_Y)
     assert net.parameters.tobytes() == twin.parameters.tobytes()
+
+
+@pytest.mark.parametrize("epsilon", [1e-50, 3e-45])
+def test_adam_refuses_an_epsilon_that_float32_rounds_to_nothing(backend, epsilon):
+    """3e-45 itself is a float32, but not times sqrt(1 - beta2), as the first step has it."""
+    net = Network([2, 4, 1], seed=0, dtype="float32", backend=backend)
+    before = net.parameters.tobytes()
+    for train in (net.fit, net.partial_fit):
+        with pytest.raises(ValueError, match=r"^epsilon is .* is 0 in float32; expected"):
+            train(XOR, XOR_Y, optimizer=Adam(epsilon=epsilon))
+    assert net.parameters.tobytes() == before
+    net.fit(XOR, XOR_Y, epochs=2, optimizer=Adam(epsilon=1e-30))
+    assert np.isfinite(net.parameters).all()

@@ -629,12 +629,15 @@ def functions(argument: str, value: Any) -> tuple[Callable[..., Any], ...]:
 
 
 def optimizer_in(optimizer: Any, dtype: str) -> None:
-    """Adam's ε must not round to 0 in the network's numbers: a weight without gradient has 0/ε."""
+    """Adam's ε must not round to 0 in the network's numbers: a weight without gradient has 0/ε.
+
+    Its least form is ε √(1 − β₂), which the first step uses.
+    """
     epsilon = getattr(optimizer, "epsilon", None)
-    if epsilon is not None and np.dtype(dtype).type(epsilon) == 0:
+    if epsilon is not None and np.dtype(dtype).type(epsilon * (1 - optimizer.beta2) ** 0.5) == 0:
         raise ValueError(
-            f"epsilon is {epsilon}, which is 0 in {dtype}; "
-            f"expected at least {np.finfo(dtype).tiny:.3g}"
+            f"epsilon is {epsilon} with beta2 {optimizer.beta2}: epsilon * sqrt(1 - beta2) is 0 in "
+            f"{dtype}; expected a larger epsilon, such as 1e-8"
         )
 
 
