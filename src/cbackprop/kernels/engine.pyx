@@ -6,6 +6,7 @@
 from libc.stdint cimport uint64_t
 
 include "passes.pyx"
+include "steps.pyx"
 include "measure.pyx"
 
 
@@ -40,7 +41,7 @@ def shuffle(cnp.ndarray order, cnp.ndarray words):
         i -= 1
 
 
-cdef class Engine(Passes):
+cdef class Engine(Steps):
     """Parameters and calls of one network.
 
     Every call returns True, or False when a number was not finite: `failure` then says which quantity of which layer.
@@ -118,7 +119,7 @@ cdef class Engine(Passes):
         a_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> a_table)
         self.enter()
         try:
-            self.reserve(n, False, False)
+            self.reserve(n)
             if n * self.n_parameters > RELEASE_GIL_WORK:
                 with nogil:
                     failed = self.forward_all(x, n, z_pointers, a_pointers, NULL, NULL)
@@ -153,7 +154,9 @@ cdef class Engine(Passes):
         cdef real **dC_da_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[4])
         self.enter()
         try:
-            self.reserve(n, True, dC_da[0] is not None)
+            self.reserve(n)
+            if dC_da[0] is not None:
+                self.reserve_input_gradient(n)
             with nogil:
                 failed = self.backward_all(x, y, n, z_pointers, a_pointers, da_dz_pointers, delta_pointers,
                                            dC_da_pointers, C)
@@ -171,7 +174,7 @@ cdef class Engine(Passes):
         cdef int failed
         self.enter()
         try:
-            self.reserve(n, False, False)
+            self.reserve(n)
             with nogil:
                 failed = self.forward_all(x, n, NULL, NULL, C, y)
                 if not failed:
@@ -193,10 +196,10 @@ cdef class Engine(Passes):
         cdef int failed
         self.enter()
         try:
-            self.reserve(n, True, False)
+            self.reserve(n)
             self.reserve_sums(n)
             with nogil:
-                failed = self.gradient_sums(x, y, weight, NULL, 0, n, n, &sums)
+                failed = self.gradient_sums(x, y, weight, NULL, 0, n, &sums)
                 if not failed and not all_finite(sums, self.storage_size):
                     failed = self.fail(2, self.n_layers)
                 if not failed and not self.cost_is_finite():
@@ -221,7 +224,7 @@ cdef class Engine(Passes):
         cdef int failed
         self.enter()
         try:
-            self.reserve(n, True, False)
+            self.reserve(n)
             with nogil:
                 failed = self.per_example_gradients(x, y, n, gradients, C)
         finally:
@@ -259,43 +262,49 @@ cdef class Engine(Passes):
             self.leave()
         return not failed, self.cost_total + self.cost_correction
 
-    def step(self, X, Y, Py_ssize_t batch_size):
+    def step(self, X, Y, batch_size):
         """One update from plain arrays of one batch, (n_0,) and (n_L,) or (n, n_0) and (n, n_L); the quick way.
 
         Returns False, with nothing changed, for whatever needs validation, conversion or a message first.
         """
         cdef Py_ssize_t n = 1
         cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
-        cdef int failed, axis = 0
+        cdef int answer, axis = 0
         cdef real *x
         cdef real *y
-        if not is_plain(X) or not is_plain(Y) or self.rule == NO_RULE:
+        if not is_plain(X) or not is_plain(Y) or self.rule == NO_RULE or type(batch_size) is not int:
             return False
         if cnp.PyArray_NDIM(X) != cnp.PyArray_NDIM(Y) or cnp.PyArray_NDIM(X) < 1 or cnp.PyArray_NDIM(X) > 2:
             return False
         if cnp.PyArray_NDIM(X) == 2:
             n = cnp.PyArray_DIM(X, 0)
             axis = 1
-            if cnp.PyArray_DIM(Y, 0) != n or n < 1 or n > batch_size or n > BLOCK:
+            if cnp.PyArray_DIM(Y, 0) != n or n < 1 or n > BLOCK:
                 return False
         if cnp.PyArray_DIM(X, axis) != n_0 or cnp.PyArray_DIM(Y, axis) != n_L:
+            return False
+        if batch_size < n or batch_size > PY_SSIZE_T_MAX:
             return False
         x = data(X)
         y = data(Y)
         # What looks at the parameters themselves must be copied first.
-        if self.meets_storage(x, n * n_0) or self.meets_storage(y, n * n_L) or not self.targets_are_valid(y, n * n_L):
+        if (self.meets_storage(x, n * n_0) or self.meets_storage(y, n * n_L) or not self.targets_are_valid(y, n * n_L)
+                or not self.can_fuse(n)):
             return False
         self.enter()
         try:
-            self.reserve_training(n, batch_size, False)
-            if self.backup_array is None or self.backup_array.size != self.storage_size * (1 + len(self.slot_arrays)):
-                self.backup_array = aligned_zeros(self.storage_size * (1 + len(self.slot_arrays)))
-                self.backup = data(self.backup_array)
+            self.reserve_training(n, n, False)
             if n * self.n_parameters > RELEASE_GIL_WORK:
                 with nogil:
-                    failed = self.step_or_restore(x, y, n)
+                    answer = self.prepare_step(x, y, n)
+                    if answer == 0:
+                        self.finish_step(x, n)
             else:
-                failed = self.step_or_restore(x, y, n)
+                answer = self.prepare_step(x, y, n)
+                if answer == 0:
+                    self.finish_step(x, n)
+            if answer == 2:
+                answer = self.finish_or_restore(x, n)
         finally:
             self.leave()
-        return not failed
+        return answer == 0

@@ -8,12 +8,13 @@
 # d) Activation formulas stand in math.pxd; costs and their derivatives stand here; both also in reference.py.
 
 from cbackprop.kernels.math cimport (
-    elu, exponential, gelu, identity, leaky_relu, relu, selu, sigmoid, sigmoid_pair, silu, softplus, softsign, tanh_,
-    vec_exp, vec_log, vec_log1p,
+    elu_exponent, elu_finish, exp_reduced, exponential_exponent, exponential_finish, gelu, identity, leaky_relu, relu,
+    selu_finish, sigmoid_exponent, sigmoid_finish, sigmoid_pair, silu_exponent, silu_finish, softplus_finish, softsign,
+    tanh_exponent, tanh_finish, vec_exp, vec_log, vec_log1p,
 )
 from cbackprop.kernels.simd cimport (
-    LANES, real, vec, vec_abs, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1, vec_store, vec_where_ge,
-    vec_where_gt,
+    LANES, real, vec, vec_abs, vec_all_zero, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1, vec_store,
+    vec_where_ge, vec_where_gt,
 )
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -28,7 +29,7 @@ ACTIVATIONS = {
     "softmax": SOFTMAX,
 }
 
-# One type a formula, so that the loop below stands once and is compiled once for each.
+# One type a formula, so that the loops below stand once and are compiled once for each.
 cdef struct sigmoid_formula:
     char tag[1]
 cdef struct tanh_formula:
@@ -53,100 +54,142 @@ cdef struct exponential_formula:
     char tag[1]
 cdef struct identity_formula:
     char tag[1]
-ctypedef fused formula:
-    sigmoid_formula
-    tanh_formula
+ctypedef fused plain_formula:
     relu_formula
     leaky_relu_formula
+    gelu_formula
+    softsign_formula
+    identity_formula
+ctypedef fused exponential_kind:
+    sigmoid_formula
+    tanh_formula
     elu_formula
     selu_formula
-    gelu_formula
     silu_formula
     softplus_formula
-    softsign_formula
     exponential_formula
-    identity_formula
 
 
-cdef void activation_loop(
-    formula *tag,
+cdef bint plain_loop(
+    plain_formula *tag,
     real *a, real *da_dz,                 # OUT (count,); da_dz may be NULL
     const real *z, Py_ssize_t count,      # IN  (count,), a multiple of LANES
 ) noexcept nogil:
+    """Whether every z is finite: 0 z is NaN for infinities and NaN, and a NaN stays in the sum."""
     cdef Py_ssize_t i = 0
-    cdef vec value, derivative
+    cdef vec value, derivative, zero = vec_set1(0), sum = vec_set1(0)
     while i < count:
-        if formula is sigmoid_formula:
-            sigmoid(vec_load(z + i), &value, &derivative)
-        elif formula is tanh_formula:
-            tanh_(vec_load(z + i), &value, &derivative)
-        elif formula is relu_formula:
+        sum = vec_fma(vec_load(z + i), zero, sum)
+        if plain_formula is relu_formula:
             relu(vec_load(z + i), &value, &derivative)
-        elif formula is leaky_relu_formula:
+        elif plain_formula is leaky_relu_formula:
             leaky_relu(vec_load(z + i), &value, &derivative)
-        elif formula is elu_formula:
-            elu(vec_load(z + i), &value, &derivative)
-        elif formula is selu_formula:
-            selu(vec_load(z + i), &value, &derivative)
-        elif formula is gelu_formula:
+        elif plain_formula is gelu_formula:
             gelu(vec_load(z + i), &value, &derivative)
-        elif formula is silu_formula:
-            silu(vec_load(z + i), &value, &derivative)
-        elif formula is softplus_formula:
-            softplus(vec_load(z + i), &value, &derivative)
-        elif formula is softsign_formula:
+        elif plain_formula is softsign_formula:
             softsign(vec_load(z + i), &value, &derivative)
-        elif formula is exponential_formula:
-            exponential(vec_load(z + i), &value, &derivative)
         else:
             identity(vec_load(z + i), &value, &derivative)
         vec_store(a + i, value)
         if da_dz != NULL:
             vec_store(da_dz + i, derivative)
         i += LANES
+    return vec_all_zero(sum)
 
 
-cdef void activate(int activation, real *a, real *da_dz, const real *z, Py_ssize_t count) noexcept nogil:
-    """a = sigma(z) and da_dz = sigma'(z) for every elementwise activation."""
+cdef bint exponential_loop(
+    exponential_kind *tag,
+    real *a, real *da_dz,                 # OUT (count,); da_dz may be NULL
+    const real *z, Py_ssize_t count,      # IN  (count,), a multiple of LANES
+) noexcept nogil:
+    """The same for formulas with an exponential, in two halves (see math.pxd), sixteen vectors at a time."""
+    cdef Py_ssize_t i = 0, c, vectors
+    cdef vec value, derivative, x, zero = vec_set1(0), sum = vec_set1(0)
+    cdef vec n_rounded[16]
+    cdef vec r[16]
+    cdef vec rest[16]
+    while i < count:
+        vectors = min((count - i) // LANES, 16)
+        for c in range(vectors):
+            x = vec_load(z + i + c * LANES)
+            sum = vec_fma(x, zero, sum)
+            if exponential_kind is tanh_formula:
+                x = tanh_exponent(x)
+            elif exponential_kind is elu_formula or exponential_kind is selu_formula:
+                x = elu_exponent(x)
+            elif exponential_kind is silu_formula:
+                x = silu_exponent(x)
+            elif exponential_kind is exponential_formula:
+                x = exponential_exponent(x)
+            else:
+                x = sigmoid_exponent(x)
+            exp_reduced(x, &n_rounded[c], &r[c], &rest[c])
+        for c in range(vectors):
+            x = vec_load(z + i)
+            if exponential_kind is sigmoid_formula:
+                sigmoid_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is tanh_formula:
+                tanh_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is elu_formula:
+                elu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is selu_formula:
+                selu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is silu_formula:
+                silu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is softplus_formula:
+                softplus_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            else:
+                exponential_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            vec_store(a + i, value)
+            if da_dz != NULL:
+                vec_store(da_dz + i, derivative)
+            i += LANES
+    return vec_all_zero(sum)
+
+
+cdef bint activate(int activation, real *a, real *da_dz, const real *z, Py_ssize_t count) noexcept nogil:
+    """a = sigma(z) and da_dz = sigma'(z) for every elementwise activation. Whether every z is finite."""
     if activation == SIGMOID:
-        activation_loop[sigmoid_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[sigmoid_formula](NULL, a, da_dz, z, count)
     elif activation == TANH:
-        activation_loop[tanh_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[tanh_formula](NULL, a, da_dz, z, count)
     elif activation == RELU:
-        activation_loop[relu_formula](NULL, a, da_dz, z, count)
+        return plain_loop[relu_formula](NULL, a, da_dz, z, count)
     elif activation == LEAKY_RELU:
-        activation_loop[leaky_relu_formula](NULL, a, da_dz, z, count)
+        return plain_loop[leaky_relu_formula](NULL, a, da_dz, z, count)
     elif activation == ELU:
-        activation_loop[elu_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[elu_formula](NULL, a, da_dz, z, count)
     elif activation == SELU:
-        activation_loop[selu_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[selu_formula](NULL, a, da_dz, z, count)
     elif activation == GELU:
-        activation_loop[gelu_formula](NULL, a, da_dz, z, count)
+        return plain_loop[gelu_formula](NULL, a, da_dz, z, count)
     elif activation == SILU:
-        activation_loop[silu_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[silu_formula](NULL, a, da_dz, z, count)
     elif activation == SOFTPLUS:
-        activation_loop[softplus_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[softplus_formula](NULL, a, da_dz, z, count)
     elif activation == SOFTSIGN:
-        activation_loop[softsign_formula](NULL, a, da_dz, z, count)
+        return plain_loop[softsign_formula](NULL, a, da_dz, z, count)
     elif activation == EXPONENTIAL:
-        activation_loop[exponential_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[exponential_formula](NULL, a, da_dz, z, count)
     else:
-        activation_loop[identity_formula](NULL, a, da_dz, z, count)
+        return plain_loop[identity_formula](NULL, a, da_dz, z, count)
 
 
 cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
-    """Whether every number is finite: 0 * x is NaN for infinities and NaN, and a NaN stays in the sum."""
-    cdef Py_ssize_t i = 0
-    cdef vec zero = vec_set1(0), sum = vec_set1(0)
-    cdef real lanes[16]
+    """Whether every number is finite, as in plain_loop; four sums side by side."""
+    cdef Py_ssize_t i = 0, c
+    cdef vec zero = vec_set1(0)
+    cdef vec sum[4]
+    for c in range(4):
+        sum[c] = zero
+    while i + 4 * LANES <= count:
+        for c in range(4):
+            sum[c] = vec_fma(vec_load(x + i + c * LANES), zero, sum[c])
+        i += 4 * LANES
     while i < count:
-        sum = vec_fma(vec_load_partial(x + i, count - i), zero, sum)
+        sum[0] = vec_fma(vec_load_partial(x + i, count - i), zero, sum[0])
         i += LANES
-    vec_store(lanes, sum)
-    for i in range(LANES):
-        if lanes[i] != 0:
-            return False
-    return True
+    return vec_all_zero((sum[0] + sum[1]) + (sum[2] + sum[3]))
 
 
 # ---- sums over outputs -----------------------------------------------------------------------------------------------
@@ -394,40 +437,26 @@ cdef real output_row(
 
 # ---- delta propagation -----------------------------------------------------------------------------------------------
 
-cdef void transpose_weights(
-    real *W, Py_ssize_t ld_in,                                               # OUT (n_out, ld_in), padding untouched
-    const real *Wt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out,        # IN  (n_in, ld)
-) noexcept nogil:
-    """W = Wt^T in squares of 16, so that both sides stay in cache."""
-    cdef Py_ssize_t j = 0, k, jj, kk, j_end, k_end
-    while j < n_out:
-        j_end = min(j + 16, n_out)
-        k = 0
-        while k < n_in:
-            k_end = min(k + 16, n_in)
-            for jj in range(j, j_end):
-                for kk in range(k, k_end):
-                    W[jj * ld_in + kk] = Wt[kk * ld + jj]
-            k += 16
-        j += 16
-
-
 cdef void propagate_delta(
-    real *dC_da, Py_ssize_t ld_a,                               # OUT (n, width), rows ld_a apart
-    const real *delta, Py_ssize_t ld,                           # IN  (n, n_out), rows ld apart
-    const real *W, Py_ssize_t ld_in,                            # IN  (n_out, width), rows ld_in apart
-    Py_ssize_t n, Py_ssize_t width, Py_ssize_t n_out, const real *zeros,  # IN  zeros (width,)
+    real *dC_da, Py_ssize_t ld_a,                                # OUT (n, width), rows ld_a apart
+    const real *delta, Py_ssize_t ld,                            # IN  (n, n_out), rows ld apart
+    const real *Wt, Py_ssize_t n_in,                             # IN  (n_in, n_out), rows ld apart
+    Py_ssize_t n, Py_ssize_t width, Py_ssize_t n_out, const real *zeros, real *panel,  # IN zeros (width,)
 ) noexcept nogil:
-    """dC/da_k = sum_j w_jk delta_j, the sum over every path, for `width` of the neurons k."""
-    multiply_rows(dC_da, ld_a, delta, ld, W, ld_in, zeros, 0, n, width, n_out)
+    """dC/da_k = sum_j w_jk delta_j, the sum over every path, for `width` of the neurons k; 0 for k >= n_in."""
+    multiply_transposed(dC_da, ld_a, delta, ld, Wt, ld, n_in, zeros, n, width, n_out, panel)
 
 
-cdef void multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t count) noexcept nogil:
-    """delta = dC/da . da/dz, in place of dC/da."""
+cdef bint multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t count) noexcept nogil:
+    """delta = dC/da . da/dz, in place of dC/da. Whether every delta is finite."""
     cdef Py_ssize_t i = 0
+    cdef vec product, zero = vec_set1(0), sum = vec_set1(0)
     while i < count:
-        vec_store(delta + i, vec_load(delta + i) * vec_load(da_dz + i))
+        product = vec_load(delta + i) * vec_load(da_dz + i)
+        vec_store(delta + i, product)
+        sum = vec_fma(product, zero, sum)
         i += LANES
+    return vec_all_zero(sum)
 
 
 cdef void scale_rows(real *delta, Py_ssize_t ld, const real *sample_weight, Py_ssize_t n) noexcept nogil:
@@ -445,28 +474,35 @@ cdef void scale_rows(real *delta, Py_ssize_t ld, const real *sample_weight, Py_s
 # ---- gradient accumulation -------------------------------------------------------------------------------------------
 
 cdef void accumulate_gradient(
-    real *dC_dWt, Py_ssize_t ld,                                       # IN/OUT (n_in + 1, width), rows ld apart
-    const real *a, Py_ssize_t lda, const real *delta,                  # IN  (n, n_in), (n, width), rows lda, ld apart
+    real *dC_dWt, Py_ssize_t ld_sum,                                     # IN/OUT (n_in, width), rows ld_sum apart
+    const real *a, Py_ssize_t lda, const real *delta, Py_ssize_t ld,     # IN  (n, n_in), (n, width), rows lda, ld apart
     Py_ssize_t n, Py_ssize_t n_in, Py_ssize_t width, const real *zeros,  # IN  zeros (width,)
-    bint update, real factor,
+    bint update, real factor, real *panel,
 ) noexcept nogil:
-    """dC/dw_jk = sum_i a_k delta_j and dC/db_j = sum_i delta_j over the n examples, one chain in their order, for
-    `width` of the neurons j.
+    """dC/dw_jk = sum_i a_k delta_j over the n examples, one chain in their order, for n_in of the neurons k and `width`
+    of the neurons j.
 
     With update factor times the sums is added instead of storing them: with -learning_rate / n and the parameters in
     place of dC_dWt, that is the whole gradient-descent step.
     """
+    multiply_columns(dC_dWt, ld_sum, a, lda, delta, ld, zeros, n_in, width, n, update, factor, panel)
+
+
+cdef void accumulate_bias_gradient(
+    real *dC_db,                                                  # IN/OUT (width,)
+    const real *delta, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t width,  # IN  (n, width), rows ld apart
+    bint update, real factor,
+) noexcept nogil:
+    """dC/db_j = sum_i delta_j, as accumulate_gradient with the bias's own first factor, 1."""
     cdef Py_ssize_t i, j = 0
     cdef vec sum
-    cdef real *bias = dC_dWt + n_in * ld
-    multiply_columns(dC_dWt, ld, a, lda, delta, ld, zeros, 0, n_in, width, n, update, factor)
     while j < width:
         sum = vec_set1(0)
         for i in range(n):
             sum = sum + vec_load(delta + i * ld + j)
         if update:
-            sum = vec_fma(vec_set1(factor), sum, vec_load(bias + j))
-        vec_store(bias + j, sum)
+            sum = vec_fma(vec_set1(factor), sum, vec_load(dC_db + j))
+        vec_store(dC_db + j, sum)
         j += LANES
 
 

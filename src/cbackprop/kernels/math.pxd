@@ -18,8 +18,8 @@
 from libc.math cimport INFINITY, NAN
 
 from cbackprop.kernels.simd cimport (
-    HAS_FMA, ROUNDING_MAGIC, real, vec, vec_abs, vec_erfc, vec_fma, vec_log_exponent, vec_log_mantissa, vec_scale,
-    vec_set1, vec_where_ge, vec_where_gt, vec_with_sign_of,
+    HAS_FMA, ROUNDING_MAGIC, real, vec, vec_abs, vec_erfc, vec_fma, vec_log_exponent, vec_log_mantissa, vec_max,
+    vec_min, vec_scale, vec_set1, vec_where_ge, vec_where_gt, vec_with_sign_of,
 )
 
 
@@ -48,12 +48,12 @@ cdef extern from "math_coefficients.h" nogil:
 
 cdef inline vec at_least(vec x, real low) noexcept nogil:
     """max(x, low); NaN stays."""
-    return vec_where_gt(vec_set1(low), x, vec_set1(low), x)
+    return vec_max(vec_set1(low), x)
 
 
 cdef inline vec at_most(vec x, real high) noexcept nogil:
     """min(x, high); NaN stays."""
-    return vec_where_gt(x, vec_set1(high), vec_set1(high), x)
+    return vec_min(vec_set1(high), x)
 
 
 cdef inline vec product_error(vec a, vec b, vec product) noexcept nogil:
@@ -87,16 +87,16 @@ cdef inline vec polynomial(vec x, vec square, const real *c, int terms) noexcept
 
 # ---- exp -------------------------------------------------------------------------------------------------------
 
-cdef inline void exp_reduced(vec x, vec *n_rounded, vec *n, vec *r, vec *rest) noexcept nogil:
+cdef inline void exp_reduced(vec x, vec *n_rounded, vec *r, vec *rest) noexcept nogil:
     """exp(x) = 2^n (1 + r + rest) for EXP_LOW <= x <= EXP_HIGH; n_rounded = n + ROUNDING_MAGIC, as vec_scale takes it.
 
     r is rounded once; what that drops is in rest = (r_exact - r) + r^2 q(r). n LN2_HIGH is exact (Cody & Waite)."""
     cdef vec magic = vec_set1(<real> ROUNDING_MAGIC)
     n_rounded[0] = vec_fma(x, vec_set1(LOG2_E), magic)
-    n[0] = n_rounded[0] - magic
-    cdef vec r_high = vec_fma(n[0], vec_set1(-LN2_HIGH), x)
-    r[0] = vec_fma(n[0], vec_set1(-LN2_LOW), r_high)
-    cdef vec r_low = vec_fma(n[0], vec_set1(-LN2_LOW), r_high - r[0])
+    cdef vec n = n_rounded[0] - magic
+    cdef vec r_high = vec_fma(n, vec_set1(-LN2_HIGH), x)
+    r[0] = vec_fma(n, vec_set1(-LN2_LOW), r_high)
+    cdef vec r_low = vec_fma(n, vec_set1(-LN2_LOW), r_high - r[0])
     cdef vec square = r[0] * r[0]
     rest[0] = vec_fma(square, polynomial(r[0], square, EXP, EXP_TERMS), r_low)
 
@@ -112,36 +112,42 @@ cdef inline void exp_mantissa(vec r, vec rest, vec *m, vec *m_low) noexcept nogi
 
 cdef inline vec vec_exp(vec x) noexcept nogil:
     """exp(x): inf above, gradual underflow to 0 below, NaN stays. 0.77 ulp (0.69 where the result is normal)."""
-    cdef vec n_rounded, n, r, rest, m, m_low
-    exp_reduced(at_least(at_most(x, EXP_HIGH), EXP_LOW), &n_rounded, &n, &r, &rest)
+    cdef vec n_rounded, r, rest
+    exp_reduced(at_least(at_most(x, EXP_HIGH), EXP_LOW), &n_rounded, &r, &rest)
+    return exp_finish(n_rounded, r, rest)
+
+
+cdef inline vec exp_finish(vec n_rounded, vec r, vec rest) noexcept nogil:
+    cdef vec m, m_low
     exp_mantissa(r, rest, &m, &m_low)
     return vec_scale(m, n_rounded)
 
 
-cdef inline void exp_expm1_double(vec x, vec *e, vec *e_low, vec *em1, vec *em1_low) noexcept nogil:
-    """exp(x) and exp(x) - 1 for x <= 0 as double-word numbers.
+cdef inline void exp_expm1_double(
+    vec n_rounded, vec r, vec rest, vec *e, vec *e_low, vec *em1, vec *em1_low,
+) noexcept nogil:
+    """exp(x) and exp(x) - 1 for x <= 0 as double-word numbers, from exp_reduced(x).
 
     Within |x| <= ln(2)/2 (n = 0) exp(x) - 1 is r + rest, without cancellation; beyond, e <= 0.71 and e - 1 loses at
     most one bit, which e_low gives back."""
-    cdef vec n_rounded, n, r, rest, m, m_low, high, low
-    cdef vec zero = vec_set1(0)
+    cdef vec m, m_low, high, low
+    cdef vec magic = vec_set1(<real> ROUNDING_MAGIC)
     cdef vec one = vec_set1(1)
-    exp_reduced(at_least(x, EXP_LOW), &n_rounded, &n, &r, &rest)
     exp_mantissa(r, rest, &m, &m_low)
     e[0] = vec_scale(m, n_rounded)
     e_low[0] = vec_scale(m_low, n_rounded)
     high = e[0] - one
     low = (e[0] - (high + one)) + e_low[0]
-    high = vec_where_ge(n, zero, r, high)
-    low = vec_where_ge(n, zero, rest, low)
+    high = vec_where_ge(n_rounded, magic, r, high)
+    low = vec_where_ge(n_rounded, magic, rest, low)
     em1[0] = high + low
     em1_low[0] = low - (em1[0] - high)
 
 
-cdef inline void vec_exp_expm1(vec x, vec *e, vec *em1) noexcept nogil:
+cdef inline void exp_expm1_finish(vec n_rounded, vec r, vec rest, vec *e, vec *em1) noexcept nogil:
     """e = exp(x) and em1 = exp(x) - 1 for x <= 0, both to full relative accuracy; NaN stays. 0.77 and 0.96 ulp."""
     cdef vec e_low, em1_low
-    exp_expm1_double(x, e, &e_low, em1, &em1_low)
+    exp_expm1_double(n_rounded, r, rest, e, &e_low, em1, &em1_low)
 
 
 # ---- log -------------------------------------------------------------------------------------------------------
@@ -176,6 +182,10 @@ cdef inline vec vec_log1p(vec x) noexcept nogil:
 
 # ---- activations: a = f(z) and da/dz at once -------------------------------------------------------------------
 # Who wants the value alone ignores da_dz: after inlining the compiler drops what nobody reads.
+#
+# Those with an exponential come in two halves: x = name_exponent(z), and name_finish(z, ...) from exp_reduced(x). One
+# half behind the other is a chain of some ninety cycles, and a processor looks ahead over little more than two of
+# them; a loop that runs the first half over several vectors and then the second keeps its units busy (layers.pyx).
 
 cdef inline void reciprocal_of_1_plus(vec e, vec e_low, vec *r, vec *r_low) noexcept nogil:
     """1/(1 + e + e_low) as a double-word number, 0 <= e <= 1: one division and one Newton step for its error."""
@@ -191,13 +201,20 @@ cdef inline vec product_double(vec a, vec a_low, vec b, vec b_low) noexcept nogi
     return vec_fma(a, b, vec_fma(a, b_low, a_low * b))
 
 
-cdef inline void sigmoid_pair(vec z, vec *a, vec *one_minus_a, vec *da_dz) noexcept nogil:
+cdef inline vec sigmoid_exponent(vec z) noexcept nogil:
+    """-|z|, as far as exp_reduced goes; tanh: -2|z|."""
+    return at_least(-vec_abs(z), EXP_LOW)
+
+
+cdef inline void sigmoid_pair_finish(
+    vec z, vec n_rounded, vec t, vec rest, vec *a, vec *one_minus_a, vec *da_dz,
+) noexcept nogil:
     """a = sigma(z), one_minus_a = sigma(-z), both to full relative accuracy, and sigma'(z) = e/(1 + e)^2 with
     e = exp(-|z|): never a(1 - a), which is 0 for z >= 37 (float64) or 20 (float32). 0.79, 0.79 and 1.5 ulp; without
     1.8, 1.8 and 3.7."""
     cdef vec zero = vec_set1(0)
     cdef vec e, e_low, em1, em1_low, r, r_low, large, small
-    exp_expm1_double(-vec_abs(z), &e, &e_low, &em1, &em1_low)
+    exp_expm1_double(n_rounded, t, rest, &e, &e_low, &em1, &em1_low)
     reciprocal_of_1_plus(e, e_low, &r, &r_low)
     large = r + r_low
     small = product_double(e, e_low, r, r_low)
@@ -206,21 +223,35 @@ cdef inline void sigmoid_pair(vec z, vec *a, vec *one_minus_a, vec *da_dz) noexc
     da_dz[0] = vec_fma(small, r, small * r_low)
 
 
-cdef inline void sigmoid(vec z, vec *a, vec *da_dz) noexcept nogil:
+cdef inline void sigmoid_pair(vec z, vec *a, vec *one_minus_a, vec *da_dz) noexcept nogil:
+    cdef vec n_rounded, r, rest
+    exp_reduced(sigmoid_exponent(z), &n_rounded, &r, &rest)
+    sigmoid_pair_finish(z, n_rounded, r, rest, a, one_minus_a, da_dz)
+
+
+cdef inline void sigmoid_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """1/(1 + exp(-z)). 0.79 and 1.5 ulp; without 1.8 and 3.7."""
     cdef vec one_minus_a
-    sigmoid_pair(z, a, &one_minus_a, da_dz)
+    sigmoid_pair_finish(z, n_rounded, r, rest, a, &one_minus_a, da_dz)
 
 
-cdef inline void tanh_(vec z, vec *a, vec *da_dz) noexcept nogil:
+cdef inline vec tanh_exponent(vec z) noexcept nogil:
+    cdef vec size = vec_abs(z)
+    return at_least(-(size + size), EXP_LOW)
+
+
+cdef inline void tanh_finish(vec z, vec n_rounded, vec t, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """With e = exp(-2|z|): |tanh z| = -expm1(-2|z|)/(1 + e), tanh' = 4 e/(1 + e)^2, never 1 - a^2. 0.87 and
     2.6 ulp (1.5 where e is normal); without 2.1 and 3.7."""
-    cdef vec e, e_low, em1, em1_low, r, r_low, small
-    exp_expm1_double(vec_set1(-2) * vec_abs(z), &e, &e_low, &em1, &em1_low)
+    cdef vec e, e_low, em1, em1_low, r, r_low, small, quarter
+    exp_expm1_double(n_rounded, t, rest, &e, &e_low, &em1, &em1_low)
     reciprocal_of_1_plus(e, e_low, &r, &r_low)
     a[0] = vec_with_sign_of(vec_abs(product_double(em1, em1_low, r, r_low)), z)
     small = product_double(e, e_low, r, r_low)
-    da_dz[0] = vec_set1(4) * vec_fma(small, r, small * r_low)
+    # Doubled twice by sums: the multipliers are the busier units here.
+    quarter = vec_fma(small, r, small * r_low)
+    quarter = quarter + quarter
+    da_dz[0] = quarter + quarter
 
 
 cdef inline void relu(vec z, vec *a, vec *da_dz) noexcept nogil:
@@ -238,22 +269,27 @@ cdef inline void leaky_relu(vec z, vec *a, vec *da_dz) noexcept nogil:
     da_dz[0] = vec_where_gt(z, zero, vec_set1(1), slope)
 
 
-cdef inline void elu(vec z, vec *a, vec *da_dz) noexcept nogil:
+cdef inline vec elu_exponent(vec z) noexcept nogil:
+    """min(z, 0), as far as exp_reduced goes; selu: the same."""
+    return at_least(at_most(z, 0), EXP_LOW)
+
+
+cdef inline void elu_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """z > 0 ? z : exp(z) - 1 (Clevert, Unterthiner & Hochreiter, 2016, alpha = 1). 0.96 and 0.77 ulp."""
     cdef vec zero = vec_set1(0)
     cdef vec e, em1
-    vec_exp_expm1(at_most(z, 0), &e, &em1)
+    exp_expm1_finish(n_rounded, r, rest, &e, &em1)
     a[0] = vec_where_gt(z, zero, z, em1)
     da_dz[0] = vec_where_gt(z, zero, vec_set1(1), e)
 
 
-cdef inline void selu(vec z, vec *a, vec *da_dz) noexcept nogil:
+cdef inline void selu_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """scale * (z > 0 ? z : alpha (exp(z) - 1)) (Klambauer et al., 2017). 2.0 ulp both."""
     cdef vec zero = vec_set1(0)
     cdef vec scale = vec_set1(<real> 1.0507009873554804934193349852946)
     cdef vec scale_alpha = vec_set1(<real> 1.7580993408473768599402175208123)
     cdef vec e, em1
-    vec_exp_expm1(at_most(z, 0), &e, &em1)
+    exp_expm1_finish(n_rounded, r, rest, &e, &em1)
     a[0] = vec_where_gt(z, zero, scale * z, scale_alpha * em1)
     da_dz[0] = vec_where_gt(z, zero, scale, scale_alpha * e)
 
@@ -279,7 +315,15 @@ cdef inline void gelu(vec z, vec *a, vec *da_dz) noexcept nogil:
     da_dz[0] = vec_fma(bounded, inverse_sqrt_2pi * e, Phi)
 
 
-cdef inline void silu(vec z, vec *a, vec *da_dz) noexcept nogil:
+cdef inline vec silu_bounded(vec z) noexcept nogil:
+    return at_least(at_most(z, -EXP_LOW), EXP_LOW)
+
+
+cdef inline vec silu_exponent(vec z) noexcept nogil:
+    return -vec_abs(silu_bounded(z))
+
+
+cdef inline void silu_finish(vec z, vec n_rounded, vec t, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """z sigma(z), and sigma(z) (1 + z sigma(-z)) (Elfwing, Uchibe & Doya, 2018).
 
     For z < 0 the factor 2^n of exp(z) is multiplied in last: z sigma(z) keeps its digits where sigma(z) is
@@ -287,9 +331,8 @@ cdef inline void silu(vec z, vec *a, vec *da_dz) noexcept nogil:
     1.2 ulp of 1; without 2.9 and 7.7."""
     cdef vec zero = vec_set1(0)
     cdef vec one = vec_set1(1)
-    cdef vec bounded = at_least(at_most(z, -EXP_LOW), EXP_LOW)
-    cdef vec n_rounded, n, t, rest, m, m_low, r, r_low, large, small, scale
-    exp_reduced(-vec_abs(bounded), &n_rounded, &n, &t, &rest)
+    cdef vec bounded = silu_bounded(z)
+    cdef vec m, m_low, r, r_low, large, small, scale
     exp_mantissa(t, rest, &m, &m_low)
     reciprocal_of_1_plus(vec_scale(m, n_rounded), vec_scale(m_low, n_rounded), &r, &r_low)
     large = r + r_low
@@ -302,11 +345,11 @@ cdef inline void silu(vec z, vec *a, vec *da_dz) noexcept nogil:
                      small * vec_fma(bounded, large, one)), scale)
 
 
-cdef inline void softplus(vec z, vec *a, vec *da_dz) noexcept nogil:
+cdef inline void softplus_finish(vec z, vec n_rounded, vec t, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|)); its derivative is sigma(z). 2.0 and 0.79 ulp; without 1.8."""
     cdef vec zero = vec_set1(0)
     cdef vec e, e_low, em1, em1_low, r, r_low
-    exp_expm1_double(-vec_abs(z), &e, &e_low, &em1, &em1_low)
+    exp_expm1_double(n_rounded, t, rest, &e, &e_low, &em1, &em1_low)
     reciprocal_of_1_plus(e, e_low, &r, &r_low)
     a[0] = vec_where_gt(zero, z, zero, z) + vec_log1p(e)
     da_dz[0] = vec_where_ge(z, zero, r + r_low, product_double(e, e_low, r, r_low))
@@ -322,9 +365,13 @@ cdef inline void softsign(vec z, vec *a, vec *da_dz) noexcept nogil:
     da_dz[0] = r * r
 
 
-cdef inline void exponential(vec z, vec *a, vec *da_dz) noexcept nogil:
+cdef inline vec exponential_exponent(vec z) noexcept nogil:
+    return at_least(at_most(z, EXP_HIGH), EXP_LOW)
+
+
+cdef inline void exponential_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """exp(z), its own derivative. 0.77 ulp."""
-    a[0] = vec_exp(z)
+    a[0] = exp_finish(n_rounded, r, rest)
     da_dz[0] = a[0]
 
 

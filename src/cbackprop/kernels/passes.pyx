@@ -9,6 +9,7 @@
 #    needs: type, layout and size. Behind it the kernels are total: they cannot fail, only find numbers not finite.
 # d) Sums over examples run in a fixed tree: chains of BLOCK examples, those in chains of GROUP_BLOCKS, those in one
 #    chain. So a gradient's bits do not depend on how a call was cut up.
+#    (A block's product is added to the chain as it leaves the registers.)
 # e) Memory belongs to NumPy arrays that the engine holds; it is taken before the first number is changed.
 
 cimport numpy as cnp
@@ -24,7 +25,6 @@ cnp.import_array()
 
 include "layers.pyx"
 include "per_example.pyx"
-include "updates.pyx"
 
 initialise_tiles()
 
@@ -35,7 +35,15 @@ cdef enum:
     # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
-    FUSED_WORK = 200000000          # the largest update that need not be looked into: about 20 milliseconds
+
+cdef extern from *:
+    """
+    /* A piece of a gradient that stays in cache: so many numbers, half an L1 cache, and rows no wider than this. */
+    #define CBACKPROP_HOT_NUMBERS (32768 / (int)sizeof(cbackprop_real))
+    #define CBACKPROP_HOT_COLUMNS (2048 / (int)sizeof(cbackprop_real))
+    """
+    const int HOT_NUMBERS "CBACKPROP_HOT_NUMBERS"
+    const int HOT_COLUMNS "CBACKPROP_HOT_COLUMNS"
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -63,15 +71,15 @@ checked = bool(CHECKED_BUILD)
 cdef struct Layer:
     Py_ssize_t n_in
     Py_ssize_t n_out
-    Py_ssize_t ld_in        # row length of W, padded
+    Py_ssize_t width        # n_out in whole vectors: what is computed of a row
     Py_ssize_t ld           # row length of Wt, z, a, da_dz, delta, padded
     Py_ssize_t offset       # of Wt in the parameter block
+    Py_ssize_t mirror_offset  # of W in the mirror of a tiny network
     int activation
     real *z                 # (BLOCK at most, ld), as the next three
     real *a
     real *da_dz
     real *delta
-    real *W                 # (n_out, ld_in): Wt transposed, made anew by each backward pass
 
 
 cdef Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
@@ -136,6 +144,17 @@ cdef object pointer_table(list arrays):
     return np.array([0 if array is None else <uintptr_t> data(array) for array in arrays], dtype=np.uintp)
 
 
+cdef Py_ssize_t piece_rows(Py_ssize_t columns) noexcept nogil:
+    """Rows of a piece of a gradient: whole tiles, HOT_NUMBERS together where that is more than four tiles."""
+    return max(4 * TILE_ROWS, HOT_NUMBERS // columns // TILE_ROWS * TILE_ROWS)
+
+
+cdef Py_ssize_t balanced(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    """The size of n's pieces, at most `most`, when they are cut as evenly as can be."""
+    cdef Py_ssize_t pieces = (n + most - 1) // most
+    return (n + pieces - 1) // pieces
+
+
 cdef class Passes:
     """Parameters, scratch and passes of one network. A pass returns 0, or 1 after `fail`; -1 is a Python exception."""
 
@@ -147,30 +166,26 @@ cdef class Passes:
     cdef tuple activations
     cdef object user_cost
     # Arrays that own the memory behind the pointers.
-    cdef object layer_memory, storage_array, scratch_array, W_array, gathered_array, sums_array, constants_array
-    cdef object backup_array
-    cdef list slot_arrays
-    cdef real *slot_data[2]
-    cdef Py_ssize_t n_slots
+    cdef object layer_memory, storage_array, scratch_array, input_array, gathered_array, sums_array, constants_array
+    cdef object hot_array, mirror_array
     cdef real *storage
-    cdef real *backup           # storage and slots as they were before a step
-    cdef real *sums             # (3, storage_size): the block's sum, the group's, the total
+    cdef real *sums             # (2, storage_size): the group's sum, the total
+    cdef real *hot              # a piece of a gradient on its way into an update
+    cdef real *mirror           # W of each layer but the first, where the network is tiny
     cdef real *zeros
+    cdef real *panel            # a piece of B in a product, see tile.pyx
     cdef real *output_mask
     cdef real *output_scratch
     cdef real *dC_da_output     # (BLOCK at most, ld)
-    cdef real *input_row            # (ld_in of the first layer,)
+    cdef real *dC_dx            # (BLOCK at most, ld_input)
     cdef real *gathered_X
     cdef real *gathered_Y
-    cdef Py_ssize_t block_capacity, sums_capacity, gathered_capacity
-    cdef bint has_W, has_input_W
-    # The optimiser.
-    cdef int rule
-    cdef readonly str rule_name
-    cdef readonly tuple hyper_parameters
-    cdef double momentum, beta1, beta2, epsilon
-    cdef public double learning_rate
-    cdef public int64_t step_count
+    cdef Py_ssize_t block_capacity, input_capacity, sums_capacity, gathered_capacity
+    cdef Py_ssize_t ld_input        # row length of dC_dx, padded
+    # Rows of X not yet asked for, see ask_for_rows.
+    cdef const real *next_X
+    cdef const int64_t *next_order
+    cdef Py_ssize_t next_rows, next_place
     # The call under way.
     cdef readonly bint busy
     cdef public unsigned long owner     # the thread whose fit goes on between calls, too; 0 for none
@@ -180,7 +195,7 @@ cdef class Passes:
     cdef Py_ssize_t work
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name):
-        cdef Py_ssize_t l, offset = 0, ld_max = 0
+        cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
             raise TypeError(f"dtype is {dtype_name}; this engine computes in {dtype}")
@@ -195,41 +210,43 @@ cdef class Passes:
             layer = &self.layers[l]
             layer.n_in = sizes[l]
             layer.n_out = sizes[l + 1]
-            layer.ld_in = padded(layer.n_in)
+            layer.width = (layer.n_out + LANES - 1) // LANES * LANES
             layer.ld = padded(layer.n_out)
             layer.offset = offset
             layer.activation = ACTIVATIONS[activations[l]] if isinstance(activations[l], str) else USER_ACTIVATION
             offset += (layer.n_in + 1) * layer.ld
             self.n_parameters += (layer.n_in + 1) * layer.n_out
-            ld_max = max(ld_max, layer.ld, layer.ld_in)
+            ld_max = max(ld_max, layer.ld)
+            depth_max = max(depth_max, layer.n_in, layer.n_out)
         self.cost_kind = COSTS[cost] if isinstance(cost, str) else USER_COST
         self.user_cost = cost
         self.storage_size = offset
         self.storage_array = aligned_zeros(offset)
         self.storage = data(self.storage_array)
         layer = &self.layers[self.n_layers - 1]
-        self.constants_array = aligned_zeros(ld_max + 4 * layer.ld + self.layers[0].ld_in)
+        self.ld_input = padded(self.layers[0].n_in)
+        depth_max = min(CHUNK, (max(depth_max, BLOCK) + SQUARE - 1) // SQUARE * SQUARE)
+        ld_max = max(ld_max, self.ld_input)
+        self.constants_array = aligned_zeros(ld_max + 4 * layer.ld + depth_max * 2 * LANES)
         self.zeros = data(self.constants_array)
         self.output_mask = self.zeros + ld_max
         self.output_scratch = self.output_mask + layer.ld
-        self.input_row = self.output_scratch + 3 * layer.ld
+        self.panel = self.output_scratch + 3 * layer.ld
         for l in range(layer.n_out):
             self.output_mask[l] = 1
-        self.slot_arrays = []
-        self.rule = NO_RULE
 
     def check_guards(self):
         """In the checked build: no number was written behind an allocation, and the padding is still 0."""
         cdef Py_ssize_t l
         cdef Layer *layer
-        for array in (self.storage_array, self.scratch_array, self.W_array, self.gathered_array, self.sums_array,
-                      self.constants_array, self.backup_array, *self.slot_arrays):
+        for array in (self.storage_array, self.scratch_array, self.input_array, self.gathered_array, self.sums_array,
+                      self.constants_array, self.hot_array, self.mirror_array, *self.slots):
             if array is not None:
                 raw = array.base
                 start = array.ctypes.data - raw.ctypes.data + array.nbytes
                 if raw[start:].any():
                     raise AssertionError("numbers were written behind an allocation")
-        for array in (self.storage_array, *self.slot_arrays):
+        for array in (self.storage_array, *self.slots):
             for l in range(self.n_layers):
                 layer = &self.layers[l]
                 block = array[layer.offset:layer.offset + (layer.n_in + 1) * layer.ld]
@@ -238,7 +255,8 @@ cdef class Passes:
 
     # ---- memory, taken before a call starts -------------------------------------------------------------------------
 
-    cdef int reserve(self, Py_ssize_t n, bint backward, bint input_gradient) except -1:
+    cdef int reserve(self, Py_ssize_t n) except -1:
+        """The scratch of a block of n examples, BLOCK at most."""
         cdef Py_ssize_t rows = 1, total = 0, l
         cdef Layer *layer
         cdef real *p
@@ -260,23 +278,19 @@ cdef class Passes:
                 p = layer.delta + rows * layer.ld
             self.dC_da_output = p
             self.block_capacity = rows
-        if (backward and not self.has_W) or (input_gradient and not self.has_input_W):
-            total = 0
-            for l in range(0 if input_gradient else 1, self.n_layers):
-                total += self.layers[l].n_out * self.layers[l].ld_in
-            W = aligned_zeros(total)
-            self.W_array = W
-            p = data(W)
-            for l in range(0 if input_gradient else 1, self.n_layers):
-                layer = &self.layers[l]
-                layer.W = p
-                p += layer.n_out * layer.ld_in
-            self.has_W = True
-            self.has_input_W = input_gradient
+        return 0
+
+    cdef int reserve_input_gradient(self, Py_ssize_t n) except -1:
+        cdef Py_ssize_t rows = min(n, BLOCK)
+        if rows > self.input_capacity:
+            array = aligned_zeros(rows * self.ld_input)
+            self.input_array = array
+            self.dC_dx = data(array)
+            self.input_capacity = rows
         return 0
 
     cdef int reserve_sums(self, Py_ssize_t n) except -1:
-        cdef Py_ssize_t count = 1 if n <= BLOCK else 2 if n <= BLOCK * GROUP_BLOCKS else 3
+        cdef Py_ssize_t count = 1 if n <= BLOCK * GROUP_BLOCKS else 2
         if count > self.sums_capacity:
             sums = aligned_zeros(count * self.storage_size)
             self.sums_array = sums
@@ -293,15 +307,6 @@ cdef class Passes:
             self.gathered_X = data(gathered)
             self.gathered_Y = self.gathered_X + rows * n_0
             self.gathered_capacity = rows
-        return 0
-
-    cdef int reserve_training(self, Py_ssize_t n, Py_ssize_t batch_size, bint gathered) except -1:
-        if self.rule == NO_RULE:
-            raise RuntimeError("no optimiser is set")
-        self.reserve(min(n, batch_size), True, False)
-        self.reserve_sums(min(n, batch_size))
-        if gathered:
-            self.reserve_gathered(min(n, batch_size))
         return 0
 
     cdef int enter(self) except -1:
@@ -338,18 +343,23 @@ cdef class Passes:
         cdef Py_ssize_t lda = self.layers[0].n_in
         cdef Layer *layer
         cdef real *Wt
+        cdef bint finite
         for l in range(self.n_layers):
             layer = &self.layers[l]
             Wt = self.storage + layer.offset
             j = 0
-            while j < layer.ld:
-                width = self.columns_between_looks(layer.ld - j, n * layer.n_in)
+            while j < layer.width:
+                width = self.columns_between_looks(layer.width - j, n * layer.n_in)
                 multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
-                              n, width, layer.n_in)
+                              n, width, layer.n_in, self.panel)
                 self.look_for_signals(width * n * layer.n_in)
                 j += width
             # NaN and infinities in X, in the parameters or from overflow all end in z, and nowhere else unseen.
-            if not all_finite(layer.z, n * layer.ld):
+            if layer.activation >= SOFTMAX:
+                finite = all_finite(layer.z, n * layer.ld)
+            else:
+                finite = activate(layer.activation, layer.a, layer.da_dz if derivative else NULL, layer.z, n * layer.ld)
+            if not finite:
                 return self.fail(0, l + 1)
             if layer.activation == SOFTMAX:
                 for i in range(n):
@@ -357,8 +367,6 @@ cdef class Passes:
                                 layer.z + i * layer.ld, layer.n_out, layer.ld)
             elif layer.activation == USER_ACTIVATION:
                 self.apply_user_activation(l, n, derivative)
-            else:
-                activate(layer.activation, layer.a, layer.da_dz if derivative else NULL, layer.z, n * layer.ld)
             # Of the named activations these two can leave the finite numbers: exp, and selu with its factor 1.05.
             if layer.activation == EXPONENTIAL or layer.activation == SELU or layer.activation == USER_ACTIVATION:
                 if not all_finite(layer.a, n * layer.ld):
@@ -388,11 +396,12 @@ cdef class Passes:
         """dC/da of layer l (counted from 0) from delta of layer l + 1, in the place of its delta."""
         cdef Layer *layer = &self.layers[l]
         cdef Layer *above = &self.layers[l + 1]
+        cdef const real *Wt = self.storage + above.offset
         cdef Py_ssize_t j = 0, width
-        while j < layer.ld:
-            width = self.columns_between_looks(layer.ld - j, n * above.n_out)
-            propagate_delta(layer.delta + j, layer.ld, above.delta, above.ld, above.W + j, above.ld_in,
-                            n, width, above.n_out, self.zeros)
+        while j < layer.width:
+            width = self.columns_between_looks(layer.width - j, n * above.n_out)
+            propagate_delta(layer.delta + j, layer.ld, above.delta, above.ld, Wt + j * above.ld, above.n_in - j,
+                            n, width, above.n_out, self.zeros, self.panel)
             self.look_for_signals(width * n * above.n_out)
             j += width
         return 0
@@ -400,14 +409,9 @@ cdef class Passes:
     cdef int finish_delta(self, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
         """delta = dC/da . da/dz of layer l. 0, or 1 after `fail`."""
         cdef Layer *layer = &self.layers[l]
-        multiply_by_derivative(layer.delta, layer.da_dz, n * layer.ld)
-        if not all_finite(layer.delta, n * layer.ld):
+        if not multiply_by_derivative(layer.delta, layer.da_dz, n * layer.ld):
             return self.fail(2, l + 1)
         return 0
-
-    cdef void transpose_layer(self, Py_ssize_t l) noexcept nogil:
-        cdef Layer *layer = &self.layers[l]
-        transpose_weights(layer.W, layer.ld_in, self.storage + layer.offset, layer.ld, layer.n_in, layer.n_out)
 
     cdef int apply_user_activation(self, Py_ssize_t l, Py_ssize_t n, bint derivative) except -1 with gil:
         cdef Layer *layer = &self.layers[l]
@@ -510,8 +514,6 @@ cdef class Passes:
         """All of the chain rule's factors; dC_da has n_layers + 1 entries, its first the input gradient."""
         cdef Py_ssize_t start = 0, m, l
         cdef Layer *layer
-        for l in range(0 if dC_da[0] != NULL else 1, self.n_layers):
-            self.transpose_layer(l)
         while start < n:
             m = min(n - start, BLOCK)
             if self.forward_block(X + start * self.layers[0].n_in, m, True):
@@ -542,17 +544,14 @@ cdef class Passes:
         return 0
 
     cdef void input_gradient_block(self, real *dC_dx, Py_ssize_t n) noexcept nogil:
-        """dC_i/dx, one example after the other through a row as wide as the padded input."""
+        """dC_i/dx (n, n_0)."""
         cdef Layer *layer = &self.layers[0]
-        cdef Py_ssize_t i
-        cdef real *row = self.input_row
-        for i in range(n):
-            propagate_delta(row, layer.ld_in, layer.delta + i * layer.ld, layer.ld, layer.W, layer.ld_in,
-                            1, layer.ld_in, layer.n_out, self.zeros)
-            memcpy(dC_dx + i * layer.n_in, row, layer.n_in * sizeof(real))
+        propagate_delta(self.dC_dx, self.ld_input, layer.delta, layer.ld, self.storage + layer.offset, layer.n_in,
+                        n, (layer.n_in + LANES - 1) // LANES * LANES, layer.n_out, self.zeros, self.panel)
+        copy_rows(dC_dx, layer.n_in, self.dC_dx, self.ld_input, n, layer.n_in)
 
     cdef int deltas_block(self, const real *X, const real *Y, real *C, Py_ssize_t n) except -1 nogil:
-        """Forward and backward: delta of every layer. W of the layers above the first must be transposed."""
+        """Forward and backward: delta of every layer."""
         cdef Py_ssize_t l = self.n_layers - 2
         if self.forward_block(X, n, True) or self.output_block(C, Y, n):
             return 1
@@ -565,82 +564,109 @@ cdef class Passes:
 
     cdef const real *gather(
         self, real *gathered, const real *rows, Py_ssize_t width, const int64_t *order, Py_ssize_t start, Py_ssize_t n,
-        Py_ssize_t total,
     ) noexcept nogil:
         """Rows start ... start + n of the pass: in place, or in the order given, brought together."""
-        cdef Py_ssize_t i, k
-        cdef const real *next
+        cdef Py_ssize_t i
         if order == NULL:
             return rows + start * width
         for i in range(n):
             memcpy(gathered + i * width, rows + order[start + i] * width, width * sizeof(real))
-            # Random rows are not foreseen by the processor: ask for those of the next batch now.
-            if start + n + i < total:
-                next = rows + order[start + n + i] * width
-                k = 0
-                while k < width:
-                    CBACKPROP_PREFETCH(next + k)
-                    k += GROUP
         return gathered
+
+    cdef void foresee_rows(self, const real *X, const int64_t *order, Py_ssize_t rows) noexcept nogil:
+        """The next rows to be gathered are those of X that the first `rows` entries of `order` name."""
+        self.next_X = X
+        self.next_order = order
+        self.next_rows = rows
+        self.next_place = 0
+
+    cdef void ask_for_rows(self, Py_ssize_t lines) noexcept nogil:
+        """Ask memory for so many cache lines of the rows foreseen: the processor cannot guess an order drawn at random.
+
+        A few at a time, between products: the fill buffers hold about twenty.
+        """
+        cdef const real *row
+        cdef Py_ssize_t width = self.layers[0].n_in
+        while lines > 0 and self.next_rows > 0:
+            row = self.next_X + self.next_order[0] * width
+            while lines > 0 and self.next_place < width:
+                CBACKPROP_PREFETCH(row + self.next_place)
+                self.next_place += GROUP
+                lines -= 1
+            if self.next_place >= width:
+                self.next_place = 0
+                self.next_order += 1
+                self.next_rows -= 1
+
+    cdef Py_ssize_t lines_a_piece(self, Py_ssize_t n_in, Py_ssize_t rows) noexcept nogil:
+        """Cache lines to ask for with each piece of `rows` of n_in, so that all are asked for in the end."""
+        return self.next_rows * ((self.layers[0].n_in + GROUP - 1) // GROUP) * rows // n_in + 1
+
+    cdef int sum_block(
+        self, real *sums, const real *X, Py_ssize_t n, const real *sample_weight, bint first,
+    ) except -1 nogil:
+        """Add (or, for the first block, store) the block's sum_i w_i dC_i/dparameters; its deltas become w_i delta."""
+        cdef Py_ssize_t l, j, k, m, rows, lines, width, lda = self.layers[0].n_in
+        cdef const real *a = X
+        cdef Layer *layer
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            if sample_weight != NULL:
+                scale_rows(layer.delta, layer.ld, sample_weight, n)
+            rows = layer.n_in if self.next_rows == 0 else balanced(layer.n_in, piece_rows(layer.width))
+            lines = self.lines_a_piece(layer.n_in, rows)
+            j = 0
+            while j < layer.width:
+                width = self.columns_between_looks(layer.width - j, n * layer.n_in)
+                k = 0
+                while k < layer.n_in:
+                    m = min(rows, layer.n_in - k)
+                    accumulate_gradient(sums + layer.offset + k * layer.ld + j, layer.ld, a + k, lda, layer.delta + j,
+                                        layer.ld, n, m, width, self.zeros, not first, 1, self.panel)
+                    self.ask_for_rows(lines)
+                    k += m
+                self.look_for_signals(width * n * layer.n_in)
+                j += width
+            accumulate_bias_gradient(sums + layer.offset + layer.n_in * layer.ld, layer.delta, layer.ld, n, layer.width,
+                                     not first, 1)
+            a = layer.a
+            lda = layer.ld
+        return 0
 
     cdef int gradient_sums(
         self, const real *X, const real *Y, const real *sample_weight, const int64_t *order,
-        Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows, real **sums,
+        Py_ssize_t first, Py_ssize_t n, real **sums,
     ) except -1 nogil:
         """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d."""
-        cdef Py_ssize_t start = 0, m, l, j, width, blocks = 0, lda
+        cdef Py_ssize_t start = 0, m, last, blocks = 0
         cdef real C[BLOCK]
         cdef const real *block_X
         cdef const real *block_Y
-        cdef const real *a
         cdef const real *weight = NULL
-        cdef Layer *layer
-        cdef real *block_sum
-        cdef real *group_sum = self.sums + self.storage_size
-        cdef real *total = self.sums + 2 * self.storage_size
-        for l in range(1, self.n_layers):
-            self.transpose_layer(l)
+        cdef real *group_sum = self.sums
+        cdef real *total = self.sums + self.storage_size
         while start < n:
             m = min(n - start, BLOCK)
-            block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m, total_rows)
-            block_Y = self.gather(self.gathered_Y, Y, self.layers[self.n_layers - 1].n_out, order, first + start, m,
-                                  total_rows)
+            block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m)
+            block_Y = self.gather(self.gathered_Y, Y, self.layers[self.n_layers - 1].n_out, order, first + start, m)
+            last = first + start + m
+            self.foresee_rows(X, order + last, 0 if order == NULL else min(n - start - m, BLOCK))
             if self.deltas_block(block_X, block_Y, C, m):
                 return 1
             if sample_weight != NULL:
                 weight = sample_weight + first + start
             self.count_cost(C, weight, m)
-            a = block_X
-            lda = self.layers[0].n_in
-            for l in range(self.n_layers):
-                layer = &self.layers[l]
-                if weight != NULL:
-                    scale_rows(layer.delta, layer.ld, weight, m)
-                j = 0
-                while j < layer.ld:
-                    width = self.columns_between_looks(layer.ld - j, m * layer.n_in)
-                    accumulate_gradient(self.sums + layer.offset + j, layer.ld, a, lda, layer.delta + j, m, layer.n_in,
-                                        width, self.zeros, False, 0)
-                    self.look_for_signals(width * m * layer.n_in)
-                    j += width
-                a = layer.a
-                lda = layer.ld
-            block_sum = self.sums
-            if n > BLOCK:
-                if blocks % GROUP_BLOCKS == 0:
-                    if blocks == GROUP_BLOCKS:
-                        memcpy(total, group_sum, self.storage_size * sizeof(real))
-                    elif blocks > 0:
-                        add(total, group_sum, self.storage_size)
-                    memcpy(group_sum, block_sum, self.storage_size * sizeof(real))
-                else:
-                    add(group_sum, block_sum, self.storage_size)
+            if blocks == GROUP_BLOCKS:
+                memcpy(total, group_sum, self.storage_size * sizeof(real))
+            elif blocks > 0 and blocks % GROUP_BLOCKS == 0:
+                add(total, group_sum, self.storage_size)
+            self.sum_block(group_sum, block_X, m, weight, blocks % GROUP_BLOCKS == 0)
             blocks += 1
             self.look_for_signals(0)
             start += m
         if blocks > GROUP_BLOCKS:
             add(total, group_sum, self.storage_size)
-        sums[0] = total if blocks > GROUP_BLOCKS else group_sum if blocks > 1 else self.sums
+        sums[0] = total if blocks > GROUP_BLOCKS else group_sum
         return 0
 
     cdef int per_example_gradients(
@@ -653,8 +679,6 @@ cdef class Passes:
         cdef const real *delta
         cdef Layer *layer
         cdef real *row
-        for l in range(1, self.n_layers):
-            self.transpose_layer(l)
         while start < n:
             m = min(n - start, BLOCK)
             block_X = X + start * self.layers[0].n_in
@@ -673,105 +697,3 @@ cdef class Passes:
             self.look_for_signals(0)
             start += m
         return 0
-
-    # ---- training ---------------------------------------------------------------------------------------------------
-
-    cdef int fused_step(self, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:
-        """Plain gradient descent on at most BLOCK examples: each layer's update inside its gradient's product.
-
-        Every delta is there before the first weight changes.
-        """
-        cdef real C[BLOCK]
-        cdef real factor = <real> (-self.learning_rate / <double> n)
-        cdef Py_ssize_t l
-        cdef Layer *layer
-        for l in range(1, self.n_layers):
-            self.transpose_layer(l)
-        if self.deltas_block(X, Y, C, n):
-            return 1
-        self.count_cost(C, NULL, n)
-        for l in range(self.n_layers):
-            layer = &self.layers[l]
-            accumulate_gradient(self.storage + layer.offset, layer.ld, X if l == 0 else self.layers[l - 1].a,
-                                layer.n_in if l == 0 else self.layers[l - 1].ld, layer.delta, n, layer.n_in,
-                                layer.ld, self.zeros, True, factor)
-        self.step_count += 1
-        return 0
-
-    cdef void update(self, const real *sums, Py_ssize_t n) noexcept nogil:
-        """One step of the optimiser along the mean gradient sums / n."""
-        cdef double t, root
-        self.step_count += 1
-        if self.rule == SGD:
-            sgd_update(self.storage, sums, self.storage_size, <real> (-self.learning_rate / <double> n))
-        elif self.rule == ADAM:
-            t = <double> self.step_count
-            root = (1 - self.beta2 ** t) ** 0.5
-            adam_update(self.storage, self.slot_data[0], self.slot_data[1], sums, self.storage_size, <real> n,
-                        <real> self.beta1, <real> (1 - self.beta1), <real> self.beta2, <real> (1 - self.beta2),
-                        <real> (self.learning_rate / (1 - self.beta1 ** t) * root), <real> (self.epsilon * root))
-        else:
-            momentum_update(self.storage, self.slot_data[0], sums, self.storage_size, <real> n,
-                            <real> self.learning_rate, <real> self.momentum, self.rule == NESTEROV)
-
-    cdef int train_pass(
-        self, const real *X, const real *Y, const int64_t *order, Py_ssize_t n, Py_ssize_t batch_size,
-    ) except -1 nogil:
-        cdef Py_ssize_t start = 0, m
-        cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
-        cdef real *sums
-        while start < n:
-            m = min(batch_size, n - start)
-            if self.rule == SGD and m <= BLOCK and m * self.n_parameters <= FUSED_WORK:
-                if self.fused_step(self.gather(self.gathered_X, X, n_0, order, start, m, n),
-                                   self.gather(self.gathered_Y, Y, n_L, order, start, m, n), m):
-                    return 1
-                self.look_for_signals(m * self.n_parameters)
-            else:
-                if self.gradient_sums(X, Y, NULL, order, start, m, n, &sums):
-                    return 1
-                self.update(sums, m)
-                self.look_for_signals(self.n_parameters)
-            start += m
-        return 0
-
-    cdef bint meets_storage(self, const real *x, Py_ssize_t count) noexcept nogil:
-        """Whether these numbers lie among the parameters."""
-        return x < self.storage + self.storage_size and self.storage < x + count
-
-    cdef bint targets_are_valid(self, const real *y, Py_ssize_t count) noexcept nogil:
-        """Finite, and in the range the cost asks for (as validation.targets)."""
-        cdef Py_ssize_t i
-        if not all_finite(y, count):
-            return False
-        if self.cost_kind == CROSS_ENTROPY or self.cost_kind == POISSON:
-            for i in range(count):
-                if y[i] < 0 or (y[i] > 1 and self.cost_kind == CROSS_ENTROPY):
-                    return False
-        return True
-
-    cdef bint state_is_finite(self) noexcept nogil:
-        """Whether every parameter and all of the optimiser's state is."""
-        cdef Py_ssize_t i
-        if not all_finite(self.storage, self.storage_size):
-            return False
-        for i in range(self.n_slots):
-            if not all_finite(self.slot_data[i], self.storage_size):
-                return False
-        return True
-
-    cdef int step_or_restore(self, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:
-        cdef Py_ssize_t i
-        cdef size_t size = self.storage_size * sizeof(real)
-        cdef int64_t step_count = self.step_count
-        cdef real *backup = self.backup
-        memcpy(backup, self.storage, size)
-        for i in range(self.n_slots):
-            memcpy(backup + (i + 1) * self.storage_size, self.slot_data[i], size)
-        if not self.train_pass(X, Y, NULL, n, n) and self.state_is_finite() and self.cost_is_finite():
-            return 0
-        memcpy(self.storage, backup, size)
-        for i in range(self.n_slots):
-            memcpy(self.slot_data[i], backup + (i + 1) * self.storage_size, size)
-        self.step_count = step_count
-        return 1

@@ -4,20 +4,26 @@
 # written front to back, once. Rows of the output are not aligned (P is any number), so stores are unaligned ones.
 
 from cbackprop.kernels.simd cimport (
-    LANES, real, vec, vec_abs, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial, vec_where_gt,
+    LANES, SQUARE, real, transpose_square, vec, vec_abs, vec_load, vec_load_partial, vec_max, vec_set1, vec_store,
+    vec_store_partial,
 )
 
 
 cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
-    """max |x|; the order of comparisons does not matter."""
-    cdef Py_ssize_t i = 0
-    cdef vec size, result = vec_set1(0)
+    """max |x|, 0 of none; the order of comparisons does not matter."""
+    cdef Py_ssize_t i = 0, c
+    cdef vec result[4]
     cdef real lanes[16]
+    for c in range(4):
+        result[c] = vec_set1(0)
+    while i + 4 * LANES <= count:
+        for c in range(4):
+            result[c] = vec_max(vec_abs(vec_load(x + i + c * LANES)), result[c])
+        i += 4 * LANES
     while i < count:
-        size = vec_abs(vec_load_partial(x + i, count - i))
-        result = vec_where_gt(size, result, size, result)
+        result[0] = vec_max(vec_abs(vec_load_partial(x + i, count - i)), result[0])
         i += LANES
-    vec_store(lanes, result)
+    vec_store(lanes, vec_max(vec_max(result[0], result[1]), vec_max(result[2], result[3])))
     for i in range(1, LANES):
         lanes[0] = max(lanes[0], lanes[i])
     return lanes[0]
@@ -55,8 +61,20 @@ cdef void unpack_gradient(
     const real *dC_dWt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out, real total,  # IN  (n_in + 1, ld)
 ) noexcept nogil:
     """One layer's sums, transposed into the documented order and divided by the total weight (n without weights)."""
-    cdef Py_ssize_t j, k
-    transpose_weights(dC_dW, n_in, dC_dWt, ld, n_in, n_out)
+    cdef Py_ssize_t j = 0, k, jj, kk, j_end, k_end
+    while j < n_out:
+        j_end = min(j + SQUARE, n_out)
+        k = 0
+        while k < n_in:
+            k_end = min(k + SQUARE, n_in)
+            if j + SQUARE <= n_out and k + SQUARE <= n_in:
+                transpose_square(dC_dW + j * n_in + k, n_in, dC_dWt + k * ld + j, ld)
+            else:
+                for jj in range(j, j_end):
+                    for kk in range(k, k_end):
+                        dC_dW[jj * n_in + kk] = dC_dWt[kk * ld + jj]
+            k += SQUARE
+        j += SQUARE
     for j in range(n_out):
         dC_dW[n_out * n_in + j] = dC_dWt[n_in * ld + j]
     for k in range(n_out * n_in + n_out):

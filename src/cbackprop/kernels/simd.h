@@ -126,13 +126,49 @@ CBACKPROP_INLINE cbackprop_vec vec_set1(cbackprop_real x)
 #endif
 }
 
+/* Masked access where the level has it; elsewhere a copy of `count` numbers. */
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define CBACKPROP_MASKED 1
+#ifdef CBACKPROP_FLOAT32
+#define CBACKPROP_MASK(count) ((__mmask16)((1u << (count)) - 1u))
+#define CBACKPROP_MASKED_LOAD(p, count) _mm512_maskz_loadu_ps(CBACKPROP_MASK(count), p)
+#define CBACKPROP_MASKED_STORE(p, count, v) _mm512_mask_storeu_ps(p, CBACKPROP_MASK(count), (__m512)(v))
+#else
+#define CBACKPROP_MASK(count) ((__mmask8)((1u << (count)) - 1u))
+#define CBACKPROP_MASKED_LOAD(p, count) _mm512_maskz_loadu_pd(CBACKPROP_MASK(count), p)
+#define CBACKPROP_MASKED_STORE(p, count, v) _mm512_mask_storeu_pd(p, CBACKPROP_MASK(count), (__m512d)(v))
+#endif
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX2__)
+#define CBACKPROP_MASKED 1
+/* LANES entries of all ones, then LANES zeros: what starts LANES - count in is the mask of `count` lanes. */
+static const cbackprop_int cbackprop_mask_table[2 * CBACKPROP_LANES] = {
+#ifdef CBACKPROP_FLOAT32
+    -1, -1, -1, -1, -1, -1, -1, -1
+#else
+    -1, -1, -1, -1
+#endif
+};
+#define CBACKPROP_MASK(count) _mm256_loadu_si256((const __m256i *)(cbackprop_mask_table + CBACKPROP_LANES - (count)))
+#ifdef CBACKPROP_FLOAT32
+#define CBACKPROP_MASKED_LOAD(p, count) _mm256_maskload_ps(p, CBACKPROP_MASK(count))
+#define CBACKPROP_MASKED_STORE(p, count, v) _mm256_maskstore_ps(p, CBACKPROP_MASK(count), (__m256)(v))
+#else
+#define CBACKPROP_MASKED_LOAD(p, count) _mm256_maskload_pd(p, CBACKPROP_MASK(count))
+#define CBACKPROP_MASKED_STORE(p, count, v) _mm256_maskstore_pd(p, CBACKPROP_MASK(count), (__m256d)(v))
+#endif
+#endif
+
 /* The first `count` numbers, zeros in the lanes behind them; reads nothing beyond. */
 CBACKPROP_INLINE cbackprop_vec vec_load_partial(const cbackprop_real *p, int64_t count)
 {
     cbackprop_vec v = vec_set1(0);
     if (count >= CBACKPROP_LANES)
         return vec_load(p);
+#ifdef CBACKPROP_MASKED
+    v = (cbackprop_vec)CBACKPROP_MASKED_LOAD(p, count);
+#else
     memcpy(&v, p, (size_t)count * sizeof(cbackprop_real));
+#endif
     return v;
 }
 
@@ -141,10 +177,65 @@ CBACKPROP_INLINE void vec_store_partial(cbackprop_real *p, cbackprop_vec v, int6
     if (count >= CBACKPROP_LANES)
         vec_store(p, v);
     else
+#ifdef CBACKPROP_MASKED
+        CBACKPROP_MASKED_STORE(p, count, v);
+#else
         memcpy(p, &v, (size_t)count * sizeof(cbackprop_real));
+#endif
 }
 
 CBACKPROP_INLINE cbackprop_real vec_first(cbackprop_vec v) { return CBACKPROP_LANE(v, 0); }
+
+/* ---- transposing ----------------------------------------------------------------------------- */
+
+/* A square of SQUARE x SQUARE numbers, turned in registers: target[i][j] = source[j][i]. */
+#if defined(__AVX__) && !defined(CBACKPROP_SCALAR) && defined(CBACKPROP_FLOAT32)
+#define CBACKPROP_SQUARE 8
+CBACKPROP_INLINE void transpose_square(
+    cbackprop_real *target, int64_t target_ld, const cbackprop_real *source, int64_t source_ld)
+{
+    /* Row j of the source's left half beside row j + 4's: two 4 x 4 squares are turned at once. */
+    for (int half = 0; half < 8; half += 4) {
+        __m256 row[4], pair[4];
+        for (int j = 0; j < 4; j++)
+            row[j] = _mm256_insertf128_ps(
+                _mm256_castps128_ps256(_mm_loadu_ps(source + j * source_ld + half)),
+                _mm_loadu_ps(source + (j + 4) * source_ld + half), 1);
+        pair[0] = _mm256_unpacklo_ps(row[0], row[1]);
+        pair[1] = _mm256_unpackhi_ps(row[0], row[1]);
+        pair[2] = _mm256_unpacklo_ps(row[2], row[3]);
+        pair[3] = _mm256_unpackhi_ps(row[2], row[3]);
+        _mm256_storeu_ps(target + (half + 0) * target_ld, _mm256_shuffle_ps(pair[0], pair[2], 0x44));
+        _mm256_storeu_ps(target + (half + 1) * target_ld, _mm256_shuffle_ps(pair[0], pair[2], 0xee));
+        _mm256_storeu_ps(target + (half + 2) * target_ld, _mm256_shuffle_ps(pair[1], pair[3], 0x44));
+        _mm256_storeu_ps(target + (half + 3) * target_ld, _mm256_shuffle_ps(pair[1], pair[3], 0xee));
+    }
+}
+#elif defined(__AVX__) && !defined(CBACKPROP_SCALAR)
+#define CBACKPROP_SQUARE 4
+CBACKPROP_INLINE void transpose_square(
+    cbackprop_real *target, int64_t target_ld, const cbackprop_real *source, int64_t source_ld)
+{
+    for (int half = 0; half < 4; half += 2) {
+        __m256d row[2];
+        for (int j = 0; j < 2; j++)
+            row[j] = _mm256_insertf128_pd(
+                _mm256_castpd128_pd256(_mm_loadu_pd(source + j * source_ld + half)),
+                _mm_loadu_pd(source + (j + 2) * source_ld + half), 1);
+        _mm256_storeu_pd(target + (half + 0) * target_ld, _mm256_unpacklo_pd(row[0], row[1]));
+        _mm256_storeu_pd(target + (half + 1) * target_ld, _mm256_unpackhi_pd(row[0], row[1]));
+    }
+}
+#else
+#define CBACKPROP_SQUARE 4
+CBACKPROP_INLINE void transpose_square(
+    cbackprop_real *target, int64_t target_ld, const cbackprop_real *source, int64_t source_ld)
+{
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+            target[i * target_ld + j] = source[j * source_ld + i];
+}
+#endif
 
 /* ---- arithmetic that plain operators do not give --------------------------------------------- */
 
@@ -184,25 +275,78 @@ CBACKPROP_INLINE cbackprop_vec vec_fma(cbackprop_vec a, cbackprop_vec b, cbackpr
 #endif
 }
 
-/* a >= b ? x : y, lane by lane; a NaN in a or b gives y. */
+/* a >= b ? x : y and a > b ? x : y, lane by lane; a NaN in a or b gives y. GCC's own vector comparison makes a mask of
+ * whole lanes: on AVX-512, which compares into a mask register, that costs two instructions more than a blend. */
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(CBACKPROP_FLOAT32)
+#define CBACKPROP_WHERE(a, OP, b, x, y) \
+    ((cbackprop_vec)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)(a), (__m512)(b), OP), (__m512)(y), (__m512)(x)))
+#define CBACKPROP_GREATER_OR_EQUAL _CMP_GE_OQ
+#define CBACKPROP_GREATER _CMP_GT_OQ
+#elif CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define CBACKPROP_WHERE(a, OP, b, x, y) \
+    ((cbackprop_vec)_mm512_mask_blend_pd(_mm512_cmp_pd_mask((__m512d)(a), (__m512d)(b), OP), (__m512d)(y), (__m512d)(x)))
+#define CBACKPROP_GREATER_OR_EQUAL _CMP_GE_OQ
+#define CBACKPROP_GREATER _CMP_GT_OQ
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__) && defined(CBACKPROP_FLOAT32)
+#define CBACKPROP_WHERE(a, OP, b, x, y) \
+    ((cbackprop_vec)_mm256_blendv_ps((__m256)(y), (__m256)(x), _mm256_cmp_ps((__m256)(a), (__m256)(b), OP)))
+#define CBACKPROP_GREATER_OR_EQUAL _CMP_GE_OQ
+#define CBACKPROP_GREATER _CMP_GT_OQ
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__)
+#define CBACKPROP_WHERE(a, OP, b, x, y) \
+    ((cbackprop_vec)_mm256_blendv_pd((__m256d)(y), (__m256d)(x), _mm256_cmp_pd((__m256d)(a), (__m256d)(b), OP)))
+#define CBACKPROP_GREATER_OR_EQUAL _CMP_GE_OQ
+#define CBACKPROP_GREATER _CMP_GT_OQ
+#elif defined(CBACKPROP_SCALAR)
+#define CBACKPROP_WHERE(a, OP, b, x, y) ((a)OP(b) ? (x) : (y))
+#define CBACKPROP_GREATER_OR_EQUAL >=
+#define CBACKPROP_GREATER >
+#else
+#define CBACKPROP_WHERE(a, OP, b, x, y) \
+    ((cbackprop_vec)(((cbackprop_ivec)((a)OP(b)) & (cbackprop_ivec)(x)) | \
+                     (~(cbackprop_ivec)((a)OP(b)) & (cbackprop_ivec)(y))))
+#define CBACKPROP_GREATER_OR_EQUAL >=
+#define CBACKPROP_GREATER >
+#endif
+
 CBACKPROP_INLINE cbackprop_vec vec_where_ge(cbackprop_vec a, cbackprop_vec b, cbackprop_vec x, cbackprop_vec y)
 {
-#ifdef CBACKPROP_SCALAR
-    return a >= b ? x : y;
+    return CBACKPROP_WHERE(a, CBACKPROP_GREATER_OR_EQUAL, b, x, y);
+}
+
+CBACKPROP_INLINE cbackprop_vec vec_where_gt(cbackprop_vec a, cbackprop_vec b, cbackprop_vec x, cbackprop_vec y)
+{
+    return CBACKPROP_WHERE(a, CBACKPROP_GREATER, b, x, y);
+}
+
+/* a > b ? a : b and a < b ? a : b, lane by lane; a NaN in a or b gives b: what x86's own instructions do. */
+CBACKPROP_INLINE cbackprop_vec vec_max(cbackprop_vec a, cbackprop_vec b)
+{
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(CBACKPROP_FLOAT32)
+    return (cbackprop_vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return (cbackprop_vec)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__) && defined(CBACKPROP_FLOAT32)
+    return (cbackprop_vec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__)
+    return (cbackprop_vec)_mm256_max_pd((__m256d)a, (__m256d)b);
 #else
-    cbackprop_ivec mask = (cbackprop_ivec)(a >= b);
-    return (cbackprop_vec)((mask & (cbackprop_ivec)x) | (~mask & (cbackprop_ivec)y));
+    return vec_where_gt(a, b, a, b);
 #endif
 }
 
-/* a > b ? x : y, lane by lane; a NaN in a or b gives y. */
-CBACKPROP_INLINE cbackprop_vec vec_where_gt(cbackprop_vec a, cbackprop_vec b, cbackprop_vec x, cbackprop_vec y)
+CBACKPROP_INLINE cbackprop_vec vec_min(cbackprop_vec a, cbackprop_vec b)
 {
-#ifdef CBACKPROP_SCALAR
-    return a > b ? x : y;
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(CBACKPROP_FLOAT32)
+    return (cbackprop_vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return (cbackprop_vec)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__) && defined(CBACKPROP_FLOAT32)
+    return (cbackprop_vec)_mm256_min_ps((__m256)a, (__m256)b);
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__)
+    return (cbackprop_vec)_mm256_min_pd((__m256d)a, (__m256d)b);
 #else
-    cbackprop_ivec mask = (cbackprop_ivec)(a > b);
-    return (cbackprop_vec)((mask & (cbackprop_ivec)x) | (~mask & (cbackprop_ivec)y));
+    return vec_where_gt(b, a, a, b);
 #endif
 }
 
@@ -227,17 +371,38 @@ CBACKPROP_INLINE cbackprop_vec vec_with_sign_of(cbackprop_vec magnitude, cbackpr
 #endif
 }
 
+/* Correctly rounded by IEEE 754, whichever instruction it becomes. */
 CBACKPROP_INLINE cbackprop_vec vec_sqrt(cbackprop_vec x)
 {
     cbackprop_vec result = x;
 #ifdef CBACKPROP_SCALAR
     result = (cbackprop_real)sqrt(x);
 #else
-    /* Correctly rounded by IEEE 754 whichever instruction it becomes. */
     for (int i = 0; i < CBACKPROP_LANES; i++)
         result[i] = sizeof(cbackprop_real) == 4 ? (cbackprop_real)sqrtf((float)x[i]) : (cbackprop_real)sqrt(x[i]);
 #endif
     return result;
+}
+
+/* Whether every lane is 0, -0 included; a NaN is not. */
+CBACKPROP_INLINE int vec_all_zero(cbackprop_vec x)
+{
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(CBACKPROP_FLOAT32)
+    return _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0;
+#elif CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_cmp_pd_mask((__m512d)x, _mm512_setzero_pd(), _CMP_NEQ_UQ) == 0;
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__) && defined(CBACKPROP_FLOAT32)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0;
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX__)
+    return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)x, _mm256_setzero_pd(), _CMP_NEQ_UQ)) == 0;
+#elif defined(CBACKPROP_SCALAR)
+    return x == 0;
+#else
+    for (int i = 0; i < CBACKPROP_LANES; i++)
+        if (!(x[i] == 0))
+            return 0;
+    return 1;
+#endif
 }
 
 /* erfc, lane by lane from the C library: the one function not our own (see math.pxd). */
@@ -261,6 +426,12 @@ CBACKPROP_INLINE cbackprop_vec vec_erfc(cbackprop_vec x)
 CBACKPROP_INLINE cbackprop_vec vec_scale(cbackprop_vec x, cbackprop_vec rounded)
 {
     const cbackprop_real magic = CBACKPROP_ROUNDING_MAGIC;
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(CBACKPROP_FLOAT32)
+    /* One instruction, which rounds once too. */
+    return (cbackprop_vec)_mm512_scalef_ps((__m512)x, (__m512)(rounded - vec_set1(magic)));
+#elif CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return (cbackprop_vec)_mm512_scalef_pd((__m512d)x, (__m512d)(rounded - vec_set1(magic)));
+#else
     cbackprop_uint magic_bits;
     cbackprop_uvec n, half, first_bits, second_bits;
     cbackprop_vec first, second;
@@ -273,6 +444,7 @@ CBACKPROP_INLINE cbackprop_vec vec_scale(cbackprop_vec x, cbackprop_vec rounded)
     memcpy(&first, &first_bits, sizeof first);
     memcpy(&second, &second_bits, sizeof second);
     return x * first * second;
+#endif
 }
 
 /* For a positive normal x = m * 2^k with m in [sqrt(1/2), sqrt(2)): the m. */

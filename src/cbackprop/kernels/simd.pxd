@@ -10,6 +10,7 @@ cdef extern from "simd.h" nogil:
     const int TILE_ROWS "CBACKPROP_TILE_ROWS"
     const int HAS_FMA "CBACKPROP_HAS_FMA"
     const int VECTOR_BYTES "CBACKPROP_VECTOR_BYTES"
+    const int SQUARE "CBACKPROP_SQUARE"
     const double ROUNDING_MAGIC "CBACKPROP_ROUNDING_MAGIC"
 
     vec vec_load(const real *p)
@@ -19,10 +20,15 @@ cdef extern from "simd.h" nogil:
     void vec_store_partial(real *p, vec v, Py_ssize_t count)
     real vec_first(vec v)
 
+    void transpose_square(real *target, Py_ssize_t target_ld, const real *source, Py_ssize_t source_ld)
+
     real real_fma(real a, real b, real c)
     vec vec_fma(vec a, vec b, vec c)
     vec vec_where_ge(vec a, vec b, vec x, vec y)
     vec vec_where_gt(vec a, vec b, vec x, vec y)
+    vec vec_max(vec a, vec b)
+    vec vec_min(vec a, vec b)
+    bint vec_all_zero(vec x)
     vec vec_abs(vec x)
     vec vec_with_sign_of(vec magnitude, vec sign_source)
     vec vec_sqrt(vec x)

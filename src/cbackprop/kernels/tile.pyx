@@ -10,10 +10,21 @@
 # c) rows is a compile-time constant through the fused type of rows_6.pxi / rows_14.pxi. Tiles are called
 #    through a table of function pointers: inlined side by side, they would spill their accumulators.
 # d) init always points at numbers: the bias with stride 0, C itself, or a row of zeros with stride 0.
+# e) B is walked where it lies, or through a panel: copied, where its rows lie far apart and many tiles walk it; turned
+#    from Wt, for propagation, so that W itself is never stored.
 #
 # Register tiling after Goto & van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
 
-from cbackprop.kernels.simd cimport LANES, TILE_ROWS, real, vec, vec_fma, vec_load, vec_set1, vec_store
+from cbackprop.kernels.simd cimport (
+    LANES, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load, vec_set1, vec_store,
+)
+
+# Terms of the summed index in one walk, and numbers of the panel that holds them. 128 rows of A take half an L2 cache.
+cdef extern from *:
+    """
+    #define CBACKPROP_CHUNK (4096 / (int)sizeof(cbackprop_real))
+    """
+    const int CHUNK "CBACKPROP_CHUNK"
 
 # How A is walked: A[i, p] = A[i * stride + p] or A[p * stride + i].
 cdef struct by_rows:
@@ -91,49 +102,121 @@ cdef void tile(
             A += <Py_ssize_t> sizeof(rows)
 
 
+cdef void copy_panel(
+    real *panel, Py_ssize_t width,           # OUT (depth, width)
+    const real *B, Py_ssize_t ldb,           # IN  (depth, width), rows ldb apart
+    Py_ssize_t depth,
+) noexcept nogil:
+    """The panel's rows one behind the other: far apart they would cost a page of the TLB each."""
+    cdef Py_ssize_t p, c
+    for p in range(depth):
+        c = 0
+        while c < width:
+            vec_store(panel + p * width + c, vec_load(B + p * ldb + c))
+            c += LANES
+
+
+cdef void transpose_panel(
+    real *panel, Py_ssize_t width,           # OUT (depth, width), depth rounded up to whole squares
+    const real *Wt, Py_ssize_t ld,           # IN  (rows_there, depth), rows ld apart, zeros behind depth
+    Py_ssize_t rows_there, Py_ssize_t depth,
+) noexcept nogil:
+    """panel[p, c] = Wt[c, p], and 0 for c >= rows_there: a piece of W made where it is used."""
+    cdef Py_ssize_t p = 0, c, i, j
+    while p < depth:
+        c = 0
+        while c < width:
+            if c + SQUARE <= rows_there:
+                transpose_square(panel + p * width + c, width, Wt + c * ld + p, ld)
+            else:
+                for i in range(SQUARE):
+                    for j in range(SQUARE):
+                        panel[(p + i) * width + c + j] = Wt[(c + j) * ld + p + i] if c + j < rows_there else <real> 0
+            c += SQUARE
+        p += SQUARE
+
+
 cdef inline void product(
     const tile_function *table1, const tile_function *table2,
-    real *C, Py_ssize_t ldc, const real *A, Py_ssize_t row_step, Py_ssize_t stride,
-    const real *B, Py_ssize_t ldb, const real *init, Py_ssize_t ld_init,
-    Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, bint update, real factor,
+    real *C, Py_ssize_t ldc, const real *A, Py_ssize_t row_step, Py_ssize_t depth_step, Py_ssize_t stride,
+    const real *B, Py_ssize_t ldb, Py_ssize_t rows_there, const real *init, Py_ssize_t ld_init,
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, bint update, real factor, real *panel,
 ) noexcept nogil:
-    """C (m, n) over all tiles; n is a multiple of LANES, row_step the distance of A's rows.
+    """C (m, n) over all tiles; n is a multiple of LANES, row_step and depth_step the distances along A.
 
-    The rows are split evenly, as 10 = 5 + 5 and not 6 + 4: the first `larger` blocks have one row more than the rest.
+    B is (depth, n); or, where rows_there >= 0, Wt (rows_there, depth), whose transpose is multiplied.
+    The summed index is cut into chunks that leave A's rows in the L2 cache; between them C holds the sums, so the
+    chain of each output goes on. The rows are split evenly, as 10 = 5 + 5 and not 6 + 4: the first `larger` blocks
+    have one row more than the rest.
     """
-    cdef Py_ssize_t j = 0
+    cdef Py_ssize_t j, width, ldp, start = 0, left, chunk
     cdef Py_ssize_t blocks = (m + TILE_ROWS - 1) // TILE_ROWS
     cdef Py_ssize_t count, larger, split
     cdef const tile_function *table
+    cdef const real *b
+    cdef const real *a
+    cdef const real *c0
+    cdef bint copied = m > 4 * TILE_ROWS and ldb * <Py_ssize_t> sizeof(real) >= 2048
     if m == 0:
         return
     count = m // blocks
     larger = m - count * blocks
     split = larger * (count + 1)
-    while j < n:
-        table = table2 if n - j >= 2 * LANES else table1
-        if larger > 0:
-            table[count + 1](NULL, NULL, NULL, C + j, ldc, A, stride, B + j, ldb, init + j, ld_init,
-                             larger, depth, update, factor)
-        table[count](NULL, NULL, NULL, C + split * ldc + j, ldc, A + split * row_step, stride, B + j, ldb,
-                     init + split * ld_init + j, ld_init, blocks - larger, depth, update, factor)
-        j += 2 * LANES
+    while start < depth:
+        left = (depth - start + CHUNK - 1) // CHUNK
+        chunk = min(depth - start, ((depth - start) // left + SQUARE - 1) // SQUARE * SQUARE)
+        a = A + start * depth_step
+        j = 0
+        while j < n:
+            width = 2 * LANES if n - j >= 2 * LANES else LANES
+            table = table2 if width > LANES else table1
+            if rows_there >= 0:
+                transpose_panel(panel, width, B + j * ldb + start, ldb, rows_there - j, chunk)
+                b = panel
+                ldp = width
+            elif copied:
+                copy_panel(panel, width, B + start * ldb + j, ldb, chunk)
+                b = panel
+                ldp = width
+            else:
+                b = B + start * ldb + j
+                ldp = ldb
+            c0 = init + j
+            if start > 0:
+                c0 = C + j
+                ld_init = ldc
+            if larger > 0:
+                table[count + 1](NULL, NULL, NULL, C + j, ldc, a, stride, b, ldp, c0, ld_init,
+                                 larger, chunk, update, factor)
+            table[count](NULL, NULL, NULL, C + split * ldc + j, ldc, a + split * row_step, stride, b, ldp,
+                         c0 + split * ld_init, ld_init, blocks - larger, chunk, update, factor)
+            j += width
+        start += chunk
 
 
 cdef void multiply_rows(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
-    const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth,
+    const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, real *panel,
 ) noexcept nogil:
     """C (m, n) = init + A (m, depth) . B (depth, n)."""
-    product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, lda, B, ldb, init, ld_init, m, n, depth,
-            False, 0)
+    product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, B, ldb, -1, init, ld_init, m, n, depth,
+            False, 0, panel)
+
+
+cdef void multiply_transposed(
+    real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *Wt, Py_ssize_t ld, Py_ssize_t rows_there,
+    const real *zeros, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, real *panel,
+) noexcept nogil:
+    """C (m, n) = A (m, depth) . Wt^T, where Wt is (rows_there, depth) and 0 beyond."""
+    product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, Wt, ld, rows_there, zeros, 0, m, n,
+            depth, False, 0, panel)
 
 
 cdef void multiply_columns(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
-    const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth,
-    bint update, real factor,
+    const real *zeros, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth,
+    bint update, real factor, real *panel,
 ) noexcept nogil:
-    """C (m, n) = init + A^T . B, or with update C += factor * (init + A^T . B); A is (depth, m), B (depth, n)."""
-    product(&tiles_by_columns[0][0], &tiles_by_columns[1][0], C, ldc, A, 1, lda, B, ldb, init, ld_init, m, n, depth,
-            update, factor)
+    """C (m, n) = A^T . B, or with update C += factor * (A^T . B); A is (depth, m), B (depth, n), depth <= CHUNK."""
+    product(&tiles_by_columns[0][0], &tiles_by_columns[1][0], C, ldc, A, 1, lda, lda, B, ldb, -1, zeros, 0, m, n,
+            depth, update, factor, panel)

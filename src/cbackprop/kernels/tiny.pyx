@@ -1,0 +1,131 @@
+# The tiny network: every layer, the input too, lies within one vector. Then a step is bound by the latency of one chain
+# of operations, not by their number, and this path leaves out all that is made for many: each layer is one vector in a
+# register, W stands beside Wt (`mirror`) and takes the same updates, and nothing is called but the rarer formulas.
+#
+# Every number is computed by the same operations in the same order as in the general path, so the bits are the same.
+
+from cbackprop.kernels.math cimport (
+    exp_reduced, identity, relu, sigmoid_exponent, sigmoid_finish, tanh_exponent, tanh_finish,
+)
+from cbackprop.kernels.simd cimport LANES, real, vec, vec_all_zero, vec_fma, vec_load, vec_set1, vec_store, vec_where_gt
+
+
+cdef void mirror_weights(real *W, const real *Wt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
+    """W (n_out, LANES) from Wt (n_in, ld), zeros behind n_in."""
+    cdef Py_ssize_t j, k
+    for j in range(n_out):
+        for k in range(LANES):
+            W[j * LANES + k] = Wt[k * ld + j] if k < n_in else <real> 0
+
+
+cdef inline vec tiny_activation(int activation, vec z, vec *da_dz) noexcept nogil:
+    cdef vec a, n_rounded, r, rest
+    cdef real values[3 * 16]
+    if activation == SIGMOID:
+        exp_reduced(sigmoid_exponent(z), &n_rounded, &r, &rest)
+        sigmoid_finish(z, n_rounded, r, rest, &a, da_dz)
+    elif activation == TANH:
+        exp_reduced(tanh_exponent(z), &n_rounded, &r, &rest)
+        tanh_finish(z, n_rounded, r, rest, &a, da_dz)
+    elif activation == RELU:
+        relu(z, &a, da_dz)
+    elif activation == IDENTITY:
+        identity(z, &a, da_dz)
+    else:
+        vec_store(values, z)
+        activate(activation, values + 16, values + 32, values, LANES)
+        a = vec_load(values + 16)
+        da_dz[0] = vec_load(values + 32)
+    return a
+
+
+cdef bint tiny_deltas(
+    Layer *layers, Py_ssize_t n_layers, const real *storage, const real *mirror, int cost,
+    const real *output_mask, real *output_scratch, real *dC_da,      # as output_row's
+    real *C, Py_ssize_t i,                                           # OUT C_i; a and delta in row i of each layer
+    const real *x, const real *y,                                    # IN  (n_0,), (n_L,)
+) noexcept nogil:
+    """Forward and backward of one example. Whether all its numbers are finite."""
+    cdef Py_ssize_t l, j, k
+    cdef Layer *layer = layers
+    cdef const real *Wt
+    cdef const real *a_below = x
+    cdef vec zero = vec_set1(0), sum = vec_set1(0)
+    cdef vec z, delta, r, a = zero, da_dz = zero
+    cdef real *row
+    for l in range(n_layers):
+        layer = &layers[l]
+        Wt = storage + layer.offset
+        z = vec_load(Wt + layer.n_in * layer.ld)
+        for k in range(layer.n_in):
+            z = vec_fma(vec_set1(a_below[k]), vec_load(Wt + k * layer.ld), z)
+        sum = vec_fma(z, zero, sum)
+        a = tiny_activation(layer.activation, z, &da_dz)
+        a_below = layer.a + i * layer.ld
+        vec_store(layer.a + i * layer.ld, a)
+        vec_store(layer.da_dz + i * layer.ld, da_dz)
+        if l == n_layers - 1 and cost != QUADRATIC:
+            vec_store(layer.z + i * layer.ld, z)
+        sum = vec_fma(a, zero, sum)
+    row = layer.delta + i * layer.ld
+    if cost == QUADRATIC:
+        r = a - vec_load_partial(y, layer.n_out)
+        delta = vec_where_gt(vec_load(output_mask), zero, (r + r) * da_dz, zero)
+        vec_store(row, delta)
+        # The rest of the group stays 0.
+        vec_store(output_scratch, vec_where_gt(vec_load(output_mask), zero, r * r, zero))
+        C[0] = row_sum(output_scratch, layer.ld)
+    else:
+        C[0] = output_row(cost, layer.activation, layer.n_out, layer.ld, row, dC_da, layer.z + i * layer.ld,
+                          layer.a + i * layer.ld, layer.da_dz + i * layer.ld, y, output_mask, output_scratch)
+        delta = vec_load(row)
+    sum = vec_fma(delta, zero, sum)
+    sum = vec_fma(vec_set1(C[0]), zero, sum)
+    for l in range(n_layers - 1, 0, -1):
+        delta = zero
+        for j in range(layers[l].n_out):
+            delta = vec_fma(vec_set1(row[j]), vec_load(mirror + layers[l].mirror_offset + j * LANES), delta)
+        layer = &layers[l - 1]
+        row = layer.delta + i * layer.ld
+        delta = delta * vec_load(layer.da_dz + i * layer.ld)
+        vec_store(row, delta)
+        sum = vec_fma(delta, zero, sum)
+    return vec_all_zero(sum)
+
+
+cdef void tiny_update(
+    Layer *layers, Py_ssize_t n_layers, real *storage, real *mirror,     # IN/OUT
+    const real *X, Py_ssize_t n, real factor,                            # IN  (n, n_0); a and delta in n rows
+) noexcept nogil:
+    """w += factor . sum over the examples, in Wt and its mirror, as accumulate_gradient has it."""
+    cdef Py_ssize_t l, i, j, k, lda = layers[0].n_in
+    cdef Layer *layer
+    cdef real *Wt
+    cdef real *W
+    cdef const real *a = X
+    cdef vec f = vec_set1(factor), sum, inside
+    for l in range(n_layers):
+        layer = &layers[l]
+        Wt = storage + layer.offset
+        for k in range(layer.n_in):
+            sum = vec_set1(0)
+            for i in range(n):
+                sum = vec_fma(vec_set1(a[i * lda + k]), vec_load(layer.delta + i * layer.ld), sum)
+            vec_store(Wt + k * layer.ld, vec_fma(f, sum, vec_load(Wt + k * layer.ld)))
+        sum = vec_set1(0)
+        for i in range(n):
+            sum = sum + vec_load(layer.delta + i * layer.ld)
+        k = layer.n_in
+        vec_store(Wt + k * layer.ld, vec_fma(f, sum, vec_load(Wt + k * layer.ld)))
+        if l > 0:
+            W = mirror + layer.mirror_offset
+            # What a holds behind its n_in numbers must not get into W.
+            inside = vec_load(W + layer.n_out * LANES)
+            for j in range(layer.n_out):
+                sum = vec_set1(0)
+                for i in range(n):
+                    sum = vec_fma(vec_set1(layer.delta[i * layer.ld + j]), vec_load(a + i * lda), sum)
+                sum = vec_fma(f, sum, vec_load(W + j * LANES))
+                vec_store(W + j * LANES, vec_where_gt(inside, vec_set1(0), sum, vec_set1(0)))
+        a = layer.a
+        lda = layer.ld
