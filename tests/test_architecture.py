@@ -23,6 +23,7 @@ LAYERS = (
     {"training"},
     {"network"},
     {"__init__"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 )
@@ -107,6 +108,12 @@ def test_import_brings_numpy_and_nothing_else():
     loaded = {name for name in loaded if "cython" not in name}  # made by extension modules
     assert loaded - set(sys.stdlib_module_names) <= {"cbackprop", "numpy"}
     assert not loaded & {"argparse", "gzip", "statistics", "decimal", "zipfile", "asyncio"}
+
+
+def test_the_command_line_leaves_bench_to_its_command():
+    code = "import sys, cbackprop.cli; print('cbackprop.bench' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
