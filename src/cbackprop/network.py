@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +38,18 @@ _OWN_ATTRIBUTES = (
     "_optimizer",
     "_training",
 )
+
+
+class _NotInitialised:
+    """Stands in the class for what __init__ sets: found only where that did not run.
+
+    Not a __getattr__, which would make every reading of an attribute slower.
+    """
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        raise RuntimeError("this Network is not initialised; call super().__init__(sizes, …) first")
 
 
 class Network:
@@ -154,16 +166,6 @@ class Network:
         self._optimizer: optimizers.Optimizer | None = None
         self._training = False
         self._engine = engine
-
-    if not TYPE_CHECKING:  # a type checker is to see a misspelled attribute as one
-
-        def __getattr__(self, name: str) -> Any:
-            # Reached only for what is not there: before __init__, or a misspelling.
-            if name in _OWN_ATTRIBUTES and "_engine" not in vars(self):
-                raise RuntimeError(
-                    "this Network is not initialised; call super().__init__(sizes, …) first"
-                )
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The engine would not see it: what looks like a change would change nothing.
@@ -350,6 +352,10 @@ class Network:
         FloatingPointError
             If finite inputs overflow, naming the layer.
         """
+        # The quick way, for arrays that need no conversion.
+        quick = self._engine.predict(X, out)
+        if quick is not None:
+            return quick
         examples, single = self._examples(X)
         shape = (len(examples), self.sizes[-1])
         if out is None:
@@ -777,6 +783,10 @@ class _Training:
     def __exit__(self, *exception: object) -> None:
         self.network._engine.owner = 0
         self.network._training = False
+
+
+for _name in _OWN_ATTRIBUTES:
+    setattr(Network, _name, _NotInitialised())
 
 
 def _one_if(single: bool, arrays: list[Any]) -> list[Any]:

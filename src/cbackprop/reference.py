@@ -552,6 +552,10 @@ class Engine:
             return self._fail("delta", len(self.weights)), total
         return True, total
 
+    def predict(self, X: Any, out: Any) -> Array | None:
+        """The compiled engine's quick way for plain arrays; there is none here."""
+        return None
+
     def step(self, X: Any, Y: Any, batch_size: int) -> bool:
         """The compiled engine's quick way for plain arrays; there is none here."""
         return False

@@ -129,6 +129,54 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
+    def predict(self, X, out):
+        """The outputs of plain arrays, (n_0,) or at most BLOCK rows of them, in `out` where it is given; the quick way.
+
+        Returns None, with nothing changed, for whatever needs validation, conversion or a message first.
+        """
+        cdef Py_ssize_t n = 1, n_0 = self.layers[0].n_in
+        cdef Layer *layer = &self.layers[self.n_layers - 1]
+        cdef cnp.npy_intp shape[2]
+        cdef int failed, axis = 0
+        cdef real *x
+        cdef real *a
+        if not is_plain(X) or cnp.PyArray_NDIM(X) < 1 or cnp.PyArray_NDIM(X) > 2:
+            return None
+        if cnp.PyArray_NDIM(X) == 2:
+            n = cnp.PyArray_DIM(X, 0)
+            axis = 1
+            if n < 1 or n > BLOCK:
+                return None
+        if cnp.PyArray_DIM(X, axis) != n_0:
+            return None
+        shape[0] = n
+        shape[axis] = layer.n_out
+        if out is None:
+            result = cnp.PyArray_SimpleNew(axis + 1, shape, REAL_TYPE)
+        else:
+            if (not is_plain(out) or not cnp.PyArray_ISWRITEABLE(out) or cnp.PyArray_NDIM(out) != axis + 1
+                    or cnp.PyArray_DIM(out, axis) != layer.n_out or cnp.PyArray_DIM(out, 0) != shape[0]):
+                return None
+            result = out
+        x = data(X)
+        a = data(result)
+        if overlap(a, n * layer.n_out, x, n * n_0) or overlap(a, n * layer.n_out, self.storage, self.storage_size):
+            return None
+        self.enter()
+        try:
+            self.reserve(n)
+            if n * self.n_parameters > RELEASE_GIL_WORK:
+                with nogil:
+                    failed = self.forward_block(x, n, False)
+            else:
+                failed = self.forward_block(x, n, False)
+            if failed:
+                return None
+            hand_out(a, layer.a, layer, 0, n)
+        finally:
+            self.leave()
+        return result
+
     def backward(self, X, Y, list z, list a, list da_dz, list delta, list dC_da, cost):
         """Fill every factor: z, a, da_dz, delta of the layers 1 ... L, dC_da of 0 ... L, and the costs (n,).
 
@@ -269,10 +317,11 @@ cdef class Engine(Steps):
         """
         cdef Py_ssize_t n = 1
         cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
-        cdef int answer, axis = 0
+        cdef real backup[SMALL]
+        cdef int answer, axis = 0, overflow = 0
         cdef real *x
         cdef real *y
-        if not is_plain(X) or not is_plain(Y) or self.rule == NO_RULE or type(batch_size) is not int:
+        if not is_plain(X) or not is_plain(Y) or self.rule == NO_RULE or not PyLong_CheckExact(batch_size):
             return False
         if cnp.PyArray_NDIM(X) != cnp.PyArray_NDIM(Y) or cnp.PyArray_NDIM(X) < 1 or cnp.PyArray_NDIM(X) > 2:
             return False
@@ -283,13 +332,13 @@ cdef class Engine(Steps):
                 return False
         if cnp.PyArray_DIM(X, axis) != n_0 or cnp.PyArray_DIM(Y, axis) != n_L:
             return False
-        if batch_size < n or batch_size > PY_SSIZE_T_MAX:
+        if PyLong_AsLongAndOverflow(batch_size, &overflow) < n or overflow != 0:
             return False
         x = data(X)
         y = data(Y)
         # What looks at the parameters themselves must be copied first.
-        if (self.meets_storage(x, n * n_0) or self.meets_storage(y, n * n_L) or not self.targets_are_valid(y, n * n_L)
-                or not self.can_fuse(n)):
+        if (overlap(x, n * n_0, self.storage, self.storage_size) or overlap(y, n * n_L, self.storage, self.storage_size)
+                or not self.targets_are_valid(y, n * n_L) or not self.can_fuse(n)):
             return False
         self.enter()
         try:
@@ -303,8 +352,11 @@ cdef class Engine(Steps):
                 answer = self.prepare_step(x, y, n)
                 if answer == 0:
                     self.finish_step(x, n)
-            if answer == 2:
-                answer = self.finish_or_restore(x, n)
+            if answer == 2 and self.storage_size * (1 + self.n_slots) <= SMALL:
+                answer = self.finish_or_restore(x, n, backup)
+            elif answer == 2:
+                array = aligned_zeros(self.storage_size * (1 + self.n_slots))
+                answer = self.finish_or_restore(x, n, data(array))
         finally:
             self.leave()
         return answer == 0

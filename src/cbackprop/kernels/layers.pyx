@@ -13,8 +13,8 @@ from cbackprop.kernels.math cimport (
     tanh_exponent, tanh_finish, vec_exp, vec_log, vec_log1p,
 )
 from cbackprop.kernels.simd cimport (
-    LANES, real, vec, vec_abs, vec_all_zero, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1, vec_store,
-    vec_where_ge, vec_where_gt,
+    GROUP, LANES, group_sum, real, vec, vec_abs, vec_all_zero, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1,
+    vec_store, vec_where_ge, vec_where_gt,
 )
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -194,24 +194,6 @@ cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
 
 # ---- sums over outputs -----------------------------------------------------------------------------------------------
 
-# Lanes of one 64-byte group.
-cdef extern from *:
-    """
-    #define CBACKPROP_GROUP (64 / (int)sizeof(cbackprop_real))
-    """
-    const int GROUP "CBACKPROP_GROUP"
-
-
-cdef inline real fold(real *lanes) noexcept nogil:
-    """The sum of one group's lanes, halves added to halves."""
-    cdef Py_ssize_t width = GROUP // 2, i
-    while width > 0:
-        for i in range(width):
-            lanes[i] = lanes[i] + lanes[i + width]
-        width //= 2
-    return lanes[0]
-
-
 cdef inline real row_sum(const real *x, Py_ssize_t ld) noexcept nogil:
     """Sum of a padded row whose padding is 0; ld is a multiple of GROUP."""
     cdef real lanes[16]
@@ -223,7 +205,7 @@ cdef inline real row_sum(const real *x, Py_ssize_t ld) noexcept nogil:
         for i in range(GROUP):
             lanes[i] = lanes[i] + x[j + i]
         j += GROUP
-    return fold(lanes)
+    return group_sum(lanes)
 
 
 # ---- softmax ---------------------------------------------------------------------------------------------------------

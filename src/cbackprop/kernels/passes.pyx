@@ -31,6 +31,7 @@ initialise_tiles()
 cdef enum:
     BLOCK = 128             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
     GROUP_BLOCKS = 64
+    SMALL = 512             # numbers that may be kept on the stack
     GUARD = 16              # numbers behind each allocation that the checked build watches
     # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
@@ -48,6 +49,8 @@ cdef extern from *:
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
     unsigned long PyThread_get_thread_ident()
+    bint PyLong_CheckExact(object)
+    long PyLong_AsLongAndOverflow(object, int *overflow) except? -1
 
 cdef extern from *:
     """
@@ -120,6 +123,11 @@ cdef real *pointer(object array, Py_ssize_t size, bint writeable) except NULL:
     if cnp.PyArray_SIZE(array) != size:
         raise ValueError(f"array has {array.size} numbers; expected {size}")
     return data(array)
+
+
+cdef bint overlap(const real *x, Py_ssize_t x_count, const real *y, Py_ssize_t y_count) noexcept nogil:
+    """Whether these numbers and those share memory."""
+    return x < y + y_count and y < x + x_count
 
 
 cdef void copy_rows(

@@ -384,6 +384,21 @@ CBACKPROP_INLINE cbackprop_vec vec_sqrt(cbackprop_vec x)
     return result;
 }
 
+/* The sum of one 64-byte group, halves added to halves: the same order whatever the vector's width. */
+#define CBACKPROP_GROUP (64 / (int)sizeof(cbackprop_real))
+CBACKPROP_INLINE cbackprop_real group_sum(cbackprop_real *lanes)
+{
+    for (int i = 0; i < CBACKPROP_GROUP / 2; i++)
+        lanes[i] += lanes[i + CBACKPROP_GROUP / 2];
+    for (int i = 0; i < CBACKPROP_GROUP / 4; i++)
+        lanes[i] += lanes[i + CBACKPROP_GROUP / 4];
+#ifdef CBACKPROP_FLOAT32
+    lanes[0] += lanes[2];
+    lanes[1] += lanes[3];
+#endif
+    return lanes[0] + lanes[1];
+}
+
 /* Whether every lane is 0, -0 included; a NaN is not. */
 CBACKPROP_INLINE int vec_all_zero(cbackprop_vec x)
 {

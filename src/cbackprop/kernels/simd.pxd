@@ -11,6 +11,7 @@ cdef extern from "simd.h" nogil:
     const int HAS_FMA "CBACKPROP_HAS_FMA"
     const int VECTOR_BYTES "CBACKPROP_VECTOR_BYTES"
     const int SQUARE "CBACKPROP_SQUARE"
+    const int GROUP "CBACKPROP_GROUP"
     const double ROUNDING_MAGIC "CBACKPROP_ROUNDING_MAGIC"
 
     vec vec_load(const real *p)
@@ -28,6 +29,7 @@ cdef extern from "simd.h" nogil:
     vec vec_where_gt(vec a, vec b, vec x, vec y)
     vec vec_max(vec a, vec b)
     vec vec_min(vec a, vec b)
+    real group_sum(real *lanes)
     bint vec_all_zero(vec x)
     vec vec_abs(vec x)
     vec vec_with_sign_of(vec magnitude, vec sign_source)

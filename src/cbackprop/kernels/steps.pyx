@@ -248,10 +248,6 @@ cdef class Steps(Passes):
 
     # ---- a single step, from Python ---------------------------------------------------------------------------------
 
-    cdef bint meets_storage(self, const real *x, Py_ssize_t count) noexcept nogil:
-        """Whether these numbers lie among the parameters."""
-        return x < self.storage + self.storage_size and self.storage < x + count
-
     cdef bint targets_are_valid(self, const real *y, Py_ssize_t count) noexcept nogil:
         """Finite, and in the range the cost asks for (as validation.targets)."""
         cdef Py_ssize_t i
@@ -308,12 +304,10 @@ cdef class Steps(Passes):
         cdef real C[BLOCK]
         if self.is_tiny and self.rule == SGD:
             self.mirror_layers()
-            if self.take_tiny_step(X, Y, n):
-                return 1
-        else:
-            if self.deltas_block(X, Y, C, n):
-                return 1
-            self.count_cost(C, NULL, n)
+            return 1 if self.take_tiny_step(X, Y, n) else 2
+        if self.deltas_block(X, Y, C, n):
+            return 1
+        self.count_cost(C, NULL, n)
         return 0 if self.cannot_overflow(X, n) else 2
 
     cdef void finish_step(self, const real *X, Py_ssize_t n) noexcept nogil:
@@ -323,14 +317,11 @@ cdef class Steps(Passes):
         else:
             self.apply_block(X, n, NULL, n)
 
-    cdef int finish_or_restore(self, const real *X, Py_ssize_t n) except -1:
-        """The step, undone if it left a number that is not finite: then 1."""
+    cdef int finish_or_restore(self, const real *X, Py_ssize_t n, real *backup) noexcept nogil:
+        """The step, undone if it left a number that is not finite: then 1. backup has room for storage and slots."""
         cdef Py_ssize_t i
         cdef size_t size = self.storage_size * sizeof(real)
         cdef int64_t step_count = self.step_count
-        cdef real *backup
-        array = aligned_zeros(self.storage_size * (1 + self.n_slots))
-        backup = data(array)
         memcpy(backup, self.storage, size)
         for i in range(self.n_slots):
             memcpy(backup + (i + 1) * self.storage_size, self.slot_data[i], size)
