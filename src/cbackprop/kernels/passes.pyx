@@ -16,7 +16,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy
 from libc.stdint cimport int64_t, uintptr_t
 
-from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, HAS_FMA, LANES, VECTOR_BYTES, real, vec, vec_set1
+from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, HAS_FMA, LANES, VECTOR_BYTES, real, stream_fence, vec, vec_set1
 
 import numpy as np
 
@@ -649,10 +649,7 @@ cdef class Passes:
         """Every example's own gradient, (n, P), one row after the other."""
         cdef Py_ssize_t start = 0, m, l, i
         cdef const real *block_X
-        cdef const real *a
-        cdef const real *delta
-        cdef Layer *layer
-        cdef real *row
+        cdef const real *end = gradients + n * self.n_parameters
         for l in range(1, self.n_layers):
             self.transpose_layer(l)
         while start < n:
@@ -660,19 +657,63 @@ cdef class Passes:
             block_X = X + start * self.layers[0].n_in
             if self.deltas_block(block_X, Y + start * self.layers[self.n_layers - 1].n_out, C + start, m):
                 return 1
+            if not self.outer_products_are_finite(block_X, m, 1, 0, m):
+                return 1
             for i in range(m):
-                row = gradients + (start + i) * self.n_parameters
-                for l in range(self.n_layers):
-                    layer = &self.layers[l]
-                    a = block_X + i * layer.n_in if l == 0 else self.layers[l - 1].a + i * self.layers[l - 1].ld
-                    delta = layer.delta + i * layer.ld
-                    if not product_is_finite(a, layer.n_in, delta, layer.n_out):
-                        return self.fail(2, l + 1)
-                    per_example_gradient_row(row, a, delta, layer.n_in, layer.n_out)
-                    row += (layer.n_in + 1) * layer.n_out
-            self.look_for_signals(0)
+                self.outer_products(gradients + (start + i) * self.n_parameters, gradients, end, block_X, i, m, i)
+                self.look_for_signals(self.n_parameters)
             start += m
         return 0
+
+    cdef const real *a_below(self, const real *block_X, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
+        """The activations that enter layer l (counted from 0), of example i of the block."""
+        if l == 0:
+            return block_X + i * self.layers[0].n_in
+        return self.layers[l - 1].a + i * self.layers[l - 1].ld
+
+    cdef bint outer_products_are_finite(
+        self, const real *block_X, Py_ssize_t n, Py_ssize_t seeds, Py_ssize_t first, Py_ssize_t rows,
+    ) noexcept nogil:
+        """Whether every a_k delta_j is, for `rows` rows of delta and the n examples of the block; otherwise after
+        `fail`. Row r of delta is of example (first + r) / seeds.
+
+        The largest numbers of the block (its padding included) settle it nearly always.
+        """
+        cdef Py_ssize_t l, r, i
+        cdef const real *a
+        cdef Layer *layer
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            a = self.a_below(block_X, l, 0)
+            if product_is_finite(largest(a, n * (layer.n_in if l == 0 else self.layers[l - 1].ld)),
+                                 largest(layer.delta, rows * layer.ld)):
+                continue
+            for r in range(rows):
+                i = (first + r) // seeds
+                if not product_is_finite(largest(self.a_below(block_X, l, i), layer.n_in),
+                                         largest(layer.delta + r * layer.ld, layer.n_out)):
+                    self.fail(2, l + 1)
+                    return False
+        return True
+
+    cdef void outer_products(
+        self, real *row, const real *first, const real *end,       # OUT (P,), in an array from `first` to `end`
+        const real *block_X, Py_ssize_t i, Py_ssize_t n, Py_ssize_t r,  # IN  example i of n, row r of delta
+    ) noexcept nogil:
+        """All the derivatives with respect to parameters that one row of delta makes."""
+        cdef Py_ssize_t l, readable, size = sizeof(real)
+        cdef bint large = (end - first) * size > STREAM_BYTES, stream, streamed = False
+        cdef Layer *layer
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            readable = (n - i) * layer.n_in if l == 0 else layer.ld_in
+            stream = large and layer.n_in >= GROUP and layer.n_in * layer.n_out * size >= STREAM_LAYER_BYTES
+            streamed = streamed or stream
+            per_example_gradient_row(row, end, self.a_below(block_X, l, i), readable, layer.delta + r * layer.ld,
+                                     layer.n_in, layer.n_out, stream)
+            row += (layer.n_in + 1) * layer.n_out
+        if streamed:
+            stream_fence()
 
     # ---- training ---------------------------------------------------------------------------------------------------
 

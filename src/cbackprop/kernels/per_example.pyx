@@ -1,53 +1,139 @@
 # Gradients written out in the documented order (W1, b1, ..., WL, bL), each W row by row: j slow, k fast.
 #
-# A per-example gradient is one outer product a layer, dC_i/dw_jk = a_k delta_j, and costs what its bytes cost: it is
-# written front to back, once. Rows of the output are not aligned (P is any number), so stores are unaligned ones.
+# a) A per-example gradient is one outer product a layer, dC_i/dw_jk = a_k delta_j, and costs what its bytes cost: it is
+#    written front to back, once, in whole vectors. Rows of the output are not aligned (P is any number).
+# b) What is written later may be written over before: a vector runs over the end of a short row or of a bias, but never
+#    over the end of the whole array.
+# c) An output larger than the caches goes past them (vec_stream): written the ordinary way, its lines may be read from
+#    memory first. That takes whole lines, one after the other; the vector between two rows holds the end of one and the
+#    start of the next: the a of both, and delta_j in its first lanes, delta_{j+1} in the others.
+
+from libc.stdint cimport uintptr_t
 
 from cbackprop.kernels.simd cimport (
-    LANES, real, vec, vec_abs, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial, vec_where_gt,
+    LANES, real, vec, vec_abs, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial, vec_stream,
+    vec_where_gt,
 )
+
+cdef enum:
+    STREAM_BYTES = 32 << 20         # outputs above this go past the caches: about the size of a last-level one
+    STREAM_LAYER_BYTES = 32 << 10   # ... in the layers where the two lines that are not whole do not count
 
 
 cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
-    """max |x|; the order of comparisons does not matter."""
-    cdef Py_ssize_t i = 0
-    cdef vec size, result = vec_set1(0)
+    """max |x|, NaN passed over; the order of comparisons does not matter."""
+    cdef Py_ssize_t i = 0, c
+    cdef vec size
+    cdef vec result[4]
     cdef real lanes[16]
+    for c in range(4):
+        result[c] = vec_set1(0)
+    while i + 4 * LANES <= count:
+        for c in range(4):
+            size = vec_abs(vec_load(x + i + c * LANES))
+            result[c] = vec_where_gt(size, result[c], size, result[c])
+        i += 4 * LANES
     while i < count:
         size = vec_abs(vec_load_partial(x + i, count - i))
-        result = vec_where_gt(size, result, size, result)
+        result[0] = vec_where_gt(size, result[0], size, result[0])
         i += LANES
-    vec_store(lanes, result)
+    for c in range(1, 4):
+        result[0] = vec_where_gt(result[c], result[0], result[c], result[0])
+    vec_store(lanes, result[0])
     for i in range(1, LANES):
         lanes[0] = max(lanes[0], lanes[i])
     return lanes[0]
 
 
-cdef bint product_is_finite(const real *a, Py_ssize_t n_in, const real *delta, Py_ssize_t n_out) noexcept nogil:
-    """Whether every a_k delta_j is finite, from the largest of each: the (n_out, n_in) products are not read again."""
-    cdef real product = largest(a, n_in) * largest(delta, n_out)
+cdef bint product_is_finite(real largest_a, real largest_delta) noexcept nogil:
+    """Whether every a_k delta_j is finite, from the largest of each: the products are not read again."""
+    cdef real product = largest_a * largest_delta
     return product - product == 0
 
 
+cdef void streamed_rows(
+    real *dC_dW,                                                             # OUT (n_out, n_in)
+    const real *a, const real *delta, Py_ssize_t n_in, Py_ssize_t n_out,     # IN  (n_in,), (n_out,)
+) noexcept nogil:
+    """dC/dw_jk = a_k delta_j past the caches (note c); n_in is a whole 64-byte line at least."""
+    cdef Py_ssize_t j = 0, k, rest
+    cdef vec delta_j, delta_next, lane
+    cdef real lanes[16]
+    cdef real seam[32]      # the end of a, then its start again
+    cdef real *p = dC_dW
+    # The numbers before the first whole line, and those behind the last vector, go the ordinary way.
+    k = <Py_ssize_t> ((64 - (<uintptr_t> p & 63)) & 63) // <Py_ssize_t> sizeof(real)
+    for rest in range(LANES):
+        lanes[rest] = <real> rest
+    lane = vec_load(lanes)
+    vec_store(seam, vec_load(a + n_in - LANES))
+    vec_store(seam + LANES, vec_load(a))
+    for rest in range(k):
+        p[rest] = a[rest] * delta[0]
+    p += k
+    delta_j = vec_set1(delta[0])
+    while True:
+        while k + LANES <= n_in:
+            vec_stream(p, delta_j * vec_load(a + k))
+            p += LANES
+            k += LANES
+        j += 1
+        rest = n_in - k
+        if j == n_out:
+            break
+        delta_next = vec_set1(delta[j])
+        k = 0
+        if rest > 0:
+            delta_j = vec_where_gt(vec_set1(<real> rest), lane, delta_j, delta_next)
+            vec_stream(p, delta_j * vec_load(seam + LANES - rest))
+            p += LANES
+            k = LANES - rest
+        delta_j = delta_next
+    vec_store_partial(p, delta_j * vec_load(seam + LANES - rest), rest)
+
+
 cdef void per_example_gradient_row(
-    real *dC_dW,                                                                 # OUT (n_out, n_in) then (n_out,)
-    const real *a, const real *delta, Py_ssize_t n_in, Py_ssize_t n_out,         # IN  (n_in,), (n_out,)
+    real *dC_dW, const real *end,                    # OUT (n_out, n_in) then (n_out,); end of the whole array
+    const real *a, Py_ssize_t readable,              # IN  (n_in,); how many numbers may be read there, n_in or more
+    const real *delta, Py_ssize_t n_in, Py_ssize_t n_out,  # IN  (n_out,), padded to whole vectors
+    bint stream,
 ) noexcept nogil:
     """One example and one layer: dC_i/dw_jk = a_k delta_j, then dC_i/db_j = delta_j."""
-    cdef Py_ssize_t j, k
-    cdef vec delta_j
+    cdef Py_ssize_t j = 0, k
+    cdef vec delta_j, a_k
     cdef real *row = dC_dW
-    for j in range(n_out):
-        delta_j = vec_set1(delta[j])
-        k = 0
-        while k + LANES <= n_in:
-            vec_store(row + k, delta_j * vec_load(a + k))
-            k += LANES
-        if k < n_in:
-            vec_store_partial(row + k, delta_j * vec_load_partial(a + k, n_in - k), n_in - k)
-        row += n_in
-    for j in range(n_out):
-        row[j] = delta[j]
+    if stream:
+        streamed_rows(row, a, delta, n_in, n_out)
+        row += n_in * n_out
+    elif n_in >= LANES:
+        a_k = vec_load(a + n_in - LANES)
+        for j in range(n_out):
+            delta_j = vec_set1(delta[j])
+            k = 0
+            while k + LANES <= n_in:
+                vec_store(row + k, delta_j * vec_load(a + k))
+                k += LANES
+            row += n_in
+            # The last numbers of the row, with some before them once more.
+            if k < n_in:
+                vec_store(row - LANES, delta_j * a_k)
+    else:
+        a_k = vec_load_partial(a, readable)
+        while j < n_out and row + LANES <= end:
+            vec_store(row, vec_set1(delta[j]) * a_k)
+            row += n_in
+            j += 1
+        while j < n_out:
+            vec_store_partial(row, vec_set1(delta[j]) * a_k, n_in)
+            row += n_in
+            j += 1
+    j = 0
+    while j < n_out:
+        if row + j + LANES <= end:
+            vec_store(row + j, vec_load(delta + j))
+        else:
+            vec_store_partial(row + j, vec_load(delta + j), n_out - j)
+        j += LANES
 
 
 cdef void unpack_gradient(

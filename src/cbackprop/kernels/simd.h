@@ -146,6 +146,28 @@ CBACKPROP_INLINE void vec_store_partial(cbackprop_real *p, cbackprop_vec v, int6
 
 CBACKPROP_INLINE cbackprop_real vec_first(cbackprop_vec v) { return CBACKPROP_LANE(v, 0); }
 
+/* A store past the caches, for results larger than they are: p on a whole vector's boundary, and whole 64-byte lines
+ * one after the other. Plain where the processor has none. stream_fence() puts such stores before all that follow. */
+CBACKPROP_INLINE void vec_stream(cbackprop_real *p, cbackprop_vec v)
+{
+#if defined(__AVX512F__) && !defined(CBACKPROP_SCALAR) && CBACKPROP_VECTOR_BYTES == 64
+    _mm512_stream_si512((void *)p, (__m512i)v);
+#elif defined(__AVX2__) && !defined(CBACKPROP_SCALAR) && CBACKPROP_VECTOR_BYTES == 32
+    _mm256_stream_si256((__m256i *)(void *)p, (__m256i)v);
+#elif defined(__SSE2__) && !defined(CBACKPROP_SCALAR) && CBACKPROP_VECTOR_BYTES == 16
+    _mm_stream_si128((__m128i *)(void *)p, (__m128i)v);
+#else
+    vec_store(p, v);
+#endif
+}
+
+CBACKPROP_INLINE void stream_fence(void)
+{
+#if defined(__SSE2__) && !defined(CBACKPROP_SCALAR)
+    _mm_sfence();
+#endif
+}
+
 /* ---- arithmetic that plain operators do not give --------------------------------------------- */
 
 CBACKPROP_INLINE cbackprop_real real_fma(cbackprop_real a, cbackprop_real b, cbackprop_real c)

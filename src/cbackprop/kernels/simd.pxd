@@ -18,6 +18,8 @@ cdef extern from "simd.h" nogil:
     vec vec_load_partial(const real *p, Py_ssize_t count)
     void vec_store_partial(real *p, vec v, Py_ssize_t count)
     real vec_first(vec v)
+    void vec_stream(real *p, vec v)
+    void stream_fence()
 
     real real_fma(real a, real b, real c)
     vec vec_fma(vec a, vec b, vec c)
