@@ -245,8 +245,17 @@ class Row(NamedTuple):
 
 
 WITH_X = ("predict", "forward")
-WITH_BOTH = ("cost", "backward", "gradient", "check_gradient", "score", "partial_fit", "fit")
-ONE_EXAMPLE_IS_FINE = ("predict", "forward", "cost", "backward", "gradient", "partial_fit")
+WITH_BOTH = (
+    "cost",
+    "backward",
+    "gradient",
+    "gradient_norms",
+    "check_gradient",
+    "score",
+    "partial_fit",
+    "fit",
+)
+ONE_EXAMPLE_IS_FINE = (*WITH_X, "cost", "backward", "gradient", "gradient_norms", "partial_fit")
 
 
 def perform(row, net, arguments, backend):
@@ -878,6 +887,20 @@ def value_rows():
         r"the cost or its gradient of layer 2 is not finite",
         lambda net: {"Y": np.full((6, 3), 1e200)},
     )  # fmt: skip
+    # Each derivative fits; the root of their squares' sum does not.
+    yield Row(
+        "norm overflows",
+        lambda net: net.gradient_norms(np.zeros((6, 4)), np.full((6, 3), 1.7e308)),
+        FloatingPointError,
+        r"the norm of a gradient is not finite",
+        lambda net: {},
+        {
+            "sizes": [4, 3],
+            "activation": "identity",
+            "init": "zeros",
+            "cost": Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free"),
+        },
+    )
 
 
 def overflow_call(call):
@@ -938,13 +961,13 @@ def layout_rows():
         def make(net):
             X, Y = data()
             size = {"X": 24, "Y": 18}[name]
-            block = np.zeros(200)
-            start = 100 if offset < 0 else 0
+            block = np.zeros(2000)
+            start = 1000 if offset < 0 else 0
             given = block[start : start + size].reshape(6, -1)
             given[...] = X if name == "X" else Y
-            width = 18 if call == "predict" else 43
-            out = block[start + offset : start + offset + width]
-            return {name: given, "out": out.reshape(6, 3) if call == "predict" else out}
+            shape = {"predict": (6, 3), "gradient": (43,)}[call]
+            out = block[start + offset :][: int(np.prod(shape))]
+            return {name: given, "out": out.reshape(shape)}
 
         return make
 
@@ -1205,6 +1228,7 @@ def results(net, X, Y):
         gradient.vector,
         gradient.cost,
         net.gradient(X, Y, per_example=True).vector,
+        net.gradient_norms(X, Y),
         net.forward(X).z[1],
         *backward.dC_da,
         *backward.delta[1:],
@@ -1354,6 +1378,15 @@ def test_one_example_per_example_gradient(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_one_examples_norm(backend):
+    X, Y = data(n=1)
+    net = trained(backend)
+    norm, norms = net.gradient_norms(X[0], Y[0]), net.gradient_norms(X, Y)
+    assert (np.shape(norm), norms.shape) == ((), (1,))
+    assert norm == norms[0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_no_examples_give_empty_results(backend):
     net = trained(backend)
     before = fingerprint(net)
@@ -1363,6 +1396,7 @@ def test_no_examples_give_empty_results(backend):
     assert [a.shape for a in net.forward(X).a] == [(0, 4), (0, 5), (0, 3)]
     assert net.cost(X, Y, per_example=True).shape == (0,)
     assert net.gradient(X, Y, per_example=True).vector.shape == (0, 43)
+    assert net.gradient_norms(X, Y).shape == (0,)
     assert [d.shape for d in net.backward(X, Y).dC_da] == [(0, 4), (0, 5), (0, 3)]
     assert fingerprint(net) == before
 
@@ -1917,6 +1951,7 @@ def test_a_failing_function_of_the_users_changes_nothing(function, how, backend)
     calls = {
         "gradient": lambda: net.gradient(X, Y),
         "per example": lambda: net.gradient(X, Y, per_example=True),
+        "norms": lambda: net.gradient_norms(X, Y),
         "backward": lambda: net.backward(X, Y),
         "partial_fit": lambda: net.partial_fit(X, Y),
         "partial_fit, one example": lambda: net.partial_fit(X[0], Y[0]),
@@ -2157,7 +2192,7 @@ class Gate:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("running", ["fit", "partial_fit", "predict", "gradient"])
+@pytest.mark.parametrize("running", ["fit", "partial_fit", "predict", "gradient", "gradient_norms"])
 def test_a_second_call_from_another_thread(running, backend):
     X, Y = data()
     gate = Gate(armed=False)
@@ -2169,7 +2204,7 @@ def test_a_second_call_from_another_thread(running, backend):
 
     def call():
         try:
-            getattr(net, running)(*((X,) if running == "predict" else (X, Y)))
+            getattr(net, running)(*((X,) if running in WITH_X else (X, Y)))
         except BaseException as error:
             errors.append(error)
 
@@ -2177,7 +2212,7 @@ def test_a_second_call_from_another_thread(running, backend):
     thread.start()
     try:
         assert gate.inside.wait(CLOCK_LIMIT)
-        for method in ("predict", "gradient", "cost", "backward", "forward", "partial_fit"):
+        for method in (*WITH_X, "gradient", "gradient_norms", "cost", "backward", "partial_fit"):
             arguments = (X,) if method in WITH_X else (X, Y)
             with pytest.raises(RuntimeError, match=r"use (a )?copy\(\)"):
                 getattr(net, method)(*arguments)
@@ -2190,7 +2225,7 @@ def test_a_second_call_from_another_thread(running, backend):
         thread.join(CLOCK_LIMIT)
     assert not thread.is_alive()
     assert errors == []
-    if running != "predict":
+    if running not in WITH_X:
         getattr(twin, running)(X, Y)
     assert fingerprint(net) == fingerprint(twin)
     net.fit(X, Y)
@@ -2588,6 +2623,7 @@ QUIET = {
     "weighted gradient": lambda net, X, Y: net.gradient(X, Y, sample_weight=np.full(6, 1e-30)),
     "gradient per example": lambda net, X, Y: net.gradient(X, Y, per_example=True),
     "norm": lambda net, X, Y: net.gradient(X, Y).norm(),
+    "norms": lambda net, X, Y: net.gradient_norms(X, Y),
     "check_gradient": lambda net, X, Y: net.check_gradient(X[:1], Y[:1]),
     "nudge": lambda net, X, Y: net.chain_rule(X[0], Y[0]).activation(0, 0).nudge(1e-30),
     "fit": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer="adam", validation_data=(X, Y)),

@@ -203,6 +203,19 @@ def test_every_factor_of_every_activation_and_cost(
     assert np.array_equal(net.predict(X), back.a[-1])
 
 
+@every_pair
+@both_dtypes
+@both_backends
+def test_gradient_norms_of_every_activation_and_cost(
+    activation: str, cost: str, dtype: str, backend: str
+) -> None:
+    net, _, X, Y = small_case(activation, cost, dtype, backend)
+    truth = np.sqrt((truth_of_small_case(activation, cost, dtype)["gradients"] ** 2).sum(axis=1))
+    norms = net.gradient_norms(X, Y)
+    assert norms.dtype == np.dtype(dtype)
+    assert (np.abs(norms - truth) <= SMALL * unit_roundoff(dtype) * truth).all()
+
+
 @pytest.mark.parametrize("cost", COSTS[:-1])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "softsign", "gelu"])
 def test_two_ways_without_backpropagation_agree(activation: str, cost: str) -> None:

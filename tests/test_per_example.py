@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import Network
+from cbackprop import Cost, Network
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -158,3 +159,102 @@ def test_a_product_that_overflows_is_found_among_those_that_do_not(
     Y[0] = -1e5
     with pytest.raises(FloatingPointError, match="of layer 1 is not finite"):
         net.gradient(X, Y, per_example=True)
+
+
+# ---- norms ---------------------------------------------------------------------------------------
+
+
+def true_norms(net: Network, X: Array, Y: Array) -> list[Any]:
+    """√Σ (a_k δ_j)² + δ_j² over all parameters, in 60 digits, from the rounded a and δ."""
+    back = net.backward(X, Y)
+    norms = []
+    for i in range(len(X)):
+        total = mpmath.mpf(0)
+        for a, delta in zip(back.a[:-1], back.delta[1:], strict=True):
+            for factor in (*a[i].tolist(), 1.0):
+                for d in delta[i].tolist():
+                    total += (mpmath.mpf(factor) * mpmath.mpf(d)) ** 2
+        norms.append(mpmath.sqrt(total))
+    return norms
+
+
+def assert_right_norms(net: Network, X: Array, Y: Array, units: float) -> None:
+    """Within so many units of roundoff, and one step of the subnormal numbers."""
+    info = np.finfo(net.dtype)
+    with mpmath.workdps(60):
+        norms = net.gradient_norms(X, Y)
+        assert norms.dtype == net.dtype
+        for norm, true in zip(norms.tolist(), true_norms(net, X, Y), strict=True):
+            tolerance = units * float(info.eps) / 2 * true + float(info.smallest_subnormal)
+            assert abs(mpmath.mpf(norm) - true) <= tolerance, (norm, true)
+
+
+@both_dtypes
+@both_backends
+@pytest.mark.parametrize("n_in", WIDTHS)
+def test_norms_of_every_width(n_in: int, dtype: str, backend: str) -> None:
+    for n_out in (1, 16, 17, 33):
+        net = Network((n_in, n_out, 2), "tanh", dtype=dtype, backend=backend, seed=n_in)
+        # float32 is summed in float64 and rounded once; float64 in chains as long as the widths.
+        assert_right_norms(net, *data(3, net.sizes, dtype), 1.001 if dtype == "float32" else 8)
+
+
+# The targets become the δ of the output, whatever they are.
+FREE = Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free")
+
+
+@both_dtypes
+@both_backends
+def test_norms_whose_squares_leave_the_numbers(dtype: str, backend: str) -> None:
+    """Inputs, deltas and their products of every size that the number type has."""
+    info = np.finfo(dtype)
+    least, tiny, largest = (float(x) for x in (info.smallest_subnormal, info.tiny, info.max))
+    scales = [0.0, least, 64 * least, 1.0, largest / 64]
+    scales += [tiny**p for p in (1, 0.75, 0.5, 0.25)]
+    scales += [largest**p for p in (0.25, 0.5, 0.75, 0.9)]
+    net = Network((3, 2), "identity", FREE, dtype=dtype, backend=backend, init="zeros")
+    pairs = [(x, y) for x in scales for y in scales if x * y < largest / 64 and y < largest / 8]
+    X = np.array([[x, -0.75 * x, 0.25 * x] for x, _ in pairs], dtype)
+    Y = np.array([[0.5 * y, y] for _, y in pairs], dtype)
+    assert_right_norms(net, X, Y, 8)
+    assert (net.gradient_norms(X, Y)[[y == 0 for _, y in pairs]] == 0).all()
+
+
+@both_dtypes
+@both_backends
+def test_norms_of_layers_of_different_sizes(dtype: str, backend: str) -> None:
+    """A δ whose square vanishes meets an input whose square overflows, beside a tame layer."""
+    info = np.finfo(dtype)
+    small, large = float(info.tiny) ** 0.75, float(info.max) ** 0.8
+    net = Network((2, 2, 2), "identity", FREE, dtype=dtype, backend=backend, init="zeros")
+    for below, above in ((small, 1.0), (1.0, small), (small, large), (1.0, large)):
+        net.biases[0][...] = above
+        net.weights[1][...] = [[below, 0], [0, below / 2]]
+        for y in (1.0, small, float(info.tiny)):
+            if above * y > 1e3 * large:
+                continue
+            X = np.array([[1 / below, 0], [0.5, 0.25], [1 / small, 1 / small]], dtype)
+            assert_right_norms(net, X, np.full((3, 2), y, dtype), 8)
+
+
+@both_dtypes
+@both_backends
+def test_norms_of_deep_networks_that_fade(dtype: str, backend: str) -> None:
+    """From one layer to the next δ shrinks, to nothing in float32."""
+    net = Network((4, *[3] * 30, 1), "sigmoid", dtype=dtype, backend=backend, seed=1)
+    for W in net.weights:
+        W *= 0.05
+    X, Y = data(3, net.sizes, dtype)
+    assert (net.backward(X, Y).delta[1] == 0).any() == (dtype == "float32")
+    assert_right_norms(net, X, Y, 8)
+
+
+@both_backends
+@both_dtypes
+def test_norms_agree_with_the_gradients_own(dtype: str, backend: str) -> None:
+    layers = ["relu", "elu", "softmax"]
+    net = Network((40, 30, 20, 10), layers, "cross_entropy", dtype=dtype, backend=backend, seed=3)
+    X, _ = data(300, net.sizes, dtype)
+    Y = np.eye(10, dtype=dtype)[np.arange(300) % 10]
+    expected = net.gradient(X, Y, per_example=True).norm()
+    assert net.gradient_norms(X, Y) == pytest.approx(expected, rel=100 * float(np.finfo(dtype).eps))

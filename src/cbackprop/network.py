@@ -530,6 +530,45 @@ class Network:
         self._require(finite, examples)
         return Gradient(vector, total / total_weight, self.sizes)
 
+    def gradient_norms(self, X: Any, Y: Any) -> Any:
+        """The Euclidean norm of every example's own gradient, without making the gradients.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+
+        Returns
+        -------
+        ndarray
+            (n,) norms ‖∇C_i‖, not divided by n; for one example a single number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, or a norm does not fit the network's dtype.
+
+        See Also
+        --------
+        gradient : with ``per_example=True`` the gradients themselves, n·P numbers.
+
+        Notes
+        -----
+        ∂C_i/∂W⁽ˡ⁾ is the outer product of δ⁽ˡ⁾ and a⁽ˡ⁻¹⁾, so that
+        ‖∇C_i‖² = Σ_l ‖δ⁽ˡ⁾‖² (‖a⁽ˡ⁻¹⁾‖² + 1): a few operations a neuron [1]_. Squares are summed in
+        float64, scaled where they leave its range.
+
+        References
+        ----------
+        .. [1] I. Goodfellow, "Efficient per-example gradient computations", 2015, arXiv:1510.01799.
+        """
+        examples, targets, single = self._pair(X, Y)
+        norms = np.empty(len(examples), self.dtype)
+        self._require(self._engine.gradient_norms(examples, targets, norms), examples)
+        return norms[0] if single else norms
+
     def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:
         try:
             return np.empty(shape, self.dtype)

@@ -96,8 +96,8 @@ cdef class Engine(Passes):
 
     @property
     def failure(self):
-        """(quantity, layer) of the last call that returned False: quantity 'z', 'a', 'delta' or 'parameters'."""
-        return ("z", "a", "delta", "parameters")[self.failed_quantity], self.failed_layer
+        """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters' or 'norm'."""
+        return ("z", "a", "delta", "parameters", "norm")[self.failed_quantity], self.failed_layer
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
@@ -224,6 +224,22 @@ cdef class Engine(Passes):
             self.reserve(n, True, False)
             with nogil:
                 failed = self.per_example_gradients(x, y, n, gradients, C)
+        finally:
+            self.leave()
+        return not failed
+
+    def gradient_norms(self, X, Y, out):
+        """Fill out (n,) with the Euclidean norm of every dC_i."""
+        cdef Py_ssize_t n = X.shape[0]
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *norms = pointer(out, n, True)
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n, True, False)
+            with nogil:
+                failed = self.gradient_norms_all(x, y, n, norms)
         finally:
             self.leave()
         return not failed

@@ -715,6 +715,46 @@ cdef class Passes:
         if streamed:
             stream_fence()
 
+    cdef int gradient_norms_all(self, const real *X, const real *Y, Py_ssize_t n, real *norms) except -1 nogil:
+        """The Euclidean norm of every example's gradient, which is not made."""
+        cdef Py_ssize_t start = 0, m, l, i
+        cdef real C[BLOCK]
+        cdef const real *block_X
+        for l in range(1, self.n_layers):
+            self.transpose_layer(l)
+        while start < n:
+            m = min(n - start, BLOCK)
+            block_X = X + start * self.layers[0].n_in
+            if self.deltas_block(block_X, Y + start * self.layers[self.n_layers - 1].n_out, C, m):
+                return 1
+            for i in range(m):
+                norms[start + i] = <real> self.gradient_norm(block_X, i)
+            if not all_finite(norms + start, m):
+                return self.fail(4, 0)
+            self.look_for_signals(0)
+            start += m
+        return 0
+
+    cdef double gradient_norm(self, const real *block_X, Py_ssize_t i) noexcept nogil:
+        """sqrt(sum_l |delta|^2 (|a|^2 + 1)) of example i of the block."""
+        cdef Py_ssize_t l
+        cdef double total = 0, delta_squares, scale = 0, sum = 0
+        cdef bint plain = True
+        cdef Layer *layer
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            delta_squares = sum_of_squares(layer.delta + i * layer.ld, layer.n_out)
+            # A sum of float32's squares is 0 only if they are.
+            plain = plain and (delta_squares >= LEAST_SUM_OF_SQUARES or (delta_squares == 0 and sizeof(real) == 4))
+            total += delta_squares * (sum_of_squares(self.a_below(block_X, l, i), layer.n_in) + 1)
+        if plain and total - total == 0:
+            return sqrt(total)
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            add_to_norm(&scale, &sum, layer_norm(self.a_below(block_X, l, i), layer.delta + i * layer.ld,
+                                                 layer.n_in, layer.n_out))
+        return scale * sqrt(sum)
+
     # ---- training ---------------------------------------------------------------------------------------------------
 
     cdef int fused_step(self, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:

@@ -8,16 +8,21 @@
 #    memory first. That takes whole lines, one after the other; the vector between two rows holds the end of one and the
 #    start of the next: the a of both, and delta_j in its first lanes, delta_{j+1} in the others.
 
+from libc.math cimport sqrt
+from libc.string cimport memcpy
 from libc.stdint cimport uintptr_t
 
 from cbackprop.kernels.simd cimport (
-    LANES, real, vec, vec_abs, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial, vec_stream,
-    vec_where_gt,
+    LANES, WIDE_LANES, real, vec, vec_abs, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial,
+    vec_stream, vec_where_gt, wide, wide_add_squares, wide_store, wide_zero,
 )
 
 cdef enum:
     STREAM_BYTES = 32 << 20         # outputs above this go past the caches: about the size of a last-level one
     STREAM_LAYER_BYTES = 32 << 10   # ... in the layers where the two lines that are not whole do not count
+
+# Below it a sum of squares may have lost terms, or digits, to underflow: some 2^100 above the least float64.
+cdef double LEAST_SUM_OF_SQUARES = 2.0 ** -970
 
 
 cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
@@ -147,3 +152,76 @@ cdef void unpack_gradient(
         dC_dW[n_out * n_in + j] = dC_dWt[n_in * ld + j]
     for k in range(n_out * n_in + n_out):
         dC_dW[k] = dC_dW[k] / total
+
+
+# ---- norms, without the gradients themselves -------------------------------------------------------------------------
+#
+# The outer product a delta^T of one layer has the norm |a| |delta|, its bias |delta|: together
+# |delta| sqrt(|a|^2 + 1) (Goodfellow 2015, "Efficient per-example gradient computations", arXiv:1510.01799).
+# Squares are summed in float64, in the lanes of one 64-byte group of x whatever the vector's width, then folded: the
+# same bits on every SIMD level. Squares of float32 always fit; for float64 see `scaled_norm`.
+
+cdef double sum_of_squares(const real *x, Py_ssize_t count) noexcept nogil:
+    """sum_k x_k^2; only the count numbers are read."""
+    cdef Py_ssize_t i = 0, c, width = GROUP // 2
+    cdef wide sums[16]
+    cdef double lanes[16]
+    cdef real rest[16]
+    for c in range(GROUP // WIDE_LANES):
+        sums[c] = wide_zero()
+    while i + GROUP <= count:
+        for c in range(GROUP // WIDE_LANES):
+            sums[c] = wide_add_squares(sums[c], x + i + c * WIDE_LANES)
+        i += GROUP
+    if i < count:
+        for c in range(GROUP):
+            rest[c] = 0
+        memcpy(rest, x + i, (count - i) * sizeof(real))
+        for c in range(GROUP // WIDE_LANES):
+            sums[c] = wide_add_squares(sums[c], rest + c * WIDE_LANES)
+    for c in range(GROUP // WIDE_LANES):
+        wide_store(lanes + c * WIDE_LANES, sums[c])
+    while width > 0:
+        for c in range(width):
+            lanes[c] = lanes[c] + lanes[c + width]
+        width //= 2
+    return lanes[0]
+
+
+cdef double scaled_norm(const real *x, Py_ssize_t count, double *scale) noexcept nogil:
+    """|x| / scale with scale = max |x_k|, 1 for x = 0: between 1 and sqrt(count), whatever the size of x."""
+    cdef Py_ssize_t k
+    cdef double sum = 0, ratio
+    scale[0] = <double> largest(x, count)
+    if scale[0] == 0:
+        scale[0] = 1
+    for k in range(count):
+        ratio = <double> x[k] / scale[0]
+        sum = sum + ratio * ratio
+    return sqrt(sum)
+
+
+cdef double layer_norm(const real *a, const real *delta, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
+    """|delta| sqrt(|a|^2 + 1), infinite only where it does not fit a float64, 0 only where it is below the least."""
+    cdef double a_scale, delta_scale, a_norm, delta_norm
+    delta_norm = scaled_norm(delta, n_out, &delta_scale)
+    a_norm = scaled_norm(a, n_in, &a_scale)
+    if a_scale < 1:
+        # The bias's 1 is the largest.
+        a_norm = a_norm * a_scale
+        a_scale = 1
+    a_norm = sqrt(a_norm * a_norm + (1 / a_scale) * (1 / a_scale))
+    # Both norms are between 1 and the root of a count, or 0.
+    return (delta_scale * a_scale) * (a_norm * delta_norm)
+
+
+cdef inline void add_to_norm(double *scale, double *sum, double x) noexcept nogil:
+    """Keep scale^2 sum as the sum of squares of every x so far; x >= 0."""
+    cdef double ratio
+    if x > scale[0]:
+        ratio = scale[0] / x
+        sum[0] = 1 + sum[0] * ratio * ratio
+        scale[0] = x
+    elif x > 0:
+        ratio = x / scale[0]
+        sum[0] = sum[0] + ratio * ratio

@@ -33,3 +33,9 @@ cdef extern from "simd.h" nogil:
     vec vec_log_mantissa(vec x)
     vec vec_log_exponent(vec x)
     void CBACKPROP_PREFETCH(const void *p)
+
+    ctypedef double wide "cbackprop_wide"
+    const int WIDE_LANES "CBACKPROP_WIDE_LANES"
+    wide wide_zero()
+    wide wide_add_squares(wide sum, const real *x)
+    void wide_store(double *p, wide v)
