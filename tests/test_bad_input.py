@@ -244,7 +244,7 @@ class Row(NamedTuple):
     group: str = ""
 
 
-WITH_X = ("predict", "forward")
+WITH_X = ("predict", "forward", "jacobian")
 WITH_BOTH = (
     "cost",
     "backward",
@@ -754,6 +754,13 @@ def shape_rows():
         r"the gradient takes 144000048000000 bytes, more than can be had",
         lambda net: {"X": np.zeros((6_000_000, 1))},
     )
+    yield Row(
+        "jacobian of 144 TB",
+        lambda net, X: Network([1, 10**6, 1], init="zeros", backend=net.backend).jacobian(X),
+        MemoryError,
+        r"the Jacobian takes 144000048000000 bytes, more than can be had",
+        lambda net: {"X": np.zeros((6_000_000, 1))},
+    )
 
 
 def put(shape, index, value, dtype=float):
@@ -887,6 +894,17 @@ def value_rows():
         r"the cost or its gradient of layer 2 is not finite",
         lambda net: {"Y": np.full((6, 3), 1e200)},
     )  # fmt: skip
+    # 1e200 passed back through 1e200; with relu at 0 that is then multiplied by 0.
+    for first in ("identity", "relu"):
+        yield Row(
+            f"jacobian overflows below {first}", lambda net: net.jacobian(np.zeros((6, 1))),
+            FloatingPointError, r"a derivative of the outputs of layer 1 is not finite",
+            lambda net: [W.fill(1e200) for W in net.weights] and {},
+            {
+                "sizes": [1, 1, 1, 1], "init": "zeros",
+                "activation": [first, "identity", "identity"],
+            },
+        )  # fmt: skip
     # Each derivative fits; the root of their squares' sum does not.
     yield Row(
         "norm overflows",
@@ -919,7 +937,7 @@ def layout_rows():
         return Row(f"{call} out {name}", call, error, pattern, lambda net: {"out": make(net)})
 
     good = np.zeros((6, 3))
-    for call, shape in (("predict", (6, 3)), ("gradient", (43,))):
+    for call, shape in (("predict", (6, 3)), ("gradient", (43,)), ("jacobian", (6, 3, 43))):
         width = shape[-1]
         yield row("list", TypeError, r"out is list; expected a NumPy array", lambda net: [0], call)
         for dtype in ("float32", "int64", ">f8", "complex128", object):
@@ -965,7 +983,7 @@ def layout_rows():
             start = 1000 if offset < 0 else 0
             given = block[start : start + size].reshape(6, -1)
             given[...] = X if name == "X" else Y
-            shape = {"predict": (6, 3), "gradient": (43,)}[call]
+            shape = {"predict": (6, 3), "gradient": (43,), "jacobian": (6, 3, 43)}[call]
             out = block[start + offset :][: int(np.prod(shape))]
             return {name: given, "out": out.reshape(shape)}
 
@@ -975,6 +993,7 @@ def layout_rows():
         ("predict", "X", 0), ("predict", "X", 23), ("predict", "X", -17),
         ("gradient", "X", 0), ("gradient", "X", 23), ("gradient", "X", -42),
         ("gradient", "Y", 0), ("gradient", "Y", 17), ("gradient", "Y", -42),
+        ("jacobian", "X", 0), ("jacobian", "X", 23), ("jacobian", "X", -773),
     ):  # fmt: skip
         yield Row(
             f"{call} out overlaps {name} at {offset}", call, ValueError,
@@ -995,6 +1014,17 @@ def layout_rows():
         "predict out of one example", lambda net, x, out: net.predict(x, out=out), ValueError,
         r"out has shape \(1, 3\); expected \(3,\)",
         lambda net: {"x": np.zeros(4), "out": np.zeros((1, 3))},
+    )  # fmt: skip
+    yield Row(
+        "jacobian out is the parameters", lambda net, x, out: net.jacobian(x, out=out), ValueError,
+        r"out overlaps the parameters; expected memory of its own",
+        lambda net: {"x": np.zeros(1), "out": net._storage[:2].reshape(1, 2)},
+        {"sizes": [1, 1], "activation": "tanh"},
+    )  # fmt: skip
+    yield Row(
+        "jacobian out of one example", lambda net, x, out: net.jacobian(x, out=out), ValueError,
+        r"out has shape \(1, 3, 43\); expected \(3, 43\)",
+        lambda net: {"x": np.zeros(4), "out": np.zeros((1, 3, 43))},
     )  # fmt: skip
     yield Row(
         "gradient out per example", "gradient", ValueError,
@@ -1229,6 +1259,7 @@ def results(net, X, Y):
         gradient.cost,
         net.gradient(X, Y, per_example=True).vector,
         net.gradient_norms(X, Y),
+        net.jacobian(X),
         net.forward(X).z[1],
         *backward.dC_da,
         *backward.delta[1:],
@@ -1378,12 +1409,15 @@ def test_one_example_per_example_gradient(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_one_examples_norm(backend):
+def test_one_examples_norm_and_jacobian(backend):
     X, Y = data(n=1)
     net = trained(backend)
     norm, norms = net.gradient_norms(X[0], Y[0]), net.gradient_norms(X, Y)
     assert (np.shape(norm), norms.shape) == ((), (1,))
     assert norm == norms[0]
+    one, batch = net.jacobian(X[0]), net.jacobian(X)
+    assert (one.shape, batch.shape) == ((3, 43), (1, 3, 43))
+    assert one.tobytes() == batch.tobytes()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -1397,6 +1431,7 @@ def test_no_examples_give_empty_results(backend):
     assert net.cost(X, Y, per_example=True).shape == (0,)
     assert net.gradient(X, Y, per_example=True).vector.shape == (0, 43)
     assert net.gradient_norms(X, Y).shape == (0,)
+    assert net.jacobian(X).shape == net.jacobian(X, out=np.zeros((0, 3, 43))).shape == (0, 3, 43)
     assert [d.shape for d in net.backward(X, Y).dC_da] == [(0, 4), (0, 5), (0, 3)]
     assert fingerprint(net) == before
 
@@ -1718,6 +1753,8 @@ def test_out_takes_the_result_and_nothing_around_it(dtype, backend):
         (3,): lambda out: net.predict(X[0], out=out),
         (43,): lambda out: net.gradient(X, Y, out=out).vector,
         (6, 43): lambda out: net.gradient(X, Y, per_example=True, out=out).vector,
+        (6, 3, 43): lambda out: net.jacobian(X, out=out),
+        (3, 43): lambda out: net.jacobian(X[0], out=out),
     }
     for shape, call in calls.items():
         size = int(np.prod(shape))
@@ -1960,6 +1997,8 @@ def test_a_failing_function_of_the_users_changes_nothing(function, how, backend)
     }
     if function == "value":
         calls["predict"] = lambda: net.predict(X)
+    if function in ("value", "derivative"):
+        calls["jacobian"] = lambda: net.jacobian(X)
     if function in ("value", "cost"):
         calls["cost"] = lambda: net.cost(X, Y)
     before = fingerprint(net)
@@ -2192,7 +2231,9 @@ class Gate:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("running", ["fit", "partial_fit", "predict", "gradient", "gradient_norms"])
+@pytest.mark.parametrize(
+    "running", ["fit", "partial_fit", "predict", "gradient", "gradient_norms", "jacobian"]
+)
 def test_a_second_call_from_another_thread(running, backend):
     X, Y = data()
     gate = Gate(armed=False)
@@ -2624,6 +2665,7 @@ QUIET = {
     "gradient per example": lambda net, X, Y: net.gradient(X, Y, per_example=True),
     "norm": lambda net, X, Y: net.gradient(X, Y).norm(),
     "norms": lambda net, X, Y: net.gradient_norms(X, Y),
+    "jacobian": lambda net, X, Y: net.jacobian(X),
     "check_gradient": lambda net, X, Y: net.check_gradient(X[:1], Y[:1]),
     "nudge": lambda net, X, Y: net.chain_rule(X[0], Y[0]).activation(0, 0).nudge(1e-30),
     "fit": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer="adam", validation_data=(X, Y)),

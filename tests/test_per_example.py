@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import Cost, Network
+from cbackprop import Activation, Cost, Network
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -258,3 +258,155 @@ def test_norms_agree_with_the_gradients_own(dtype: str, backend: str) -> None:
     Y = np.eye(10, dtype=dtype)[np.arange(300) % 10]
     expected = net.gradient(X, Y, per_example=True).norm()
     assert net.gradient_norms(X, Y) == pytest.approx(expected, rel=100 * float(np.finfo(dtype).eps))
+
+
+# ---- Jacobians of the outputs --------------------------------------------------------------------
+
+SQUARE = Activation(lambda z: z * z, lambda z: 2 * z, "square")
+NETWORKS: list[tuple[tuple[int, ...], Any]] = [
+    ((5, 7, 6, 3), "sigmoid"),
+    ((8, 32, 32, 1), "tanh"),
+    ((1, 1), "softplus"),
+    ((1, 1, 1), ["tanh", "softmax"]),
+    ((3, 4, 5), ["elu", "softmax"]),
+    ((17, 16, 33), "gelu"),
+    ((2, 3, 130), "silu"),
+    ((2, 3, 150), ["tanh", "softmax"]),
+    ((3, *[2] * 12, 2), "tanh"),
+    ((4, 5, 3), SQUARE),
+]
+each_network = pytest.mark.parametrize(
+    ("sizes", "activation"), NETWORKS, ids=["-".join(map(str, sizes)) for sizes, _ in NETWORKS]
+)
+
+
+@each_network
+@both_dtypes
+@both_backends
+def test_the_chain_rule_joins_jacobian_and_gradient(
+    sizes: tuple[int, ...], activation: Any, dtype: str, backend: str
+) -> None:
+    """∇C_i = Σ_j ∂C_i/∂a_j · ∂a_j/∂parameters."""
+    net = Network(sizes, activation, dtype=dtype, backend=backend, seed=4)
+    X, Y = data(5, sizes, dtype)
+    J = net.jacobian(X)
+    assert J.shape == (5, sizes[-1], net.n_parameters)
+    back = net.backward(X, Y)
+    joined = np.einsum("nj,njp->np", back.dC_da[-1].astype(float), J.astype(float))
+    each = net.gradient(X, Y, per_example=True).vector
+    assert np.abs(joined - each).max() <= 300 * np.finfo(dtype).eps * max(np.abs(each).max(), 1e-6)
+
+
+@each_network
+@both_dtypes
+@both_backends
+def test_jacobian_rows_are_products_wherever_out_lies(
+    sizes: tuple[int, ...], activation: Any, dtype: str, backend: str
+) -> None:
+    """∂a_j/∂w_jk = a_k δ_j with δ_j = ∂a_j/∂b_j, to the bit; nothing around the array changes."""
+    net = Network(sizes, activation, dtype=dtype, backend=backend, seed=4)
+    X, _ = data(3, sizes, dtype)
+    expected = net.jacobian(X)
+    start = 0
+    for a, n_out in zip(net.forward(X).a[:-1], sizes[1:], strict=True):
+        middle = start + n_out * a.shape[1]
+        delta = expected[..., middle : middle + n_out]
+        W = expected[..., start:middle].reshape(*delta.shape, a.shape[1])
+        assert (W == delta[..., np.newaxis] * a[:, np.newaxis, np.newaxis, :]).all()
+        start = middle + n_out
+    for offset in (0, 1, 3, 8):
+        block = np.full(expected.size + 64, 777, dtype)
+        out = block[offset : offset + expected.size].reshape(expected.shape)
+        assert net.jacobian(X, out=out) is out
+        assert out.tobytes() == expected.tobytes()
+        assert (block[:offset] == 777).all()
+        assert (block[offset + expected.size :] == 777).all()
+
+
+@needs_compiled
+@each_network
+@both_dtypes
+def test_a_jacobian_has_the_same_bits_alone_and_in_a_batch(
+    sizes: tuple[int, ...], activation: Any, dtype: str
+) -> None:
+    net = Network(sizes, activation, dtype=dtype, seed=4)
+    n = 150
+    X, _ = data(n, sizes, dtype)
+    together = net.jacobian(X)
+    for i in (*range(12), 42, 63, 64, 127, 128, 129, n - 1):
+        assert net.jacobian(X[i]).tobytes() == together[i].tobytes()
+    for rows in (slice(0, 128), slice(1, 130), slice(100, 150)):
+        assert net.jacobian(X[rows]).tobytes() == together[rows].tobytes()
+
+
+@both_dtypes
+@both_backends
+def test_a_saturated_softmax_keeps_its_derivatives(dtype: str, backend: str) -> None:
+    """∂a_j/∂b_j = a_j(1 − a_j) where a_j rounds to 1: 1 − a_j is the sum of the others."""
+    z = (40.0 if dtype == "float64" else 20.0, 0.0, 1.0)
+    net = Network((1, 3), "softmax", dtype=dtype, backend=backend, init="zeros")
+    net.biases[0][...] = z
+    assert net.predict([0.0])[0] == 1
+    J = net.jacobian([0.0])[:, 3:]
+    with mpmath.workdps(60):
+        e = [mpmath.exp(z_j) for z_j in z]
+        a = [e_j / sum(e) for e_j in e]
+        for i, j in np.ndindex(3, 3):
+            true = a[i] * (sum(a) - a[i] if i == j else -a[j])
+            error = abs(mpmath.mpf(float(J[i, j])) - true)
+            assert error <= 8 * float(np.finfo(dtype).eps) * abs(true)
+
+
+@both_backends
+def test_an_overflow_is_looked_for_in_the_right_example(backend: str) -> None:
+    """δ is x_0 here, and ∂a/∂w has x_0 x_1 in it: never large together, until they are."""
+    slope = Activation(lambda z: 0 * z, lambda z: z, "slope")
+    net = Network((2, 2), slope, backend=backend, init="zeros")
+    net.weights[0][:, 0] = 1
+    X = np.ones((200, 2))
+    X[:64, 1] = 1e200
+    X[64:, 0] = 1e150
+    J = net.jacobian(X)
+    assert (J[:, 0, 1] == X[:, 0] * X[:, 1]).all()
+    for i in (0, 63, 64, 127, 128, 199):
+        wrong = X.copy()
+        wrong[i] = 1e150, 1e200
+        with pytest.raises(FloatingPointError, match="derivative of the outputs of layer 1"):
+            net.jacobian(wrong)
+
+
+@both_backends
+def test_the_cost_plays_no_part_in_the_jacobian(backend: str) -> None:
+    X, _ = data(4, (3, 2), "float64")
+    expected = Network((3, 5, 2), "sigmoid", backend=backend, seed=1).jacobian(X)
+    for cost in ("mae", "cross_entropy", "poisson", FREE):
+        net = Network((3, 5, 2), "sigmoid", cost, backend=backend, seed=1)
+        assert net.jacobian(X).tobytes() == expected.tobytes()
+
+
+# More than goes through the caches, in both ways of writing.
+LARGE_JACOBIAN = """
+import sys
+import numpy as np
+import cbackprop
+from cbackprop import Network
+from cbackprop.random_numbers import RandomNumbers
+
+assert cbackprop.info()["simd_level"] == sys.argv[1]
+for dtype in ("float32", "float64"):
+    for sizes in ((203, 130, 3), (64, 130, 64)):
+        net = Network(sizes, "tanh", dtype=dtype, seed=1)
+        row = net.n_parameters * sizes[-1]
+        n = (33 << 20) // (row * np.dtype(dtype).itemsize) + 1
+        X = RandomNumbers(2).normal(n * sizes[0]).reshape(n, sizes[0]).astype(dtype)
+        J = net.jacobian(X)
+        for i in range(0, n, 3):
+            assert J[i].tobytes() == net.jacobian(X[i]).tobytes(), (dtype, sizes, i)
+print("right")
+"""
+
+
+@needs_compiled
+@pytest.mark.parametrize("level", ["v2", "v3", "v4"])
+def test_jacobians_larger_than_the_caches(level: str) -> None:
+    assert at_level(level, LARGE_JACOBIAN) == "right\n"

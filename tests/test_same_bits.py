@@ -337,6 +337,7 @@ for dtype in ("float32", "float64"):
             ("gradient", np.asarray(net.gradient(X, Y))),
             ("per-example gradients", each.vector),
             ("norms", net.gradient_norms(X, Y)),
+            ("jacobian", net.jacobian(X[:20])),
             ("costs", back.cost),
         ):
             if len(sys.argv) > 2:
@@ -362,7 +363,7 @@ def run_level(level: str, folder: Path | None = None) -> dict[str, str]:
     )
     assert result.returncode == 0, result.stderr
     lines = [line.rsplit("|", 1) for line in result.stdout.splitlines()]
-    assert len(lines) == 2 * 4 * 7
+    assert len(lines) == 2 * 4 * 8
     return dict(lines)
 
 

@@ -569,6 +569,55 @@ class Network:
         self._require(self._engine.gradient_norms(examples, targets, norms), examples)
         return norms[0] if single else norms
 
+    def jacobian(self, X: Any, *, out: Array | None = None) -> Array:
+        """∂a⁽ᴸ⁾/∂parameters: how every output moves with every weight and bias.
+
+        Parameters
+        ----------
+        X : array_like
+            (n, n_0), or (n_0,) for one example.
+        out : ndarray, optional
+            Where to write: of the result's shape and the network's dtype, C-contiguous. Should the
+            call fail by overflow, its contents are unspecified.
+
+        Returns
+        -------
+        ndarray
+            (n, n_L, P), or (n_L, P) for one example; P in the order of `parameters`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        MemoryError
+            Naming the bytes.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+
+        Notes
+        -----
+        Backpropagation with ∂a_j/∂z in the place of δ at the output, once for every output j; for
+        softmax that is a_j([i = j] − a_i), with 1 − a_j as the sum of the others. The cost plays no
+        part. A new array of many megabytes costs more than the derivatives in it: pass ``out``
+        where calls repeat.
+        """
+        examples, single = self._examples(X)
+        n, n_L, P = len(examples), self.sizes[-1], self.n_parameters
+        validation.result_size("the Jacobian", n, n_L * P, self.dtype.name)
+        shape = (n_L, P) if single else (n, n_L, P)
+        if out is None:
+            result = self._new_array("the Jacobian", shape)
+        else:
+            result = validation.output_array(
+                "out",
+                out,
+                shape,
+                self.dtype.name,
+                {"X": examples, "the parameters": self._storage},
+            )
+        self._require(self._engine.jacobian(examples, result), examples)
+        return result
+
     def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:
         try:
             return np.empty(shape, self.dtype)

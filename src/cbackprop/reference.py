@@ -562,6 +562,39 @@ class Engine:
             out[...] = norms
             return True
 
+    def jacobian(self, X: Array, out: Array) -> bool:
+        """Fill out (n, n_L, P) with ∂a_j/∂parameters of every example and output j."""
+        with _InUse(self):
+            forward = self._forward(X)
+            if forward is None:
+                return False
+            _, a, da_dz = forward
+            n, n_L = a[-1].shape
+            # delta[i, j] = ∂a_j/∂z of the layer, (n, n_L, n_l); at the output's own z a diagonal.
+            if self.activations[-1] == "softmax":
+                delta = softmax_jacobian(a[-1])
+            else:
+                delta = np.zeros((n, n_L, n_L), out.dtype)
+                delta[:, np.arange(n_L), np.arange(n_L)] = da_dz[-1]
+            rows = out.reshape(n, n_L, len(self.storage))
+            stop = len(self.storage)
+            for l in range(len(self.weights) - 1, -1, -1):
+                a_below = a[l - 1] if l > 0 else X
+                with np.errstate(all="ignore"):
+                    da_dw = delta[..., np.newaxis] * a_below[:, np.newaxis, np.newaxis, :]
+                if not (np.isfinite(delta).all() and np.isfinite(da_dw).all()):
+                    return self._fail("jacobian", l + 1)
+                middle = stop - delta.shape[2]
+                start = middle - self.weights[l].size
+                rows[..., start:middle] = da_dw.reshape(n, n_L, middle - start)
+                rows[..., middle:stop] = delta
+                stop = start
+                if l > 0:
+                    with np.errstate(all="ignore"):
+                        delta = propagate_delta(self.weights[l], delta)
+                        delta = delta * da_dz[l - 1][:, np.newaxis, :]
+            return True
+
     def train(self, X: Array, Y: Array, order: Array | None, batch_size: int) -> tuple[bool, float]:
         """One pass in batches; returns the sum of the costs, each as its batch came."""
         total = 0.0

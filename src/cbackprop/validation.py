@@ -733,6 +733,7 @@ def explain_not_finite(
         "delta": "the cost or its gradient",
         "parameters": "a parameter",
         "norm": "the norm of a gradient",
+        "jacobian": "a derivative of the outputs",
     }
     where = f" of layer {layer}" if layer else ""
     raise FloatingPointError(

@@ -96,8 +96,10 @@ cdef class Engine(Passes):
 
     @property
     def failure(self):
-        """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters' or 'norm'."""
-        return ("z", "a", "delta", "parameters", "norm")[self.failed_quantity], self.failed_layer
+        """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters', 'norm' or
+        'jacobian'.
+        """
+        return ("z", "a", "delta", "parameters", "norm", "jacobian")[self.failed_quantity], self.failed_layer
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
@@ -240,6 +242,21 @@ cdef class Engine(Passes):
             self.reserve(n, True, False)
             with nogil:
                 failed = self.gradient_norms_all(x, y, n, norms)
+        finally:
+            self.leave()
+        return not failed
+
+    def jacobian(self, X, out):
+        """Fill out (n, n_L, P) with da_j/dparameters of every example and output j."""
+        cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *derivatives = pointer(out, n * n_L * self.n_parameters, True)
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n * n_L, True, False)
+            with nogil:
+                failed = self.jacobian_all(x, n, derivatives)
         finally:
             self.leave()
         return not failed

@@ -13,7 +13,7 @@
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from libc.stdint cimport int64_t, uintptr_t
 
 from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, HAS_FMA, LANES, VECTOR_BYTES, real, stream_fence, vec, vec_set1
@@ -754,6 +754,68 @@ cdef class Passes:
             add_to_norm(&scale, &sum, layer_norm(self.a_below(block_X, l, i), layer.delta + i * layer.ld,
                                                  layer.n_in, layer.n_out))
         return scale * sqrt(sum)
+
+    cdef int jacobian_all(self, const real *X, Py_ssize_t n, real *jacobian) except -1 nogil:
+        """da_j/dparameters of every example and output j, (n, n_L, P).
+
+        Each pair of them is a row of delta that starts as da_j/dz and is propagated as any other; the n_L rows of an
+        example share its a and da_dz.
+        """
+        cdef Py_ssize_t start = 0, first, rows, m, l, r, i
+        cdef Layer *output = &self.layers[self.n_layers - 1]
+        cdef Py_ssize_t seeds = output.n_out
+        cdef const real *block_X
+        cdef const real *end = jacobian + n * seeds * self.n_parameters
+        for l in range(1, self.n_layers):
+            self.transpose_layer(l)
+        while start < n:
+            m = min(n - start, BLOCK)
+            block_X = X + start * self.layers[0].n_in
+            if self.forward_block(block_X, m, True):
+                return 1
+            first = 0
+            while first < m * seeds:
+                rows = min(m * seeds - first, BLOCK)
+                if self.seeded_deltas(first, rows) or not self.outer_products_are_finite(block_X, m, seeds, first,
+                                                                                         rows):
+                    self.failed_quantity = 5
+                    return 1
+                for r in range(rows):
+                    i = (first + r) // seeds
+                    self.outer_products(jacobian + (start * seeds + first + r) * self.n_parameters, jacobian, end,
+                                        block_X, i, m, r)
+                    self.look_for_signals(self.n_parameters)
+                first += rows
+            start += m
+        return 0
+
+    cdef int seeded_deltas(self, Py_ssize_t first, Py_ssize_t rows) except -1 nogil:
+        """delta of every layer for `rows` pairs (example i, output j), counted from `first` with j fast: da_j/dz."""
+        cdef Layer *layer = &self.layers[self.n_layers - 1]
+        cdef Py_ssize_t seeds = layer.n_out, l = self.n_layers - 2, r, i, j
+        memset(layer.delta, 0, rows * layer.ld * sizeof(real))
+        for r in range(rows):
+            i = (first + r) // seeds
+            j = (first + r) - i * seeds
+            if layer.activation == SOFTMAX:
+                softmax_jacobian_row(layer.delta + r * layer.ld, layer.a + i * layer.ld, seeds, j)
+            else:
+                layer.delta[r * layer.ld + j] = layer.da_dz[i * layer.ld + j]
+        if not all_finite(layer.delta, rows * layer.ld):
+            return self.fail(2, self.n_layers)
+        while l >= 0:
+            self.propagate_product(l, rows)
+            layer = &self.layers[l]
+            if seeds == 1:
+                multiply_by_derivative(layer.delta, layer.da_dz + first * layer.ld, rows * layer.ld)
+            else:
+                for r in range(rows):
+                    i = (first + r) // seeds
+                    multiply_by_derivative(layer.delta + r * layer.ld, layer.da_dz + i * layer.ld, layer.ld)
+            if not all_finite(layer.delta, rows * layer.ld):
+                return self.fail(2, l + 1)
+            l -= 1
+        return 0
 
     # ---- training ---------------------------------------------------------------------------------------------------
 

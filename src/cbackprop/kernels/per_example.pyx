@@ -225,3 +225,21 @@ cdef inline void add_to_norm(double *scale, double *sum, double x) noexcept nogi
     elif x > 0:
         ratio = x / scale[0]
         sum[0] = sum[0] + ratio * ratio
+
+
+# ---- derivatives of the outputs --------------------------------------------------------------------------------------
+
+cdef void softmax_jacobian_row(
+    real *delta,                                             # OUT (n_out,)
+    const real *a, Py_ssize_t n_out, Py_ssize_t j,           # IN  (n_out,)
+) noexcept nogil:
+    """da_j/dz_i = a_j ([i = j] - a_i) for every i, with 1 - a_j as the sum of the others (see sums_of_others)."""
+    cdef Py_ssize_t i
+    cdef real before = 0, behind = 0
+    for i in range(j):
+        before = before + a[i]
+    for i in range(n_out - 1, j, -1):
+        behind = behind + a[i]
+    for i in range(n_out):
+        delta[i] = -a[i] * a[j]
+    delta[j] = a[j] * (before + behind)
