@@ -95,6 +95,8 @@ for dtype, offset in (("float32", 0), ("float32", 5), ("float64", 3)):
         block = np.full(n * P + 32, 777, dtype)
         out = block[offset : offset + n * P].reshape(n, P)
         net.gradient(X, Y, per_example=True, out=out)
+        # New memory is written the ordinary way.
+        assert net.gradient(X, Y, per_example=True).vector.tobytes() == out.tobytes()
         for i in (0, 1, 127, 128, n - 2, n - 1):
             i = min(i, n - 1)
             alone = net.gradient(X[i], Y[i], per_example=True).vector
@@ -399,7 +401,10 @@ for dtype in ("float32", "float64"):
         row = net.n_parameters * sizes[-1]
         n = (33 << 20) // (row * np.dtype(dtype).itemsize) + 1
         X = RandomNumbers(2).normal(n * sizes[0]).reshape(n, sizes[0]).astype(dtype)
-        J = net.jacobian(X)
+        J = np.full((n, sizes[-1], net.n_parameters), 777, dtype)
+        net.jacobian(X, out=J)
+        # New memory is written the ordinary way.
+        assert net.jacobian(X).tobytes() == J.tobytes()
         for i in range(0, n, 3):
             assert J[i].tobytes() == net.jacobian(X[i]).tobytes(), (dtype, sizes, i)
 print("right")

@@ -523,7 +523,8 @@ class Network:
         if each:
             costs = np.empty(n, self.dtype)
             self._require(
-                self._engine.per_example_gradient(examples, targets, vector, costs), examples
+                self._engine.per_example_gradient(examples, targets, vector, out is None, costs),
+                examples,
             )
             return Gradient(vector, costs[0] if single else costs, self.sizes)
         finite, total = self._engine.gradient(examples, targets, weight, total_weight, vector)
@@ -615,7 +616,7 @@ class Network:
                 self.dtype.name,
                 {"X": examples, "the parameters": self._storage},
             )
-        self._require(self._engine.jacobian(examples, result), examples)
+        self._require(self._engine.jacobian(examples, result, out is None), examples)
         return result
 
     def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:

@@ -525,8 +525,13 @@ class Engine:
             out[...] = gradient / out.dtype.type(total_weight)
             return True, total
 
-    def per_example_gradient(self, X: Array, Y: Array, out: Array, cost: Array) -> bool:
-        """Fill out (n, P) with every ∇C_i and the costs (n,)."""
+    def per_example_gradient(
+        self, X: Array, Y: Array, out: Array, fresh: bool, cost: Array
+    ) -> bool:
+        """Fill out (n, P) with every ∇C_i and the costs (n,).
+
+        That out is fresh memory matters only to the compiled engine's way of writing.
+        """
         with _InUse(self):
             values = self.run_backward(X, Y)
             if values is None:
@@ -562,8 +567,8 @@ class Engine:
             out[...] = norms
             return True
 
-    def jacobian(self, X: Array, out: Array) -> bool:
-        """Fill out (n, n_L, P) with ∂a_j/∂parameters of every example and output j."""
+    def jacobian(self, X: Array, out: Array, fresh: bool) -> bool:
+        """Fill out (n, n_L, P), fresh or not, with ∂a_j/∂parameters of every output j."""
         with _InUse(self):
             forward = self._forward(X)
             if forward is None:

@@ -213,8 +213,8 @@ cdef class Engine(Passes):
             self.leave()
         return not failed, self.cost_total + self.cost_correction
 
-    def per_example_gradient(self, X, Y, out, cost):
-        """Fill out (n, P) with every dC_i and the costs C_i (n,)."""
+    def per_example_gradient(self, X, Y, out, bint fresh, cost):
+        """Fill out (n, P), which may be fresh memory, with every dC_i, and the costs C_i (n,)."""
         cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
         cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
@@ -225,7 +225,7 @@ cdef class Engine(Passes):
         try:
             self.reserve(n, True, False)
             with nogil:
-                failed = self.per_example_gradients(x, y, n, gradients, C)
+                failed = self.per_example_gradients(x, y, n, gradients, fresh, C)
         finally:
             self.leave()
         return not failed
@@ -246,8 +246,8 @@ cdef class Engine(Passes):
             self.leave()
         return not failed
 
-    def jacobian(self, X, out):
-        """Fill out (n, n_L, P) with da_j/dparameters of every example and output j."""
+    def jacobian(self, X, out, bint fresh):
+        """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
         cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
         cdef real *derivatives = pointer(out, n * n_L * self.n_parameters, True)
@@ -256,7 +256,7 @@ cdef class Engine(Passes):
         try:
             self.reserve(n * n_L, True, False)
             with nogil:
-                failed = self.jacobian_all(x, n, derivatives)
+                failed = self.jacobian_all(x, n, derivatives, fresh)
         finally:
             self.leave()
         return not failed

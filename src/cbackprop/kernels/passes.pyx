@@ -644,12 +644,13 @@ cdef class Passes:
         return 0
 
     cdef int per_example_gradients(
-        self, const real *X, const real *Y, Py_ssize_t n, real *gradients, real *C,
+        self, const real *X, const real *Y, Py_ssize_t n, real *gradients, bint fresh, real *C,
     ) except -1 nogil:
-        """Every example's own gradient, (n, P), one row after the other."""
+        """Every example's own gradient, (n, P), one row after the other; `fresh` says that it is new memory."""
         cdef Py_ssize_t start = 0, m, l, i
         cdef const real *block_X
         cdef const real *end = gradients + n * self.n_parameters
+        cdef bint stream = past_the_caches(n * self.n_parameters, fresh)
         for l in range(1, self.n_layers):
             self.transpose_layer(l)
         while start < n:
@@ -660,7 +661,7 @@ cdef class Passes:
             if not self.outer_products_are_finite(block_X, m, 1, 0, m):
                 return 1
             for i in range(m):
-                self.outer_products(gradients + (start + i) * self.n_parameters, gradients, end, block_X, i, m, i)
+                self.outer_products(gradients + (start + i) * self.n_parameters, end, block_X, i, m, i, stream)
                 self.look_for_signals(self.n_parameters)
             start += m
         return 0
@@ -697,20 +698,21 @@ cdef class Passes:
         return True
 
     cdef void outer_products(
-        self, real *row, const real *first, const real *end,       # OUT (P,), in an array from `first` to `end`
+        self, real *row, const real *end,                               # OUT (P,), in an array that ends at `end`
         const real *block_X, Py_ssize_t i, Py_ssize_t n, Py_ssize_t r,  # IN  example i of n, row r of delta
+        bint stream,
     ) noexcept nogil:
         """All the derivatives with respect to parameters that one row of delta makes."""
         cdef Py_ssize_t l, readable, size = sizeof(real)
-        cdef bint large = (end - first) * size > STREAM_BYTES, stream, streamed = False
+        cdef bint stream_layer, streamed = False
         cdef Layer *layer
         for l in range(self.n_layers):
             layer = &self.layers[l]
             readable = (n - i) * layer.n_in if l == 0 else layer.ld_in
-            stream = large and layer.n_in >= GROUP and layer.n_in * layer.n_out * size >= STREAM_LAYER_BYTES
-            streamed = streamed or stream
+            stream_layer = stream and layer.n_in >= GROUP and layer.n_in * layer.n_out * size >= STREAM_LAYER_BYTES
+            streamed = streamed or stream_layer
             per_example_gradient_row(row, end, self.a_below(block_X, l, i), readable, layer.delta + r * layer.ld,
-                                     layer.n_in, layer.n_out, stream)
+                                     layer.n_in, layer.n_out, stream_layer)
             row += (layer.n_in + 1) * layer.n_out
         if streamed:
             stream_fence()
@@ -755,8 +757,8 @@ cdef class Passes:
                                                  layer.n_in, layer.n_out))
         return scale * sqrt(sum)
 
-    cdef int jacobian_all(self, const real *X, Py_ssize_t n, real *jacobian) except -1 nogil:
-        """da_j/dparameters of every example and output j, (n, n_L, P).
+    cdef int jacobian_all(self, const real *X, Py_ssize_t n, real *jacobian, bint fresh) except -1 nogil:
+        """da_j/dparameters of every example and output j, (n, n_L, P); `fresh` says that it is new memory.
 
         Each pair of them is a row of delta that starts as da_j/dz and is propagated as any other; the n_L rows of an
         example share its a and da_dz.
@@ -766,6 +768,7 @@ cdef class Passes:
         cdef Py_ssize_t seeds = output.n_out
         cdef const real *block_X
         cdef const real *end = jacobian + n * seeds * self.n_parameters
+        cdef bint stream = past_the_caches(n * seeds * self.n_parameters, fresh)
         for l in range(1, self.n_layers):
             self.transpose_layer(l)
         while start < n:
@@ -782,8 +785,8 @@ cdef class Passes:
                     return 1
                 for r in range(rows):
                     i = (first + r) // seeds
-                    self.outer_products(jacobian + (start * seeds + first + r) * self.n_parameters, jacobian, end,
-                                        block_X, i, m, r)
+                    self.outer_products(jacobian + (start * seeds + first + r) * self.n_parameters, end, block_X, i,
+                                        m, r, stream)
                     self.look_for_signals(self.n_parameters)
                 first += rows
             start += m

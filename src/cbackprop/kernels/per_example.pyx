@@ -5,8 +5,9 @@
 # b) What is written later may be written over before: a vector runs over the end of a short row or of a bias, but never
 #    over the end of the whole array.
 # c) An output larger than the caches goes past them (vec_stream): written the ordinary way, its lines may be read from
-#    memory first. That takes whole lines, one after the other; the vector between two rows holds the end of one and the
-#    start of the next: the a of both, and delta_j in its first lanes, delta_{j+1} in the others.
+#    memory first. Not so new memory, whose pages the system fills with zeros just before, in the caches. vec_stream
+#    takes whole lines, one after the other; the vector between two rows holds the end of one and the start of the next:
+#    the a of both, and delta_j in its first lanes, delta_{j+1} in the others.
 
 from libc.math cimport sqrt
 from libc.string cimport memcpy
@@ -23,6 +24,11 @@ cdef enum:
 
 # Below it a sum of squares may have lost terms, or digits, to underflow: some 2^100 above the least float64.
 cdef double LEAST_SUM_OF_SQUARES = 2.0 ** -970
+
+
+cdef bint past_the_caches(Py_ssize_t count, bint fresh) noexcept nogil:
+    """Whether an output of `count` numbers is written with vec_stream where its layers are long enough (note c)."""
+    return not fresh and count * <Py_ssize_t> sizeof(real) > STREAM_BYTES
 
 
 cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
