@@ -264,6 +264,14 @@ def derivatives(model: Model, X: Array, Y: Array, places: Sequence[Place]) -> Ar
     return run(COMPLEX, model, X, Y, places, step)[2].imag / np.longdouble(STEP)
 
 
+def output_derivatives(model: Model, X: Array) -> Array:
+    """∂a_j/∂parameters by complex step, (n, n_L, P), in longdouble."""
+    step = np.clongdouble(1j) * np.longdouble(STEP)
+    Y = np.zeros((len(X), len(model.biases[-1])))
+    a = run(COMPLEX, model, X, Y, model.parameter_places, step)[1][-1]
+    return np.stack([a_j.imag for a_j in a], axis=1) / np.longdouble(STEP)
+
+
 def richardson(model: Model, X: Array, Y: Array, places: Sequence[Place], h: float = 1e-3) -> Array:
     """(64 D(h/4) − 20 D(h/2) + D(h))/45 with the central difference D: h² and h⁴ cancel."""
 

@@ -244,9 +244,18 @@ class Row(NamedTuple):
     group: str = ""
 
 
-WITH_X = ("predict", "forward")
-WITH_BOTH = ("cost", "backward", "gradient", "check_gradient", "score", "partial_fit", "fit")
-ONE_EXAMPLE_IS_FINE = ("predict", "forward", "cost", "backward", "gradient", "partial_fit")
+WITH_X = ("predict", "forward", "jacobian")
+WITH_BOTH = (
+    "cost",
+    "backward",
+    "gradient",
+    "gradient_norms",
+    "check_gradient",
+    "score",
+    "partial_fit",
+    "fit",
+)
+ONE_EXAMPLE_IS_FINE = (*WITH_X, "cost", "backward", "gradient", "gradient_norms", "partial_fit")
 
 
 def perform(row, net, arguments, backend):
@@ -745,6 +754,13 @@ def shape_rows():
         r"the gradient takes 144000048000000 bytes, more than can be had",
         lambda net: {"X": np.zeros((6_000_000, 1))},
     )
+    yield Row(
+        "jacobian of 144 TB",
+        lambda net, X: Network([1, 10**6, 1], init="zeros", backend=net.backend).jacobian(X),
+        MemoryError,
+        r"the Jacobian takes 144000048000000 bytes, more than can be had",
+        lambda net: {"X": np.zeros((6_000_000, 1))},
+    )
 
 
 def put(shape, index, value, dtype=float):
@@ -878,6 +894,31 @@ def value_rows():
         r"the cost or its gradient of layer 2 is not finite",
         lambda net: {"Y": np.full((6, 3), 1e200)},
     )  # fmt: skip
+    # 1e200 passed back through 1e200; with relu at 0 that is then multiplied by 0.
+    for first in ("identity", "relu"):
+        yield Row(
+            f"jacobian overflows below {first}", lambda net: net.jacobian(np.zeros((6, 1))),
+            FloatingPointError, r"a derivative of the outputs of layer 1 is not finite",
+            lambda net: [W.fill(1e200) for W in net.weights] and {},
+            {
+                "sizes": [1, 1, 1, 1], "init": "zeros",
+                "activation": [first, "identity", "identity"],
+            },
+        )  # fmt: skip
+    # Each derivative fits; the root of their squares' sum does not.
+    yield Row(
+        "norm overflows",
+        lambda net: net.gradient_norms(np.zeros((6, 4)), np.full((6, 3), 1.7e308)),
+        FloatingPointError,
+        r"the norm of a gradient is not finite",
+        lambda net: {},
+        {
+            "sizes": [4, 3],
+            "activation": "identity",
+            "init": "zeros",
+            "cost": Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free"),
+        },
+    )
 
 
 def overflow_call(call):
@@ -896,7 +937,7 @@ def layout_rows():
         return Row(f"{call} out {name}", call, error, pattern, lambda net: {"out": make(net)})
 
     good = np.zeros((6, 3))
-    for call, shape in (("predict", (6, 3)), ("gradient", (43,))):
+    for call, shape in (("predict", (6, 3)), ("gradient", (43,)), ("jacobian", (6, 3, 43))):
         width = shape[-1]
         yield row("list", TypeError, r"out is list; expected a NumPy array", lambda net: [0], call)
         for dtype in ("float32", "int64", ">f8", "complex128", object):
@@ -938,13 +979,13 @@ def layout_rows():
         def make(net):
             X, Y = data()
             size = {"X": 24, "Y": 18}[name]
-            block = np.zeros(200)
-            start = 100 if offset < 0 else 0
+            block = np.zeros(2000)
+            start = 1000 if offset < 0 else 0
             given = block[start : start + size].reshape(6, -1)
             given[...] = X if name == "X" else Y
-            width = 18 if call == "predict" else 43
-            out = block[start + offset : start + offset + width]
-            return {name: given, "out": out.reshape(6, 3) if call == "predict" else out}
+            shape = {"predict": (6, 3), "gradient": (43,), "jacobian": (6, 3, 43)}[call]
+            out = block[start + offset :][: int(np.prod(shape))]
+            return {name: given, "out": out.reshape(shape)}
 
         return make
 
@@ -952,6 +993,7 @@ def layout_rows():
         ("predict", "X", 0), ("predict", "X", 23), ("predict", "X", -17),
         ("gradient", "X", 0), ("gradient", "X", 23), ("gradient", "X", -42),
         ("gradient", "Y", 0), ("gradient", "Y", 17), ("gradient", "Y", -42),
+        ("jacobian", "X", 0), ("jacobian", "X", 23), ("jacobian", "X", -773),
     ):  # fmt: skip
         yield Row(
             f"{call} out overlaps {name} at {offset}", call, ValueError,
@@ -972,6 +1014,17 @@ def layout_rows():
         "predict out of one example", lambda net, x, out: net.predict(x, out=out), ValueError,
         r"out has shape \(1, 3\); expected \(3,\)",
         lambda net: {"x": np.zeros(4), "out": np.zeros((1, 3))},
+    )  # fmt: skip
+    yield Row(
+        "jacobian out is the parameters", lambda net, x, out: net.jacobian(x, out=out), ValueError,
+        r"out overlaps the parameters; expected memory of its own",
+        lambda net: {"x": np.zeros(1), "out": net._storage[:2].reshape(1, 2)},
+        {"sizes": [1, 1], "activation": "tanh"},
+    )  # fmt: skip
+    yield Row(
+        "jacobian out of one example", lambda net, x, out: net.jacobian(x, out=out), ValueError,
+        r"out has shape \(1, 3, 43\); expected \(3, 43\)",
+        lambda net: {"x": np.zeros(4), "out": np.zeros((1, 3, 43))},
     )  # fmt: skip
     yield Row(
         "gradient out per example", "gradient", ValueError,
@@ -1205,6 +1258,8 @@ def results(net, X, Y):
         gradient.vector,
         gradient.cost,
         net.gradient(X, Y, per_example=True).vector,
+        net.gradient_norms(X, Y),
+        net.jacobian(X),
         net.forward(X).z[1],
         *backward.dC_da,
         *backward.delta[1:],
@@ -1354,6 +1409,18 @@ def test_one_example_per_example_gradient(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_one_examples_norm_and_jacobian(backend):
+    X, Y = data(n=1)
+    net = trained(backend)
+    norm, norms = net.gradient_norms(X[0], Y[0]), net.gradient_norms(X, Y)
+    assert (np.shape(norm), norms.shape) == ((), (1,))
+    assert norm == norms[0]
+    one, batch = net.jacobian(X[0]), net.jacobian(X)
+    assert (one.shape, batch.shape) == ((3, 43), (1, 3, 43))
+    assert one.tobytes() == batch.tobytes()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_no_examples_give_empty_results(backend):
     net = trained(backend)
     before = fingerprint(net)
@@ -1363,6 +1430,8 @@ def test_no_examples_give_empty_results(backend):
     assert [a.shape for a in net.forward(X).a] == [(0, 4), (0, 5), (0, 3)]
     assert net.cost(X, Y, per_example=True).shape == (0,)
     assert net.gradient(X, Y, per_example=True).vector.shape == (0, 43)
+    assert net.gradient_norms(X, Y).shape == (0,)
+    assert net.jacobian(X).shape == net.jacobian(X, out=np.zeros((0, 3, 43))).shape == (0, 3, 43)
     assert [d.shape for d in net.backward(X, Y).dC_da] == [(0, 4), (0, 5), (0, 3)]
     assert fingerprint(net) == before
 
@@ -1684,6 +1753,8 @@ def test_out_takes_the_result_and_nothing_around_it(dtype, backend):
         (3,): lambda out: net.predict(X[0], out=out),
         (43,): lambda out: net.gradient(X, Y, out=out).vector,
         (6, 43): lambda out: net.gradient(X, Y, per_example=True, out=out).vector,
+        (6, 3, 43): lambda out: net.jacobian(X, out=out),
+        (3, 43): lambda out: net.jacobian(X[0], out=out),
     }
     for shape, call in calls.items():
         size = int(np.prod(shape))
@@ -1917,6 +1988,7 @@ def test_a_failing_function_of_the_users_changes_nothing(function, how, backend)
     calls = {
         "gradient": lambda: net.gradient(X, Y),
         "per example": lambda: net.gradient(X, Y, per_example=True),
+        "norms": lambda: net.gradient_norms(X, Y),
         "backward": lambda: net.backward(X, Y),
         "partial_fit": lambda: net.partial_fit(X, Y),
         "partial_fit, one example": lambda: net.partial_fit(X[0], Y[0]),
@@ -1925,6 +1997,8 @@ def test_a_failing_function_of_the_users_changes_nothing(function, how, backend)
     }
     if function == "value":
         calls["predict"] = lambda: net.predict(X)
+    if function in ("value", "derivative"):
+        calls["jacobian"] = lambda: net.jacobian(X)
     if function in ("value", "cost"):
         calls["cost"] = lambda: net.cost(X, Y)
     before = fingerprint(net)
@@ -2157,7 +2231,9 @@ class Gate:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("running", ["fit", "partial_fit", "predict", "gradient"])
+@pytest.mark.parametrize(
+    "running", ["fit", "partial_fit", "predict", "gradient", "gradient_norms", "jacobian"]
+)
 def test_a_second_call_from_another_thread(running, backend):
     X, Y = data()
     gate = Gate(armed=False)
@@ -2169,7 +2245,7 @@ def test_a_second_call_from_another_thread(running, backend):
 
     def call():
         try:
-            getattr(net, running)(*((X,) if running == "predict" else (X, Y)))
+            getattr(net, running)(*((X,) if running in WITH_X else (X, Y)))
         except BaseException as error:
             errors.append(error)
 
@@ -2177,7 +2253,7 @@ def test_a_second_call_from_another_thread(running, backend):
     thread.start()
     try:
         assert gate.inside.wait(CLOCK_LIMIT)
-        for method in ("predict", "gradient", "cost", "backward", "forward", "partial_fit"):
+        for method in (*WITH_X, "gradient", "gradient_norms", "cost", "backward", "partial_fit"):
             arguments = (X,) if method in WITH_X else (X, Y)
             with pytest.raises(RuntimeError, match=r"use (a )?copy\(\)"):
                 getattr(net, method)(*arguments)
@@ -2190,7 +2266,7 @@ def test_a_second_call_from_another_thread(running, backend):
         thread.join(CLOCK_LIMIT)
     assert not thread.is_alive()
     assert errors == []
-    if running != "predict":
+    if running not in WITH_X:
         getattr(twin, running)(X, Y)
     assert fingerprint(net) == fingerprint(twin)
     net.fit(X, Y)
@@ -2588,6 +2664,8 @@ QUIET = {
     "weighted gradient": lambda net, X, Y: net.gradient(X, Y, sample_weight=np.full(6, 1e-30)),
     "gradient per example": lambda net, X, Y: net.gradient(X, Y, per_example=True),
     "norm": lambda net, X, Y: net.gradient(X, Y).norm(),
+    "norms": lambda net, X, Y: net.gradient_norms(X, Y),
+    "jacobian": lambda net, X, Y: net.jacobian(X),
     "check_gradient": lambda net, X, Y: net.check_gradient(X[:1], Y[:1]),
     "nudge": lambda net, X, Y: net.chain_rule(X[0], Y[0]).activation(0, 0).nudge(1e-30),
     "fit": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer="adam", validation_data=(X, Y)),

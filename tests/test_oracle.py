@@ -203,6 +203,35 @@ def test_every_factor_of_every_activation_and_cost(
     assert np.array_equal(net.predict(X), back.a[-1])
 
 
+@every_pair
+@both_dtypes
+@both_backends
+def test_gradient_norms_of_every_activation_and_cost(
+    activation: str, cost: str, dtype: str, backend: str
+) -> None:
+    net, _, X, Y = small_case(activation, cost, dtype, backend)
+    truth = np.sqrt((truth_of_small_case(activation, cost, dtype)["gradients"] ** 2).sum(axis=1))
+    norms = net.gradient_norms(X, Y)
+    assert norms.dtype == np.dtype(dtype)
+    assert (np.abs(norms - truth) <= SMALL * unit_roundoff(dtype) * truth).all()
+
+
+@pytest.mark.parametrize("activation", [*ELEMENTWISE, "softmax", "sine"])
+@both_dtypes
+@both_backends
+def test_jacobian_of_every_activation(activation: str, dtype: str, backend: str) -> None:
+    net, activations, X, _ = small_case(activation, "quadratic", dtype, backend)
+    truth = oracle.output_derivatives(model_of(net, activations, "quadratic"), X.astype(np.float64))
+    J = net.jacobian(X)
+    assert J.dtype == np.dtype(dtype)
+    assert J.shape == truth.shape == (len(X), SIZES[-1], net.n_parameters)
+    for i, j in np.ndindex(*J.shape[:2]):
+        true_parts = parts(truth[i, j], SIZES)
+        for p, (got, true) in enumerate(zip(parts(J[i, j], SIZES), true_parts, strict=True)):
+            what = f"example {i}, output {j}, part {p}"
+            assert_close_by_norm(got, true, SMALL * unit_roundoff(dtype), what)
+
+
 @pytest.mark.parametrize("cost", COSTS[:-1])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "softsign", "gelu"])
 def test_two_ways_without_backpropagation_agree(activation: str, cost: str) -> None:

@@ -73,6 +73,7 @@ def every_row(net: Network, X: Array, Y: Array) -> dict[str, Array]:
             rows[f"delta[{l}]"], rows[f"da_dz[{l}]"] = back.delta[l], back.da_dz[l]
     rows["backward.cost"] = back.cost
     rows["cost"] = net.cost(X, Y, per_example=True)
+    rows["norms"] = net.gradient_norms(X, Y)
     return rows
 
 
@@ -335,6 +336,8 @@ for dtype in ("float32", "float64"):
             ("delta", back.delta[1]),
             ("gradient", np.asarray(net.gradient(X, Y))),
             ("per-example gradients", each.vector),
+            ("norms", net.gradient_norms(X, Y)),
+            ("jacobian", net.jacobian(X[:20])),
             ("costs", back.cost),
         ):
             if len(sys.argv) > 2:
@@ -360,7 +363,7 @@ def run_level(level: str, folder: Path | None = None) -> dict[str, str]:
     )
     assert result.returncode == 0, result.stderr
     lines = [line.rsplit("|", 1) for line in result.stdout.splitlines()]
-    assert len(lines) == 2 * 4 * 6
+    assert len(lines) == 2 * 4 * 8
     return dict(lines)
 
 

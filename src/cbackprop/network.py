@@ -529,12 +529,101 @@ class Network:
         if each:
             costs = np.empty(n, self.dtype)
             self._require(
-                self._engine.per_example_gradient(examples, targets, vector, costs), examples
+                self._engine.per_example_gradient(examples, targets, vector, out is None, costs),
+                examples,
             )
             return Gradient(vector, costs[0] if single else costs, self.sizes)
         finite, total = self._engine.gradient(examples, targets, weight, total_weight, vector)
         self._require(finite, examples)
         return Gradient(vector, total / total_weight, self.sizes)
+
+    def gradient_norms(self, X: Any, Y: Any) -> Any:
+        """The Euclidean norm of every example's own gradient, without making the gradients.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+
+        Returns
+        -------
+        ndarray
+            (n,) norms ‖∇C_i‖, not divided by n; for one example a single number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, or a norm does not fit the network's dtype.
+
+        See Also
+        --------
+        gradient : with ``per_example=True`` the gradients themselves, n·P numbers.
+
+        Notes
+        -----
+        ∂C_i/∂W⁽ˡ⁾ is the outer product of δ⁽ˡ⁾ and a⁽ˡ⁻¹⁾, so that
+        ‖∇C_i‖² = Σ_l ‖δ⁽ˡ⁾‖² (‖a⁽ˡ⁻¹⁾‖² + 1): a few operations a neuron [1]_. Squares are summed in
+        float64, scaled where they leave its range.
+
+        References
+        ----------
+        .. [1] I. Goodfellow, "Efficient per-example gradient computations", 2015, arXiv:1510.01799.
+        """
+        examples, targets, single = self._pair(X, Y)
+        norms = np.empty(len(examples), self.dtype)
+        self._require(self._engine.gradient_norms(examples, targets, norms), examples)
+        return norms[0] if single else norms
+
+    def jacobian(self, X: Any, *, out: Array | None = None) -> Array:
+        """∂a⁽ᴸ⁾/∂parameters: how every output moves with every weight and bias.
+
+        Parameters
+        ----------
+        X : array_like
+            (n, n_0), or (n_0,) for one example.
+        out : ndarray, optional
+            Where to write: of the result's shape and the network's dtype, C-contiguous. Should the
+            call fail by overflow, its contents are unspecified.
+
+        Returns
+        -------
+        ndarray
+            (n, n_L, P), or (n_L, P) for one example; P in the order of `parameters`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        MemoryError
+            Naming the bytes.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+
+        Notes
+        -----
+        Backpropagation with ∂a_j/∂z in the place of δ at the output, once for every output j; for
+        softmax that is a_j([i = j] − a_i), with 1 − a_j as the sum of the others. The cost plays no
+        part. A new array of many megabytes costs more than the derivatives in it: pass ``out``
+        where calls repeat.
+        """
+        examples, single = self._examples(X)
+        n, n_L, P = len(examples), self.sizes[-1], self.n_parameters
+        validation.result_size("the Jacobian", n, n_L * P, self.dtype.name)
+        shape = (n_L, P) if single else (n, n_L, P)
+        if out is None:
+            result = self._new_array("the Jacobian", shape)
+        else:
+            result = validation.output_array(
+                "out",
+                out,
+                shape,
+                self.dtype.name,
+                {"X": examples, "the parameters": self._storage},
+            )
+        self._require(self._engine.jacobian(examples, result, out is None), examples)
+        return result
 
     def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:
         try:

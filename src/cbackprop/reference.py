@@ -242,6 +242,34 @@ def per_example_gradient(a: Array, delta: Array) -> tuple[Array, Array]:
     return delta[:, :, np.newaxis] * a[:, np.newaxis, :], delta
 
 
+def scaled_lengths(x: Array) -> tuple[Array, Array]:
+    """Euclidean lengths of the rows as two factors (n,), float64: of x/s, and s, the largest |x|.
+
+    So no square overflows, and none vanishes that matters.
+    """
+    x = np.abs(x.astype(np.float64, copy=False))
+    largest = x.max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest, 1)
+    return np.sqrt(((x / scale[:, np.newaxis]) ** 2).sum(axis=1)), scale
+
+
+def gradient_norms(a: list[Array], delta: list[Array]) -> Array:
+    """‖∇C_i‖ = √Σ_l ‖δ‖²(‖a‖² + 1), (n,), float64, from the a below and the δ of every layer.
+
+    An outer product's norm is the product of the norms, and a bias counts as an activation of 1
+    (Goodfellow 2015, "Efficient per-example gradient computations", arXiv:1510.01799).
+    """
+    layers = []
+    for a_below, delta_l in zip(a, delta, strict=True):
+        with_bias = np.concatenate([a_below, np.ones_like(a_below[:, :1])], axis=1)
+        a_length, a_scale = scaled_lengths(with_bias)
+        delta_length, delta_scale = scaled_lengths(delta_l)
+        layers.append(delta_scale * a_scale * (delta_length * a_length))
+    length, scale = scaled_lengths(np.stack(layers, axis=1))
+    norms: Array = length * scale
+    return norms
+
+
 # ---- updates, PyTorch's formulas ----------------------------------------------------------------
 
 
@@ -497,8 +525,13 @@ class Engine:
             out[...] = gradient / out.dtype.type(total_weight)
             return True, total
 
-    def per_example_gradient(self, X: Array, Y: Array, out: Array, cost: Array) -> bool:
-        """Fill out (n, P) with every ∇C_i and the costs (n,)."""
+    def per_example_gradient(
+        self, X: Array, Y: Array, out: Array, fresh: bool, cost: Array
+    ) -> bool:
+        """Fill out (n, P) with every ∇C_i and the costs (n,).
+
+        That out is fresh memory matters only to the compiled engine's way of writing.
+        """
         with _InUse(self):
             values = self.run_backward(X, Y)
             if values is None:
@@ -518,6 +551,53 @@ class Engine:
                     rows[:, start : start + width] = part.reshape(len(X), width)
                     start += width
             cost[...] = C
+            return True
+
+    def gradient_norms(self, X: Array, Y: Array, out: Array) -> bool:
+        """Fill out (n,) with every ‖∇C_i‖."""
+        with _InUse(self):
+            values = self.run_backward(X, Y)
+            if values is None:
+                return False
+            _, a, _, delta, _, _ = values
+            with np.errstate(all="ignore"):
+                norms = gradient_norms([X, *a[:-1]], delta).astype(out.dtype)
+            if not np.isfinite(norms).all():
+                return self._fail("norm", 0)
+            out[...] = norms
+            return True
+
+    def jacobian(self, X: Array, out: Array, fresh: bool) -> bool:
+        """Fill out (n, n_L, P), fresh or not, with ∂a_j/∂parameters of every output j."""
+        with _InUse(self):
+            forward = self._forward(X)
+            if forward is None:
+                return False
+            _, a, da_dz = forward
+            n, n_L = a[-1].shape
+            # delta[i, j] = ∂a_j/∂z of the layer, (n, n_L, n_l); at the output's own z a diagonal.
+            if self.activations[-1] == "softmax":
+                delta = softmax_jacobian(a[-1])
+            else:
+                delta = np.zeros((n, n_L, n_L), out.dtype)
+                delta[:, np.arange(n_L), np.arange(n_L)] = da_dz[-1]
+            rows = out.reshape(n, n_L, len(self.storage))
+            stop = len(self.storage)
+            for l in range(len(self.weights) - 1, -1, -1):
+                a_below = a[l - 1] if l > 0 else X
+                with np.errstate(all="ignore"):
+                    da_dw = delta[..., np.newaxis] * a_below[:, np.newaxis, np.newaxis, :]
+                if not (np.isfinite(delta).all() and np.isfinite(da_dw).all()):
+                    return self._fail("jacobian", l + 1)
+                middle = stop - delta.shape[2]
+                start = middle - self.weights[l].size
+                rows[..., start:middle] = da_dw.reshape(n, n_L, middle - start)
+                rows[..., middle:stop] = delta
+                stop = start
+                if l > 0:
+                    with np.errstate(all="ignore"):
+                        delta = propagate_delta(self.weights[l], delta)
+                        delta = delta * da_dz[l - 1][:, np.newaxis, :]
             return True
 
     def train(self, X: Array, Y: Array, order: Array | None, batch_size: int) -> tuple[bool, float]:

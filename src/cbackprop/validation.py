@@ -732,6 +732,8 @@ def explain_not_finite(
         "a": "the activation a",
         "delta": "the cost or its gradient",
         "parameters": "a parameter",
+        "norm": "the norm of a gradient",
+        "jacobian": "a derivative of the outputs",
     }
     where = f" of layer {layer}" if layer else ""
     raise FloatingPointError(

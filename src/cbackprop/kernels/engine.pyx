@@ -6,6 +6,7 @@
 from libc.stdint cimport uint64_t
 
 include "passes.pyx"
+include "derivatives.pyx"
 include "steps.pyx"
 include "measure.pyx"
 
@@ -97,8 +98,10 @@ cdef class Engine(Steps):
 
     @property
     def failure(self):
-        """(quantity, layer) of the last call that returned False: quantity 'z', 'a', 'delta' or 'parameters'."""
-        return ("z", "a", "delta", "parameters")[self.failed_quantity], self.failed_layer
+        """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters', 'norm' or
+        'jacobian'.
+        """
+        return ("z", "a", "delta", "parameters", "norm", "jacobian")[self.failed_quantity], self.failed_layer
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
@@ -262,8 +265,8 @@ cdef class Engine(Steps):
             self.leave()
         return not failed, self.cost_total + self.cost_correction
 
-    def per_example_gradient(self, X, Y, out, cost):
-        """Fill out (n, P) with every dC_i and the costs C_i (n,)."""
+    def per_example_gradient(self, X, Y, out, bint fresh, cost):
+        """Fill out (n, P), which may be fresh memory, with every dC_i, and the costs C_i (n,)."""
         cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
         cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
@@ -274,7 +277,38 @@ cdef class Engine(Steps):
         try:
             self.reserve(n)
             with nogil:
-                failed = self.per_example_gradients(x, y, n, gradients, C)
+                failed = self.per_example_gradients(x, y, n, gradients, fresh, C)
+        finally:
+            self.leave()
+        return not failed
+
+    def gradient_norms(self, X, Y, out):
+        """Fill out (n,) with the Euclidean norm of every dC_i."""
+        cdef Py_ssize_t n = X.shape[0]
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *norms = pointer(out, n, True)
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n)
+            with nogil:
+                failed = self.gradient_norms_all(x, y, n, norms)
+        finally:
+            self.leave()
+        return not failed
+
+    def jacobian(self, X, out, bint fresh):
+        """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
+        cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *derivatives = pointer(out, n * n_L * self.n_parameters, True)
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n * n_L)
+            with nogil:
+                failed = self.jacobian_all(x, n, derivatives, fresh)
         finally:
             self.leave()
         return not failed

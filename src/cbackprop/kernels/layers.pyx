@@ -13,8 +13,8 @@ from cbackprop.kernels.math cimport (
     tanh_exponent, tanh_finish, vec_exp, vec_log, vec_log1p,
 )
 from cbackprop.kernels.simd cimport (
-    GROUP, LANES, group_sum, real, vec, vec_abs, vec_all_zero, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1,
-    vec_store, vec_where_ge, vec_where_gt,
+    GROUP, LANES, SQUARE, group_sum, real, transpose_square, vec, vec_abs, vec_all_zero, vec_first, vec_fma, vec_load,
+    vec_load_partial, vec_max, vec_set1, vec_store, vec_where_ge, vec_where_gt,
 )
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -190,6 +190,26 @@ cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
         sum[0] = vec_fma(vec_load_partial(x + i, count - i), zero, sum[0])
         i += LANES
     return vec_all_zero((sum[0] + sum[1]) + (sum[2] + sum[3]))
+
+
+cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
+    """max |x|, 0 of none; the order of comparisons does not matter."""
+    cdef Py_ssize_t i = 0, c
+    cdef vec result[4]
+    cdef real lanes[16]
+    for c in range(4):
+        result[c] = vec_set1(0)
+    while i + 4 * LANES <= count:
+        for c in range(4):
+            result[c] = vec_max(vec_abs(vec_load(x + i + c * LANES)), result[c])
+        i += 4 * LANES
+    while i < count:
+        result[0] = vec_max(vec_abs(vec_load_partial(x + i, count - i)), result[0])
+        i += LANES
+    vec_store(lanes, vec_max(vec_max(result[0], result[1]), vec_max(result[2], result[3])))
+    for i in range(1, LANES):
+        lanes[0] = max(lanes[0], lanes[i])
+    return lanes[0]
 
 
 # ---- sums over outputs -----------------------------------------------------------------------------------------------
@@ -494,3 +514,28 @@ cdef void add(real *total, const real *part, Py_ssize_t count) noexcept nogil:
     while i < count:
         vec_store(total + i, vec_load(total + i) + vec_load(part + i))
         i += LANES
+
+
+cdef void unpack_gradient(
+    real *dC_dW,                                                                       # OUT (n_out, n_in) then (n_out,)
+    const real *dC_dWt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out, real total,  # IN  (n_in + 1, ld)
+) noexcept nogil:
+    """One layer's sums, transposed into the documented order and divided by the total weight (n without weights)."""
+    cdef Py_ssize_t j = 0, k, jj, kk, j_end, k_end
+    while j < n_out:
+        j_end = min(j + SQUARE, n_out)
+        k = 0
+        while k < n_in:
+            k_end = min(k + SQUARE, n_in)
+            if j + SQUARE <= n_out and k + SQUARE <= n_in:
+                transpose_square(dC_dW + j * n_in + k, n_in, dC_dWt + k * ld + j, ld)
+            else:
+                for jj in range(j, j_end):
+                    for kk in range(k, k_end):
+                        dC_dW[jj * n_in + kk] = dC_dWt[kk * ld + jj]
+            k += SQUARE
+        j += SQUARE
+    for j in range(n_out):
+        dC_dW[n_out * n_in + j] = dC_dWt[n_in * ld + j]
+    for k in range(n_out * n_in + n_out):
+        dC_dW[k] = dC_dW[k] / total

@@ -24,7 +24,6 @@ import numpy as np
 cnp.import_array()
 
 include "layers.pyx"
-include "per_example.pyx"
 
 initialise_tiles()
 
@@ -675,33 +674,4 @@ cdef class Passes:
         if blocks > GROUP_BLOCKS:
             add(total, group_sum, self.storage_size)
         sums[0] = total if blocks > GROUP_BLOCKS else group_sum
-        return 0
-
-    cdef int per_example_gradients(
-        self, const real *X, const real *Y, Py_ssize_t n, real *gradients, real *C,
-    ) except -1 nogil:
-        """Every example's own gradient, (n, P), one row after the other."""
-        cdef Py_ssize_t start = 0, m, l, i
-        cdef const real *block_X
-        cdef const real *a
-        cdef const real *delta
-        cdef Layer *layer
-        cdef real *row
-        while start < n:
-            m = min(n - start, BLOCK)
-            block_X = X + start * self.layers[0].n_in
-            if self.deltas_block(block_X, Y + start * self.layers[self.n_layers - 1].n_out, C + start, m):
-                return 1
-            for i in range(m):
-                row = gradients + (start + i) * self.n_parameters
-                for l in range(self.n_layers):
-                    layer = &self.layers[l]
-                    a = block_X + i * layer.n_in if l == 0 else self.layers[l - 1].a + i * self.layers[l - 1].ld
-                    delta = layer.delta + i * layer.ld
-                    if not product_is_finite(a, layer.n_in, delta, layer.n_out):
-                        return self.fail(2, l + 1)
-                    per_example_gradient_row(row, a, delta, layer.n_in, layer.n_out)
-                    row += (layer.n_in + 1) * layer.n_out
-            self.look_for_signals(0)
-            start += m
         return 0

@@ -237,6 +237,28 @@ CBACKPROP_INLINE void transpose_square(
 }
 #endif
 
+/* A store past the caches, for results larger than they are: p on a whole vector's boundary, and whole 64-byte lines
+ * one after the other. Plain where the processor has none. stream_fence() puts such stores before all that follow. */
+CBACKPROP_INLINE void vec_stream(cbackprop_real *p, cbackprop_vec v)
+{
+#if defined(__AVX512F__) && !defined(CBACKPROP_SCALAR) && CBACKPROP_VECTOR_BYTES == 64
+    _mm512_stream_si512((void *)p, (__m512i)v);
+#elif defined(__AVX2__) && !defined(CBACKPROP_SCALAR) && CBACKPROP_VECTOR_BYTES == 32
+    _mm256_stream_si256((__m256i *)(void *)p, (__m256i)v);
+#elif defined(__SSE2__) && !defined(CBACKPROP_SCALAR) && CBACKPROP_VECTOR_BYTES == 16
+    _mm_stream_si128((__m128i *)(void *)p, (__m128i)v);
+#else
+    vec_store(p, v);
+#endif
+}
+
+CBACKPROP_INLINE void stream_fence(void)
+{
+#if defined(__SSE2__) && !defined(CBACKPROP_SCALAR)
+    _mm_sfence();
+#endif
+}
+
 /* ---- arithmetic that plain operators do not give --------------------------------------------- */
 
 CBACKPROP_INLINE cbackprop_real real_fma(cbackprop_real a, cbackprop_real b, cbackprop_real c)
@@ -497,6 +519,49 @@ CBACKPROP_INLINE cbackprop_vec vec_log_exponent(cbackprop_vec x)
     bits = bits + magic_bits - bias;
     memcpy(&x, &bits, sizeof x);
     return x - magic;
+}
+
+/* ---- doubles as wide as a vector ------------------------------------------------------------- */
+
+/* For sums that need float64's range and digits, whatever the number type: CBACKPROP_WIDE_LANES numbers. */
+#ifdef CBACKPROP_SCALAR
+typedef double cbackprop_wide;
+#define CBACKPROP_WIDE_LANES 1
+#else
+typedef double cbackprop_wide __attribute__((vector_size(CBACKPROP_VECTOR_BYTES), may_alias));
+typedef double cbackprop_wide_unaligned
+    __attribute__((vector_size(CBACKPROP_VECTOR_BYTES), may_alias, aligned(sizeof(double))));
+#define CBACKPROP_WIDE_LANES (CBACKPROP_VECTOR_BYTES / 8)
+#endif
+
+CBACKPROP_INLINE cbackprop_wide wide_zero(void)
+{
+    cbackprop_wide zero = {0};
+    return zero;
+}
+
+/* sum + x * x, lane by lane. The square of a float32 is exact in float64: the same bits with FMA and without. */
+CBACKPROP_INLINE cbackprop_wide wide_add_squares(cbackprop_wide sum, const cbackprop_real *x)
+{
+#if defined(CBACKPROP_SCALAR)
+    return sizeof(cbackprop_real) == 4 ? sum + (double)*x * (double)*x : (double)real_fma(*x, *x, (cbackprop_real)sum);
+#elif defined(CBACKPROP_FLOAT32)
+    typedef float half_vector __attribute__((vector_size(CBACKPROP_VECTOR_BYTES / 2), may_alias, aligned(4)));
+    cbackprop_wide wide = __builtin_convertvector(*(const half_vector *)x, cbackprop_wide);
+    return sum + wide * wide;
+#else
+    cbackprop_vec v = vec_load(x);
+    return vec_fma(v, v, sum);
+#endif
+}
+
+CBACKPROP_INLINE void wide_store(double *p, cbackprop_wide v)
+{
+#ifdef CBACKPROP_SCALAR
+    *p = v;
+#else
+    *(cbackprop_wide_unaligned *)p = v;
+#endif
 }
 
 #endif

@@ -20,6 +20,8 @@ cdef extern from "simd.h" nogil:
     vec vec_load_partial(const real *p, Py_ssize_t count)
     void vec_store_partial(real *p, vec v, Py_ssize_t count)
     real vec_first(vec v)
+    void vec_stream(real *p, vec v)
+    void stream_fence()
 
     void transpose_square(real *target, Py_ssize_t target_ld, const real *source, Py_ssize_t source_ld)
 
@@ -39,3 +41,9 @@ cdef extern from "simd.h" nogil:
     vec vec_log_mantissa(vec x)
     vec vec_log_exponent(vec x)
     void CBACKPROP_PREFETCH(const void *p)
+
+    ctypedef double wide "cbackprop_wide"
+    const int WIDE_LANES "CBACKPROP_WIDE_LANES"
+    wide wide_zero()
+    wide wide_add_squares(wide sum, const real *x)
+    void wide_store(double *p, wide v)

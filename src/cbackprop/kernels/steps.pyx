@@ -21,7 +21,7 @@ cdef extern from *:
 cdef real LARGEST_NUMBER = <real> np.finfo(dtype).max
 
 
-cdef class Steps(Passes):
+cdef class Steps(Derivatives):
     """A network's optimiser and its steps."""
 
     cdef list slot_arrays
