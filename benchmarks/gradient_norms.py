@@ -42,9 +42,9 @@ def main() -> None:
         return np.sqrt(squared_norms(a, peers.deltas_by_hand(plan, layers, a, 2 * (a[-1] - Y))))
 
     calls["NumPy, by hand"] = numpy_by_hand
-    if peers.installed("torch", "PyTorch"):
+    if peers.installed(session, "torch", "PyTorch"):
         calls.update(torch_calls(plan, net, X, Y))
-    if peers.installed("jax", "JAX"):
+    if peers.installed(session, "jax", "JAX"):
         calls.update(jax_calls(plan, net, X, Y))
     calls = {name: call for name, call in calls.items() if session.wanted(name)}
     machine.require_same(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
+import importlib.metadata
 import json
 import os
 import platform
@@ -145,6 +146,24 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def versions() -> str:
+    """Of ours and of what is installed beside it."""
+    info = cbackprop.info()
+    parts = [f"cbackprop {info['version']} ({info['simd_level']})"]
+    for name, distribution in (
+        ("NumPy", "numpy"),
+        ("PyTorch", "torch"),
+        ("JAX", "jax"),
+        ("scikit-learn", "scikit-learn"),
+        ("mlpfile", "mlpfile"),
+    ):
+        try:
+            parts.append(f"{name} {importlib.metadata.version(distribution)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join([*parts, f"Python {platform.python_version()}"])
+
+
 # ---- reports -------------------------------------------------------------------------------------
 
 UNITS = {"examples/s": 0.0, "s": 1.0, "ms": 1e3, "µs": 1e6, "MB": 1.0}
@@ -186,7 +205,7 @@ class Report:
     def __str__(self) -> str:
         lines = [
             f"{self.workload}: {self.title}, {self.dtype}",
-            f"  {'':<30}{'median':>13}{'min':>13}{'max':>13}   {self.unit:<12}{'time over ours'}",
+            f"  {'':<30}{'median':>13}{'min':>13}{'max':>13}   {self.unit:<12}over ours",
         ]
         for name, values in self.seconds.items():
             numbers = sorted(self.shown(value) for value in values)
@@ -208,7 +227,7 @@ class Report:
                 lines.append(f"  cbackprop reaches {share:.0%} of the limit")
         if self.peers():
             best = self.peers()[0]
-            line = f"  best peer: {best}, {spread(self.ratios(best))} times the time of ours"
+            line = f"  best peer: {best}, {spread(self.ratios(best))} times ours"
             lines.append(line + (f"; target {self.target:g}" if self.target else ""))
         return "\n".join(lines)
 
@@ -274,7 +293,9 @@ class Session:
             default=os.environ.get("CBACKPROP_MNIST"),
             help="folder with the four idx files; by default CBACKPROP_MNIST of the environment",
         )
-        parser.add_argument("--only", help="only those whose names contain this")
+        parser.add_argument(
+            "--only", action="append", metavar="NAME", help="only the line of this name; repeatable"
+        )
         parser.add_argument("--json", metavar="FILE", help="write the results there, too")
         parser.add_argument("--core", type=int, help="the core to run on; by default the last one")
         arguments = parser.parse_args()
@@ -288,15 +309,14 @@ class Session:
         self.reports: list[Report] = []
         self._mnist, self._only, self._json = arguments.mnist, arguments.only, arguments.json
         self.limits = Limits.measured(self.dtype)
-        info = cbackprop.info()
-        print(f"{processor()}, one core: {self.limits}")
-        print(
-            f"cbackprop {info['version']} ({info['simd_level']}), NumPy {np.__version__}, "
-            f"Python {platform.python_version()}"
-        )
+        print(f"{processor()}, one core: {self.limits}\n{versions()}")
 
     def wanted(self, name: str) -> bool:
-        return self._only is None or self._only in name
+        return self._only is None or name in self._only
+
+    def wants_any_of(self, peer: str) -> bool:
+        """Whether any line whose name begins like this is asked for."""
+        return self._only is None or any(name.startswith(peer) for name in self._only)
 
     def mnist(self, n: int) -> tuple[Array, Array]:
         """The first n training examples, or random ones of their density, and one-hot targets."""
@@ -370,6 +390,7 @@ class Session:
         if self._json:
             content = {
                 "processor": processor(),
+                "versions": versions(),
                 "limits": dataclasses.asdict(self.limits),
                 "reports": [dataclasses.asdict(report) for report in self.reports],
             }

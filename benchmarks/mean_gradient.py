@@ -27,9 +27,9 @@ def main() -> None:
     layers = peers.our_layers(net, np.asarray)
     for name, block in (("NumPy, by hand", N), ("NumPy, by hand in blocks", BLOCK)):
         calls[name] = by_hand(peers.numpy_library(), plan, layers, X, Y, block)
-    if peers.installed("torch", "PyTorch"):
+    if peers.installed(session, "torch", "PyTorch"):
         calls.update(torch_calls(plan, net, X, Y))
-    if peers.installed("jax", "JAX"):
+    if peers.installed(session, "jax", "JAX"):
         calls.update(jax_calls(plan, net, X, Y))
     calls = {name: call for name, call in calls.items() if session.wanted(name)}
     machine.require_same(

@@ -54,8 +54,10 @@ class Plan:
         return factors[self.cost] / self.batch
 
 
-def installed(name: str, shown: str) -> bool:
-    """Whether a peer is there; a printed line if it is not."""
+def installed(session: Session, name: str, shown: str) -> bool:
+    """Whether a peer is wanted and there; a printed line if it is not there."""
+    if not session.wants_any_of(shown):
+        return False
     if importlib.util.find_spec(name) is None:
         print(f"{shown} is not installed: left out")
         return False
@@ -693,17 +695,17 @@ def side_by_side(layers: Any, n: int) -> Any:
 SCIKIT_LEARN = "scikit-learn"
 
 
-def trainers(by_calls: bool) -> dict[str, type[Trainer]]:
+def trainers(session: Session, by_calls: bool) -> dict[str, type[Trainer]]:
     """Ours and the peers that are installed."""
     found: dict[str, type[Trainer]] = {OURS: OursByCalls if by_calls else OursInFit}
     found["NumPy, matrices in place"] = NumpyMatrices
-    if installed("torch", "PyTorch"):
+    if installed(session, "torch", "PyTorch"):
         found["PyTorch, by hand"] = TorchByHand
         found["PyTorch, modules and fused"] = TorchModules
-    if installed("jax", "JAX"):
+    if installed(session, "jax", "JAX"):
         found["JAX, a call a step"] = JaxSteps
         found["JAX, scan over all steps"] = JaxScan
-    if installed("sklearn", SCIKIT_LEARN):
+    if installed(session, "sklearn", SCIKIT_LEARN):
         found[SCIKIT_LEARN] = ScikitLearnByCalls if by_calls else ScikitLearn
     return found
 
@@ -768,7 +770,7 @@ def compare_training(
     items = steps if by_calls else steps * plan.batch
     contestants = {
         name: kind(plan, net, X, Y)
-        for name, kind in trainers(by_calls).items()
+        for name, kind in trainers(session, by_calls).items()
         if session.wanted(name) and name not in leave_out
     }
     check_costs(session, contestants, min(check_steps, steps), other_work)

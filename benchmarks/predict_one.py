@@ -25,9 +25,9 @@ def main() -> None:
     net = plan.network(session.dtype)
     x, out = X[0].copy(), np.empty(10, session.dtype)
     peers_calls: dict[str, Any] = {}
-    if peers.installed("torch", "PyTorch"):
+    if peers.installed(session, "torch", "PyTorch"):
         peers_calls.update(torch_calls(plan, net, x))
-    if peers.installed("jax", "JAX"):
+    if peers.installed(session, "jax", "JAX"):
         peers_calls.update(jax_calls(plan, net, x))
     other_work = [peers.SCIKIT_LEARN]
     limit = net.n_parameters * X.itemsize / session.limits.bytes_read_from_cache
@@ -41,7 +41,9 @@ def main() -> None:
             {name: call() for name, call in calls.items()},
             1e-5 if session.dtype == "float32" else 1e-13,
         )
-        if peers.installed("sklearn", peers.SCIKIT_LEARN) and session.wanted(peers.SCIKIT_LEARN):
+        if peers.installed(session, "sklearn", peers.SCIKIT_LEARN) and session.wanted(
+            peers.SCIKIT_LEARN
+        ):
             calls[peers.SCIKIT_LEARN] = scikit_learn_call(X, Y)
         session.report(
             "W11",
