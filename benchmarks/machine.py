@@ -268,6 +268,8 @@ def repeated(function: Callable[[], Any], count: int) -> Run:
 
 def require_same(results: dict[str, Any], tolerance: float) -> None:
     """All results equal ours, relative to its largest number; otherwise an end with an error."""
+    if not results:
+        return
     name, own = next(iter(results.items()))
     own = np.asarray(own, np.float64)
     for other, theirs in results.items():
@@ -284,7 +286,12 @@ def require_same(results: dict[str, Any], tolerance: float) -> None:
 class Session:
     """The arguments every script takes, the machine's limits, and the reports made so far."""
 
-    def __init__(self, description: str | None, rounds: int = 5) -> None:
+    def __init__(
+        self,
+        description: str | None,
+        rounds: int = 5,
+        extra: Callable[[argparse.ArgumentParser], None] | None = None,
+    ) -> None:
         parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
         parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
         parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -298,7 +305,9 @@ class Session:
         )
         parser.add_argument("--json", metavar="FILE", help="write the results there, too")
         parser.add_argument("--core", type=int, help="the core to run on; by default the last one")
-        arguments = parser.parse_args()
+        if extra is not None:
+            extra(parser)
+        arguments = self.options = parser.parse_args()
         if hasattr(os, "sched_setaffinity"):
             core = max(os.sched_getaffinity(0)) if arguments.core is None else arguments.core
             os.sched_setaffinity(0, {core})
@@ -366,6 +375,8 @@ class Session:
             Those whose work differs from ours, so that no best peer is sought among them.
         """
         chosen = {name: run for name, run in runs.items() if self.wanted(name)}
+        if not chosen:
+            return
         in_turn(chosen, 1)
         seconds = in_turn(chosen, self.rounds)
         report = Report(

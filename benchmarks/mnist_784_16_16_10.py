@@ -1,4 +1,4 @@
-"""W2: MNIST 784-16-16-10, sigmoid, quadratic cost, plain steps, batches of 100, one epoch of 50,000.
+"""W2: MNIST 784-16-16-10, sigmoid, quadratic cost, plain steps, batches of 100, 50,000 examples.
 
     python benchmarks/mnist_784_16_16_10.py --mnist DIRECTORY [--rounds 5] [--dtype float32]
 

@@ -34,7 +34,7 @@ SCRIPTS = {
     "W13": "jacobian.py",
 }
 HEAD = (
-    "| | workload | cbackprop | limit | reached | best peer: time over ours | other peers | target |",
+    "| | workload | cbackprop | limit | reached | best peer, over ours | other peers | target |",
     "|---|---|---|---|---|---|---|---|",
 )
 
