@@ -5,7 +5,7 @@
 Widths 1 … 130 of w-w-w at a batch of 10, batches 1 … 40 of 32-32-10, depths 1 … 30 of 32 neurons a
 layer at a batch of 10, all sigmoid with plain steps; and w-w-w from 10³ to 10⁷ parameters at a
 batch of 32. Many steps inside one `fit`, by its own clock (`History.seconds`), so that the call
-does not count; the least of several interleaved measurements.
+does not count; the least of several interleaved measurements, of more where a cliff seems to be.
 
 A cliff is a step to the next size that takes over 1.3 times longer although its work did not grow
 so: the ratio of the times over the ratio of the multiply-adds. A next size that is over 1.3 times
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 from typing import Any
 
 import machine
@@ -66,13 +67,17 @@ class Point:
 
 
 def sweep(session: Session, points: list[Point]) -> list[Point]:
-    """Measure all, round by round in turn."""
+    """Measure all, round by round in turn; what looks like a cliff, and its neighbours, longer."""
     for point in points:
         point.prepare(session)
         point.measure()
     for _ in range(session.rounds):
         for point in points:
             point.measure()
+    for _ in range(4 * session.rounds):
+        for before, after, _ in cliffs(points):
+            before.measure()
+            after.measure()
     for point in points:
         point.forget()
     return points
@@ -81,7 +86,7 @@ def sweep(session: Session, points: list[Point]) -> list[Point]:
 def cliffs(points: list[Point]) -> list[tuple[Point, Point, float]]:
     """Neighbours whose times differ by more than their work explains, and the factor."""
     found = []
-    for before, after in zip(points[:-1], points[1:], strict=True):
+    for before, after in pairwise(points):
         time = after.seconds / before.seconds
         work = after.multiply_adds / before.multiply_adds
         if time / work > CLIFF or time < 1 / CLIFF:
@@ -168,13 +173,11 @@ def main() -> None:
 
 def describe_parameters(points: list[Point]) -> None:
     """Time a parameter, and the power of the number of parameters that the time grows with."""
-    print(
-        f"\nparameters of w-w-w, batches of 32\n  {'parameters':>12}{'µs a step':>14}{'ns each':>12}"
-    )
+    print("\nparameters of w-w-w, batches of 32")
+    print(f"  {'parameters':>12}{'µs a step':>14}{'ns each':>12}")
     for point in points:
-        print(
-            f"  {point.size:>12,}{1e6 * point.seconds:>14.2f}{1e9 * point.seconds / point.size:>12.3f}"
-        )
+        each = 1e9 * point.seconds / point.size
+        print(f"  {point.size:>12,}{1e6 * point.seconds:>14.2f}{each:>12.3f}")
     logs = np.log([(point.size, point.seconds) for point in points])
     print(f"  time grows as parameters to the power {np.polyfit(logs[:, 0], logs[:, 1], 1)[0]:.3f}")
 
