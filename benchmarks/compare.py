@@ -5,13 +5,14 @@
 
 The same program can differ by half between one process and the next: where its memory comes to lie
 and which clock the core has are drawn once for each. A figure here is the median over processes of
-each process's own median, and its ratio to ours. Within a process all run in turn; with --apart
-each runs in a process of its own, ours, a peer, ours of the next round, and so on.
+each process's own median, of times and of ratios to ours. Within a process all run in turn; with
+--apart each runs in a process of its own, ours, a peer, ours of the next round, and so on.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -21,7 +22,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from machine import Report
+from machine import OURS, Report
 
 
 def run_script(script: pathlib.Path, arguments: Sequence[str]) -> dict[str, Any]:
@@ -41,17 +42,18 @@ def joined(contents: Sequence[dict[str, Any]]) -> list[Report]:
     for content in contents:
         for fields in content["reports"]:
             report = Report(**fields)
-            medians = {name: [statistics.median(v)] for name, v in report.seconds.items()}
-            key = (report.workload, report.title)
-            if key not in tables:
-                report.seconds = medians
-                tables[key] = report
-                continue
-            for name, median in medians.items():
-                tables[key].seconds.setdefault(name, []).extend(median)
+            table = tables.setdefault(
+                (report.workload, report.title),
+                dataclasses.replace(report, seconds={}, medians_of_ratios={}),
+            )
+            for name, values in report.seconds.items():
+                table.seconds.setdefault(name, []).append(statistics.median(values))
+                if OURS in report.seconds:
+                    ratios = table.medians_of_ratios.setdefault(name, [])
+                    ratios.append(statistics.median(report.ratios(name)))
             if report.limit is not None:  # the least disturbed measurement of the machine
-                tables[key].limit = min(tables[key].limit or report.limit, report.limit)
-            tables[key].other_work = sorted({*tables[key].other_work, *report.other_work})
+                table.limit = min(table.limit or report.limit, report.limit)
+            table.other_work = sorted({*table.other_work, *report.other_work})
     return list(tables.values())
 
 

@@ -7,6 +7,7 @@ Random data. By hand means δ_j a_k for each example as for a gradient, with δ 
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import machine
@@ -90,7 +91,8 @@ def torch_calls(plan: peers.Plan, net: Any, X: Array) -> dict[str, Any]:
     calls = {"PyTorch, by hand": by_hand, "PyTorch, torch.func": lambda: jacobian(layers, x)}
     try:
         compiled = torch.compile(jacobian)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             compiled(layers, x)
         calls["PyTorch, torch.func compiled"] = torch.no_grad()(lambda: compiled(layers, x))
     except Exception as error:  # it needs a C++ compiler, and a version that can

@@ -174,7 +174,8 @@ class Report:
     """One table: ours and the peers, and what the machine would allow.
 
     ``seconds`` are those of one item, round by round (for the unit MB they are megabytes);
-    ``limit`` likewise. ``target`` is how many times the best peer ours is to be.
+    ``limit`` likewise. ``target`` is how many times the best peer ours is to be. Over several
+    processes each is a round by its medians, those of its ratios in ``medians_of_ratios``.
     """
 
     workload: str
@@ -186,12 +187,15 @@ class Report:
     limited_by: str
     target: float | None
     other_work: list[str]
+    medians_of_ratios: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
     def shown(self, seconds: float) -> float:
         return 1 / seconds if self.unit == "examples/s" else UNITS[self.unit] * seconds
 
     def ratios(self, name: str) -> list[float]:
         """How many times slower (or larger) than ours, round by round."""
+        if name in self.medians_of_ratios:
+            return self.medians_of_ratios[name]
         pairs = zip(self.seconds[name], self.seconds[OURS], strict=True)
         return [theirs / own for theirs, own in pairs]
 

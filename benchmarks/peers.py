@@ -728,10 +728,13 @@ def check_costs(
         costs[name] = judge.cost(X, Y)
     print(f"cost before {first:.6f}, after {steps} steps:")
     print("  " + ", ".join(f"{name} {cost:.7f}" for name, cost in costs.items()))
-    allowed = session.tolerance * min(costs.values())
-    if not max(costs.values()) - min(costs.values()) <= allowed:
-        raise SystemExit("the costs differ: not all did the same work")
-    if not abs(min(costs.values()) - first) > allowed:
+    own, allowed = next(iter(costs.values())), session.tolerance
+    for name, cost in costs.items():
+        # scikit-learn has Adam's ε in another place, which counts where a gradient is tiny.
+        loosely = name == SCIKIT_LEARN and any_one.plan.optimizer == "adam"
+        if not abs(cost - own) <= (1e-3 if loosely else allowed) * own:
+            raise SystemExit(f"{name}: the cost differs, so not the same work was done")
+    if not abs(own - first) > allowed * own:
         raise SystemExit("the cost has not changed: nothing was trained")
 
 

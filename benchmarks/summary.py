@@ -55,7 +55,12 @@ def row(report: Report) -> str:
     if peers:
         best = f"{peers[0]}: **{spread(report.ratios(peers[0]))}**"
     others = [f"{name} {statistics.median(report.ratios(name)):.3g}" for name in peers[1:]]
-    if median is not None:
+    if median is None:  # the peers' own times, then
+        others = [
+            f"{name} {significant(report.shown(statistics.median(seconds)))} {report.unit}"
+            for name, seconds in report.seconds.items()
+        ]
+    else:
         others += [
             f"{name} (other work) {statistics.median(report.ratios(name)):.3g}"
             for name in report.other_work
