@@ -42,10 +42,8 @@ def joined(contents: Sequence[dict[str, Any]]) -> list[Report]:
     for content in contents:
         for fields in content["reports"]:
             report = Report(**fields)
-            table = tables.setdefault(
-                (report.workload, report.title),
-                dataclasses.replace(report, seconds={}, medians_of_ratios={}),
-            )
+            empty = dataclasses.replace(report, seconds={}, medians_of_ratios={})
+            table = tables.setdefault((report.workload, report.title), empty)
             for name, values in report.seconds.items():
                 table.seconds.setdefault(name, []).append(statistics.median(values))
                 if OURS in report.seconds:

@@ -1,6 +1,6 @@
 """What every benchmark shares: arguments, the machine's own limits, runs in turn, tables, JSON.
 
-Import it before NumPy: it limits every library to one thread.
+Import it before NumPy: it limits every library to one thread, or to those of `--threads`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+_early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+_early.add_argument("--threads", type=int, default=1)
+THREADS: int = _early.parse_known_args()[0].threads
+
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+    os.environ.setdefault(variable, str(THREADS))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-)
+if THREADS == 1:
+    os.environ.setdefault(
+        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    )
 
 import numpy as np
 
@@ -91,7 +96,7 @@ def cache_read_bandwidth() -> float:
 
 @dataclasses.dataclass
 class Limits:
-    """What one core can do at best."""
+    """What one core can do at best, or several: they multiply more, but share the memory."""
 
     dtype: str
     multiply_adds: float
@@ -100,7 +105,8 @@ class Limits:
 
     @classmethod
     def measured(cls, dtype: str) -> Limits:
-        return cls(dtype, multiply_add_peak(dtype), write_bandwidth(), cache_read_bandwidth())
+        peak = THREADS * multiply_add_peak(dtype)
+        return cls(dtype, peak, write_bandwidth(), THREADS * cache_read_bandwidth())
 
     def seconds_of_arithmetic(self, multiply_adds: float, exponentials: float = 0) -> float:
         """Multiply-adds at the peak, and each exp as the multiply-adds it consists of."""
@@ -144,6 +150,10 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def cores_used() -> str:
+    return "one core" if THREADS == 1 else f"{THREADS} cores"
 
 
 def versions() -> str:
@@ -308,13 +318,14 @@ class Session:
             "--only", action="append", metavar="NAME", help="only the line of this name; repeatable"
         )
         parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+        parser.add_argument("--threads", type=int, default=1, help="default 1, each on its core")
         parser.add_argument("--core", type=int, help="the core to run on; by default the last one")
         if extra is not None:
             extra(parser)
         arguments = self.options = parser.parse_args()
         if hasattr(os, "sched_setaffinity"):
-            core = max(os.sched_getaffinity(0)) if arguments.core is None else arguments.core
-            os.sched_setaffinity(0, {core})
+            cores = sorted(os.sched_getaffinity(0))[-THREADS:]
+            os.sched_setaffinity(0, cores if arguments.core is None else {arguments.core})
         self.rounds: int = arguments.rounds
         self.dtype: str = arguments.dtype
         self.tolerance = 1e-3 if arguments.dtype == "float32" else 1e-8
@@ -322,7 +333,7 @@ class Session:
         self.reports: list[Report] = []
         self._mnist, self._only, self._json = arguments.mnist, arguments.only, arguments.json
         self.limits = Limits.measured(self.dtype)
-        print(f"{processor()}, one core: {self.limits}\n{versions()}")
+        print(f"{processor()}, {cores_used()}: {self.limits}\n{versions()}")
 
     def wanted(self, name: str) -> bool:
         return self._only is None or name in self._only
@@ -406,6 +417,7 @@ class Session:
             content = {
                 "processor": processor(),
                 "versions": versions(),
+                "cores": cores_used(),
                 "limits": dataclasses.asdict(self.limits),
                 "reports": [dataclasses.asdict(report) for report in self.reports],
             }

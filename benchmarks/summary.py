@@ -75,11 +75,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--mnist", default=os.environ.get("CBACKPROP_MNIST"))
     parser.add_argument("--workloads", nargs="+", choices=tuple(SCRIPTS), default=list(SCRIPTS))
     parser.add_argument("--output", type=pathlib.Path, help="the table goes there, too")
     arguments = parser.parse_args()
     options = ["--rounds", str(arguments.rounds), "--dtype", arguments.dtype]
+    options += ["--threads", str(arguments.threads)]
     if arguments.mnist:
         options += ["--mnist", arguments.mnist]
     rows: list[str] = []
@@ -97,7 +99,8 @@ def main() -> None:
             for name in ("multiply_adds", "bytes_written", "bytes_read_from_cache")
         }
         limits = Limits(arguments.dtype, **best)
-        machine_line = f"{contents[0]['processor']}, one core, {contents[0]['versions']}: {limits}."
+        first = contents[0]
+        machine_line = f"{first['processor']}, {first['cores']}, {first['versions']}: {limits}."
         rows += [row(report) for report in joined(contents)]
     text = "\n".join(
         (
