@@ -1,65 +1,210 @@
-"""What every benchmark shares: the machine's own limits, medians, and runs in turn."""
+"""What every benchmark shares: arguments, the machine's own limits, runs in turn, tables, JSON.
+
+Import it before NumPy: it limits every library to one thread, or to those of `--threads`.
+"""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+_early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+_early.add_argument("--threads", type=int, default=1)
+THREADS: int = _early.parse_known_args()[0].threads
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, str(THREADS))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if THREADS == 1:
+    os.environ.setdefault(
+        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    )
 
 import numpy as np
 
 import cbackprop
-from cbackprop import backend
+from cbackprop import bench, datasets
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Run = Callable[[], float]  # one timed run; returns seconds an item (an example, a step, a call)
+
+OURS = "cbackprop"
+
+# An exp is a polynomial of degree 7 or 13, two steps of range reduction and one of scaling.
+MULTIPLY_ADDS_OF_EXP = {"float32": 10, "float64": 16}
 
 
-def multiply_add_peak(dtype: str) -> float:
-    """Measured GFLOP/s of one core: vector multiply-adds on registers, the best of ten."""
-    kernels = backend.kernels(dtype)
-    best = 0.0
-    for _ in range(10):
-        start = time.perf_counter()
-        numbers = kernels.fused_multiply_adds(2_000_000)
-        best = max(best, 2 * numbers / (time.perf_counter() - start) / 1e9)
-    return best
+# ---- the machine's limits ------------------------------------------------------------------------
 
 
-def write_bandwidth() -> float:
-    """Measured GB/s of filling 256 MB, the median of five."""
-    target = np.empty(32 << 20)
-    target.fill(0)
-    rates = []
-    for value in range(5):
-        start = time.perf_counter()
-        target.fill(value)
-        rates.append(target.nbytes / (time.perf_counter() - start) / 1e9)
-    return statistics.median(rates)
+@dataclasses.dataclass
+class Limits:
+    """What one core can do at best, or several: they multiply more, but share the memory."""
+
+    dtype: str
+    multiply_adds: float
+    bytes_written: float
+    bytes_read_from_cache: float
+
+    @classmethod
+    def measured(cls, dtype: str) -> Limits:
+        return cls(
+            dtype,
+            THREADS * bench.multiply_add_peak(dtype) * 1e9 / 2,
+            bench.write_bandwidth() * 1e9,
+            THREADS * bench.cache_bandwidth() * 1e9,
+        )
+
+    def seconds_of_arithmetic(self, multiply_adds: float, exponentials: float = 0) -> float:
+        """Multiply-adds at the peak, and each exp as the multiply-adds it consists of."""
+        total = multiply_adds + exponentials * MULTIPLY_ADDS_OF_EXP[self.dtype]
+        return total / self.multiply_adds
+
+    def __str__(self) -> str:
+        return (
+            f"{2e-9 * self.multiply_adds:.0f} GFLOP/s of {self.dtype} multiply-adds, "
+            f"{1e-9 * self.bytes_written:.1f} GB/s written to memory, "
+            f"{1e-9 * self.bytes_read_from_cache:.0f} GB/s read from the second-level cache"
+        )
 
 
-def describe() -> str:
-    """The lines that stand above every table."""
+def forward_multiply_adds(sizes: Sequence[int]) -> int:
+    """Of one example's weighted inputs: one for each weight."""
+    return sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+
+
+def gradient_multiply_adds(sizes: Sequence[int]) -> int:
+    """Of one example's gradient: z, ∂C/∂w, and ∂C/∂a for every layer but the input."""
+    return 2 * forward_multiply_adds(sizes) + forward_multiply_adds(sizes[1:])
+
+
+def n_exponentials(sizes: Sequence[int], activations: Sequence[str]) -> int:
+    """Exps of one example's forward pass."""
+    widths = zip(sizes[1:], activations, strict=True)
+    return sum(n for n, name in widths if name in ("sigmoid", "tanh", "softmax"))
+
+
+def n_parameters(sizes: Sequence[int]) -> int:
+    return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+
+
+def cores_used() -> str:
+    return "one core" if THREADS == 1 else f"{THREADS} cores"
+
+
+def versions() -> str:
+    """Of ours and of what is installed beside it."""
     info = cbackprop.info()
-    return (
-        f"{_processor()}, one core: {multiply_add_peak('float32'):.0f} (float32) and "
-        f"{multiply_add_peak('float64'):.0f} (float64) GFLOP/s of multiply-adds, "
-        f"{write_bandwidth():.1f} GB/s written\n"
-        f"cbackprop {info['version']} ({info['simd_level']}), NumPy {np.__version__}, "
-        f"Python {platform.python_version()}"
-    )
+    parts = [f"cbackprop {info['version']} ({info['simd_level']})"]
+    for name, distribution in (
+        ("NumPy", "numpy"),
+        ("PyTorch", "torch"),
+        ("JAX", "jax"),
+        ("scikit-learn", "scikit-learn"),
+        ("mlpfile", "mlpfile"),
+    ):
+        try:
+            parts.append(f"{name} {importlib.metadata.version(distribution)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join([*parts, f"Python {platform.python_version()}"])
 
 
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+# ---- reports -------------------------------------------------------------------------------------
+
+UNITS = {"examples/s": 0.0, "s": 1.0, "ms": 1e3, "µs": 1e6, "MB": 1.0}
 
 
-def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+@dataclasses.dataclass
+class Report:
+    """One table: ours and the peers, and what the machine would allow.
+
+    ``seconds`` are those of one item, round by round (for the unit MB they are megabytes);
+    ``limit`` likewise. ``target`` is how many times the best peer ours is to be. Over several
+    processes each is a round by its medians, those of its ratios in ``medians_of_ratios``.
+    """
+
+    workload: str
+    title: str
+    dtype: str
+    unit: str
+    seconds: dict[str, list[float]]
+    limit: float | None
+    limited_by: str
+    target: float | None
+    other_work: list[str]
+    medians_of_ratios: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    def shown(self, seconds: float) -> float:
+        return 1 / seconds if self.unit == "examples/s" else UNITS[self.unit] * seconds
+
+    def ratios(self, name: str) -> list[float]:
+        """How many times slower (or larger) than ours, round by round."""
+        if name in self.medians_of_ratios:
+            return self.medians_of_ratios[name]
+        pairs = zip(self.seconds[name], self.seconds[OURS], strict=True)
+        return [theirs / own for theirs, own in pairs]
+
+    def peers(self) -> list[str]:
+        """Those that do the same work, the best first."""
+        if OURS not in self.seconds:
+            return []
+        names = [n for n in self.seconds if n != OURS and n not in self.other_work]
+        return sorted(names, key=lambda name: statistics.median(self.ratios(name)))
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.workload}: {self.title}, {self.dtype}",
+            f"  {'':<30}{'median':>13}{'min':>13}{'max':>13}   {self.unit:<12}over ours",
+        ]
+        for name, values in self.seconds.items():
+            numbers = sorted(self.shown(value) for value in values)
+            line = f"  {name:<30}" + "".join(
+                f"{significant(number):>13}"
+                for number in (statistics.median(numbers), numbers[0], numbers[-1])
+            )
+            if name != OURS and OURS in self.seconds:
+                line += f"   {'':<12}{spread(self.ratios(name))}"
+            if name in self.other_work:
+                line += "  (other work)"
+            lines.append(line.rstrip())
+        if self.limit is not None:
+            lines.append(
+                f"  {'limit':<30}{significant(self.shown(self.limit)):>13}   {self.limited_by}"
+            )
+            if OURS in self.seconds:
+                share = self.limit / statistics.median(self.seconds[OURS])
+                lines.append(f"  cbackprop reaches {share:.0%} of the limit")
+        if self.peers():
+            best = self.peers()[0]
+            line = f"  best peer: {best}, {spread(self.ratios(best))} times ours"
+            lines.append(line + (f"; target {self.target:g}" if self.target else ""))
+        return "\n".join(lines)
+
+
+def significant(number: float) -> str:
+    """Four significant digits, with commas for thousands."""
+    if number >= 1000:
+        return f"{round(number, 3 - len(str(int(number)))):,.0f}"
+    return f"{number:.4g}"
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """The median, and the least and the greatest."""
+    least, most = min(ratios), max(ratios)
+    return f"{statistics.median(ratios):.2f} ({least:.2f} to {most:.2f})"
+
+
+def in_turn(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
     """Each run's results, round by round in turn, so that a drifting machine is fair to all."""
     results: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
@@ -68,13 +213,158 @@ def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list
     return results
 
 
-def table(results: dict[str, list[float]], unit: str, first: str) -> str:
-    """Median, least and greatest of each, and the median of the ratios of ``first`` to it."""
-    lines = [f"{'':<28}{'median':>14}{'min':>14}{'max':>14}{'first/this':>12}   {unit}"]
-    for name, values in results.items():
-        ratios = [a / b for a, b in zip(results[first], values, strict=True)]
-        lines.append(
-            f"{name:<28}{statistics.median(values):>14,.3f}{min(values):>14,.3f}"
-            f"{max(values):>14,.3f}{statistics.median(ratios):>12.2f}"
+def repeated(function: Callable[[], Any], count: int) -> Run:
+    """A run of ``count`` calls."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            function()
+        return (time.perf_counter() - start) / count
+
+    return run
+
+
+def require_same(results: dict[str, Any], tolerance: float) -> None:
+    """All results equal ours, relative to its largest number; otherwise an end with an error."""
+    if not results:
+        return
+    name, own = next(iter(results.items()))
+    own = np.asarray(own, np.float64)
+    for other, theirs in results.items():
+        difference = np.abs(np.asarray(theirs, np.float64).reshape(own.shape) - own).max()
+        difference /= np.abs(own).max()
+        if not difference <= tolerance:
+            raise SystemExit(f"{other} differs from {name} by {difference:.2g}: not the same work")
+    print(f"results agree to {tolerance:g}: {', '.join(results)}")
+
+
+# ---- one script's session ------------------------------------------------------------------------
+
+
+class Session:
+    """The arguments every script takes, the machine's limits, and the reports made so far."""
+
+    def __init__(
+        self,
+        description: str | None,
+        rounds: int = 5,
+        extra: Callable[[argparse.ArgumentParser], None] | None = None,
+    ) -> None:
+        parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+        parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
+        parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+        parser.add_argument(
+            "--mnist",
+            default=os.environ.get("CBACKPROP_MNIST"),
+            help="folder with the four idx files; by default CBACKPROP_MNIST of the environment",
         )
-    return "\n".join(lines)
+        parser.add_argument(
+            "--only", action="append", metavar="NAME", help="only the line of this name; repeatable"
+        )
+        parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+        parser.add_argument("--threads", type=int, default=1, help="default 1, each on its core")
+        parser.add_argument("--core", type=int, help="the core to run on; by default the last one")
+        if extra is not None:
+            extra(parser)
+        arguments = self.options = parser.parse_args()
+        if hasattr(os, "sched_setaffinity"):
+            cores = sorted(os.sched_getaffinity(0))[-THREADS:]
+            os.sched_setaffinity(0, cores if arguments.core is None else {arguments.core})
+        self.rounds: int = arguments.rounds
+        self.dtype: str = arguments.dtype
+        self.tolerance = 1e-3 if arguments.dtype == "float32" else 1e-8
+        self.random = np.random.default_rng(0)
+        self.reports: list[Report] = []
+        self._mnist, self._only, self._json = arguments.mnist, arguments.only, arguments.json
+        self.limits = Limits.measured(self.dtype)
+        print(f"{bench.processor()}, {cores_used()}: {self.limits}\n{versions()}")
+
+    def wanted(self, name: str) -> bool:
+        return self._only is None or name in self._only
+
+    def wants_any_of(self, peer: str) -> bool:
+        """Whether any line whose name begins like this is asked for."""
+        return self._only is None or any(name.startswith(peer) for name in self._only)
+
+    def mnist(self, n: int) -> tuple[Array, Array]:
+        """The first n training examples, or random ones of their density, and one-hot targets."""
+        if self._mnist:
+            (X, labels), _ = datasets.load_mnist(self._mnist)
+            X, labels = X[:n], labels[:n]
+        else:
+            print("no MNIST folder (--mnist, CBACKPROP_MNIST): random digits, 19 % not zero")
+            X = self.random.random((n, 784)) * (self.random.random((n, 784)) < 0.19)
+            labels = self.random.integers(0, 10, n)
+        Y = datasets.one_hot(labels, 10)
+        return np.ascontiguousarray(X, self.dtype), np.ascontiguousarray(Y, self.dtype)
+
+    def normal(self, *shape: int) -> Array:
+        """Standard normal numbers, the same in every run."""
+        return self.random.standard_normal(shape).astype(self.dtype)
+
+    def report(
+        self,
+        workload: str,
+        title: str,
+        runs: dict[str, Run],
+        *,
+        unit: str,
+        limit: float | None = None,
+        limited_by: str = "multiply-adds and exps at the peak",
+        target: float | None = None,
+        other_work: Sequence[str] = (),
+    ) -> None:
+        """Run all in turn and print the table. A first turn, for caches and clocks, is thrown away.
+
+        Parameters
+        ----------
+        workload, title : str
+            The number in the table of targets, and what is done.
+        runs : dict
+            Each contestant's run; ours has the name ``OURS``.
+        unit : str
+            One of ``UNITS``.
+        limit : float, optional
+            Seconds an item that the machine would allow.
+        limited_by : str
+            What that limit consists of.
+        target : float, optional
+            How many times the best peer's speed ours is to have.
+        other_work : sequence of str
+            Those whose work differs from ours, so that no best peer is sought among them.
+        """
+        chosen = {name: run for name, run in runs.items() if self.wanted(name)}
+        if not chosen:
+            return
+        in_turn(chosen, 1)
+        seconds = in_turn(chosen, self.rounds)
+        report = Report(
+            workload,
+            title,
+            self.dtype,
+            unit,
+            seconds,
+            limit,
+            limited_by,
+            target,
+            [name for name in other_work if name in seconds],
+        )
+        self.add(report)
+
+    def add(self, report: Report) -> None:
+        self.reports.append(report)
+        print(f"\n{report}", flush=True)
+
+    def finish(self) -> None:
+        """Write the JSON file, if one was asked for."""
+        if self._json:
+            content = {
+                "processor": bench.processor(),
+                "versions": versions(),
+                "cores": cores_used(),
+                "limits": dataclasses.asdict(self.limits),
+                "reports": [dataclasses.asdict(report) for report in self.reports],
+            }
+            with open(self._json, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
