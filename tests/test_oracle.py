@@ -562,13 +562,13 @@ def exact_mean(rows: Array, weights: Array | None = None) -> tuple[Array, Array]
 
 
 def chain_length(n: int) -> int:
-    """Additions a term meets in the tree of blocks of 128, groups of 64 blocks, and groups; and the
+    """Additions a term meets in the tree of blocks of 256, groups of 64 blocks, and groups; and the
     division."""
-    blocks = -(-n // 128)
-    return min(n, 128) + min(blocks, 64) + -(-blocks // 64) + 1
+    blocks = -(-n // 256)
+    return min(n, 256) + min(blocks, 64) + -(-blocks // 64) + 1
 
 
-@pytest.mark.parametrize("n", [1, 2, 127, 128, 129, 300, 1000, 8192, 8193, 16500])
+@pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 600, 1000, 16384, 16385, 33000])
 @both_dtypes
 @both_backends
 def test_mean_of_per_example_gradients_is_the_gradient(n: int, dtype: str, backend: str) -> None:

@@ -97,7 +97,7 @@ for dtype, offset in (("float32", 0), ("float32", 5), ("float64", 3)):
         net.gradient(X, Y, per_example=True, out=out)
         # New memory is written the ordinary way.
         assert net.gradient(X, Y, per_example=True).vector.tobytes() == out.tobytes()
-        for i in (0, 1, 127, 128, n - 2, n - 1):
+        for i in (0, 1, 127, 128, 255, 256, n - 2, n - 1):
             i = min(i, n - 1)
             alone = net.gradient(X[i], Y[i], per_example=True).vector
             assert out[i].tobytes() == alone.tobytes(), (dtype, sizes, i)
@@ -332,12 +332,12 @@ def test_a_jacobian_has_the_same_bits_alone_and_in_a_batch(
     sizes: tuple[int, ...], activation: Any, dtype: str
 ) -> None:
     net = Network(sizes, activation, dtype=dtype, seed=4)
-    n = 150
+    n = 300
     X, _ = data(n, sizes, dtype)
     together = net.jacobian(X)
-    for i in (*range(12), 42, 63, 64, 127, 128, 129, n - 1):
+    for i in (*range(12), 42, 63, 64, 127, 128, 129, 255, 256, 257, n - 1):
         assert net.jacobian(X[i]).tobytes() == together[i].tobytes()
-    for rows in (slice(0, 128), slice(1, 130), slice(100, 150)):
+    for rows in (slice(0, 256), slice(1, 258), slice(100, 150), slice(200, 300)):
         assert net.jacobian(X[rows]).tobytes() == together[rows].tobytes()
 
 

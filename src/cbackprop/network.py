@@ -792,7 +792,6 @@ class Network:
         if (
             optimizer is None
             and learning_rate is None
-            and not self._training
             and self._engine.step(X, Y, batch_size)
         ):
             return self

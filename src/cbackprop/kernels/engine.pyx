@@ -355,7 +355,10 @@ cdef class Engine(Steps):
         cdef int answer, axis = 0, overflow = 0
         cdef real *x
         cdef real *y
-        if not is_plain(X) or not is_plain(Y) or self.rule == NO_RULE or not PyLong_CheckExact(batch_size):
+        # While a fit goes on, its owner is set.
+        if self.owner != 0 or self.rule == NO_RULE or not PyLong_CheckExact(batch_size):
+            return False
+        if not is_plain(X) or not is_plain(Y):
             return False
         if cnp.PyArray_NDIM(X) != cnp.PyArray_NDIM(Y) or cnp.PyArray_NDIM(X) < 1 or cnp.PyArray_NDIM(X) > 2:
             return False

@@ -28,7 +28,7 @@ include "layers.pyx"
 initialise_tiles()
 
 cdef enum:
-    BLOCK = 128             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
+    BLOCK = 256             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
     GROUP_BLOCKS = 64
     SMALL = 512             # numbers that may be kept on the stack
     GUARD = 16              # numbers behind each allocation that the checked build watches
@@ -193,6 +193,9 @@ cdef class Passes:
     cdef const real *next_X
     cdef const int64_t *next_order
     cdef Py_ssize_t next_rows, next_place
+    # Rows behind those of the block under way, and how many lines of them the block's first product asks for.
+    cdef const real *following
+    cdef Py_ssize_t following_lines
     # The call under way.
     cdef readonly bint busy
     cdef public unsigned long owner     # the thread whose fit goes on between calls, too; 0 for none
@@ -358,7 +361,8 @@ cdef class Passes:
             while j < layer.width:
                 width = self.columns_between_looks(layer.width - j, n * layer.n_in)
                 multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
-                              n, width, layer.n_in, self.panel)
+                              n, width, layer.n_in, self.panel, self.following, self.following_lines)
+                self.following_lines = 0
                 self.look_for_signals(width * n * layer.n_in)
                 j += width
             # NaN and infinities in X, in the parameters or from overflow all end in z, and nowhere else unseen.
@@ -581,11 +585,14 @@ cdef class Passes:
         return gathered
 
     cdef void foresee_rows(self, const real *X, const int64_t *order, Py_ssize_t rows) noexcept nogil:
-        """The next rows to be gathered are those of X that the first `rows` entries of `order` name."""
+        """The next rows needed are those of X that the first `rows` entries of `order` name, or the first of X."""
         self.next_X = X
         self.next_order = order
-        self.next_rows = rows
+        self.next_rows = rows if order != NULL else 0
         self.next_place = 0
+        if order == NULL:
+            self.following = X
+            self.following_lines = (rows * self.layers[0].n_in + GROUP - 1) // GROUP
 
     cdef void ask_for_rows(self, Py_ssize_t lines) noexcept nogil:
         """Ask memory for so many cache lines of the rows foreseen: the processor cannot guess an order drawn at random.
@@ -657,7 +664,10 @@ cdef class Passes:
             block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m)
             block_Y = self.gather(self.gathered_Y, Y, self.layers[self.n_layers - 1].n_out, order, first + start, m)
             last = first + start + m
-            self.foresee_rows(X, order + last, 0 if order == NULL else min(n - start - m, BLOCK))
+            if order == NULL:
+                self.foresee_rows(block_X + m * self.layers[0].n_in, NULL, min(n - start - m, BLOCK))
+            else:
+                self.foresee_rows(X, order + last, min(n - start - m, BLOCK))
             if self.deltas_block(block_X, block_Y, C, m):
                 return 1
             if sample_weight != NULL:

@@ -167,7 +167,7 @@ cdef class Steps(Derivatives):
         self, const real *X, const real *Y, const int64_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,
     ) except -1 nogil:
         """One step on the batch of n rows from `first`. 0, or 1 after `fail` with nothing changed."""
-        cdef Py_ssize_t start = 0, m, last
+        cdef Py_ssize_t start = 0, m, last, rows
         cdef real C[BLOCK]
         cdef const real *block_X
         cdef const real *block_Y
@@ -184,7 +184,11 @@ cdef class Steps(Derivatives):
             last = first + start + m
             block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m)
             block_Y = self.gather(self.gathered_Y, Y, self.layers[self.n_layers - 1].n_out, order, first + start, m)
-            self.foresee_rows(X, order + last, 0 if order == NULL else min(min(n, BLOCK), total_rows - last))
+            rows = min(min(n, BLOCK), total_rows - last)
+            if order == NULL:
+                self.foresee_rows(block_X + m * self.layers[0].n_in, NULL, rows)
+            else:
+                self.foresee_rows(X, order + last, rows)
             if self.deltas_block(block_X, block_Y, C, m):
                 return 1
             self.count_cost(C, NULL, m)

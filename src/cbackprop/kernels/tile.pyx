@@ -16,7 +16,8 @@
 # Register tiling after Goto & van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
 
 from cbackprop.kernels.simd cimport (
-    LANES, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load, vec_set1, vec_store,
+    CBACKPROP_PREFETCH, GROUP, LANES, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load, vec_set1,
+    vec_store,
 )
 
 # Terms of the summed index in one walk, and numbers of the panel that holds them. 128 rows of A take half an L2 cache.
@@ -48,6 +49,7 @@ ctypedef void (*tile_function)(
     const void *rows_tag, const void *layout_tag, const void *columns_tag,
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t stride, const real *B, Py_ssize_t ldb,
     const real *init, Py_ssize_t ld_init, Py_ssize_t blocks, Py_ssize_t depth, bint update, real factor,
+    const real *ahead, Py_ssize_t ahead_step, Py_ssize_t ahead_block_step,
 ) noexcept nogil
 
 # [columns - 1][rows]
@@ -62,6 +64,7 @@ cdef void tile(
     const real *B, Py_ssize_t ldb,         # IN  (depth, columns * LANES)
     const real *init, Py_ssize_t ld_init,  # IN  (blocks * rows, columns * LANES)
     Py_ssize_t blocks, Py_ssize_t depth, bint update, real factor,
+    const real *ahead, Py_ssize_t ahead_step, Py_ssize_t ahead_block_step,  # by rows: memory to ask for, a line with each p
 ) noexcept nogil:
     """Blocks of rows, one tile after the other down the panel.
 
@@ -72,11 +75,16 @@ cdef void tile(
     cdef vec b[2]
     cdef vec a, f = vec_set1(factor)
     cdef Py_ssize_t i, c, p, _block
+    cdef const real *line
     for _block in range(blocks):
         for i in range(<Py_ssize_t> sizeof(rows)):
             for c in range(<Py_ssize_t> sizeof(columns)):
                 acc[i][c] = vec_load(init + i * ld_init + c * LANES)
+        line = ahead
         for p in range(depth):
+            if layout is by_rows:
+                CBACKPROP_PREFETCH(line)
+                line += ahead_step
             for c in range(<Py_ssize_t> sizeof(columns)):
                 b[c] = vec_load(B + p * ldb + c * LANES)
             for i in range(<Py_ssize_t> sizeof(rows)):
@@ -94,6 +102,7 @@ cdef void tile(
             for i in range(<Py_ssize_t> sizeof(rows)):
                 for c in range(<Py_ssize_t> sizeof(columns)):
                     vec_store(C + i * ldc + c * LANES, acc[i][c])
+        ahead += ahead_block_step
         C += <Py_ssize_t> sizeof(rows) * ldc
         init += <Py_ssize_t> sizeof(rows) * ld_init
         if layout is by_rows:
@@ -141,6 +150,7 @@ cdef inline void product(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t row_step, Py_ssize_t depth_step, Py_ssize_t stride,
     const real *B, Py_ssize_t ldb, Py_ssize_t rows_there, const real *init, Py_ssize_t ld_init,
     Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, bint update, real factor, real *panel,
+    const real *next, Py_ssize_t next_lines,
 ) noexcept nogil:
     """C (m, n) over all tiles; n is a multiple of LANES, row_step and depth_step the distances along A.
 
@@ -148,20 +158,23 @@ cdef inline void product(
     The summed index is cut into chunks that leave A's rows in the L2 cache; between them C holds the sums, so the
     chain of each output goes on. The rows are split evenly, as 10 = 5 + 5 and not 6 + 4: the first `larger` blocks
     have one row more than the rest.
+    While the tiles of a panel run they ask for what comes behind it, a line with each p: its successor where it goes
+    through `panel`, otherwise, with the first panel, `next_lines` lines from `next`, which the caller needs soon.
     """
-    cdef Py_ssize_t j, width, ldp, start = 0, left, chunk
+    cdef Py_ssize_t j, width, ldp, start = 0, left, chunk, done, run, height, row
     cdef Py_ssize_t blocks = (m + TILE_ROWS - 1) // TILE_ROWS
-    cdef Py_ssize_t count, larger, split
+    cdef Py_ssize_t count, larger, asking, step, block_step
     cdef const tile_function *table
     cdef const real *b
     cdef const real *a
     cdef const real *c0
-    cdef bint copied = m > 4 * TILE_ROWS and ldb * <Py_ssize_t> sizeof(real) >= 2048
+    cdef const real *ahead
+    cdef bint turned = rows_there >= 0
+    cdef bint copied = not turned and m > 4 * TILE_ROWS and ldb * <Py_ssize_t> sizeof(real) >= 2048
     if m == 0:
         return
     count = m // blocks
     larger = m - count * blocks
-    split = larger * (count + 1)
     while start < depth:
         left = (depth - start + CHUNK - 1) // CHUNK
         chunk = min(depth - start, ((depth - start) // left + SQUARE - 1) // SQUARE * SQUARE)
@@ -170,12 +183,27 @@ cdef inline void product(
         while j < n:
             width = 2 * LANES if n - j >= 2 * LANES else LANES
             table = table2 if width > LANES else table1
-            if rows_there >= 0:
+            asking = 0
+            step = GROUP
+            block_step = chunk * GROUP
+            ahead = a
+            if turned:
                 transpose_panel(panel, width, B + j * ldb + start, ldb, rows_there - j, chunk)
-                b = panel
-                ldp = width
+                if m > TILE_ROWS and j + width < n:
+                    # Its successor's rows lie one behind the other.
+                    ahead = B + (j + width) * ldb + start
+                    asking = (width * ldb // GROUP + chunk - 1) // chunk
             elif copied:
                 copy_panel(panel, width, B + start * ldb + j, ldb, chunk)
+                if j + width < n:
+                    ahead = B + start * ldb + j + width
+                    step = ldb
+                    block_step = GROUP
+                    asking = width // GROUP
+            elif start == 0 and j == 0:
+                ahead = next
+                asking = (next_lines + chunk - 1) // chunk
+            if turned or copied:
                 b = panel
                 ldp = width
             else:
@@ -185,11 +213,21 @@ cdef inline void product(
             if start > 0:
                 c0 = C + j
                 ld_init = ldc
-            if larger > 0:
-                table[count + 1](NULL, NULL, NULL, C + j, ldc, a, stride, b, ldp, c0, ld_init,
-                                 larger, chunk, update, factor)
-            table[count](NULL, NULL, NULL, C + split * ldc + j, ldc, a + split * row_step, stride, b, ldp,
-                         c0 + split * ld_init, ld_init, blocks - larger, chunk, update, factor)
+            done = 0
+            while done < blocks:
+                # As many blocks as have one height, and ask or do not.
+                height = count + 1 if done < larger else count
+                run = (larger if done < larger else blocks) - done
+                row = done * count + min(done, larger)
+                if done < asking:
+                    run = min(run, asking - done)
+                    table[height](NULL, NULL, NULL, C + row * ldc + j, ldc, a + row * row_step, stride, b, ldp,
+                                  c0 + row * ld_init, ld_init, run, chunk, update, factor,
+                                  ahead + done * block_step, step, block_step)
+                else:
+                    table[height](NULL, NULL, NULL, C + row * ldc + j, ldc, a + row * row_step, stride, b, ldp,
+                                  c0 + row * ld_init, ld_init, run, chunk, update, factor, b, 0, 0)
+                done += run
             j += width
         start += chunk
 
@@ -197,10 +235,11 @@ cdef inline void product(
 cdef void multiply_rows(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
     const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, real *panel,
+    const real *next, Py_ssize_t next_lines,
 ) noexcept nogil:
     """C (m, n) = init + A (m, depth) . B (depth, n)."""
     product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, B, ldb, -1, init, ld_init, m, n, depth,
-            False, 0, panel)
+            False, 0, panel, next, next_lines)
 
 
 cdef void multiply_transposed(
@@ -209,7 +248,7 @@ cdef void multiply_transposed(
 ) noexcept nogil:
     """C (m, n) = A (m, depth) . Wt^T, where Wt is (rows_there, depth) and 0 beyond."""
     product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, Wt, ld, rows_there, zeros, 0, m, n,
-            depth, False, 0, panel)
+            depth, False, 0, panel, NULL, 0)
 
 
 cdef void multiply_columns(
@@ -219,4 +258,4 @@ cdef void multiply_columns(
 ) noexcept nogil:
     """C (m, n) = A^T . B, or with update C += factor * (A^T . B); A is (depth, m), B (depth, n), depth <= CHUNK."""
     product(&tiles_by_columns[0][0], &tiles_by_columns[1][0], C, ldc, A, 1, lda, lda, B, ldb, -1, zeros, 0, m, n,
-            depth, update, factor, panel)
+            depth, update, factor, panel, NULL, 0)
