@@ -574,7 +574,7 @@ def test_a_copy_goes_on_with_the_same_bits(optimizer: Any, dtype: str, backend: 
 @both_dtypes
 def test_a_gradient_has_the_same_bits_however_it_was_reached(dtype: str) -> None:
     """The sum over examples is a fixed tree: other calls before it change nothing."""
-    X, Y = data(8400, 3, 2, dtype)
+    X, Y = data(16500, 3, 2, dtype)
     for n in (1, 100, 256, 257, 1000, 16384, 16385, 16500):
         fresh = Network((3, 4, 2), seed=8, dtype=dtype).gradient(X[:n], Y[:n])
         used = Network((3, 4, 2), seed=8, dtype=dtype)

@@ -789,11 +789,7 @@ class Network:
             If a step diverges; everything is then as it was before the call.
         """
         # The quick way, for arrays that need no conversion.
-        if (
-            optimizer is None
-            and learning_rate is None
-            and self._engine.step(X, Y, batch_size)
-        ):
+        if optimizer is None and learning_rate is None and self._engine.step(X, Y, batch_size):
             return self
         checked_size = validation.integer("batch_size", batch_size, 1)
         chosen = self._chosen_optimizer(optimizer, learning_rate)

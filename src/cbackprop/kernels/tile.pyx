@@ -64,7 +64,7 @@ cdef void tile(
     const real *B, Py_ssize_t ldb,         # IN  (depth, columns * LANES)
     const real *init, Py_ssize_t ld_init,  # IN  (blocks * rows, columns * LANES)
     Py_ssize_t blocks, Py_ssize_t depth, bint update, real factor,
-    const real *ahead, Py_ssize_t ahead_step, Py_ssize_t ahead_block_step,  # by rows: memory to ask for, a line with each p
+    const real *ahead, Py_ssize_t ahead_step, Py_ssize_t ahead_block_step,  # by rows: ask for a line with each p
 ) noexcept nogil:
     """Blocks of rows, one tile after the other down the panel.
 
