@@ -63,7 +63,8 @@ def compiler_flags():
         ]
         link_flags = [f"-fsanitize={SANITIZE}"]
     else:
-        flags += ["-g0"]
+        # No debug information and no tables for unwinding: a tenth of the installed size.
+        flags += ["-g0", "-fno-asynchronous-unwind-tables"]
         if sys.platform == "linux":
             link_flags = ["-Wl,--strip-all"]
     return flags, link_flags, ["m"]
@@ -121,7 +122,10 @@ def extension_modules():
             "boundscheck": CHECKED,
             "wraparound": False,
             "initializedcheck": CHECKED,
+            # Plain built-in methods: smaller, and quicker to call, than Cython's own functions.
+            "binding": False,
             "embedsignature": True,
+            "embedsignature.format": "clinic",
         },
     )
     for module in modules:

@@ -209,7 +209,10 @@ cdef class Passes:
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
             raise TypeError(f"dtype is {dtype_name}; this engine computes in {dtype}")
-        if sum((n_in + 1) * (n_out + 2 * GROUP) for n_in, n_out in zip(sizes, sizes[1:])) > PY_SSIZE_T_MAX // 64:
+        size = 0
+        for n_in, n_out in zip(sizes, sizes[1:]):
+            size += (n_in + 1) * (n_out + 2 * GROUP)
+        if size > PY_SSIZE_T_MAX // 64:
             raise MemoryError(f"layers of {sizes} neurons are more than can be addressed")
         self.n_layers = len(sizes) - 1
         self.layer_memory = np.zeros(self.n_layers * sizeof(Layer), dtype=np.uint8)
