@@ -218,6 +218,8 @@ cdef inline real row_sum(const real *x, Py_ssize_t ld) noexcept nogil:
     """Sum of a padded row whose padding is 0; ld is a multiple of GROUP."""
     cdef real lanes[16]
     cdef Py_ssize_t i, j
+    if ld == GROUP:
+        return group_sum(x)
     for i in range(GROUP):
         lanes[i] = x[i]
     j = GROUP

@@ -184,6 +184,26 @@ CBACKPROP_INLINE void vec_store_partial(cbackprop_real *p, cbackprop_vec v, int6
 #endif
 }
 
+/* Lane k in every lane, without a way through memory where the level can. */
+CBACKPROP_INLINE cbackprop_vec vec_spread(cbackprop_vec v, int64_t k)
+{
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(CBACKPROP_FLOAT32)
+    return (cbackprop_vec)_mm512_permutexvar_ps(_mm512_set1_epi32((int)k), (__m512)v);
+#elif CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return (cbackprop_vec)_mm512_permutexvar_pd(_mm512_set1_epi64(k), (__m512d)v);
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX2__) && defined(CBACKPROP_FLOAT32)
+    return (cbackprop_vec)_mm256_permutevar8x32_ps((__m256)v, _mm256_set1_epi32((int)k));
+#elif CBACKPROP_VECTOR_BYTES == 32 && defined(__AVX2__)
+    /* A float64 is a pair of 32-bit lanes. */
+    return (cbackprop_vec)_mm256_permutevar8x32_ps(
+        (__m256)v, _mm256_set1_epi64x((int64_t)(2 * k + 1) << 32 | 2 * k));
+#elif defined(CBACKPROP_SCALAR)
+    return v;
+#else
+    return vec_set1(v[k]);
+#endif
+}
+
 CBACKPROP_INLINE cbackprop_real vec_first(cbackprop_vec v) { return CBACKPROP_LANE(v, 0); }
 
 /* ---- transposing ----------------------------------------------------------------------------- */
@@ -408,17 +428,25 @@ CBACKPROP_INLINE cbackprop_vec vec_sqrt(cbackprop_vec x)
 
 /* The sum of one 64-byte group, halves added to halves: the same order whatever the vector's width. */
 #define CBACKPROP_GROUP (64 / (int)sizeof(cbackprop_real))
-CBACKPROP_INLINE cbackprop_real group_sum(cbackprop_real *lanes)
+CBACKPROP_INLINE cbackprop_real group_sum(const cbackprop_real *lanes)
 {
-    for (int i = 0; i < CBACKPROP_GROUP / 2; i++)
-        lanes[i] += lanes[i + CBACKPROP_GROUP / 2];
-    for (int i = 0; i < CBACKPROP_GROUP / 4; i++)
-        lanes[i] += lanes[i + CBACKPROP_GROUP / 4];
-#ifdef CBACKPROP_FLOAT32
-    lanes[0] += lanes[2];
-    lanes[1] += lanes[3];
+#if defined(__AVX__) && !defined(CBACKPROP_SCALAR) && defined(CBACKPROP_FLOAT32)
+    __m256 eight = _mm256_loadu_ps(lanes) + _mm256_loadu_ps(lanes + 8);
+    __m128 four = _mm256_castps256_ps128(eight) + _mm256_extractf128_ps(eight, 1);
+    __m128 two = four + _mm_movehl_ps(four, four);
+    return two[0] + two[1];
+#elif defined(__AVX__) && !defined(CBACKPROP_SCALAR)
+    __m256d four = _mm256_loadu_pd(lanes) + _mm256_loadu_pd(lanes + 4);
+    __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
+    return two[0] + two[1];
+#else
+    cbackprop_real sums[CBACKPROP_GROUP];
+    memcpy(sums, lanes, sizeof sums);
+    for (int width = CBACKPROP_GROUP / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            sums[i] += sums[i + width];
+    return sums[0];
 #endif
-    return lanes[0] + lanes[1];
 }
 
 /* Whether every lane is 0, -0 included; a NaN is not. */

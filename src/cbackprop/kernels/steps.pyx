@@ -133,8 +133,11 @@ cdef class Steps(Derivatives):
             while j < layer.width:
                 columns = layer.width if fused else min(HOT_COLUMNS, layer.width - j)
                 rows = layer.n_in
-                if not fused or self.next_rows > 0:
+                if not fused:
                     rows = balanced(layer.n_in, piece_rows(columns))
+                elif self.next_rows > 0:
+                    # Few lines at a time: the fill buffers hold about twenty.
+                    rows = balanced(layer.n_in, 2 * TILE_ROWS)
                 lines = self.lines_a_piece(layer.n_in, rows)
                 k = 0
                 while k < layer.n_in:
@@ -234,14 +237,19 @@ cdef class Steps(Derivatives):
     ) except -1 nogil:
         cdef Py_ssize_t start = 0, m, n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
         cdef const real *batch_X
+        cdef const real *batch_Y
         cdef bint tiny = self.is_tiny and self.rule == SGD and batch_size <= BLOCK
         if tiny:
             self.mirror_layers()
         while start < n:
             m = min(batch_size, n - start)
             if tiny:
-                batch_X = self.gather(self.gathered_X, X, n_0, order, start, m)
-                if self.take_tiny_step(batch_X, self.gather(self.gathered_Y, Y, n_L, order, start, m), m):
+                batch_X = X + start * n_0
+                batch_Y = Y + start * n_L
+                if order != NULL:
+                    batch_X = self.gather(self.gathered_X, X, n_0, order, start, m)
+                    batch_Y = self.gather(self.gathered_Y, Y, n_L, order, start, m)
+                if self.take_tiny_step(batch_X, batch_Y, m):
                     return 1
                 self.apply_tiny(batch_X, m)
                 self.look_for_signals(1000 * m)

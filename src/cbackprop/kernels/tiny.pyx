@@ -7,7 +7,9 @@
 from cbackprop.kernels.math cimport (
     exp_reduced, identity, relu, sigmoid_exponent, sigmoid_finish, tanh_exponent, tanh_finish,
 )
-from cbackprop.kernels.simd cimport LANES, real, vec, vec_all_zero, vec_fma, vec_load, vec_set1, vec_store, vec_where_gt
+from cbackprop.kernels.simd cimport (
+    LANES, real, vec, vec_all_zero, vec_fma, vec_load, vec_load_partial, vec_set1, vec_spread, vec_store, vec_where_gt,
+)
 
 
 cdef void mirror_weights(real *W, const real *Wt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
@@ -46,50 +48,61 @@ cdef bint tiny_deltas(
     const real *x, const real *y,                                    # IN  (n_0,), (n_L,)
 ) noexcept nogil:
     """Forward and backward of one example. Whether all its numbers are finite."""
-    cdef Py_ssize_t l, j, k
+    cdef Py_ssize_t l, j, k, n, ld
     cdef Layer *layer = layers
-    cdef const real *Wt
-    cdef const real *a_below = x
+    cdef const real *W
     cdef vec zero = vec_set1(0), sum = vec_set1(0)
-    cdef vec z, delta, r, a = zero, da_dz = zero
+    cdef vec z = zero, delta, above, r, a = zero, da_dz = zero
     cdef real *row
+    # Fields are read once: behind a store of numbers the compiler would read them again.
     for l in range(n_layers):
         layer = &layers[l]
-        Wt = storage + layer.offset
-        z = vec_load(Wt + layer.n_in * layer.ld)
-        for k in range(layer.n_in):
-            z = vec_fma(vec_set1(a_below[k]), vec_load(Wt + k * layer.ld), z)
+        n = layer.n_in
+        ld = layer.ld
+        row = layer.a + i * ld
+        W = storage + layer.offset
+        z = vec_load(W + n * ld)
+        if l == 0:
+            for k in range(n):
+                z = vec_fma(vec_set1(x[k]), vec_load(W + k * ld), z)
+        else:
+            for k in range(n):
+                z = vec_fma(vec_spread(a, k), vec_load(W + k * ld), z)
         sum = vec_fma(z, zero, sum)
         a = tiny_activation(layer.activation, z, &da_dz)
-        a_below = layer.a + i * layer.ld
-        vec_store(layer.a + i * layer.ld, a)
-        vec_store(layer.da_dz + i * layer.ld, da_dz)
-        if l == n_layers - 1 and cost != QUADRATIC:
-            vec_store(layer.z + i * layer.ld, z)
         sum = vec_fma(a, zero, sum)
-    row = layer.delta + i * layer.ld
+        vec_store(row, a)
+        vec_store(layer.da_dz + i * ld, da_dz)
+    ld = layer.ld
+    row = layer.delta + i * ld
     if cost == QUADRATIC:
         r = a - vec_load_partial(y, layer.n_out)
-        delta = vec_where_gt(vec_load(output_mask), zero, (r + r) * da_dz, zero)
+        above = vec_load(output_mask)
+        delta = vec_where_gt(above, zero, (r + r) * da_dz, zero)
         vec_store(row, delta)
         # The rest of the group stays 0.
-        vec_store(output_scratch, vec_where_gt(vec_load(output_mask), zero, r * r, zero))
-        C[0] = row_sum(output_scratch, layer.ld)
+        vec_store(output_scratch, vec_where_gt(above, zero, r * r, zero))
+        C[0] = row_sum(output_scratch, ld)
     else:
-        C[0] = output_row(cost, layer.activation, layer.n_out, layer.ld, row, dC_da, layer.z + i * layer.ld,
-                          layer.a + i * layer.ld, layer.da_dz + i * layer.ld, y, output_mask, output_scratch)
+        vec_store(layer.z + i * ld, z)
+        C[0] = output_row(cost, layer.activation, layer.n_out, ld, row, dC_da, layer.z + i * ld,
+                          layer.a + i * ld, layer.da_dz + i * ld, y, output_mask, output_scratch)
         delta = vec_load(row)
     sum = vec_fma(delta, zero, sum)
     sum = vec_fma(vec_set1(C[0]), zero, sum)
     for l in range(n_layers - 1, 0, -1):
+        n = layer.n_out
+        W = mirror + layer.mirror_offset
+        above = delta
         delta = zero
-        for j in range(layers[l].n_out):
-            delta = vec_fma(vec_set1(row[j]), vec_load(mirror + layers[l].mirror_offset + j * LANES), delta)
+        for j in range(n):
+            delta = vec_fma(vec_spread(above, j), vec_load(W + j * LANES), delta)
         layer = &layers[l - 1]
-        row = layer.delta + i * layer.ld
-        delta = delta * vec_load(layer.da_dz + i * layer.ld)
-        vec_store(row, delta)
+        ld = layer.ld
+        row = layer.delta + i * ld
+        delta = delta * vec_load(layer.da_dz + i * ld)
         sum = vec_fma(delta, zero, sum)
+        vec_store(row, delta)
     return vec_all_zero(sum)
 
 
@@ -98,34 +111,42 @@ cdef void tiny_update(
     const real *X, Py_ssize_t n, real factor,                            # IN  (n, n_0); a and delta in n rows
 ) noexcept nogil:
     """w += factor . sum over the examples, in Wt and its mirror, as accumulate_gradient has it."""
-    cdef Py_ssize_t l, i, j, k, lda = layers[0].n_in
+    cdef Py_ssize_t l, i, j, k, n_in, n_out, ld, lda = layers[0].n_in
     cdef Layer *layer
     cdef real *Wt
     cdef real *W
     cdef const real *a = X
-    cdef vec f = vec_set1(factor), sum, inside
+    cdef const real *delta
+    cdef vec f = vec_set1(factor), zero = vec_set1(0), sum, inside, first
     for l in range(n_layers):
         layer = &layers[l]
+        n_in = layer.n_in
+        n_out = layer.n_out
+        ld = layer.ld
+        delta = layer.delta
         Wt = storage + layer.offset
-        for k in range(layer.n_in):
-            sum = vec_set1(0)
-            for i in range(n):
-                sum = vec_fma(vec_set1(a[i * lda + k]), vec_load(layer.delta + i * layer.ld), sum)
-            vec_store(Wt + k * layer.ld, vec_fma(f, sum, vec_load(Wt + k * layer.ld)))
-        sum = vec_set1(0)
-        for i in range(n):
-            sum = sum + vec_load(layer.delta + i * layer.ld)
-        k = layer.n_in
-        vec_store(Wt + k * layer.ld, vec_fma(f, sum, vec_load(Wt + k * layer.ld)))
+        W = mirror + layer.mirror_offset
+        first = vec_load(delta)
+        for k in range(n_in):
+            sum = vec_fma(vec_set1(a[k]), first, zero)
+            for i in range(1, n):
+                sum = vec_fma(vec_set1(a[i * lda + k]), vec_load(delta + i * ld), sum)
+            vec_store(Wt, vec_fma(f, sum, vec_load(Wt)))
+            Wt += ld
+        sum = zero + first
+        for i in range(1, n):
+            sum = sum + vec_load(delta + i * ld)
+        vec_store(Wt, vec_fma(f, sum, vec_load(Wt)))
         if l > 0:
-            W = mirror + layer.mirror_offset
             # What a holds behind its n_in numbers must not get into W.
-            inside = vec_load(W + layer.n_out * LANES)
-            for j in range(layer.n_out):
-                sum = vec_set1(0)
-                for i in range(n):
-                    sum = vec_fma(vec_set1(layer.delta[i * layer.ld + j]), vec_load(a + i * lda), sum)
-                sum = vec_fma(f, sum, vec_load(W + j * LANES))
-                vec_store(W + j * LANES, vec_where_gt(inside, vec_set1(0), sum, vec_set1(0)))
+            inside = vec_load(W + n_out * LANES)
+            first = vec_load(a)
+            for j in range(n_out):
+                sum = vec_fma(vec_set1(delta[j]), first, zero)
+                for i in range(1, n):
+                    sum = vec_fma(vec_set1(delta[i * ld + j]), vec_load(a + i * lda), sum)
+                sum = vec_fma(f, sum, vec_load(W))
+                vec_store(W, vec_where_gt(inside, zero, sum, zero))
+                W += LANES
         a = layer.a
-        lda = layer.ld
+        lda = ld
