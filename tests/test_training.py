@@ -273,3 +273,17 @@ def test_adam_refuses_an_epsilon_that_float32_rounds_to_nothing(backend, epsilon
     assert net.parameters.tobytes() == before
     net.fit(XOR, XOR_Y, epochs=2, optimizer=Adam(epsilon=1e-30))
     assert np.isfinite(net.parameters).all()
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.5), SGD(0.5, momentum=0.9)], ids=["sgd", "momentum"])
+@pytest.mark.parametrize("n", [40, 256, 300])
+def test_a_step_too_long_to_take_unlooked_at_is_the_same_step(n, optimizer):
+    """Ctrl-C is looked for between its pieces, so its gradient is summed before it is applied."""
+    net = Network([4000, 3600], "identity", dtype="float32", init="zeros", seed=0)
+    X = np.linspace(-1, 1, n * 4000, dtype="float32").reshape(n, 4000)
+    Y = np.ones((n, 3600), "float32")
+    expected = -0.5 * net.gradient(X, Y).vector
+    net.fit(X, Y, epochs=1, batch_size=n, optimizer=optimizer, shuffle=False)
+    np.testing.assert_allclose(net.parameters, expected, rtol=1e-6, atol=1e-9)
+    net.partial_fit(X, Y, batch_size=n)
+    assert not np.array_equal(net.parameters, expected)

@@ -4,7 +4,7 @@
 #    step that meets a number not finite, or a signal, has changed nothing.
 # b) Plain gradient descent on one block is taken inside the gradient's product: w + factor . sum leaves the registers.
 #    Other rules, and the last block of a larger batch, go through a piece of the gradient that stays in the cache.
-# c) Which unit of the processor binds which network is written in benchmarks/README.md.
+# c) Which unit of the processor binds which network is written in docs/speed.md.
 
 from libc.math cimport pow, sqrt
 
@@ -13,8 +13,8 @@ include "tiny.pyx"
 
 cdef extern from *:
     """
-    /* The largest update that need not be looked into for signals, in multiply-adds: some 40 milliseconds. */
-    #define CBACKPROP_FUSED_WORK ((int64_t)100000000 * CBACKPROP_LANES)
+    /* The largest update that need not be looked into for signals, in multiply-adds: some 60 milliseconds. */
+    #define CBACKPROP_FUSED_WORK ((int64_t)200000000 * CBACKPROP_LANES)
     """
     const int64_t FUSED_WORK "CBACKPROP_FUSED_WORK"
 
@@ -68,7 +68,7 @@ cdef class Steps(Derivatives):
         self.reserve(min(n, batch_size))
         if gathered:
             self.reserve_gathered(min(n, batch_size))
-        if min(n, batch_size) > BLOCK or not self.can_fuse(1):
+        if min(n, batch_size) > BLOCK or not self.can_fuse(min(n, batch_size)):
             self.reserve_sums(min(n, batch_size))
         if self.hot_array is None:
             for l in range(self.n_layers):
