@@ -297,7 +297,7 @@ cdef class Steps(Derivatives):
             gradient = max(gradient, max(a, 1.0) * largest(layer.delta, n * layer.ld))
             a = largest(layer.a, n * layer.ld)
         step = gradient
-        if not n * gradient < bound:
+        if not (n * gradient < bound and self.learning_rate < bound):
             return False
         if self.rule == MOMENTUM or self.rule == NESTEROV:
             step = gradient + largest(self.slot_data[0], self.storage_size)

@@ -52,7 +52,7 @@ cdef bint tiny_deltas(
     cdef Layer *layer = layers
     cdef const real *W
     cdef vec zero = vec_set1(0), sum = vec_set1(0)
-    cdef vec z = zero, delta, above, r, a = zero, da_dz = zero
+    cdef vec z = zero, delta, above, C_j, dC_da_j, a = zero, da_dz = zero
     cdef real *row
     # Fields are read once: behind a store of numbers the compiler would read them again.
     for l in range(n_layers):
@@ -76,12 +76,13 @@ cdef bint tiny_deltas(
     ld = layer.ld
     row = layer.delta + i * ld
     if cost == QUADRATIC:
-        r = a - vec_load_partial(y, layer.n_out)
+        cost_formula(QUADRATIC, layer.activation, &C_j, &dC_da_j, &delta, z, a, da_dz,
+                     vec_load_partial(y, layer.n_out), zero)
         above = vec_load(output_mask)
-        delta = vec_where_gt(above, zero, (r + r) * da_dz, zero)
+        delta = vec_where_gt(above, zero, delta, zero)
         vec_store(row, delta)
         # The rest of the group stays 0.
-        vec_store(output_scratch, vec_where_gt(above, zero, r * r, zero))
+        vec_store(output_scratch, vec_where_gt(above, zero, C_j, zero))
         C[0] = row_sum(output_scratch, ld)
     else:
         vec_store(layer.z + i * ld, z)
