@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 
 import cbackprop
 from cbackprop import SGD, Activation, Adam, Network
+from cbackprop import backend as backends
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -46,6 +51,15 @@ BATCHES = (*range(1, 41), 127, 128, 129, 130, 255, 256, 257, 300)
 WIDTHS = (*range(1, 41), 63, 64, 65, 127, 128, 129, 130)
 
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def go_together(activation: str, cost: str) -> bool:
+    """Whether a network may have this cost on an output layer of this activation."""
+    if cost == "cross_entropy":
+        return activation in ("sigmoid", "softmax")
+    if cost == "poisson":
+        return activation in ("exponential", "softplus", "sigmoid", "softmax")
+    return True
 
 
 def bits(array: Any) -> bytes:
@@ -152,14 +166,7 @@ def test_one_example_given_as_a_vector_has_the_bits_of_a_row(dtype: str) -> None
 def test_same_bits_for_every_activation_and_cost(activation: str, dtype: str) -> None:
     below = "tanh" if activation == "softmax" else activation
     for cost in COSTS:
-        if cost == "cross_entropy" and activation not in ("sigmoid", "softmax"):
-            continue
-        if cost == "poisson" and activation not in (
-            "exponential",
-            "softplus",
-            "sigmoid",
-            "softmax",
-        ):
+        if not go_together(activation, cost):
             continue
         net = Network((5, 9, 7, 5), [below, below, activation], cost, dtype=dtype, seed=3)
         # Three exponentials, one in the other, stay finite.
@@ -346,15 +353,15 @@ for dtype in ("float32", "float64"):
 """
 
 
-def run_level(level: str, folder: Path | None = None) -> dict[str, str]:
-    """SHA-256 of what each training leaves behind, from a process of its own at that level."""
+def run_script(script: str, level: str, *arguments: str) -> list[str]:
+    """The lines that a script prints in a process of its own at that level."""
     environment = dict(os.environ, CBACKPROP_SIMD=level, CBACKPROP_REQUIRE_EXT="1")
     source = Path(cbackprop.__file__).resolve().parent.parent
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(source), *filter(None, [environment.get("PYTHONPATH")])]
     )
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", TRAINING, level, *([str(folder)] if folder else [])],
+        [sys.executable, "-W", "error", "-c", script, level, *arguments],
         capture_output=True,
         text=True,
         env=environment,
@@ -362,7 +369,13 @@ def run_level(level: str, folder: Path | None = None) -> dict[str, str]:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    lines = [line.rsplit("|", 1) for line in result.stdout.splitlines()]
+    return result.stdout.splitlines()
+
+
+def run_level(level: str, folder: Path | None = None) -> dict[str, str]:
+    """SHA-256 of what each training leaves behind, from a process of its own at that level."""
+    printed = run_script(TRAINING, level, *([str(folder)] if folder else []))
+    lines = [line.rsplit("|", 1) for line in printed]
     assert len(lines) == 2 * 4 * 8
     return dict(lines)
 
@@ -375,6 +388,8 @@ def require_level(level: str) -> None:
 
     if level not in _cpu.supported_levels():
         pytest.skip(f"this processor cannot run {level}")
+    if importlib.util.find_spec(f"cbackprop.kernels._{level}_f32") is None:
+        pytest.skip(f"this installation was not built with {level}")
 
 
 # The bits of the levels with FMA, from a first run; another compiler, system or machine must agree.
@@ -439,6 +454,407 @@ def test_the_level_without_fma_agrees_within_rounding(tmp_path: Path) -> None:
         u = np.finfo(one.dtype).eps / 2
         # 60 to 200 steps, each adding some u; 58u is the worst met.
         assert np.abs(one - two).max() <= 600 * u * np.abs(two).max(), path.name
+
+
+# ---- long trainings ------------------------------------------------------------------------------
+
+# The weights are looked at after so many steps that one number rounded otherwise anywhere shows.
+LONG_TRAINING = """
+import hashlib
+import sys
+import numpy as np
+import cbackprop
+from cbackprop import SGD, Adam, Network
+from cbackprop.random_numbers import RandomNumbers
+
+def digits(dtype):
+    # As MNIST's: 19 % of the numbers are not 0.
+    random = RandomNumbers(52)
+    pixels = random.uniform(1000 * 784).reshape(1000, 784)
+    X = np.where(pixels > 0.81, (pixels - 0.81) / 0.19, 0.0)
+    assert 0.18 < np.mean(X > 0) < 0.2
+    Y = np.zeros((1000, 10))
+    Y[np.arange(1000), (10 * random.uniform(1000)).astype(int)] = 1
+    return X.astype(dtype), Y.astype(dtype)
+
+def measurements(dtype):
+    random = RandomNumbers(53)
+    X = 4 * random.uniform(640 * 17).reshape(640, 17) - 2
+    Y = random.uniform(640 * 6).reshape(640, 6)
+    return X.astype(dtype), Y.astype(dtype)
+
+level = sys.argv[1]
+assert cbackprop.info()["simd_level"] == level, cbackprop.info()
+print("fused_multiply_add", cbackprop.info()["fused_multiply_add"], sep="|")
+for dtype in ("float32", "float64"):
+    for name, sizes, activation, cost, (X, Y), batch_size, epochs, optimizer in (
+        ("784-30-10, 1,000 steps of SGD", (784, 30, 10), "sigmoid", "quadratic",
+         digits(dtype), 10, 10, SGD(1.5)),
+        ("17-64-64-6, 200 steps of Adam", (17, 64, 64, 6), ["tanh", "tanh", "identity"], "mse",
+         measurements(dtype), 64, 20, Adam()),
+    ):
+        whole, steps, shuffled = (
+            Network(sizes, activation, cost, dtype=dtype, seed=0) for _ in range(3)
+        )
+        whole.fit(X, Y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, shuffle=False)
+        shuffled.fit(X, Y, epochs=epochs, batch_size=batch_size, optimizer=optimizer)
+        for step in range(epochs * len(X) // batch_size):
+            first = step * batch_size % len(X)
+            rows = slice(first, first + batch_size)
+            if step == 0:
+                steps.partial_fit(X[rows], Y[rows], batch_size=batch_size, optimizer=optimizer)
+            else:
+                steps.partial_fit(X[rows], Y[rows], batch_size=batch_size)
+        for way, net in (("fit", whole), ("partial_fit", steps), ("shuffled fit", shuffled)):
+            print(dtype, name, way, hashlib.sha256(net.parameters.tobytes()).hexdigest(), sep="|")
+"""
+
+SGD_NAME = "784-30-10, 1,000 steps of SGD"
+ADAM_NAME = "17-64-64-6, 200 steps of Adam"
+
+# As EXPECTED. Adam's belong to a C library whose power function rounds β^t to the nearest number.
+EXPECTED_LONG = {
+    "float32|784-30-10, 1,000 steps of SGD|fit": (
+        "2afb1a918167e103fad5694d9b33055494823096d5d2324d6e745ab684455e0e"
+    ),
+    "float32|784-30-10, 1,000 steps of SGD|shuffled fit": (
+        "e670c45407dab24bbdf69c52bbac2255a0734591cd1fa256df29d88a22ed6b37"
+    ),
+    "float32|17-64-64-6, 200 steps of Adam|fit": (
+        "b928f702fb27e9b7fad864350b740934680b5af0b317a1f9f30f5f8b2923b022"
+    ),
+    "float32|17-64-64-6, 200 steps of Adam|shuffled fit": (
+        "98390b523d06439eae320d9b0b908f7493aded4b2118aa11b82ca64be556e593"
+    ),
+    "float64|784-30-10, 1,000 steps of SGD|fit": (
+        "58ff0126e1b55cef540cbe694a50e2ff86467b94370cda12667cebabfdc9fec2"
+    ),
+    "float64|784-30-10, 1,000 steps of SGD|shuffled fit": (
+        "f66ecbd89913aa53d4c93331b83300bf5d6e798b741f36edbf845e4d78aa9156"
+    ),
+    "float64|17-64-64-6, 200 steps of Adam|fit": (
+        "2d3c8df129aaa55f47e3de5e7754652e7555d6fed300f9478333493f6700a312"
+    ),
+    "float64|17-64-64-6, 200 steps of Adam|shuffled fit": (
+        "c21742471e23dfb44f0cf3c5918dd4fbf0c6dde957309d0b98410ebaeba4d76d"
+    ),
+}
+
+
+@functools.cache
+def run_long_training(level: str) -> dict[str, str]:
+    return dict(line.rsplit("|", 1) for line in run_script(LONG_TRAINING, level))
+
+
+def powers_are_rounded_to_nearest() -> bool:
+    """Whether the C library's pow is exact but for one rounding where 200 steps of Adam use it."""
+    return all(
+        math.pow(beta, t) == float(Fraction(beta) ** t)
+        for beta in (Adam().beta1, Adam().beta2)
+        for t in range(1, 201)
+    )
+
+
+@needs_compiled
+@both_dtypes
+@pytest.mark.parametrize("name", [SGD_NAME, ADAM_NAME])
+@pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
+def test_a_long_training_ends_in_the_recorded_bits(level: str, name: str, dtype: str) -> None:
+    require_level(level)
+    hashes = run_long_training(level)
+    assert hashes[f"{dtype}|{name}|partial_fit"] == hashes[f"{dtype}|{name}|fit"]
+    assert hashes[f"{dtype}|{name}|shuffled fit"] != hashes[f"{dtype}|{name}|fit"]
+    if hashes["fused_multiply_add"] != "True":
+        pytest.skip(f"{level} has no fused multiply-add here: its bits are its own")
+    if name == ADAM_NAME and not powers_are_rounded_to_nearest():
+        pytest.skip("this C library's pow does not round to the nearest number")
+    for way in ("fit", "shuffled fit"):
+        assert hashes[f"{dtype}|{name}|{way}"] == EXPECTED_LONG[f"{dtype}|{name}|{way}"], way
+
+
+@needs_compiled
+def test_levels_with_fma_end_a_long_training_in_the_same_bits() -> None:
+    require_level("v3")
+    require_level("v4")
+    assert run_long_training("v3") == run_long_training("v4")
+
+
+# ---- the tiny network ----------------------------------------------------------------------------
+
+# Where every layer, the input too, fits one vector, plain gradient descent has a path of its own.
+# On v4 a vector holds 16 numbers of float32 or 8 of float64, on v3 half as many: these networks are
+# tiny on v4 alone.
+TINY = """
+import hashlib
+import sys
+import cbackprop
+from cbackprop import SGD, Network
+from cbackprop import backend
+from cbackprop.random_numbers import RandomNumbers
+
+level = sys.argv[1]
+assert cbackprop.info()["simd_level"] == level, cbackprop.info()
+lanes = {"v3": (8, 4), "v4": (16, 8)}[level]
+assert lanes == (backend.kernels("float32").lanes, backend.kernels("float64").lanes)
+for pair in sys.argv[2].split():
+    activation, cost = pair.split(":")
+    for dtype, sizes in (
+        ("float32", (10, 10, 10)), ("float32", (9, 16, 13, 11)), ("float32", (2, 12, 1)),
+        ("float64", (5, 6, 7, 8)), ("float64", (8, 5)), ("float64", (2, 6, 1)),
+    ):
+        random = RandomNumbers(71)
+        X = random.normal(43 * sizes[0]).reshape(43, sizes[0]).astype(dtype)
+        Y = random.uniform(43 * sizes[-1]).reshape(43, sizes[-1]).astype(dtype)
+        for batch_size in (1, 2, 3, 7, 40):
+            for shuffle in (False, True):
+                net = Network(sizes, activation, cost, dtype=dtype, seed=3)
+                net.parameters = net.parameters / 4
+                history = net.fit(X, Y, epochs=2, batch_size=batch_size, learning_rate=0.02,
+                                  shuffle=shuffle)
+                for i in range(0, 43, batch_size):
+                    rows = slice(i, i + batch_size)
+                    net.partial_fit(X[rows], Y[rows], batch_size=batch_size)
+                digest = hashlib.sha256(net.parameters.tobytes() + repr(history.cost).encode())
+                print(pair, dtype, sizes, batch_size, shuffle, digest.hexdigest(), sep="|")
+"""
+
+TINY_PAIRS = [
+    (activation, cost)
+    for activation in ACTIVATIONS
+    for cost in COSTS
+    if activation != "softmax" and go_together(activation, cost)
+]
+
+
+@needs_compiled
+def test_a_network_that_is_tiny_on_v4_alone_has_the_bits_of_v3() -> None:
+    require_level("v3")
+    require_level("v4")
+    pairs = " ".join(":".join(pair) for pair in TINY_PAIRS)
+    general, tiny = (run_script(TINY, level, pairs) for level in ("v3", "v4"))
+    assert len(tiny) == len(set(tiny)) == len(TINY_PAIRS) * 6 * 5 * 2
+    assert tiny == general
+
+
+def tiny_and_general(
+    sizes: tuple[int, ...], activation: Any, cost: str, dtype: str, parameters: Array
+) -> tuple[Network, Network, Callable[[Array], Array]]:
+    """A network, one with more inputs than fit a vector, and what makes an X for it from the first.
+
+    The inputs added are 0: fused multiply-adds of 0 leave every number of the others as it is, and
+    their own weights stay as they are.
+    """
+    n_in = 17
+    assert n_in > backends.kernels(dtype).lanes
+    net = Network(sizes, activation, cost, dtype=dtype, init="zeros", seed=5)
+    general = Network((n_in, *sizes[1:]), activation, cost, dtype=dtype, init="zeros", seed=5)
+    net.parameters = parameters
+    for i, W in enumerate(net.weights):
+        general.weights[i][...] = 0.5
+        general.weights[i][:, : W.shape[1]] = W
+        general.biases[i][...] = net.biases[i]
+
+    def widened(X: Array) -> Array:
+        wide = np.zeros((len(X), n_in), X.dtype)
+        wide[:, : sizes[0]] = X
+        return wide
+
+    return net, general, widened
+
+
+def assert_same_networks(net: Network, general: Network) -> None:
+    """The same bits, and the weights that only the second has are as tiny_and_general left them."""
+    for one, two in zip(
+        (*net.weights, *net.biases), (*general.weights, *general.biases), strict=True
+    ):
+        both = two[:, : one.shape[1]] if one.ndim == 2 else two
+        assert bits(both) == bits(one)
+    assert np.all(general.weights[0][:, net.sizes[0] :] == 0.5)
+
+
+def tiny_sizes(dtype: str) -> list[tuple[int, ...]]:
+    """Networks as wide as a vector of the level in use, and narrower ones."""
+    lanes = backends.kernels(dtype).lanes
+    less = max(lanes - 1, 1)
+    half = max(lanes // 2, 1)
+    return [(lanes, lanes, lanes), (less, lanes, half, less), (half, 1), (1, half, 1)]
+
+
+@needs_compiled
+@both_dtypes
+@pytest.mark.parametrize(("activation", "cost"), TINY_PAIRS)
+def test_a_tiny_network_has_the_bits_of_the_general_path(
+    activation: str, cost: str, dtype: str
+) -> None:
+    moved = False
+    for sizes in tiny_sizes(dtype):
+        X, Y = data(43, sizes[0], sizes[-1], dtype)
+        start = Network(sizes, activation, cost, dtype=dtype, seed=3).parameters / 4
+        for batch_size in (1, 2, 3, 7, 40):
+            for shuffle in (False, True):
+                net, general, widened = tiny_and_general(sizes, activation, cost, dtype, start)
+                options = {"epochs": 2, "batch_size": batch_size, "shuffle": shuffle}
+                history = net.fit(X, Y, learning_rate=0.02, **options)
+                expected = general.fit(widened(X), Y, learning_rate=0.02, **options)
+                assert history.cost == expected.cost
+                assert_same_networks(net, general)
+                for i in range(0, 43, batch_size):
+                    rows = slice(i, i + batch_size)
+                    net.partial_fit(X[rows], Y[rows], batch_size=batch_size)
+                    general.partial_fit(widened(X[rows]), Y[rows], batch_size=batch_size)
+                assert_same_networks(net, general)
+                moved |= bits(net.parameters) != bits(start)
+    # Not all of them in every network: the narrow ones of relu may have nothing to learn.
+    assert moved
+
+
+@needs_compiled
+@both_dtypes
+def test_a_tiny_network_goes_on_from_parameters_that_were_written_into(dtype: str) -> None:
+    """Its second form of the weights follows the first, whoever changed that."""
+    sizes = tiny_sizes(dtype)[0]
+    X, Y = data(20, sizes[0], sizes[-1], dtype)
+    start = Network(sizes, "tanh", dtype=dtype, seed=3).parameters
+    net, general, widened = tiny_and_general(sizes, "tanh", "quadratic", dtype, start)
+    for network, inputs in ((net, X), (general, widened(X))):
+        network.partial_fit(inputs, Y)
+        network.weights[1][...] *= 3
+        network.partial_fit(inputs, Y)
+        network.fit(inputs, Y, epochs=1, batch_size=3, optimizer=SGD(0.1, 0.9))
+        network.fit(inputs, Y, epochs=1, batch_size=3)
+        network.weights[1][0, 0] = 0.25
+        network.partial_fit(inputs[:1], Y[:1])
+        network.partial_fit(inputs[0], Y[0])
+        # More examples than are held at once: the general path, in both.
+        network.partial_fit(np.tile(inputs, (20, 1)), np.tile(Y, (20, 1)), batch_size=300)
+        network.partial_fit(inputs, Y, batch_size=7)
+    assert_same_networks(net, general)
+
+
+def failing_step(name: str, dtype: str) -> dict[str, Any]:
+    """The weights of a 2-2-1 network, x, y and the learning rate whose step overflows there first.
+
+    A row of zeros goes through the same network well, and with a target of 0 moves nothing.
+    """
+    top = float(np.finfo(dtype).max)
+    step: dict[str, Any] = {
+        "activation": "identity",
+        "W1": np.ones((2, 2)),
+        "W2": np.ones((1, 2)),
+        "x": [1.0, 1.0],
+        "y": [0.0],
+        "learning_rate": 0.01,
+    }
+    step |= {
+        "z of layer 1": {"W1": np.full((2, 2), 0.75 * top), "W2": np.zeros((1, 2))},
+        "z of layer 2": {"W2": np.full((1, 2), 0.75 * top)},
+        "a of layer 1": {
+            "activation": ["exponential", "identity"],
+            "W1": np.full((2, 2), 500.0),
+            "W2": np.zeros((1, 2)),
+        },
+        "a of layer 2": {
+            "activation": ["identity", "selu"],
+            "W2": np.full((1, 2), 0.245 * top),
+        },
+        "delta of layer 2": {"W2": np.full((1, 2), top**0.5)},
+        "delta of layer 1": {
+            "W1": np.zeros((2, 2)),
+            "W2": np.full((1, 2), 0.25 * top),
+            "y": [-8.0],
+        },
+        "the parameters": {"y": [-100.0], "learning_rate": 0.75 * top},
+    }[name]
+    return step
+
+
+FAILING_STEPS = (
+    "z of layer 1",
+    "z of layer 2",
+    "a of layer 1",
+    "a of layer 2",
+    "delta of layer 2",
+    "delta of layer 1",
+    "the parameters",
+)
+
+
+@needs_compiled
+@both_dtypes
+@pytest.mark.parametrize(("n", "place"), [(1, 0), (3, 2), (40, 0), (40, 17), (40, 39)])
+@pytest.mark.parametrize("name", FAILING_STEPS)
+def test_a_step_that_fails_in_a_tiny_network_is_that_of_the_general_path(
+    name: str, n: int, place: int, dtype: str
+) -> None:
+    step = failing_step(name, dtype)
+    X, Y = np.zeros((n, 2), dtype), np.zeros((n, 1), dtype)
+    parameters = np.concatenate([step["W1"].ravel(), [0, 0], step["W2"].ravel(), [0]])
+    net, general, widened = tiny_and_general(
+        (2, 2, 1), step["activation"], "quadratic", dtype, parameters
+    )
+    rate = step["learning_rate"]
+    messages = []
+    for network, inputs in ((net, X), (general, widened(X))):
+        # A step that goes well first, which sets the rule: targets are met, so nothing moves.
+        network.partial_fit(inputs, Y, batch_size=n, learning_rate=rate)
+        assert bits(network.predict(inputs)) == bits(Y)
+        before = network.copy()
+        bad_inputs, targets = inputs.copy(), Y.copy()
+        bad_inputs[place, :2], targets[place] = step["x"], step["y"]
+        calls: list[Callable[..., Any]] = [
+            functools.partial(network.partial_fit, bad_inputs, targets),
+            functools.partial(network.partial_fit, bad_inputs.tolist(), targets.tolist()),
+            functools.partial(network.fit, bad_inputs, targets, learning_rate=rate),
+        ]
+        for call in calls:
+            with pytest.raises(FloatingPointError) as failure:
+                call(batch_size=n)
+            messages.append(str(failure.value))
+            assert f": {name} overflowed; " in messages[-1]
+            assert bits(network.parameters) == bits(before.parameters)
+        for twin in (network, before):
+            twin.parameters = np.full(twin.n_parameters, 0.25)
+            twin.partial_fit(inputs[:1], 0 * Y[:1] + 1, learning_rate=0.5)
+            twin.partial_fit(inputs[:1], 0 * Y[:1] + 1)
+        assert bits(network.parameters) == bits(before.parameters)
+    assert messages[:3] == messages[3:]
+    assert messages[0] == messages[1]
+
+
+@needs_compiled
+@both_dtypes
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3, 40])
+def test_a_tiny_network_that_diverges_in_the_middle_of_a_fit(
+    batch_size: int, shuffle: bool, dtype: str
+) -> None:
+    sizes = tiny_sizes(dtype)[1]
+    X, Y = data(41, sizes[0], sizes[-1], dtype)
+    start = Network(sizes, "identity", dtype=dtype, seed=3).parameters / 4
+    net, general, widened = tiny_and_general(sizes, "identity", "quadratic", dtype, start)
+    seen: list[list[bytes]] = []
+    messages = []
+    for network, inputs in ((net, X), (general, widened(X))):
+        epochs = [bits(network.parameters)]
+        rate = 0.01
+        # Fits that go well, each with a larger learning rate, until one does not.
+        while len(messages) == len(seen):
+            try:
+                network.fit(
+                    inputs, Y, epochs=3, batch_size=batch_size, learning_rate=rate, shuffle=shuffle,
+                    callbacks=lambda net, history, epochs=epochs: epochs.append(
+                        bits(net.parameters)
+                    ),
+                )  # fmt: skip
+            except FloatingPointError as failure:
+                messages.append(str(failure))
+            rate *= 1.25
+        assert len(epochs) > 4
+        assert bits(network.parameters) == epochs[-1]
+        seen.append(epochs)
+    assert messages[0] == messages[1]
+    assert len(seen[0]) == len(seen[1])
+    assert_same_networks(net, general)
 
 
 # ---- the same seed -------------------------------------------------------------------------------
