@@ -49,8 +49,8 @@ def compiler_flags():
     """
     if MSVC:
         return ["/O2", "/fp:precise"], [], []
-    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
-    link_flags = []
+    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-pthread"]
+    link_flags = ["-pthread"]
     if SANITIZE:
         # CPython's own -fwrapv would hide overflows from the sanitizer.
         flags = [
@@ -59,14 +59,15 @@ def compiler_flags():
             "-fno-omit-frame-pointer",
             "-fno-wrapv",
             "-ffp-contract=off",
+            "-pthread",
             f"-fsanitize={SANITIZE}",
         ]
-        link_flags = [f"-fsanitize={SANITIZE}"]
+        link_flags += [f"-fsanitize={SANITIZE}"]
     else:
         # No debug information and no tables for unwinding: a tenth of the installed size.
         flags += ["-g0", "-fno-asynchronous-unwind-tables"]
         if sys.platform == "linux":
-            link_flags = ["-Wl,--strip-all"]
+            link_flags += ["-Wl,--strip-all"]
     return flags, link_flags, ["m"]
 
 

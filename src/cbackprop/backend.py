@@ -107,12 +107,13 @@ def engine(
     activations: tuple[Any, ...],
     cost: Any,
     dtype: str,
+    threads: int,
 ) -> reference.Engine:
     """An engine for one network; the compiled one has the reference's interface."""
     kind: type[reference.Engine] = (
         kernels(dtype).Engine if backend == "compiled" else reference.Engine
     )
-    return kind(sizes, activations, cost, dtype)
+    return kind(sizes, activations, cost, dtype, threads)
 
 
 def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:

@@ -77,7 +77,9 @@ class Network:
     seed : int or None
         Non-negative. Fixes the first parameters and every later shuffle, on any machine.
     threads : int
-        At most this many threads. This version computes on one whatever the limit.
+        At most this many threads share what takes 50 µs or more: products, updates and activations
+        of wide layers. The results have the same bits with any number, and no more of them than
+        there are cores makes sense (64 at most). The reference pays no heed to it.
     backend : {"compiled", "reference"}
         The compiled kernels, or the NumPy specification they are checked against.
 
@@ -147,7 +149,7 @@ class Network:
         n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
         backend = backends.available(backend)
         try:
-            engine = backends.engine(backend, sizes, activations, cost, dtype)
+            engine = backends.engine(backend, sizes, activations, cost, dtype, threads)
         except MemoryError as error:
             raise MemoryError(
                 f"sizes is {validation.shown(list(sizes))}: {n_parameters} parameters take "

@@ -332,6 +332,7 @@ class Engine:
         activations: tuple[str | Activation, ...],
         cost: str | Cost,
         dtype: str,
+        threads: int = 1,  # whatever the limit, NumPy computes as it is set up to
     ) -> None:
         self.activations = activations
         self.cost_function = cost

@@ -252,8 +252,8 @@ def seed(argument: Any) -> int | None:
 
 
 def threads(argument: Any) -> int:
-    """An upper limit ≥ 1; more than the machine can have is as good as 1024."""
-    return min(integer("threads", argument, 1), 1024)
+    """An upper limit ≥ 1; the kernels have 64 at most (threads.h)."""
+    return min(integer("threads", argument, 1), 64)
 
 
 def backend(argument: Any) -> str:

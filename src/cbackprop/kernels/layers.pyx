@@ -445,10 +445,10 @@ cdef void propagate_delta(
     real *dC_da, Py_ssize_t ld_a,                                # OUT (n, width), rows ld_a apart
     const real *delta, Py_ssize_t ld,                            # IN  (n, n_out), rows ld apart
     const real *Wt, Py_ssize_t n_in,                             # IN  (n_in, n_out), rows ld apart
-    Py_ssize_t n, Py_ssize_t width, Py_ssize_t n_out, const real *zeros, real *panel,  # IN zeros (width,)
+    Py_ssize_t n, Py_ssize_t width, Py_ssize_t n_out, const real *zeros, Panels panels,  # IN zeros (width,)
 ) noexcept nogil:
     """dC/da_k = sum_j w_jk delta_j, the sum over every path, for `width` of the neurons k; 0 for k >= n_in."""
-    multiply_transposed(dC_da, ld_a, delta, ld, Wt, ld, n_in, zeros, n, width, n_out, panel)
+    multiply_transposed(dC_da, ld_a, delta, ld, Wt, ld, n_in, zeros, n, width, n_out, panels)
 
 
 cdef bint multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t count) noexcept nogil:
@@ -481,7 +481,7 @@ cdef void accumulate_gradient(
     real *dC_dWt, Py_ssize_t ld_sum,                                     # IN/OUT (n_in, width), rows ld_sum apart
     const real *a, Py_ssize_t lda, const real *delta, Py_ssize_t ld,     # IN  (n, n_in), (n, width), rows lda, ld apart
     Py_ssize_t n, Py_ssize_t n_in, Py_ssize_t width, const real *zeros,  # IN  zeros (width,)
-    bint update, real factor, real *panel,
+    bint update, real factor, Panels panels,
 ) noexcept nogil:
     """dC/dw_jk = sum_i a_k delta_j over the n examples, one chain in their order, for n_in of the neurons k and `width`
     of the neurons j.
@@ -489,7 +489,7 @@ cdef void accumulate_gradient(
     With update factor times the sums is added instead of storing them: with -learning_rate / n and the parameters in
     place of dC_dWt, that is the whole gradient-descent step.
     """
-    multiply_columns(dC_dWt, ld_sum, a, lda, delta, ld, zeros, n_in, width, n, update, factor, panel)
+    multiply_columns(dC_dWt, ld_sum, a, lda, delta, ld, zeros, n_in, width, n, update, factor, panels)
 
 
 cdef void accumulate_bias_gradient(

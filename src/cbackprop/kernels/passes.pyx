@@ -18,6 +18,7 @@ from libc.string cimport memcpy
 from libc.stdint cimport int64_t, uintptr_t
 
 from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, HAS_FMA, LANES, VECTOR_BYTES, real, vec, vec_set1
+from cbackprop.kernels.threads cimport MOST_THREADS, run_task, task_function
 
 import numpy as np
 
@@ -35,6 +36,7 @@ cdef enum:
     # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
+    ELEMENT_WORK = 16               # of the cheapest activation: threads must not share too little
 
 cdef extern from *:
     """
@@ -156,6 +158,40 @@ cdef Py_ssize_t piece_rows(Py_ssize_t columns) noexcept nogil:
     return max(4 * TILE_ROWS, HOT_NUMBERS // columns // TILE_ROWS * TILE_ROWS)
 
 
+# A layer's numbers, for threads that share what is done to each of them alone.
+cdef struct Elements:
+    int activation
+    real *a                 # (count,), or delta
+    real *da_dz
+    const real *z
+    Py_ssize_t count, share
+    bint finite[MOST_THREADS]   # of each part
+
+
+cdef void activate_part(void *context, int part) noexcept nogil:
+    cdef Elements *layer = <Elements *> context
+    cdef Py_ssize_t i = part * layer.share
+    layer.finite[part] = activate(layer.activation, layer.a + i, NULL if layer.da_dz == NULL else layer.da_dz + i,
+                                  layer.z + i, min(layer.share, layer.count - i))
+
+
+cdef void multiply_part(void *context, int part) noexcept nogil:
+    cdef Elements *layer = <Elements *> context
+    cdef Py_ssize_t i = part * layer.share
+    layer.finite[part] = multiply_by_derivative(layer.a + i, layer.da_dz + i, min(layer.share, layer.count - i))
+
+
+cdef bint on_elements(task_function task, Elements *layer, int threads) noexcept nogil:
+    """The task on every part of the layer. Whether all of them were finite."""
+    cdef int part
+    layer.share = shared_out(layer.count, ELEMENT_WORK * layer.count, threads)
+    run_task(task, layer, parts_of(layer.count, layer.share))
+    for part in range(parts_of(layer.count, layer.share)):
+        if not layer.finite[part]:
+            return False
+    return True
+
+
 cdef Py_ssize_t balanced(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
     """The size of n's pieces, at most `most`, when they are cut as evenly as can be."""
     cdef Py_ssize_t pieces = (n + most - 1) // most
@@ -177,10 +213,11 @@ cdef class Passes:
     cdef object hot_array, mirror_array
     cdef real *storage
     cdef real *sums             # (2, storage_size): the group's sum, the total
-    cdef real *hot              # a piece of a gradient on its way into an update
+    cdef real *hot              # (threads, hot_size): a piece of a gradient on its way into an update, each thread's
+    cdef Py_ssize_t hot_size
     cdef real *mirror           # W of each layer but the first, where the network is tiny
     cdef real *zeros
-    cdef real *panel            # a piece of B in a product, see tile.pyx
+    cdef Panels panels          # see tile.pyx
     cdef real *output_mask
     cdef real *output_scratch
     cdef real *dC_da_output     # (BLOCK at most, ld)
@@ -204,7 +241,7 @@ cdef class Passes:
     cdef Py_ssize_t failed_layer
     cdef Py_ssize_t work
 
-    def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name):
+    def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
         cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
@@ -240,11 +277,13 @@ cdef class Passes:
         self.ld_input = padded(self.layers[0].n_in)
         depth_max = min(CHUNK, (max(depth_max, BLOCK) + SQUARE - 1) // SQUARE * SQUARE)
         ld_max = max(ld_max, self.ld_input)
-        self.constants_array = aligned_zeros(ld_max + 4 * layer.ld + depth_max * 2 * LANES)
+        self.panels.size = depth_max * 2 * LANES
+        self.panels.threads = max(1, min(threads, MOST_THREADS))
+        self.constants_array = aligned_zeros(ld_max + 4 * layer.ld + self.panels.threads * self.panels.size)
         self.zeros = data(self.constants_array)
         self.output_mask = self.zeros + ld_max
         self.output_scratch = self.output_mask + layer.ld
-        self.panel = self.output_scratch + 3 * layer.ld
+        self.panels.first = self.output_scratch + 3 * layer.ld
         for l in range(layer.n_out):
             self.output_mask[l] = 1
 
@@ -358,6 +397,7 @@ cdef class Passes:
         cdef Py_ssize_t lda = self.layers[0].n_in
         cdef Layer *layer
         cdef real *Wt
+        cdef Elements elements
         cdef bint finite
         for l in range(self.n_layers):
             layer = &self.layers[l]
@@ -366,7 +406,7 @@ cdef class Passes:
             while j < layer.width:
                 width = self.columns_between_looks(layer.width - j, n * layer.n_in)
                 multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
-                              n, width, layer.n_in, self.panel, self.following, self.following_lines)
+                              n, width, layer.n_in, self.panels, self.following, self.following_lines)
                 self.following_lines = 0
                 self.look_for_signals(width * n * layer.n_in)
                 j += width
@@ -374,7 +414,10 @@ cdef class Passes:
             if layer.activation >= SOFTMAX:
                 finite = all_finite(layer.z, n * layer.ld)
             else:
-                finite = activate(layer.activation, layer.a, layer.da_dz if derivative else NULL, layer.z, n * layer.ld)
+                elements.activation = layer.activation
+                elements.a, elements.da_dz, elements.z = layer.a, layer.da_dz if derivative else NULL, layer.z
+                elements.count = n * layer.ld
+                finite = on_elements(activate_part, &elements, self.panels.threads)
             if not finite:
                 return self.fail(0, l + 1)
             if layer.activation == SOFTMAX:
@@ -417,7 +460,7 @@ cdef class Passes:
         while j < layer.width:
             width = self.columns_between_looks(layer.width - j, n * above.n_out)
             propagate_delta(layer.delta + j, layer.ld, above.delta, above.ld, Wt + j * above.ld, above.n_in - j,
-                            n, width, above.n_out, self.zeros, self.panel)
+                            n, width, above.n_out, self.zeros, self.panels)
             self.look_for_signals(width * n * above.n_out)
             j += width
         return 0
@@ -425,7 +468,9 @@ cdef class Passes:
     cdef int finish_delta(self, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
         """delta = dC/da . da/dz of layer l. 0, or 1 after `fail`."""
         cdef Layer *layer = &self.layers[l]
-        if not multiply_by_derivative(layer.delta, layer.da_dz, n * layer.ld):
+        cdef Elements elements
+        elements.a, elements.da_dz, elements.count = layer.delta, layer.da_dz, n * layer.ld
+        if not on_elements(multiply_part, &elements, self.panels.threads):
             return self.fail(2, l + 1)
         return 0
 
@@ -493,9 +538,11 @@ cdef class Passes:
         return 0
 
     cdef Py_ssize_t columns_between_looks(self, Py_ssize_t columns, Py_ssize_t work_per_column) noexcept nogil:
-        """As many of the columns, whole groups of them, as SIGNAL_WORK allows; at least one pair of vectors' worth."""
+        """As many of the columns, whole groups of them, as SIGNAL_WORK allows each thread; at least a pair of vectors'
+        worth.
+        """
         cdef Py_ssize_t most = SIGNAL_WORK // (work_per_column + 1) // (4 * GROUP) * (4 * GROUP)
-        return min(columns, max(most, 4 * GROUP))
+        return min(columns, self.panels.threads * max(most, 4 * GROUP))
 
     # ---- calls over all examples ------------------------------------------------------------------------------------
 
@@ -563,7 +610,7 @@ cdef class Passes:
         """dC_i/dx (n, n_0)."""
         cdef Layer *layer = &self.layers[0]
         propagate_delta(self.dC_dx, self.ld_input, layer.delta, layer.ld, self.storage + layer.offset, layer.n_in,
-                        n, (layer.n_in + LANES - 1) // LANES * LANES, layer.n_out, self.zeros, self.panel)
+                        n, (layer.n_in + LANES - 1) // LANES * LANES, layer.n_out, self.zeros, self.panels)
         copy_rows(dC_dx, layer.n_in, self.dC_dx, self.ld_input, n, layer.n_in)
 
     cdef int deltas_block(self, const real *X, const real *Y, real *C, Py_ssize_t n) except -1 nogil:
@@ -641,7 +688,7 @@ cdef class Passes:
                 while k < layer.n_in:
                     m = min(rows, layer.n_in - k)
                     accumulate_gradient(sums + layer.offset + k * layer.ld + j, layer.ld, a + k, lda, layer.delta + j,
-                                        layer.ld, n, m, width, self.zeros, not first, 1, self.panel)
+                                        layer.ld, n, m, width, self.zeros, not first, 1, self.panels)
                     self.ask_for_rows(lines)
                     k += m
                 self.look_for_signals(width * n * layer.n_in)

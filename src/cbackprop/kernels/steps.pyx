@@ -21,6 +21,22 @@ cdef extern from *:
 cdef real LARGEST_NUMBER = <real> np.finfo(dtype).max
 
 
+# What threads need to know of the update of a layer that they share.
+cdef struct Update:
+    void *steps
+    Layer *layer
+    const real *a           # (n, n_in), rows lda apart
+    Py_ssize_t lda, n, total
+    real *sums
+    bint foresees           # whether rows are to be asked for
+    Py_ssize_t share        # columns of each part
+
+
+cdef void update_part(void *context, int part) noexcept nogil:
+    cdef Update *update = <Update *> context
+    (<Steps> update.steps).apply_columns(update, part)
+
+
 cdef class Steps(Derivatives):
     """A network's optimiser and its steps."""
 
@@ -37,7 +53,7 @@ cdef class Steps(Derivatives):
     # Of the step under way: what the rule multiplies with.
     cdef real step_size, epsilon_root
 
-    def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name):
+    def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
         cdef Py_ssize_t l, total = 0
         cdef Layer *layer
         self.slot_arrays = []
@@ -62,7 +78,7 @@ cdef class Steps(Derivatives):
             mask[k] = 1
 
     cdef int reserve_training(self, Py_ssize_t n, Py_ssize_t batch_size, bint gathered) except -1:
-        cdef Py_ssize_t l, columns, size = 0
+        cdef Py_ssize_t l, columns
         if self.rule == NO_RULE:
             raise RuntimeError("no optimiser is set")
         self.reserve(min(n, batch_size))
@@ -71,10 +87,13 @@ cdef class Steps(Derivatives):
         if min(n, batch_size) > BLOCK or not self.can_fuse(min(n, batch_size)):
             self.reserve_sums(min(n, batch_size))
         if self.hot_array is None:
+            self.hot_size = HOT_COLUMNS
             for l in range(self.n_layers):
+                # A thread's share may be narrower, its pieces then have more rows.
                 columns = min(self.layers[l].width, HOT_COLUMNS)
-                size = max(size, columns * min(self.layers[l].n_in, piece_rows(columns)))
-            array = aligned_zeros(max(size, HOT_COLUMNS))
+                self.hot_size = max(self.hot_size, min(columns * self.layers[l].n_in,
+                                                       max(columns * 4 * TILE_ROWS, HOT_NUMBERS)))
+            array = aligned_zeros(self.panels.threads * self.hot_size)
             self.hot_array = array
             self.hot = data(array)
         return 0
@@ -120,51 +139,73 @@ cdef class Steps(Derivatives):
     cdef void apply_block(self, const real *X, Py_ssize_t n, real *sums, Py_ssize_t total) noexcept nogil:
         """Take a step of `total` examples whose last block's n deltas are there; sums holds the blocks before, or NULL.
         """
-        cdef Py_ssize_t l, j, k, columns, rows, m, ld_sum, lda = self.layers[0].n_in
-        cdef Py_ssize_t lines
-        cdef const real *a = X
-        cdef real *gradient
+        cdef Update update
         cdef Layer *layer
-        cdef bint fused = self.rule == SGD and sums == NULL
+        cdef Py_ssize_t l
+        update.steps = <void *> self
+        update.a = X
+        update.lda = self.layers[0].n_in
+        update.n = n
+        update.sums = sums
+        update.total = total
         self.begin_step(total)
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            j = 0
-            while j < layer.width:
-                columns = layer.width if fused else min(HOT_COLUMNS, layer.width - j)
-                rows = layer.n_in
-                if not fused:
-                    rows = balanced(layer.n_in, piece_rows(columns))
-                elif self.next_rows > 0:
-                    # Few lines at a time: the fill buffers hold about twenty.
-                    rows = balanced(layer.n_in, 2 * TILE_ROWS)
+            update.layer = layer
+            update.foresees = self.next_rows > 0
+            update.share = shared_out(layer.width, n * layer.n_in * layer.width, self.panels.threads)
+            run_task(update_part, &update, parts_of(layer.width, update.share))
+            update.a = layer.a
+            update.lda = layer.ld
+
+    cdef void apply_columns(self, const Update *update, int part) noexcept nogil:
+        """A thread's share of a layer's update: its columns' product and the rule, piece by piece."""
+        cdef Layer *layer = update.layer
+        cdef Py_ssize_t j = part * update.share, end = min(j + update.share, layer.width)
+        cdef Py_ssize_t n = update.n, k, columns, rows, m, ld_sum, lines = 0
+        cdef real *sums = update.sums
+        cdef real *hot = self.hot + part * self.hot_size
+        cdef real *gradient
+        cdef Panels panels = self.panels
+        cdef bint fused = self.rule == SGD and sums == NULL
+        panels.first += part * panels.size
+        panels.threads = 1
+        while j < end:
+            columns = end - j if fused else min(HOT_COLUMNS, end - j)
+            rows = layer.n_in
+            if not fused:
+                rows = balanced(layer.n_in, piece_rows(columns))
+            elif update.foresees:
+                # Few lines at a time: the fill buffers hold about twenty.
+                rows = balanced(layer.n_in, 2 * TILE_ROWS)
+            if part == 0:
                 lines = self.lines_a_piece(layer.n_in, rows)
-                k = 0
-                while k < layer.n_in:
-                    m = min(rows, layer.n_in - k)
-                    if fused:
-                        accumulate_gradient(self.storage + layer.offset + k * layer.ld, layer.ld, a + k, lda,
-                                            layer.delta, layer.ld, n, m, columns, self.zeros, True, self.step_size,
-                                            self.panel)
-                    else:
-                        gradient = self.hot if sums == NULL else sums + layer.offset + k * layer.ld + j
-                        ld_sum = columns if sums == NULL else layer.ld
-                        accumulate_gradient(gradient, ld_sum, a + k, lda, layer.delta + j, layer.ld, n, m, columns,
-                                            self.zeros, sums != NULL, 1, self.panel)
-                        self.update_piece(layer.offset + k * layer.ld + j, layer.ld, gradient, ld_sum, m, columns,
-                                          total)
-                    self.ask_for_rows(lines)
-                    k += m
-                k = layer.offset + layer.n_in * layer.ld + j
+            k = 0
+            while k < layer.n_in:
+                m = min(rows, layer.n_in - k)
                 if fused:
-                    accumulate_bias_gradient(self.storage + k, layer.delta, layer.ld, n, columns, True, self.step_size)
+                    accumulate_gradient(self.storage + layer.offset + k * layer.ld + j, layer.ld, update.a + k,
+                                        update.lda, layer.delta + j, layer.ld, n, m, columns, self.zeros, True,
+                                        self.step_size, panels)
                 else:
-                    gradient = self.hot if sums == NULL else sums + k
-                    accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, sums != NULL, 1)
-                    self.update_piece(k, layer.ld, gradient, layer.ld, 1, columns, total)
-                j += columns
-            a = layer.a
-            lda = layer.ld
+                    gradient = hot if sums == NULL else sums + layer.offset + k * layer.ld + j
+                    ld_sum = columns if sums == NULL else layer.ld
+                    accumulate_gradient(gradient, ld_sum, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
+                                        columns, self.zeros, sums != NULL, 1, panels)
+                    self.update_piece(layer.offset + k * layer.ld + j, layer.ld, gradient, ld_sum, m, columns,
+                                      update.total)
+                # The rows foreseen are the caller's, which takes part 0.
+                if part == 0:
+                    self.ask_for_rows(lines)
+                k += m
+            k = layer.offset + layer.n_in * layer.ld + j
+            if fused:
+                accumulate_bias_gradient(self.storage + k, layer.delta + j, layer.ld, n, columns, True, self.step_size)
+            else:
+                gradient = hot if sums == NULL else sums + k
+                accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, sums != NULL, 1)
+                self.update_piece(k, layer.ld, gradient, layer.ld, 1, columns, update.total)
+            j += columns
 
     cdef int take_step(
         self, const real *X, const real *Y, const int64_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,

@@ -19,6 +19,11 @@ from cbackprop.kernels.simd cimport (
     CBACKPROP_PREFETCH, GROUP, LANES, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load, vec_set1,
     vec_store,
 )
+from cbackprop.kernels.threads cimport run_task
+
+cdef enum:
+    # A thread's least share of the work, in multiply-adds: some 20 microseconds, many times what handing it over costs.
+    LEAST_SHARE = 1000000
 
 # Terms of the summed index in one walk, and numbers of the panel that holds them. 128 rows of A take half an L2 cache.
 cdef extern from *:
@@ -55,6 +60,29 @@ ctypedef void (*tile_function)(
 # [columns - 1][rows]
 cdef tile_function tiles_by_rows[2][15]
 cdef tile_function tiles_by_columns[2][15]
+
+
+# Where a product holds its piece of B, for each thread that may take part in it.
+cdef struct Panels:
+    real *first
+    Py_ssize_t size
+    int threads
+
+
+# The arguments of `product`, for threads that share it.
+cdef struct Product:
+    const tile_function *table1
+    const tile_function *table2
+    real *C
+    const real *A
+    const real *B
+    const real *init
+    const real *next
+    Py_ssize_t ldc, row_step, depth_step, stride, ldb, rows_there, ld_init, m, n, depth, next_lines
+    bint update
+    real factor
+    Panels panels
+    Py_ssize_t share        # columns of each part
 
 
 cdef void tile(
@@ -145,11 +173,36 @@ cdef void transpose_panel(
         p += SQUARE
 
 
+cdef inline Py_ssize_t shared_out(Py_ssize_t columns, Py_ssize_t work, int threads) noexcept nogil:
+    """Columns of each thread's share: whole pairs of cache lines, and all of them if the work is too little to share.
+    """
+    cdef Py_ssize_t sharers = min(threads, work // LEAST_SHARE)
+    if sharers <= 1:
+        return columns
+    return ((columns + sharers - 1) // sharers + 2 * GROUP - 1) // (2 * GROUP) * (2 * GROUP)
+
+
+cdef inline int parts_of(Py_ssize_t columns, Py_ssize_t share) noexcept nogil:
+    return 1 if share >= columns else <int> ((columns + share - 1) // share)
+
+
+cdef void product_part(void *context, int part) noexcept nogil:
+    cdef Product *p = <Product *> context
+    cdef Panels panels = p.panels
+    cdef Py_ssize_t j = part * p.share
+    panels.first += part * panels.size
+    panels.threads = 1
+    product(p.table1, p.table2, p.C + j, p.ldc, p.A, p.row_step, p.depth_step, p.stride,
+            p.B + (j if p.rows_there < 0 else j * p.ldb), p.ldb, -1 if p.rows_there < 0 else max(p.rows_there - j, 0),
+            p.init + j, p.ld_init, p.m, min(p.share, p.n - j), p.depth, p.update, p.factor, panels,
+            p.next, p.next_lines if part == 0 else 0)
+
+
 cdef inline void product(
     const tile_function *table1, const tile_function *table2,
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t row_step, Py_ssize_t depth_step, Py_ssize_t stride,
     const real *B, Py_ssize_t ldb, Py_ssize_t rows_there, const real *init, Py_ssize_t ld_init,
-    Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, bint update, real factor, real *panel,
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, bint update, real factor, Panels panels,
     const real *next, Py_ssize_t next_lines,
 ) noexcept nogil:
     """C (m, n) over all tiles; n is a multiple of LANES, row_step and depth_step the distances along A.
@@ -160,6 +213,7 @@ cdef inline void product(
     have one row more than the rest.
     While the tiles of a panel run they ask for what comes behind it, a line with each p: its successor where it goes
     through `panel`, otherwise, with the first panel, `next_lines` lines from `next`, which the caller needs soon.
+    Threads share the columns, so that each output is still one chain.
     """
     cdef Py_ssize_t j, width, ldp, start = 0, left, chunk, done, run, height, row
     cdef Py_ssize_t blocks = (m + TILE_ROWS - 1) // TILE_ROWS
@@ -171,8 +225,21 @@ cdef inline void product(
     cdef const real *ahead
     cdef bint turned = rows_there >= 0
     cdef bint copied = not turned and m > 4 * TILE_ROWS and ldb * <Py_ssize_t> sizeof(real) >= 2048
+    cdef real *panel = panels.first
+    cdef Product shared
     if m == 0:
         return
+    if panels.threads > 1:
+        shared.share = shared_out(n, m * n * depth, panels.threads)
+        if parts_of(n, shared.share) > 1:
+            shared.table1, shared.table2 = table1, table2
+            shared.C, shared.A, shared.B, shared.init, shared.next = C, A, B, init, next
+            shared.ldc, shared.row_step, shared.depth_step, shared.stride = ldc, row_step, depth_step, stride
+            shared.ldb, shared.rows_there, shared.ld_init = ldb, rows_there, ld_init
+            shared.m, shared.n, shared.depth, shared.next_lines = m, n, depth, next_lines
+            shared.update, shared.factor, shared.panels = update, factor, panels
+            run_task(product_part, &shared, parts_of(n, shared.share))
+            return
     count = m // blocks
     larger = m - count * blocks
     while start < depth:
@@ -234,28 +301,28 @@ cdef inline void product(
 
 cdef void multiply_rows(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
-    const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, real *panel,
+    const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, Panels panels,
     const real *next, Py_ssize_t next_lines,
 ) noexcept nogil:
     """C (m, n) = init + A (m, depth) . B (depth, n)."""
     product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, B, ldb, -1, init, ld_init, m, n, depth,
-            False, 0, panel, next, next_lines)
+            False, 0, panels, next, next_lines)
 
 
 cdef void multiply_transposed(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *Wt, Py_ssize_t ld, Py_ssize_t rows_there,
-    const real *zeros, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, real *panel,
+    const real *zeros, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, Panels panels,
 ) noexcept nogil:
     """C (m, n) = A (m, depth) . Wt^T, where Wt is (rows_there, depth) and 0 beyond."""
     product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, Wt, ld, rows_there, zeros, 0, m, n,
-            depth, False, 0, panel, NULL, 0)
+            depth, False, 0, panels, NULL, 0)
 
 
 cdef void multiply_columns(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
     const real *zeros, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth,
-    bint update, real factor, real *panel,
+    bint update, real factor, Panels panels,
 ) noexcept nogil:
     """C (m, n) = A^T . B, or with update C += factor * (A^T . B); A is (depth, m), B (depth, n), depth <= CHUNK."""
     product(&tiles_by_columns[0][0], &tiles_by_columns[1][0], C, ldc, A, 1, lda, lda, B, ldb, -1, zeros, 0, m, n,
-            depth, update, factor, panel, NULL, 0)
+            depth, update, factor, panels, NULL, 0)
