@@ -36,7 +36,7 @@ cdef enum:
     # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
-    ELEMENT_WORK = 16               # of the cheapest activation: threads must not share too little
+    ELEMENT_WORK = 32               # of an activation in the caches, to see whether threads share it
 
 cdef extern from *:
     """
