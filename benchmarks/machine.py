@@ -39,9 +39,6 @@ Run = Callable[[], float]  # one timed run; returns seconds an item (an example,
 
 OURS = "cbackprop"
 
-# An exp is a polynomial of degree 7 or 13, two steps of range reduction and one of scaling.
-MULTIPLY_ADDS_OF_EXP = {"float32": 10, "float64": 16}
-
 
 # ---- the machine's limits ------------------------------------------------------------------------
 
@@ -66,7 +63,7 @@ class Limits:
 
     def seconds_of_arithmetic(self, multiply_adds: float, exponentials: float = 0) -> float:
         """Multiply-adds at the peak, and each exp as the multiply-adds it consists of."""
-        total = multiply_adds + exponentials * MULTIPLY_ADDS_OF_EXP[self.dtype]
+        total = multiply_adds + exponentials * bench.MULTIPLY_ADDS_OF_EXP[self.dtype]
         return total / self.multiply_adds
 
     def __str__(self) -> str:

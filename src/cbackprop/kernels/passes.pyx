@@ -8,8 +8,8 @@
 # c) Arguments are validated before they come here (validation.py). `pointer` checks once more what memory safety
 #    needs: type, layout and size. Behind it the kernels are total: they cannot fail, only find numbers not finite.
 # d) Sums over examples run in a fixed tree: chains of BLOCK examples, those in chains of GROUP_BLOCKS, those in one
-#    chain. So a gradient's bits do not depend on how a call was cut up.
-#    (A block's product is added to the chain as it leaves the registers.)
+#    chain. So a gradient's bits do not depend on how a call was cut up. A block's product is added to its chain as it
+#    leaves the registers.
 # e) Memory belongs to NumPy arrays that the engine holds; it is taken before the first number is changed.
 
 cimport numpy as cnp
