@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import backend, random_numbers, reference
+from cbackprop import backend, calculus, random_numbers
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -455,7 +455,7 @@ def test_a_stream_continues_from_its_state() -> None:
 def test_compiled_shuffle_is_the_reference_shuffle(n: int) -> None:
     words = RandomNumbers(n).words(n)
     expected = np.arange(n, dtype=np.int64)
-    reference.shuffle(expected, words)
+    calculus.shuffle(expected, words)
     assert np.array_equal(np.sort(expected), np.arange(n))
     if n >= 1000:
         # A derangement but for about one place, not the order it started from.
@@ -474,7 +474,7 @@ def test_every_order_of_four_is_as_likely() -> None:
     counts: dict[tuple[int, ...], int] = {}
     for _ in range(n):
         order = np.arange(4, dtype=np.int64)
-        reference.shuffle(order, random.words(4))
+        calculus.shuffle(order, random.words(4))
         key = tuple(order.tolist())
         counts[key] = counts.get(key, 0) + 1
     assert len(counts) == 24

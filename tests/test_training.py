@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cbackprop import SGD, Activation, Adam, Cost, Network, datasets, reference
+from cbackprop import SGD, Activation, Adam, Cost, Network, calculus, datasets, reference
 
 
 @pytest.fixture(params=["compiled", "reference"])
@@ -239,7 +239,7 @@ def test_summary_and_repr():
 
 def test_ctrl_c_inside_a_reference_update_goes_back_to_the_last_full_batch(monkeypatch):
     """Between two statements of Adam's update: slots, parameters and step count agree again."""
-    update = reference.adam_update
+    update = calculus.adam_update
     steps = []
 
     def interrupted(w, m, v, *rest):

@@ -17,7 +17,7 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-from cbackprop import reference
+from cbackprop import calculus, reference
 
 SUFFIXES = {"float32": "f32", "float64": "f64"}
 HOW_TO_BUILD = (
@@ -121,7 +121,7 @@ def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:
     if backend == "compiled":
         kernels(dtype).shuffle(order, words)
     else:
-        reference.shuffle(order, words)
+        calculus.shuffle(order, words)
 
 
 _state["level"] = _find_level()

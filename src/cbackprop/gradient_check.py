@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbackprop.calculus import activate, weighted_input
 from cbackprop.functions import Array
 from cbackprop.gradients import Gradient
-from cbackprop.reference import Engine, activate, weighted_input
+from cbackprop.reference import Engine
 
 if TYPE_CHECKING:
     from cbackprop.network import Network

@@ -5,7 +5,7 @@
 # b) Padding of delta is 0, because the output mask makes it 0 and W's padding is 0; padding of a is never read.
 # c) Sums over outputs j (costs, softmax) run in the lanes of one 64-byte group whatever the vector's width and are
 #    then folded in a fixed order: the same bits on every SIMD level.
-# d) Activation formulas stand in math.pxd; costs and their derivatives stand here; both also in reference.py.
+# d) Activation formulas stand in math.pxd; costs and their derivatives stand here; both also in calculus.py.
 
 from cbackprop.kernels.math cimport (
     elu_exponent, elu_finish, exp_reduced, exponential_exponent, exponential_finish, gelu, identity, leaky_relu, relu,

@@ -1,0 +1,333 @@
+"""The calculus of backpropagation in NumPy: what the compiled kernels must compute.
+
+Read it beside the lesson. The names are the kernels'; arrays stand where the kernels have pointers
+and sizes, and results are returned where the kernels fill them in. n is the number of examples, l
+counts layers, j the neurons of layer l and k those of layer l-1, so that w_jk joins neuron k to
+neuron j and W has shape (n_out, n_in). z is the weighted input, a the activation, delta = ∂C/∂z.
+
+Everything is written so that complex numbers pass through it: the imaginary part then carries a
+derivative that owes nothing to the backward pass (see gradient_check.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cbackprop.functions import Activation, Cost, read_only
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
+LEAKY_SLOPE = 0.01
+
+
+# ---- activations: a = σ(z) and da_dz = σ′(z) ----------------------------------------------------
+
+
+def sigmoid_pair(z: Array) -> tuple[Array, Array, Array]:
+    """σ(z), 1 − σ(z) = σ(−z) and σ′(z), all from e = exp(−|z|): nothing overflows or cancels.
+
+    σ′(z) = e^(−z)/(1 + e^(−z))², which is even in z. Never a(1−a): that is 0 from z = 37 on.
+    """
+    positive = z.real >= 0
+    e = np.exp(np.where(positive, -z, z))
+    one = np.ones_like(e)
+    total = 1 + e
+    return (
+        np.where(positive, one, e) / total,
+        np.where(positive, e, one) / total,
+        e / (total * total),
+    )
+
+
+def softplus_pair(z: Array) -> tuple[Array, Array]:
+    """ln(1 + e^z) = −ln σ(−z) and ln(1 + e^(−z)) = −ln σ(z)."""
+    positive = z.real >= 0
+    tail = np.log1p(np.exp(np.where(positive, -z, z)))
+    zero = np.zeros_like(z)
+    return np.where(positive, z, zero) + tail, np.where(positive, zero, -z) + tail
+
+
+def activation_values(name: str, z: Array) -> tuple[Array, Array]:
+    """a = σ(z) and da_dz = σ′(z) of one elementwise activation, in the shape of z."""
+    positive = z.real > 0
+    one = np.ones_like(z)
+    if name == "sigmoid":
+        a, _, da_dz = sigmoid_pair(z)
+        return a, da_dz
+    if name == "tanh":
+        size = np.where(z.real >= 0, z, -z)
+        minus_one = np.expm1(-2 * size)
+        a = -minus_one / (2 + minus_one)
+        e = np.exp(-2 * size)
+        return np.where(z.real >= 0, a, -a), 4 * e / ((1 + e) * (1 + e))
+    if name == "relu":
+        return np.where(positive, z, 0 * one), np.where(positive, one, 0 * one)
+    if name == "leaky_relu":
+        slope = one * z.dtype.type(LEAKY_SLOPE)
+        return np.where(positive, z, slope * z), np.where(positive, one, slope)
+    if name in ("elu", "selu"):
+        scale, alpha = (SELU_SCALE, SELU_ALPHA) if name == "selu" else (1.0, 1.0)
+        below = np.where(positive, 0 * one, z)
+        return (
+            np.where(positive, scale * z, scale * alpha * np.expm1(below)),
+            np.where(positive, scale * one, scale * alpha * np.exp(below)),
+        )
+    if name == "gelu":
+        # Φ(z) = erfc(−z/√2)/2; φ(z) = e^(−z²/2)/√(2π)  (Hendrycks & Gimpel 2016).
+        probability = _erfc(-z * math.sqrt(0.5)) / 2
+        density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return _typed(z * probability, z), _typed(probability + z * density, z)
+    if name == "silu":
+        a, _, da_dz = sigmoid_pair(z)
+        return z * a, a + z * da_dz
+    if name == "softplus":
+        return softplus_pair(z)[0], sigmoid_pair(z)[0]
+    if name == "softsign":
+        total = 1 + np.where(z.real >= 0, z, -z)
+        return z / total, 1 / (total * total)
+    if name == "exponential":
+        e = np.exp(z)
+        return e, e
+    if name == "identity":
+        return z.copy(), one
+    raise KeyError(name)
+
+
+def activate(activation: str | Activation, z: Array) -> tuple[Array, Array]:
+    """a and da_dz of any layer; for softmax, which is not elementwise, a and ln a."""
+    if isinstance(activation, Activation):
+        z = read_only(z)
+        return activation.checked_value(z), activation.checked_derivative(z)
+    return softmax(z) if activation == "softmax" else activation_values(activation, z)
+
+
+def softmax(z: Array) -> tuple[Array, Array]:
+    """a_j = exp(z_j − m)/Σ exp(z_i − m) and ln a_j, row by row; m is the largest z of the row.
+
+    The largest term, 1, stays out of the sum of the rest: ln(1 + rest) keeps its digits when one
+    output is nearly 1.
+    """
+    largest = np.argmax(z.real, axis=1)[:, np.newaxis]
+    shifted = z - np.take_along_axis(z, largest, axis=1)
+    e = np.exp(shifted)
+    others = e.copy()
+    np.put_along_axis(others, largest, 0, axis=1)
+    rest = others.sum(axis=1, keepdims=True)
+    return e / (1 + rest), shifted - np.log1p(rest)
+
+
+def sums_of_others(x: Array) -> Array:
+    """Σ_{i≠j} x_i for every j of each row: what stands before j plus what stands behind it."""
+    before = np.zeros_like(x)
+    behind = np.zeros_like(x)
+    before[:, 1:] = np.cumsum(x[:, :-1], axis=1)
+    behind[:, :-1] = np.cumsum(x[:, :0:-1], axis=1)[:, ::-1]
+    return before + behind
+
+
+def softmax_jacobian(a: Array) -> Array:
+    """∂a_i/∂z_j = a_i([i = j] − a_j), (n, n_L, n_L), with 1 − a_j as the sum of the others."""
+    with np.errstate(under="ignore"):
+        jacobian: Array = -a[:, :, np.newaxis] * a[:, np.newaxis, :]
+        j = np.arange(a.shape[1])
+        jacobian[:, j, j] = a * sums_of_others(a)
+    return jacobian
+
+
+# ---- cost, ∂C/∂a and delta of the output layer --------------------------------------------------
+
+
+def cost_formula(
+    cost: str, activation: str, z: Array, a: Array, da_dz: Array, y: Array
+) -> tuple[Array, Array, Array]:
+    """Each output's part of C_i, ∂C_i/∂a and delta = ∂C_i/∂z, all (n, n_L).
+
+    delta = ∂C/∂a · ∂a/∂z, except where the two saturate in opposite directions (cross_entropy,
+    poisson): there the product is taken before rounding, from z. Softmax is not elementwise; its
+    delta comes from `softmax_delta`. A cost that is a mean over j returns its parts over n_L.
+    """
+    r = a - y
+    n_out = a.shape[1]
+    if cost == "quadratic":
+        C, g = r * r, 2 * r
+    elif cost == "half_quadratic":
+        C, g = r * r / 2, r
+    elif cost == "mse":
+        C, g = r * r / n_out, 2 * r / n_out
+    elif cost == "mae":
+        size = np.where(r.real >= 0, r, -r)
+        C, g = size / n_out, np.sign(r.real).astype(r.dtype) / n_out
+    elif cost == "huber":
+        size = np.where(r.real >= 0, r, -r)
+        near = size.real <= 1
+        C = np.where(near, r * r / 2, size - size.dtype.type(0.5)) / n_out
+        g = np.where(near, r, np.sign(r.real).astype(r.dtype)) / n_out
+    elif cost == "cross_entropy":
+        # −y ln a − (1−y) ln(1−a); delta = (1−y)·a − y·(1−a).
+        a, b, _ = sigmoid_pair(z)
+        plus, minus = softplus_pair(z)
+        C = y * minus + (1 - y) * plus
+        g = _ratio(1 - y, b) - _ratio(y, a)
+        return C, g, (1 - y) * a - y * b
+    elif cost == "poisson":
+        # a − y ln a
+        g = (1 - _ratio(y, a)) / n_out
+        if activation == "exponential":
+            return (a - y * z) / n_out, g, r / n_out
+        if activation == "sigmoid":
+            _, b, _ = sigmoid_pair(z)
+            return (a + y * softplus_pair(z)[1]) / n_out, g, b * r / n_out
+        # softplus: a → e^z, so ln a → z and da_dz/a → 1 where both underflow.
+        log_a = np.where(z.real < -50, z, np.log(np.where(a == 0, 1, a)))
+        share = np.where(a == 0, np.ones_like(a), da_dz / np.where(a == 0, 1, a))
+        return (a - y * log_a) / n_out, g, (da_dz - y * share) / n_out
+    else:
+        raise KeyError(cost)
+    return C, g, g * da_dz
+
+
+def softmax_cost(cost: str, a: Array, log_a: Array, y: Array) -> tuple[Array, Array]:
+    """C_i's parts and ∂C_i/∂a for the two costs that softmax takes from its logarithm."""
+    C, g = -_product(y, log_a), -_ratio(y, a)
+    if cost == "poisson":
+        return (a + C) / a.shape[1], (1 + g) / a.shape[1]
+    return C, g
+
+
+def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
+    """delta_j = Σ_i ∂C/∂a_i · ∂a_i/∂z_j, without subtracting anything from 1.
+
+    cross_entropy: a_j Σ_{i≠j} y_i − y_j Σ_{i≠j} a_i, and poisson the same over n_L; any other
+    cost: a_j (g_j Σ_{i≠j} a_i − Σ_{i≠j} a_i g_i) with g = ∂C/∂a.
+    """
+    if cost in ("cross_entropy", "poisson"):
+        delta: Array = a * sums_of_others(y) - y * sums_of_others(a)
+        if cost == "poisson":
+            delta = delta / a.shape[1]
+        return delta
+    delta = a * (dC_da * sums_of_others(a) - sums_of_others(a * dC_da))
+    return delta
+
+
+# ---- the three products -------------------------------------------------------------------------
+
+
+def weighted_input(W: Array, b: Array, a: Array) -> Array:
+    """z_j = Σ_k w_jk a_k + b_j, (n, n_out)."""
+    z: Array = a @ W.T + b
+    return z
+
+
+def propagate_delta(W: Array, delta: Array) -> Array:
+    """∂C/∂a_k = Σ_j w_jk delta_j, (n, n_in): the sum over every path."""
+    dC_da: Array = delta @ W
+    return dC_da
+
+
+def accumulate_gradient(a: Array, delta: Array) -> tuple[Array, Array]:
+    """Σ_i ∂C_i/∂w_jk = Σ_i a_k delta_j, (n_out, n_in), and Σ_i ∂C_i/∂b_j = Σ_i delta_j."""
+    return delta.T @ a, delta.sum(axis=0)
+
+
+def per_example_gradient(a: Array, delta: Array) -> tuple[Array, Array]:
+    """∂C_i/∂w_jk = a_k delta_j, (n, n_out, n_in), and ∂C_i/∂b_j = delta_j, (n, n_out)."""
+    return delta[:, :, np.newaxis] * a[:, np.newaxis, :], delta
+
+
+def scaled_lengths(x: Array) -> tuple[Array, Array]:
+    """Euclidean lengths of the rows as two factors (n,), float64: of x/s, and s, the largest |x|.
+
+    So no square overflows, and none vanishes that matters.
+    """
+    x = np.abs(x.astype(np.float64, copy=False))
+    largest = x.max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest, 1)
+    return np.sqrt(((x / scale[:, np.newaxis]) ** 2).sum(axis=1)), scale
+
+
+def gradient_norms(a: list[Array], delta: list[Array]) -> Array:
+    """‖∇C_i‖ = √Σ_l ‖δ‖²(‖a‖² + 1), (n,), float64, from the a below and the δ of every layer.
+
+    An outer product's norm is the product of the norms, and a bias counts as an activation of 1
+    (Goodfellow 2015, "Efficient per-example gradient computations", arXiv:1510.01799).
+    """
+    layers = []
+    for a_below, delta_l in zip(a, delta, strict=True):
+        with_bias = np.concatenate([a_below, np.ones_like(a_below[:, :1])], axis=1)
+        a_length, a_scale = scaled_lengths(with_bias)
+        delta_length, delta_scale = scaled_lengths(delta_l)
+        layers.append(delta_scale * a_scale * (delta_length * a_length))
+    length, scale = scaled_lengths(np.stack(layers, axis=1))
+    norms: Array = length * scale
+    return norms
+
+
+# ---- updates, PyTorch's formulas ----------------------------------------------------------------
+
+
+def sgd_update(w: Array, g: Array, learning_rate: float) -> None:
+    """w ← w − η g, in place."""
+    w -= w.dtype.type(learning_rate) * g
+
+
+def momentum_update(
+    w: Array, velocity: Array, g: Array, learning_rate: float, momentum: float, nesterov: bool
+) -> None:
+    """v ← μ v + g; w ← w − η v, or − η (g + μ v) for Nesterov's form, in place."""
+    velocity *= w.dtype.type(momentum)
+    velocity += g
+    step = g + w.dtype.type(momentum) * velocity if nesterov else velocity
+    w -= w.dtype.type(learning_rate) * step
+
+
+def adam_update(
+    w: Array,
+    m: Array,
+    v: Array,
+    g: Array,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    t: int,
+) -> None:
+    """m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − η/(1−β₁ᵗ) · m/(√v/√(1−β₂ᵗ) + ε), in place."""
+    number = w.dtype.type
+    m *= number(beta1)
+    m += number(1 - beta1) * g
+    v *= number(beta2)
+    v += number(1 - beta2) * g * g
+    denominator = np.sqrt(v) / number(math.sqrt(1 - beta2**t)) + number(epsilon)
+    w -= number(learning_rate / (1 - beta1**t)) * (m / denominator)
+
+
+def shuffle(order: Array, words: Array) -> None:
+    """Fisher and Yates: for i = n−1 … 1 swap i with ⌊(i + 1)u⌋, u the upper half of words[i]."""
+    for i in range(len(order) - 1, 0, -1):
+        j = ((int(words[i]) >> 32) * (i + 1)) >> 32
+        order[i], order[j] = order[j], order[i]
+
+
+def _ratio(y: Array, a: Array) -> Array:
+    """y / a, 0 where y is 0 whatever a is."""
+    nothing = y == 0
+    return np.where(nothing, np.zeros_like(a), y / np.where(nothing, np.ones_like(a), a))
+
+
+def _product(y: Array, log_a: Array) -> Array:
+    """y · ln a, 0 where y is 0 whatever the logarithm is."""
+    return np.where(y == 0, np.zeros_like(log_a), y * np.where(y == 0, 0, log_a))
+
+
+def _erfc(x: Array) -> Array:
+    """The complementary error function, number by number: NumPy has none."""
+    return np.array([math.erfc(value) for value in x.ravel().tolist()]).reshape(x.shape)
+
+
+def _typed(array: Array, like: Array) -> Array:
+    return array.astype(like.dtype, copy=False)
