@@ -19,6 +19,7 @@ LAYERS = (
     {"kernels", "random_numbers", "datasets"},
     {"functions"},
     {"calculus", "gradients", "validation"},
+    {"curvature"},
     {"reference"},
     {"backend", "optimizers", "gradient_check", "chain_rule"},
     {"training"},
@@ -133,7 +134,12 @@ def test_compiled_engine_has_the_interface_of_the_reference(dtype):
 
     compiled, specified = calls(kernels.Engine), calls(reference.Engine)
     del compiled["check_guards"]  # of the checked build; the reference has no memory of its own
-    for helper in ("run_forward", "run_backward", "output"):  # the specification in parts
+    for helper in (
+        "run_forward",
+        "run_backward",
+        "run_curvature",
+        "output",
+    ):  # the specification in parts
         del specified[helper]
     assert compiled == specified
     assert list(inspect.signature(kernels.shuffle).parameters) == list(

@@ -267,6 +267,31 @@ def gradient_norms(a: list[Array], delta: list[Array]) -> Array:
     return norms
 
 
+def gradient_gram(
+    a: list[Array], delta: list[Array], a2: list[Array], delta2: list[Array]
+) -> Array:
+    """⟨∇C_i, ∇C_j⟩ = Σ_l (δ_i · δ_j)(a_i · a_j + 1), (n, n2), float64, of two sets of examples.
+
+    The inner product of two outer products is the product of the inner products. The δ are scaled
+    to the size of 1, so that no product of two small ones vanishes that matters.
+    """
+    total = np.zeros((len(a[0]), len(a2[0])))
+    for a_l, delta_l, a2_l, delta2_l in zip(a, delta, a2, delta2, strict=True):
+        left, right = delta_l.astype(np.float64), delta2_l.astype(np.float64)
+        scale, scale2 = (np.abs(x).max(axis=1, initial=0.0)[:, np.newaxis] for x in (left, right))
+        left = left / np.where(scale > 0, scale, 1)
+        right = right / np.where(scale2 > 0, scale2, 1)
+        inner = a_l.astype(np.float64) @ a2_l.astype(np.float64).T
+        total += left @ right.T * (inner + 1) * scale * scale2.T
+    return total
+
+
+def clipping_factors(norms: Array, max_norm: float) -> Array:
+    """min(1, max_norm/‖∇C_i‖), (n,), float64."""
+    factors: Array = max_norm / np.maximum(norms, max_norm)
+    return factors
+
+
 # ---- updates, PyTorch's formulas ----------------------------------------------------------------
 
 

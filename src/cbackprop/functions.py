@@ -52,11 +52,13 @@ class Activation:
         Takes z and returns ∂a/∂z = σ′(z) of the same shape.
     name : str, optional
         Shown in summaries; the name of ``value`` by default.
+    second_derivative : callable, optional
+        Takes z and returns σ″(z) of the same shape. `Network.hessian_vector_product` needs it.
 
     Raises
     ------
     TypeError
-        If ``value`` or ``derivative`` cannot be called.
+        If one of the functions cannot be called.
 
     Notes
     -----
@@ -71,14 +73,20 @@ class Activation:
         value: Callable[[Array], Array],
         derivative: Callable[[Array], Array],
         name: str | None = None,
+        *,
+        second_derivative: Callable[[Array], Array] | None = None,
     ) -> None:
-        for argument, function in (("value", value), ("derivative", derivative)):
+        functions = [("value", value), ("derivative", derivative)]
+        if second_derivative is not None:
+            functions.append(("second_derivative", second_derivative))
+        for argument, function in functions:
             if not callable(function):
                 raise TypeError(
                     f"{argument} is {type(function).__name__}; expected a function of an array of z"
                 )
         self.value = value
         self.derivative = derivative
+        self.second_derivative = second_derivative
         self.name = name or str(getattr(value, "__name__", "activation"))
 
     def checked_value(self, z: Array) -> Array:
@@ -101,6 +109,13 @@ class Activation:
             result = self.derivative(z)
         return _checked_result(f"activation {self.name!r}: derivative(z)", result, z)
 
+    def checked_second_derivative(self, z: Array) -> Array:
+        """σ″(z), likewise; there is one, as validation has seen."""
+        assert self.second_derivative is not None
+        with np.errstate(all="ignore"):
+            result = self.second_derivative(z)
+        return _checked_result(f"activation {self.name!r}: second_derivative(z)", result, z)
+
     def __repr__(self) -> str:
         return f"Activation({self.name})"
 
@@ -117,11 +132,14 @@ class Cost:
         Takes a and y and returns ∂C_i/∂a, (n, n_L).
     name : str, optional
         Shown in summaries; the name of ``value`` by default.
+    hessian_vector_product : callable, optional
+        Takes a, y and v, all (n, n_L), and returns Σ_j ∂²C_i/∂a_i∂a_j v_j, (n, n_L): how the
+        gradient moves when a moves along v. The calls of `Network` for curvature need it.
 
     Raises
     ------
     TypeError
-        If ``value`` or ``gradient`` cannot be called.
+        If one of the functions cannot be called.
     """
 
     def __init__(
@@ -129,14 +147,23 @@ class Cost:
         value: Callable[[Array, Array], Array],
         gradient: Callable[[Array, Array], Array],
         name: str | None = None,
+        *,
+        hessian_vector_product: Callable[[Array, Array, Array], Array] | None = None,
     ) -> None:
-        for argument, function in (("value", value), ("gradient", gradient)):
+        functions: list[tuple[str, Any, str]] = [
+            ("value", value, "(a, y)"),
+            ("gradient", gradient, "(a, y)"),
+        ]
+        if hessian_vector_product is not None:
+            functions.append(("hessian_vector_product", hessian_vector_product, "(a, y, v)"))
+        for argument, function, arguments in functions:
             if not callable(function):
                 raise TypeError(
-                    f"{argument} is {type(function).__name__}; expected a function of (a, y)"
+                    f"{argument} is {type(function).__name__}; expected a function of {arguments}"
                 )
         self.value = value
         self.gradient = gradient
+        self.hessian_vector_product = hessian_vector_product
         self.name = name or str(getattr(value, "__name__", "cost"))
 
     def checked_value(self, a: Array, y: Array) -> Array:
@@ -158,6 +185,13 @@ class Cost:
         with np.errstate(all="ignore"):
             result = self.gradient(a, y)
         return _checked_result(f"cost {self.name!r}: gradient(a, y)", result, a)
+
+    def checked_hessian_vector_product(self, a: Array, y: Array, v: Array) -> Array:
+        """∂²C_i/∂a² · v (n, n_L), likewise; there is one, as validation has seen."""
+        assert self.hessian_vector_product is not None
+        with np.errstate(all="ignore"):
+            result = self.hessian_vector_product(a, y, v)
+        return _checked_result(f"cost {self.name!r}: hessian_vector_product(a, y, v)", result, a)
 
     def __repr__(self) -> str:
         return f"Cost({self.name})"

@@ -131,3 +131,8 @@ class Backward(Forward):
         self.dC_da = dC_da
         self.delta = delta
         self.cost = cost
+
+
+def variance_of(costs: Array) -> float:
+    """(1/n) Σ (C_i − mean)² over the costs (n,), n ≥ 1, in float64."""
+    return float(np.var(costs, dtype=np.float64))

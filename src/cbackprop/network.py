@@ -15,7 +15,7 @@ from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
 from cbackprop.gradient_check import GradientCheck, check_gradient
-from cbackprop.gradients import Backward, Forward, Gradient
+from cbackprop.gradients import Backward, Forward, Gradient, variance_of
 from cbackprop.random_numbers import RandomNumbers
 
 _FIXED_ATTRIBUTES = (
@@ -210,7 +210,9 @@ class Network:
 
     @parameters.setter
     def parameters(self, value: Any) -> None:
-        vector = validation.parameter_vector(value, self.n_parameters, self.dtype.name)
+        vector = validation.parameter_vector(
+            "parameters", value, self.n_parameters, self.dtype.name
+        )
         self._require_no_fit()
         for (W, b), (new_W, new_b) in zip(
             zip(self.weights, self.biases, strict=True),
@@ -329,6 +331,13 @@ class Network:
 
     def _empty(self, n: int, width: int) -> Array:
         return np.empty((n, width), self.dtype)
+
+    def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:
+        try:
+            return np.empty(shape, self.dtype)
+        except MemoryError:
+            n_bytes = int(np.prod(shape, dtype=object)) * self.dtype.itemsize
+            raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
 
     # ---- forward ---------------------------------------------------------------------------------
 
@@ -578,6 +587,142 @@ class Network:
         self._require(self._engine.gradient_norms(examples, targets, norms), examples)
         return norms[0] if single else norms
 
+    def clipped_gradient(self, X: Any, Y: Any, max_norm: float) -> Gradient:
+        """The mean of the examples' gradients, each shortened to a length of max_norm at most.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+        max_norm : float
+            > 0. Gradients no longer than that stay as they are.
+
+        Returns
+        -------
+        Gradient
+            (1/n) Σ_i ∇C_i · min(1, max_norm/‖∇C_i‖), ``.vector`` (P,); ``.cost`` is the mean cost,
+            not weighted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
+
+        Notes
+        -----
+        The step of DP-SGD before its noise [1]_: no single example moves the sum by more than
+        max_norm. The gradients are not made: their norms come from δ and a (see
+        `gradient_norms`), and scaling δ scales the gradient.
+
+        References
+        ----------
+        .. [1] M. Abadi et al., "Deep learning with differential privacy", 2016, arXiv:1607.00133.
+        """
+        limit = validation.positive("max_norm", max_norm)
+        examples, targets, _ = self._pair(X, Y)
+        n = len(examples)
+        validation.at_least_one_example("X", n, "a mean gradient")
+        vector = self._new_array("the gradient", (self.n_parameters,))
+        finite, total = self._engine.clipped_gradient(examples, targets, limit, vector)
+        self._require(finite, examples)
+        return Gradient(vector, total / n, self.sizes)
+
+    def gradient_gram(self, X: Any, Y: Any, X2: Any = None, Y2: Any = None) -> Any:
+        """The inner products of all pairs of per-example gradients, without making the gradients.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+        X2, Y2 : array_like, optional
+            A second set, (n2, n_0) and (n2, n_L), or one example; without it the first serves.
+
+        Returns
+        -------
+        ndarray
+            (n, n2): ⟨∇C_i, ∇C_j⟩, i from the first set and j from the second, (n, n) and symmetric
+            for one set. A single example's axis is left out.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        MemoryError
+            Naming the bytes.
+        FloatingPointError
+            If finite inputs overflow, or an inner product does not fit the network's dtype.
+
+        Notes
+        -----
+        The inner product of two outer products is the product of the inner products:
+        Σ_l (δ_i · δ_j)(a_i · a_j + 1) over the layers. With learning rates for factors these are
+        TracIn's scores of a training example's influence on another one [1]_, and of one set they
+        are the empirical tangent kernel of the cost.
+
+        References
+        ----------
+        .. [1] G. Pruthi et al., "Estimating training data influence by tracing gradient descent",
+           2020, arXiv:2002.08484.
+        """
+        examples, targets, single = self._pair(X, Y)
+        validation.both_or_neither(("X2", X2), ("Y2", Y2))
+        examples2, targets2, single2, n2 = None, None, single, len(examples)
+        if X2 is not None:
+            examples2, targets2, single2 = self._pair(X2, Y2, ("X2", "Y2"))
+            n2 = len(examples2)
+        validation.result_size("the Gram matrix", len(examples), n2, self.dtype.name)
+        gram = self._new_array("the Gram matrix", (len(examples), n2))
+        finite = self._engine.gradient_gram(examples, targets, examples2, targets2, gram)
+        if not finite and examples2 is not None:
+            validation.require_finite("X2", examples2)
+        self._require(finite, examples)
+        if single:
+            gram = gram[0]
+        return gram[..., 0] if single2 else gram
+
+    def gradient_moments(self, X: Any, Y: Any) -> tuple[Gradient, Gradient]:
+        """Mean and variance of every parameter's derivative over the examples.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+
+        Returns
+        -------
+        mean, variance : Gradient
+            ``.vector`` (P,) each: (1/n) Σ_i ∇C_i, bit for bit `gradient`'s, and
+            (1/n) Σ_i (∇C_i − mean)², divided by n. ``.cost`` is the mean of the costs C_i, and
+            their variance.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, or a variance does not fit the network's dtype.
+
+        Notes
+        -----
+        The deviations themselves are squared and summed, in a second pass over the examples, so
+        that the variance keeps its digits where it is small beside the mean (Chan, Golub and
+        LeVeque 1983, "Algorithms for computing the sample variance"). No (n, P) array is made.
+        """
+        examples, targets, _ = self._pair(X, Y)
+        n = len(examples)
+        validation.at_least_one_example("X", n, "a mean gradient")
+        mean = self._new_array("the gradient", (self.n_parameters,))
+        variance = self._new_array("the gradient", (self.n_parameters,))
+        costs = np.empty(n, self.dtype)
+        finite, total = self._engine.gradient_moments(examples, targets, mean, variance, costs)
+        self._require(finite, examples)
+        return (
+            Gradient(mean, total / n, self.sizes),
+            Gradient(variance, variance_of(costs), self.sizes),
+        )
+
     def jacobian(self, X: Any, *, out: Array | None = None) -> Array:
         """∂a⁽ᴸ⁾/∂parameters: how every output moves with every weight and bias.
 
@@ -627,12 +772,167 @@ class Network:
         self._require(self._engine.jacobian(examples, result, out is None), examples)
         return result
 
-    def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:
-        try:
-            return np.empty(shape, self.dtype)
-        except MemoryError:
-            n_bytes = int(np.prod(shape, dtype=object)) * self.dtype.itemsize
-            raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
+    def input_gradient(self, X: Any, Y: Any) -> Array:
+        """∂C_i/∂x: how each example's cost moves with its inputs.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+
+        Returns
+        -------
+        ndarray
+            (n, n_0), not divided by n; (n_0,) for one example. ``backward(X, Y).dC_da[0]``, without
+            the rest.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+        """
+        examples, targets, single = self._pair(X, Y)
+        result = self._empty(len(examples), self.sizes[0])
+        n_layers = len(self.weights)
+        nothing: list[Array | None] = [None] * n_layers
+        finite = self._engine.backward(
+            examples,
+            targets,
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+            [result, *nothing],
+            np.empty(len(examples), self.dtype),
+        )
+        self._require(finite, examples)
+        return result[0] if single else result
+
+    def input_jacobian(self, X: Any) -> Array:
+        """∂a⁽ᴸ⁾/∂x: how every output moves with every input.
+
+        Parameters
+        ----------
+        X : array_like
+            (n, n_0), or (n_0,) for one example.
+
+        Returns
+        -------
+        ndarray
+            (n, n_L, n_0), or (n_L, n_0) for one example.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        MemoryError
+            Naming the bytes.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+
+        Notes
+        -----
+        As `jacobian`, with ∂C/∂a⁽⁰⁾ in the place of the weights' derivatives.
+        """
+        examples, single = self._examples(X)
+        n, n_L, n_0 = len(examples), self.sizes[-1], self.sizes[0]
+        validation.result_size("the Jacobian", n, n_L * n_0, self.dtype.name)
+        result = self._new_array("the Jacobian", (n, n_L, n_0))
+        self._require(self._engine.input_jacobian(examples, result), examples)
+        return result[0] if single else result
+
+    # ---- curvature -------------------------------------------------------------------------------
+
+    def hessian_vector_product(self, X: Any, Y: Any, v: Any) -> Array:
+        """Hv, H = ∂²C/∂parameters² of the mean cost, without making H.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+        v : array_like or Gradient
+            (P,), in the order of `parameters`.
+
+        Returns
+        -------
+        ndarray
+            (P,), exact up to rounding: nothing is differenced.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument. An `Activation` of the user's must have a ``second_derivative``, a
+            `Cost` a ``hessian_vector_product``.
+        FloatingPointError
+            If finite inputs overflow.
+
+        Notes
+        -----
+        Pearlmutter's R-operator [1]_: the derivative along v of every line of the forward and the
+        backward pass, at the price of about two gradients.
+
+        Where a first derivative jumps (relu and leaky_relu at z = 0, mae at a = y) the jump counts
+        as 0, so that H is the Hessian of the smooth piece on the side that σ′ takes: relu′(0) = 0.
+        Where only the second one jumps (elu and selu at 0, huber at |a − y| = 1) it is the one from
+        the side of z < 0, and of |a − y| < 1; softsign″(0) = 0.
+
+        References
+        ----------
+        .. [1] B. A. Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6
+           (1994) 147–160.
+        """
+        validation.second_derivatives(self.activations, self.cost_function)
+        return self._curvature_product(X, Y, v, False)
+
+    def gauss_newton_vector_product(self, X: Any, Y: Any, v: Any) -> Array:
+        """Gv, G = (1/n) Σ_i JᵢᵀHᵢJᵢ the Gauss–Newton matrix of the mean cost, without making it.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+        v : array_like or Gradient
+            (P,), in the order of `parameters`.
+
+        Returns
+        -------
+        ndarray
+            (P,), exact up to rounding.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument. A `Cost` of the user's must have a ``hessian_vector_product``.
+        FloatingPointError
+            If finite inputs overflow.
+
+        Notes
+        -----
+        J is the Jacobian of the network's outputs with respect to the parameters, H the Hessian of
+        the cost with respect to these outputs: of z⁽ᴸ⁾ for cross_entropy, of a⁽ᴸ⁾ for every other
+        cost. For a cost convex in them G has no negative eigenvalue [1]_. For quadratic it is
+        (2/n) JᵀJ with `jacobian`'s J.
+
+        References
+        ----------
+        .. [1] N. N. Schraudolph, "Fast curvature matrix-vector products for second-order gradient
+           descent", Neural Computation 14 (2002) 1723–1738.
+        """
+        validation.second_derivatives((), self.cost_function)
+        return self._curvature_product(X, Y, v, True)
+
+    def _curvature_product(self, X: Any, Y: Any, v: Any, gauss_newton: bool) -> Array:
+        examples, targets, _ = self._pair(X, Y)
+        validation.at_least_one_example("X", len(examples), "a mean cost")
+        direction = validation.parameter_vector("v", v, self.n_parameters, self.dtype.name)
+        product = self._new_array("the product", (self.n_parameters,))
+        finite = self._engine.curvature_product(examples, targets, direction, gauss_newton, product)
+        self._require(finite, examples)
+        return product
+
+    # ---- looking inside --------------------------------------------------------------------------
 
     def chain_rule(self, x: Any, y: Any) -> ChainRule:
         """The factors of any weight, bias or activation for one example, as numbers.

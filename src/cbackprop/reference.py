@@ -17,7 +17,9 @@ from cbackprop.calculus import (
     accumulate_gradient,
     activate,
     adam_update,
+    clipping_factors,
     cost_formula,
+    gradient_gram,
     gradient_norms,
     momentum_update,
     per_example_gradient,
@@ -28,6 +30,7 @@ from cbackprop.calculus import (
     softmax_jacobian,
     weighted_input,
 )
+from cbackprop.curvature import output_curvature, second_derivative, softmax_curvature
 from cbackprop.functions import Activation, Array, Cost, read_only
 
 
@@ -288,12 +291,8 @@ class Engine:
                 return False
             _, a, da_dz = forward
             n, n_L = a[-1].shape
-            # delta[i, j] = ∂a_j/∂z of the layer, (n, n_L, n_l); at the output's own z a diagonal.
-            if self.activations[-1] == "softmax":
-                delta = softmax_jacobian(a[-1])
-            else:
-                delta = np.zeros((n, n_L, n_L), out.dtype)
-                delta[:, np.arange(n_L), np.arange(n_L)] = da_dz[-1]
+            # delta[i, j] = ∂a_j/∂z of the layer, (n, n_L, n_l).
+            delta = self._output_seeds(a[-1], da_dz[-1])
             rows = out.reshape(n, n_L, len(self.storage))
             stop = len(self.storage)
             for l in range(len(self.weights) - 1, -1, -1):
@@ -312,6 +311,184 @@ class Engine:
                         delta = propagate_delta(self.weights[l], delta)
                         delta = delta * da_dz[l - 1][:, np.newaxis, :]
             return True
+
+    def input_jacobian(self, X: Array, out: Array) -> bool:
+        """Fill out (n, n_L, n_0) with ∂a_j/∂x of every output j."""
+        with _InUse(self):
+            forward = self._forward(X)
+            if forward is None:
+                return False
+            _, a, da_dz = forward
+            delta = self._output_seeds(a[-1], da_dz[-1])
+            for l in range(len(self.weights) - 1, -1, -1):
+                if not np.isfinite(delta).all():
+                    return self._fail("jacobian", l + 1)
+                with np.errstate(all="ignore"):
+                    da_da = propagate_delta(self.weights[l], delta)
+                    delta = da_da * da_dz[l - 1][:, np.newaxis, :] if l > 0 else da_da
+            if not np.isfinite(delta).all():
+                return self._fail("jacobian", 1)
+            out[...] = delta.reshape(out.shape)
+            return True
+
+    def _output_seeds(self, a: Array, da_dz: Array) -> Array:
+        """∂a_j/∂z of the output layer's own z, (n, n_L, n_L): a diagonal but for softmax."""
+        if self.activations[-1] == "softmax":
+            return softmax_jacobian(a)
+        n, n_L = a.shape
+        delta = np.zeros((n, n_L, n_L), a.dtype)
+        delta[:, np.arange(n_L), np.arange(n_L)] = da_dz
+        return delta
+
+    def clipped_gradient(
+        self, X: Array, Y: Array, max_norm: float, out: Array
+    ) -> tuple[bool, float]:
+        """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
+        norms = np.empty(len(X), np.float64)
+        if not self.gradient_norms(X, Y, norms):
+            return False, math.nan
+        factors = clipping_factors(norms, max_norm).astype(out.dtype)
+        if not self.gradient(X, Y, factors, len(X), out)[0]:
+            return False, math.nan
+        return self.cost(X, Y, np.empty(len(X), out.dtype), None)
+
+    def gradient_gram(
+        self, X: Array, Y: Array, X2: Array | None, Y2: Array | None, out: Array
+    ) -> bool:
+        """Fill out (n, n2) with ⟨∇C_i, ∇C_j⟩, i of X and j of X2; or of X, where it is None."""
+        with _InUse(self):
+            sets: list[tuple[list[Array], list[Array]]] = []
+            for X_s, Y_s in ((X, Y), (X2, Y2)):
+                if X_s is None or Y_s is None:
+                    sets.append(sets[0])
+                    continue
+                values = self.run_backward(X_s, Y_s)
+                if values is None:
+                    return False
+                sets.append(([X_s, *values[1][:-1]], values[3]))
+            with np.errstate(all="ignore"):
+                gram = gradient_gram(*sets[0], *sets[1]).astype(out.dtype)
+            if not np.isfinite(gram).all():
+                return self._fail("gram", 0)
+            out[...] = gram
+            return True
+
+    def gradient_moments(
+        self, X: Array, Y: Array, mean: Array, variance: Array, cost: Array
+    ) -> tuple[bool, float]:
+        """Fill mean and variance (P,) over the examples, and the costs (n,); returns their sum."""
+        with _InUse(self):
+            values = self.run_backward(X, Y)
+            if values is None:
+                return False, math.nan
+            _, a, _, delta, _, C = values
+            n, start = len(X), 0
+            for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
+                with np.errstate(all="ignore"):
+                    parts = accumulate_gradient(a_below, delta_l)
+                    means = [part / mean.dtype.type(n) for part in parts]
+                    squares = [np.zeros_like(part) for part in parts]
+                    for a_i, delta_i in zip(a_below, delta_l, strict=True):
+                        squares[0] += (np.outer(delta_i, a_i) - means[0]) ** 2
+                        squares[1] += (delta_i - means[1]) ** 2
+                for mean_part, square in zip(means, squares, strict=True):
+                    stop = start + mean_part.size
+                    mean[start:stop] = mean_part.ravel()
+                    variance[start:stop] = square.ravel() / mean.dtype.type(n)
+                    start = stop
+            total = _weighted_sum(C, None)
+            cost[...] = C
+            if not (np.isfinite(mean).all() and math.isfinite(total)):
+                return self._fail("delta", len(self.weights)), math.nan
+            if not np.isfinite(variance).all():
+                return self._fail("moments", 0), math.nan
+            return True, total
+
+    def curvature_product(
+        self, X: Array, Y: Array, v: Array, gauss_newton: bool, out: Array
+    ) -> bool:
+        """Fill out (P,) with Hv of the mean cost, or with the Gauss–Newton matrix's product."""
+        with _InUse(self):
+            values = self.run_backward(X, Y)
+            if values is None:
+                return False
+            with np.errstate(all="ignore"):
+                product = self.run_curvature(X, Y, v, gauss_newton, *values[:5])
+            if not np.isfinite(product).all():
+                return self._fail("curvature", 0)
+            out[...] = product
+            return True
+
+    def run_curvature(
+        self,
+        X: Array,
+        Y: Array,
+        v: Array,
+        gauss_newton: bool,
+        z: list[Array],
+        a: list[Array],
+        da_dz: list[Array],
+        delta: list[Array],
+        dC_da: list[Array],
+    ) -> Array:
+        """R{∇C} along v (see curvature.py), from the values of the backward pass."""
+        below = [X, *a[:-1]]
+        moves, start = [], 0
+        for W in self.weights:
+            middle = start + W.size
+            moves.append((v[start:middle].reshape(W.shape), v[middle : middle + len(W)]))
+            start = middle + len(W)
+        R_z: list[Array] = []
+        R_a = [np.zeros_like(X)]
+        for l, (V, v_b) in enumerate(moves):
+            R_z.append(R_a[l] @ self.weights[l].T + weighted_input(V, v_b, below[l]))
+            R_a.append(da_dz[l] * R_z[l])  # a softmax layer is the last, whose R{a} nobody reads
+        R_delta = self._output_R_delta(z[-1], a[-1], da_dz[-1], dC_da[-1], Y, R_z[-1], gauss_newton)
+        parts: list[Array] = []
+        for l in range(len(moves) - 1, -1, -1):
+            R_W, R_b = accumulate_gradient(below[l], R_delta)
+            if not gauss_newton:
+                R_W = R_W + accumulate_gradient(R_a[l], delta[l])[0]
+            parts = [R_W.ravel(), R_b, *parts]
+            if l > 0:
+                R_dC_da = propagate_delta(self.weights[l], R_delta)
+                if not gauss_newton:
+                    R_dC_da = R_dC_da + propagate_delta(moves[l][0], delta[l])
+                R_delta = R_dC_da * da_dz[l - 1]
+                if not gauss_newton:
+                    d2a_dz2 = second_derivative(
+                        self.activations[l - 1], z[l - 1], a[l - 1], da_dz[l - 1]
+                    )
+                    R_delta = R_delta + dC_da[l] * d2a_dz2 * R_z[l - 1]
+        product: Array = np.concatenate(parts) / v.dtype.type(len(X))
+        return product
+
+    def _output_R_delta(
+        self,
+        z: Array,
+        a: Array,
+        da_dz: Array,
+        dC_da: Array,
+        y: Array,
+        R_z: Array,
+        gauss_newton: bool,
+    ) -> Array:
+        cost, activation = self.cost_function, self.activations[-1]
+        if activation == "softmax":
+            return softmax_curvature(cost, a, dC_da, y, R_z, gauss_newton)
+        d2a_dz2 = np.zeros_like(z)
+        if not gauss_newton and cost != "cross_entropy":
+            d2a_dz2 = second_derivative(activation, z, a, da_dz)
+        if isinstance(cost, Cost):
+            R_dC_da = cost.checked_hessian_vector_product(
+                read_only(a), read_only(y), read_only(da_dz * R_z)
+            )
+            R_delta: Array = R_dC_da * da_dz + dC_da * d2a_dz2 * R_z
+            return R_delta
+        name = activation if isinstance(activation, str) else "user"
+        curvature = output_curvature(cost, name, z, a, da_dz, dC_da, y, d2a_dz2, gauss_newton)
+        R_delta = curvature * R_z
+        return R_delta
 
     def train(self, X: Array, Y: Array, order: Array | None, batch_size: int) -> tuple[bool, float]:
         """One pass in batches; returns the sum of the costs, each as its batch came."""

@@ -575,13 +575,36 @@ def result_size(what: str, n: int, width: int, dtype: str) -> None:
         )
 
 
-def parameter_vector(value: Any, n_parameters: int, dtype: str) -> Array:
-    """All parameters (P,), finite."""
-    array = numbers("parameters", value, dtype)
+def parameter_vector(argument: str, value: Any, n_parameters: int, dtype: str) -> Array:
+    """A number for each parameter (P,), finite."""
+    array = numbers(argument, value, dtype)
     if array.shape != (n_parameters,):
-        raise ValueError(f"parameters has shape {array.shape}; expected ({n_parameters},)")
-    require_finite("parameters", array)
+        raise ValueError(f"{argument} has shape {array.shape}; expected ({n_parameters},)")
+    require_finite(argument, array)
     return array
+
+
+def both_or_neither(*pair: tuple[str, Any]) -> None:
+    """Two optional arguments that make sense together only."""
+    (name, value), (other_name, other) = pair
+    if (value is None) != (other is None):
+        missing, given = (name, other_name) if value is None else (other_name, name)
+        raise ValueError(f"{missing} is None with {given} given; expected both or neither")
+
+
+def second_derivatives(activations: tuple[str | Activation, ...], cost: str | Cost) -> None:
+    """A product with the curvature needs them of every function of the user's."""
+    for layer, activation in enumerate(activations, start=1):
+        if isinstance(activation, Activation) and activation.second_derivative is None:
+            raise ValueError(
+                f"activation {activation.name!r} of layer {layer} has no second_derivative; "
+                "expected Activation(value, derivative, second_derivative=...) for this call"
+            )
+    if isinstance(cost, Cost) and cost.hessian_vector_product is None:
+        raise ValueError(
+            f"cost {cost.name!r} has no hessian_vector_product; "
+            "expected Cost(value, gradient, hessian_vector_product=...) for this call"
+        )
 
 
 # ---- fit and the like ----------------------------------------------------------------------------
@@ -734,6 +757,9 @@ def explain_not_finite(
         "parameters": "a parameter",
         "norm": "the norm of a gradient",
         "jacobian": "a derivative of the outputs",
+        "gram": "an inner product of two gradients",
+        "moments": "the variance of a derivative",
+        "curvature": "the product of the curvature with v",
     }
     where = f" of layer {layer}" if layer else ""
     raise FloatingPointError(
