@@ -91,8 +91,8 @@ def extension_modules():
         for name in sorted(os.listdir(KERNELS))
         if name.endswith((".h", ".pxd", ".pxi"))
     ]
-    included = ("derivatives", "engine", "layers", "measure", "passes", "per_example", "steps")
-    included += ("tile", "tiny", "updates")
+    included = ("curvature", "derivatives", "engine", "layers", "measure", "pairs", "passes")
+    included += ("per_example", "steps", "tile", "tiny", "updates")
     headers += [f"{KERNELS}/{name}.pyx" for name in included]
     for level, level_flags in simd_levels():
         for suffix, macros in (("f32", [("CBACKPROP_FLOAT32", "1")]), ("f64", [])):

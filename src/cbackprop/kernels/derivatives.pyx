@@ -4,8 +4,6 @@ from libc.string cimport memset
 
 from cbackprop.kernels.simd cimport real, stream_fence
 
-include "per_example.pyx"
-
 
 cdef class Derivatives(Passes):
     """A network's derivatives that no step needs."""
@@ -30,12 +28,6 @@ cdef class Derivatives(Passes):
                 self.look_for_signals(self.n_parameters)
             start += m
         return 0
-
-    cdef const real *a_below(self, const real *block_X, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
-        """The activations that enter layer l (counted from 0), of example i of the block."""
-        if l == 0:
-            return block_X + i * self.layers[0].n_in
-        return self.layers[l - 1].a + i * self.layers[l - 1].ld
 
     cdef bint outer_products_are_finite(
         self, const real *block_X, Py_ssize_t n, Py_ssize_t seeds, Py_ssize_t first, Py_ssize_t rows,
@@ -100,26 +92,6 @@ cdef class Derivatives(Passes):
             start += m
         return 0
 
-    cdef double gradient_norm(self, const real *block_X, Py_ssize_t i) noexcept nogil:
-        """sqrt(sum_l |delta|^2 (|a|^2 + 1)) of example i of the block."""
-        cdef Py_ssize_t l
-        cdef double total = 0, delta_squares, scale = 0, sum = 0
-        cdef bint plain = True
-        cdef Layer *layer
-        for l in range(self.n_layers):
-            layer = &self.layers[l]
-            delta_squares = sum_of_squares(layer.delta + i * layer.ld, layer.n_out)
-            # A sum of float32's squares is 0 only if they are.
-            plain = plain and (delta_squares >= LEAST_SUM_OF_SQUARES or (delta_squares == 0 and sizeof(real) == 4))
-            total += delta_squares * (sum_of_squares(self.a_below(block_X, l, i), layer.n_in) + 1)
-        if plain and total - total == 0:
-            return sqrt(total)
-        for l in range(self.n_layers):
-            layer = &self.layers[l]
-            add_to_norm(&scale, &sum, layer_norm(self.a_below(block_X, l, i), layer.delta + i * layer.ld,
-                                                 layer.n_in, layer.n_out))
-        return scale * sqrt(sum)
-
     cdef int jacobian_all(self, const real *X, Py_ssize_t n, real *jacobian, bint fresh) except -1 nogil:
         """da_j/dparameters of every example and output j, (n, n_L, P); `fresh` says that it is new memory.
 
@@ -149,6 +121,30 @@ cdef class Derivatives(Passes):
                     self.outer_products(jacobian + (start * seeds + first + r) * self.n_parameters, end, block_X, i,
                                         m, r, stream)
                     self.look_for_signals(self.n_parameters)
+                first += rows
+            start += m
+        return 0
+
+    cdef int input_jacobian_all(self, const real *X, Py_ssize_t n, real *jacobian) except -1 nogil:
+        """da_j/dx of every example and output j, (n, n_L, n_0): the same, passed back once more."""
+        cdef Py_ssize_t start = 0, first, rows, m, n_0 = self.layers[0].n_in
+        cdef Py_ssize_t seeds = self.layers[self.n_layers - 1].n_out
+        cdef real *target
+        while start < n:
+            m = min(n - start, BLOCK)
+            if self.forward_block(X + start * n_0, m, True):
+                return 1
+            first = 0
+            while first < m * seeds:
+                rows = min(m * seeds - first, BLOCK)
+                if self.seeded_deltas(first, rows):
+                    self.failed_quantity = 5
+                    return 1
+                target = jacobian + (start * seeds + first) * n_0
+                self.input_gradient_block(target, rows)
+                if not all_finite(target, rows * n_0):
+                    return self.fail(5, 1)
+                self.look_for_signals(rows * n_0 * self.layers[0].n_out)
                 first += rows
             start += m
         return 0

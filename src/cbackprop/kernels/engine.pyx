@@ -7,8 +7,13 @@ from libc.stdint cimport uint64_t
 
 include "passes.pyx"
 include "derivatives.pyx"
+include "pairs.pyx"
+include "curvature.pyx"
 include "steps.pyx"
 include "measure.pyx"
+
+
+QUANTITIES = ("z", "a", "delta", "parameters", "norm", "jacobian", "gram", "moments", "curvature")
 
 
 def activation_values(str name, z, a, da_dz):
@@ -98,10 +103,10 @@ cdef class Engine(Steps):
 
     @property
     def failure(self):
-        """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters', 'norm' or
-        'jacobian'.
+        """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters', 'norm',
+        'jacobian', 'gram', 'moments' or 'curvature'.
         """
-        return ("z", "a", "delta", "parameters", "norm", "jacobian")[self.failed_quantity], self.failed_layer
+        return QUANTITIES[self.failed_quantity], self.failed_layer
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
@@ -237,33 +242,41 @@ cdef class Engine(Steps):
 
     def gradient(self, X, Y, sample_weight, double total_weight, out):
         """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
-        cdef Py_ssize_t n = X.shape[0], l
+        return self.fill_gradient(X, Y, sample_weight, total_weight, 0, out)
+
+    cdef fill_gradient(self, X, Y, sample_weight, double total_weight, double max_norm, out):
+        """The same; with max_norm > 0 every dC_i is first shortened to that length at most."""
+        cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
         cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
         cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
         cdef real *vector = pointer(out, self.n_parameters, True)
         cdef real *sums
-        cdef Layer *layer
         cdef int failed
         self.enter()
         try:
             self.reserve(n)
             self.reserve_sums(n)
             with nogil:
-                failed = self.gradient_sums(x, y, weight, NULL, 0, n, &sums)
+                failed = self.gradient_sums(x, y, weight, max_norm, NULL, 0, n, &sums)
                 if not failed and not all_finite(sums, self.storage_size):
                     failed = self.fail(2, self.n_layers)
                 if not failed and not self.cost_is_finite():
                     failed = 1
                 if not failed:
-                    for l in range(self.n_layers):
-                        layer = &self.layers[l]
-                        unpack_gradient(vector, sums + layer.offset, layer.ld, layer.n_in, layer.n_out,
-                                        <real> total_weight)
-                        vector += (layer.n_in + 1) * layer.n_out
+                    self.unpack(vector, sums, <real> total_weight)
         finally:
             self.leave()
         return not failed, self.cost_total + self.cost_correction
+
+    cdef void unpack(self, real *vector, const real *packed, real total) noexcept nogil:
+        """vector (P,) in the documented order: numbers in the layout of the parameters, divided by `total`."""
+        cdef Py_ssize_t l
+        cdef Layer *layer
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            unpack_gradient(vector, packed + layer.offset, layer.ld, layer.n_in, layer.n_out, total)
+            vector += (layer.n_in + 1) * layer.n_out
 
     def per_example_gradient(self, X, Y, out, bint fresh, cost):
         """Fill out (n, P), which may be fresh memory, with every dC_i, and the costs C_i (n,)."""
@@ -310,6 +323,126 @@ cdef class Engine(Steps):
             with nogil:
                 failed = self.jacobian_all(x, n, derivatives, fresh)
         finally:
+            self.leave()
+        return not failed
+
+    def input_jacobian(self, X, out):
+        """Fill out (n, n_L, n_0) with da_j/dx of every example and output j."""
+        cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out, n_0 = self.layers[0].n_in
+        cdef real *x = pointer(X, n * n_0, False)
+        cdef real *derivatives = pointer(out, n * n_L * n_0, True)
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n * n_L)
+            self.reserve_input_gradient(n * n_L)
+            with nogil:
+                failed = self.input_jacobian_all(x, n, derivatives)
+        finally:
+            self.leave()
+        return not failed
+
+    def clipped_gradient(self, X, Y, double max_norm, out):
+        """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (True or False, sum_i C_i)."""
+        return self.fill_gradient(X, Y, None, <double> X.shape[0], max_norm, out)
+
+    def gradient_gram(self, X, Y, X2, Y2, out):
+        """Fill out (n, n2) with the inner products of all pairs of dC_i, i of X and j of X2, or of X where it is None.
+        """
+        cdef Py_ssize_t n = X.shape[0], n2 = n if X2 is None else X2.shape[0], kept_rows, size
+        cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
+        cdef real *x = pointer(X, n * n_0, False)
+        cdef real *y = pointer(Y, n * n_L, False)
+        cdef real *x2 = x if X2 is None else pointer(X2, n2 * n_0, False)
+        cdef real *y2 = y if X2 is None else pointer(Y2, n2 * n_L, False)
+        cdef real *gram = pointer(out, n * n2, True)
+        cdef real *kept_pointer
+        cdef real *products_pointer
+        cdef double *scales_pointer
+        cdef double *block_pointer
+        cdef double *total_pointer
+        cdef bint symmetric = X2 is None
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(max(n, n2))
+            size = self.kept_row_size()
+            kept_rows = KEPT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
+            kept_rows = min(max(kept_rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
+            kept = aligned_zeros(kept_rows * size)
+            scales = np.empty((self.n_layers, kept_rows))
+            block_scales = np.empty((self.n_layers, BLOCK))
+            products = aligned_zeros(2 * BLOCK * BLOCK + BLOCK)
+            total = np.empty((BLOCK, BLOCK))
+            kept_pointer, products_pointer = data(kept), data(products)
+            scales_pointer = <double *> cnp.PyArray_DATA(<cnp.ndarray> scales)
+            block_pointer = <double *> cnp.PyArray_DATA(<cnp.ndarray> block_scales)
+            total_pointer = <double *> cnp.PyArray_DATA(<cnp.ndarray> total)
+            with nogil:
+                failed = self.gradient_gram_all(x, y, n, x2, y2, n2, symmetric, gram, kept_pointer, scales_pointer,
+                                                kept_rows, block_pointer, products_pointer, total_pointer)
+        finally:
+            self.leave()
+        return not failed
+
+    def gradient_moments(self, X, Y, mean, variance, cost):
+        """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (True or False, sum_i C_i)."""
+        cdef Py_ssize_t n = X.shape[0]
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *means = pointer(mean, self.n_parameters, True)
+        cdef real *variances = pointer(variance, self.n_parameters, True)
+        cdef real *C = pointer(cost, n, True)
+        cdef real *packed
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n)
+            self.reserve_sums(n)
+            mean_array = aligned_zeros(self.storage_size)
+            packed = data(mean_array)
+            with nogil:
+                failed = self.gradient_moments_all(x, y, n, packed, C)
+                if not failed and not self.cost_is_finite():
+                    failed = 1
+                if not failed:
+                    self.unpack(means, packed, 1)
+                    self.unpack(variances, self.squares, <real> n)
+        finally:
+            self.leave()
+        return not failed, self.cost_total + self.cost_correction
+
+    def curvature_product(self, X, Y, v, bint gauss_newton, out):
+        """Fill out (P,) with Hv of the mean cost, or with the Gauss-Newton matrix's product."""
+        cdef Py_ssize_t n = X.shape[0], l
+        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
+        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *vector = pointer(v, self.n_parameters, False)
+        cdef real *product = pointer(out, self.n_parameters, True)
+        cdef real *packed
+        cdef real *sums
+        cdef Layer *layer
+        cdef int failed
+        self.enter()
+        try:
+            self.reserve(n)
+            self.reserve_sums(n)
+            self.reserve_curvature(n)
+            self.direction_array = aligned_zeros(self.storage_size)
+            packed = data(self.direction_array)
+            self.direction = packed
+            with nogil:
+                for l in range(self.n_layers):
+                    layer = &self.layers[l]
+                    pack_parameters(packed + layer.offset, layer.ld, vector, layer.n_in, layer.n_out)
+                    vector += (layer.n_in + 1) * layer.n_out
+                failed = self.curvature_sums(x, y, n, gauss_newton, &sums)
+                if not failed and not all_finite(sums, self.storage_size):
+                    failed = self.fail(8, 0)
+                if not failed:
+                    self.unpack(product, sums, <real> n)
+        finally:
+            self.direction_array = None
             self.leave()
         return not failed
 

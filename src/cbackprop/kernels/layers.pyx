@@ -448,7 +448,7 @@ cdef void propagate_delta(
     Py_ssize_t n, Py_ssize_t width, Py_ssize_t n_out, const real *zeros, Panels panels,  # IN zeros (width,)
 ) noexcept nogil:
     """dC/da_k = sum_j w_jk delta_j, the sum over every path, for `width` of the neurons k; 0 for k >= n_in."""
-    multiply_transposed(dC_da, ld_a, delta, ld, Wt, ld, n_in, zeros, n, width, n_out, panels)
+    multiply_transposed(dC_da, ld_a, delta, ld, Wt, ld, n_in, zeros, 0, n, width, n_out, panels)
 
 
 cdef bint multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t count) noexcept nogil:
@@ -516,6 +516,18 @@ cdef void add(real *total, const real *part, Py_ssize_t count) noexcept nogil:
     while i < count:
         vec_store(total + i, vec_load(total + i) + vec_load(part + i))
         i += LANES
+
+
+cdef void pack_parameters(
+    real *Wt, Py_ssize_t ld,                                                  # OUT (n_in + 1, ld), padding left alone
+    const real *vector, Py_ssize_t n_in, Py_ssize_t n_out,                    # IN  (n_out, n_in) then (n_out,)
+) noexcept nogil:
+    """One layer's numbers from the documented order into the layout of the parameters."""
+    cdef Py_ssize_t j, k
+    for j in range(n_out):
+        for k in range(n_in):
+            Wt[k * ld + j] = vector[j * n_in + k]
+        Wt[n_in * ld + j] = vector[n_out * n_in + j]
 
 
 cdef void unpack_gradient(

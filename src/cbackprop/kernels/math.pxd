@@ -294,6 +294,18 @@ cdef inline void selu_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec 
     da_dz[0] = vec_where_gt(z, zero, scale, scale_alpha * e)
 
 
+cdef inline vec gelu_bounded(vec z) noexcept nogil:
+    return at_least(at_most(z, 40), -40)
+
+
+cdef inline vec bell(vec z) noexcept nogil:
+    """exp(-z^2/2); what rounding z^2 drops is put back to first order."""
+    cdef vec half = vec_set1(<real> 0.5)
+    cdef vec square = z * z
+    cdef vec e = vec_exp(-half * square)
+    return vec_fma(-half * product_error(z, z, square), e, e)
+
+
 cdef inline void gelu(vec z, vec *a, vec *da_dz) noexcept nogil:
     """z Phi(z) with Phi(z) = erfc(-z/sqrt 2)/2, and Phi(z) + z phi(z) (Hendrycks & Gimpel, 2016, the erf form).
 
@@ -301,10 +313,8 @@ cdef inline void gelu(vec z, vec *a, vec *da_dz) noexcept nogil:
     put back to first order. Beyond |z| = 40 Phi is 0 or 1 in both number types. With glibc's erfc 3.3 and 5.1 ulp;
     near the zero of the derivative, z = -0.75, 1.2 ulp of 1; where Phi is subnormal its last digit times |z|, 30."""
     cdef vec half = vec_set1(<real> 0.5)
-    cdef vec bounded = at_least(at_most(z, 40), -40)
-    cdef vec square = bounded * bounded
-    cdef vec e = vec_exp(-half * square)
-    e = vec_fma(-half * product_error(bounded, bounded, square), e, e)
+    cdef vec bounded = gelu_bounded(z)
+    cdef vec e = bell(bounded)
     cdef vec y = bounded * vec_set1(SQRT_HALF)
     cdef vec y_low = vec_fma(bounded, vec_set1(SQRT_HALF_LOW), product_error(bounded, vec_set1(SQRT_HALF), y))
     cdef vec inverse_sqrt_pi = vec_set1(<real> 0.56418958354775628694807945156077)
@@ -379,3 +389,66 @@ cdef inline void identity(vec z, vec *a, vec *da_dz) noexcept nogil:
     """z, and 1."""
     a[0] = z
     da_dz[0] = vec_set1(1)
+
+
+# ---- second derivatives of the activations, from z, or from a and da_dz where these serve ----------------------
+
+cdef inline vec vec_tanh(vec z) noexcept nogil:
+    cdef vec n_rounded, r, rest, a, da_dz
+    exp_reduced(tanh_exponent(z), &n_rounded, &r, &rest)
+    tanh_finish(z, n_rounded, r, rest, &a, &da_dz)
+    return a
+
+
+cdef inline vec sigmoid_second(vec z, vec da_dz) noexcept nogil:
+    """sigma' (1 - 2 sigma), with 1 - 2 sigma = -tanh(z/2), which does not cancel at 0."""
+    return -da_dz * vec_tanh(vec_set1(<real> 0.5) * z)
+
+
+cdef inline vec tanh_second(vec a, vec da_dz) noexcept nogil:
+    return -(a + a) * da_dz
+
+
+cdef inline vec elu_second(vec z, vec da_dz) noexcept nogil:
+    """0 for z > 0, otherwise the first derivative once more; selu: the same."""
+    return vec_where_gt(z, vec_set1(0), vec_set1(0), da_dz)
+
+
+cdef inline vec gelu_second(vec z) noexcept nogil:
+    """2 phi + z phi' = phi(z) (2 - z^2), phi the normal density."""
+    cdef vec bounded = gelu_bounded(z)
+    cdef vec density = vec_set1(<real> 0.39894228040143267793994605993438) * bell(bounded)
+    return density * vec_fma(-bounded, bounded, vec_set1(2))
+
+
+cdef inline vec silu_second(vec z) noexcept nogil:
+    """2 sigma' + z sigma'' = sigma'(z) (2 - z tanh(z/2))."""
+    cdef vec a, one_minus_a, sigma_prime
+    cdef vec bounded = silu_bounded(z)
+    sigmoid_pair(bounded, &a, &one_minus_a, &sigma_prime)
+    return sigma_prime * vec_fma(-bounded, vec_tanh(vec_set1(<real> 0.5) * bounded), vec_set1(2))
+
+
+cdef inline vec softplus_second(vec z) noexcept nogil:
+    """sigma'(z)."""
+    cdef vec a, one_minus_a, sigma_prime
+    sigmoid_pair(z, &a, &one_minus_a, &sigma_prime)
+    return sigma_prime
+
+
+cdef inline vec softsign_second(vec z, vec da_dz) noexcept nogil:
+    """-2 sign(z)/(1 + |z|)^3, 0 at 0."""
+    cdef vec size = at_most(vec_abs(z), LARGEST)
+    cdef vec magnitude = (da_dz + da_dz) / (vec_set1(1) + size)
+    return vec_where_gt(size, vec_set1(0), -vec_with_sign_of(magnitude, z), vec_set1(0))
+
+
+cdef inline vec log1p_minus(vec e) noexcept nogil:
+    """(log(1 + e) - e)/log(1 + e) for 0 <= e <= 1: near 0, where the difference cancels, its series."""
+    cdef vec log = vec_log1p(e)
+    cdef vec series = vec_set1(0)
+    cdef int k
+    for k in range(20, 1, -1):
+        series = vec_fma(e, series, vec_set1(<real> (1.0 / k if k % 2 else -1.0 / k)))
+    cdef vec difference = vec_where_gt(vec_set1(<real> 0.125), e, e * e * series, log - e)
+    return vec_where_gt(log, vec_set1(0), difference / log, vec_set1(0))

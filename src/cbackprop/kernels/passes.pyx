@@ -25,6 +25,7 @@ import numpy as np
 cnp.import_array()
 
 include "layers.pyx"
+include "per_example.pyx"
 
 initialise_tiles()
 
@@ -210,9 +211,10 @@ cdef class Passes:
     cdef object user_cost
     # Arrays that own the memory behind the pointers.
     cdef object layer_memory, storage_array, scratch_array, input_array, gathered_array, sums_array, constants_array
-    cdef object hot_array, mirror_array
+    cdef object hot_array, mirror_array, moved_array
     cdef real *storage
     cdef real *sums             # (2, storage_size): the group's sum, the total
+    cdef real *squares          # of deviations, where gradient_moments_all left them
     cdef real *hot              # (threads, hot_size): a piece of a gradient on its way into an update, each thread's
     cdef Py_ssize_t hot_size
     cdef real *mirror           # W of each layer but the first, where the network is tiny
@@ -292,7 +294,7 @@ cdef class Passes:
         cdef Py_ssize_t l
         cdef Layer *layer
         for array in (self.storage_array, self.scratch_array, self.input_array, self.gathered_array, self.sums_array,
-                      self.constants_array, self.hot_array, self.mirror_array, *self.slots):
+                      self.constants_array, self.hot_array, self.mirror_array, self.moved_array, *self.slots):
             if array is not None:
                 raw = array.base
                 start = array.ctypes.data - raw.ctypes.data + array.nbytes
@@ -625,6 +627,47 @@ cdef class Passes:
             l -= 1
         return 0
 
+    cdef const real *a_below(self, const real *block_X, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
+        """The activations that enter layer l (counted from 0), of example i of the block."""
+        if l == 0:
+            return block_X + i * self.layers[0].n_in
+        return self.layers[l - 1].a + i * self.layers[l - 1].ld
+
+    cdef double gradient_norm(self, const real *block_X, Py_ssize_t i) noexcept nogil:
+        """sqrt(sum_l |delta|^2 (|a|^2 + 1)) of example i of the block."""
+        cdef Py_ssize_t l
+        cdef double total = 0, delta_squares, scale = 0, sum = 0
+        cdef bint plain = True
+        cdef Layer *layer
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            delta_squares = sum_of_squares(layer.delta + i * layer.ld, layer.n_out)
+            # A sum of float32's squares is 0 only if they are.
+            plain = plain and (delta_squares >= LEAST_SUM_OF_SQUARES or (delta_squares == 0 and sizeof(real) == 4))
+            total += delta_squares * (sum_of_squares(self.a_below(block_X, l, i), layer.n_in) + 1)
+        if plain and total - total == 0:
+            return sqrt(total)
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            add_to_norm(&scale, &sum, layer_norm(self.a_below(block_X, l, i), layer.delta + i * layer.ld,
+                                                 layer.n_in, layer.n_out))
+        return scale * sqrt(sum)
+
+    cdef int clipping_factors(
+        self, real *factors, const real *block_X, Py_ssize_t n, const real *sample_weight, double max_norm,
+    ) noexcept nogil:
+        """min(1, max_norm / |dC_i|) of the block's n examples, times their weights. 0, or 1 after `fail`."""
+        cdef Py_ssize_t i
+        cdef double norm
+        for i in range(n):
+            norm = self.gradient_norm(block_X, i)
+            if not norm - norm == 0:
+                return self.fail(4, 0)
+            factors[i] = <real> (max_norm / norm) if norm > max_norm else <real> 1
+            if sample_weight != NULL:
+                factors[i] = factors[i] * sample_weight[i]
+        return 0
+
     cdef const real *gather(
         self, real *gathered, const real *rows, Py_ssize_t width, const int64_t *order, Py_ssize_t start, Py_ssize_t n,
     ) noexcept nogil:
@@ -699,18 +742,38 @@ cdef class Passes:
             lda = layer.ld
         return 0
 
+    cdef void begin_block(self, Py_ssize_t blocks) noexcept nogil:
+        """Before a block is added to the sums, `blocks` having been added: where a chain of them is full, fold it into
+        the total (note d). The block is to be stored, not added, where blocks % GROUP_BLOCKS is 0.
+        """
+        cdef real *total = self.sums + self.storage_size
+        if blocks == GROUP_BLOCKS:
+            memcpy(total, self.sums, self.storage_size * sizeof(real))
+        elif blocks > 0 and blocks % GROUP_BLOCKS == 0:
+            add(total, self.sums, self.storage_size)
+
+    cdef real *folded(self, Py_ssize_t blocks) noexcept nogil:
+        """The sums over all of the `blocks` blocks."""
+        cdef real *total = self.sums + self.storage_size
+        if blocks <= GROUP_BLOCKS:
+            return self.sums
+        add(total, self.sums, self.storage_size)
+        return total
+
     cdef int gradient_sums(
-        self, const real *X, const real *Y, const real *sample_weight, const int64_t *order,
+        self, const real *X, const real *Y, const real *sample_weight, double max_norm, const int64_t *order,
         Py_ssize_t first, Py_ssize_t n, real **sums,
     ) except -1 nogil:
-        """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d."""
+        """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d.
+
+        With max_norm > 0 every dC_i is first shortened to that length at most.
+        """
         cdef Py_ssize_t start = 0, m, last, blocks = 0
         cdef real C[BLOCK]
+        cdef real factors[BLOCK]
         cdef const real *block_X
         cdef const real *block_Y
-        cdef const real *weight = NULL
-        cdef real *group_sum = self.sums
-        cdef real *total = self.sums + self.storage_size
+        cdef const real *weight
         while start < n:
             m = min(n - start, BLOCK)
             block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m)
@@ -722,18 +785,18 @@ cdef class Passes:
                 self.foresee_rows(X, order + last, min(n - start - m, BLOCK))
             if self.deltas_block(block_X, block_Y, C, m):
                 return 1
-            if sample_weight != NULL:
-                weight = sample_weight + first + start
+            weight = sample_weight
+            if weight != NULL:
+                weight += first + start
             self.count_cost(C, weight, m)
-            if blocks == GROUP_BLOCKS:
-                memcpy(total, group_sum, self.storage_size * sizeof(real))
-            elif blocks > 0 and blocks % GROUP_BLOCKS == 0:
-                add(total, group_sum, self.storage_size)
-            self.sum_block(group_sum, block_X, m, weight, blocks % GROUP_BLOCKS == 0)
+            if max_norm > 0:
+                if self.clipping_factors(factors, block_X, m, weight, max_norm):
+                    return 1
+                weight = factors
+            self.begin_block(blocks)
+            self.sum_block(self.sums, block_X, m, weight, blocks % GROUP_BLOCKS == 0)
             blocks += 1
             self.look_for_signals(0)
             start += m
-        if blocks > GROUP_BLOCKS:
-            add(total, group_sum, self.storage_size)
-        sums[0] = total if blocks > GROUP_BLOCKS else group_sum
+        sums[0] = self.folded(blocks)
         return 0

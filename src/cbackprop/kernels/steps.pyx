@@ -37,7 +37,7 @@ cdef void update_part(void *context, int part) noexcept nogil:
     (<Steps> update.steps).apply_columns(update, part)
 
 
-cdef class Steps(Derivatives):
+cdef class Steps(Curvature):
     """A network's optimiser and its steps."""
 
     cdef list slot_arrays
@@ -217,7 +217,7 @@ cdef class Steps(Derivatives):
         cdef const real *block_Y
         cdef real *sums
         if not self.can_fuse(min(n, BLOCK)) or n > BLOCK * GROUP_BLOCKS:
-            if self.gradient_sums(X, Y, NULL, order, first, n, &sums):
+            if self.gradient_sums(X, Y, NULL, 0, order, first, n, &sums):
                 return 1
             self.begin_step(n)
             self.update_piece(0, self.storage_size, sums, self.storage_size, 1, self.storage_size, n)

@@ -311,10 +311,10 @@ cdef void multiply_rows(
 
 cdef void multiply_transposed(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *Wt, Py_ssize_t ld, Py_ssize_t rows_there,
-    const real *zeros, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, Panels panels,
+    const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, Panels panels,
 ) noexcept nogil:
-    """C (m, n) = A (m, depth) . Wt^T, where Wt is (rows_there, depth) and 0 beyond."""
-    product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, Wt, ld, rows_there, zeros, 0, m, n,
+    """C (m, n) = init + A (m, depth) . Wt^T, where Wt is (rows_there, depth) and 0 beyond."""
+    product(&tiles_by_rows[0][0], &tiles_by_rows[1][0], C, ldc, A, lda, 1, lda, Wt, ld, rows_there, init, ld_init, m, n,
             depth, False, 0, panels, NULL, 0)
 
 
