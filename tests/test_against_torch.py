@@ -274,7 +274,7 @@ def test_the_points_lie_off_kinks_and_out_of_saturation() -> None:
             z, a = run(case.parameters, X)
             distances = []
             for z_l, name in zip(z, case.activations, strict=True):
-                assert torch.max(torch.abs(z_l)) <= LARGEST_Z * (1 + 1e-12)
+                assert torch.max(torch.abs(z_l)) <= LARGEST_Z * (1 + 1e-12), str(case)
                 if name in ("relu", "leaky_relu", "elu", "selu", "softsign"):
                     distances.append(torch.abs(z_l))
             size = torch.abs(a[-1] - Y)
@@ -284,7 +284,7 @@ def test_the_points_lie_off_kinks_and_out_of_saturation() -> None:
                 distances.append(torch.abs(size - 1))
                 near_and_far |= set((size <= 1).ravel().tolist())
             for distance in distances:
-                assert torch.min(distance) > DISTANCE_FROM_KINKS, case
+                assert torch.min(distance) > DISTANCE_FROM_KINKS, str(case)
     assert near_and_far == {True, False}
 
 
