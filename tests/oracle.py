@@ -5,7 +5,8 @@ found by nudging one quantity and looking at the cost, never by backpropagation:
 
 * complex step, Im C(w + ih)/h with h = 1e-30 (Squire & Trapp 1998): nothing is subtracted, so it is
   right to the last digits, wherever the cost is analytic on the branch that the real part takes;
-* central differences at hundreds of digits (mpmath), where units are saturated;
+* central differences at hundreds of digits (mpmath), where units are saturated, and for second
+  derivatives: of both nudges the error is below what any digit shows;
 * central differences with Richardson's extrapolation, right to some 1e-11, to see that the first
   way does what it should.
 
@@ -83,13 +84,21 @@ def _elementwise(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 COMPLEX = _numpy_field(np.clongdouble, _complex_erfc)
 REAL = _numpy_field(np.float64, np.vectorize(math.erfc, otypes=[np.float64]))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _erfc_of(x: Any, digits: int) -> Any:
+    """A nudge leaves most values as they were; erfc is the one function that takes long."""
+    return mpmath.erfc(x)
+
+
 MANY_DIGITS = Field(
-    _elementwise(lambda x: mpmath.mpf(x) if isinstance(x, str) else mpmath.mpf(float(x))),
+    _elementwise(lambda x: mpmath.mpf(x if isinstance(x, (str, mpmath.mpf)) else float(x))),
     _elementwise(mpmath.exp),
     _elementwise(mpmath.log),
     _elementwise(mpmath.tanh),
     _elementwise(mpmath.sin),
-    _elementwise(mpmath.erfc),
+    _elementwise(lambda x: _erfc_of(x, mpmath.mp.dps)),
     lambda x: x,
 )
 
@@ -134,11 +143,31 @@ def activation(f: Field, name: str, z: Any) -> Any:
     raise KeyError(name)
 
 
+def layer(f: Field, name: str, z: list[Any]) -> list[Any]:
+    """a of a whole layer: softmax is not elementwise."""
+    if name != "softmax":
+        return [activation(f, name, z_j) for z_j in z]
+    largest = z[0]
+    for z_j in z[1:]:
+        largest = np.where(f.real(z_j) > f.real(largest), z_j, largest)
+    # The shift cancels; it only keeps exp in range. A real one leaves the derivative alone.
+    e = [f.exp(z_j - f.real(largest)) for z_j in z]
+    below = e[0]
+    for e_j in e[1:]:
+        below = below + e_j
+    return [e_j / below for e_j in e]
+
+
 def cost(f: Field, name: str, output: str, a: list[Any], y: list[Any]) -> Any:
-    """C_i of one example from its outputs; "quartic" stands for a cost of the user's."""
+    """C_i of one example from its outputs; "quartic" and "coupled", whose outputs do not come in
+    one by one, stand for costs of the user's."""
     one = f.number(1.0)
     n = len(a)
     total = 0 * a[0]
+    if name == "coupled":
+        for a_j, y_j in zip(a, y, strict=True):
+            total = total + (a_j - y_j) * (a_j - y_j)
+        return total * total
     for j in range(n):
         r = a[j] - y[j]
         size = np.where(f.real(r) >= 0, r, -r)
@@ -230,18 +259,7 @@ def run(
             for k in range(W.shape[1]):
                 total = nudged(total + f.number(W[j, k]) * a[k], ("w", l, j, k), a[k])
             z.append(total)
-        if name == "softmax":
-            largest = z[0]
-            for z_j in z[1:]:
-                largest = np.where(f.real(z_j) > f.real(largest), z_j, largest)
-            # The shift cancels; it only keeps exp in range. A real one leaves the derivative alone.
-            e = [f.exp(z_j - f.real(largest)) for z_j in z]
-            below = e[0]
-            for e_j in e[1:]:
-                below = below + e_j
-            a = [e_j / below for e_j in e]
-        else:
-            a = [activation(f, name, z_j) for z_j in z]
+        a = layer(f, name, z)
         a = [nudged(a_j, ("a", l, j)) for j, a_j in enumerate(a)]
         all_z.append(z)
         all_a.append(a)
@@ -264,11 +282,13 @@ def derivatives(model: Model, X: Array, Y: Array, places: Sequence[Place]) -> Ar
     return run(COMPLEX, model, X, Y, places, step)[2].imag / np.longdouble(STEP)
 
 
-def output_derivatives(model: Model, X: Array) -> Array:
-    """∂a_j/∂parameters by complex step, (n, n_L, P), in longdouble."""
+def output_derivatives(model: Model, X: Array, places: Sequence[Place] | None = None) -> Array:
+    """∂a_j/∂place, of all parameters or those given, by complex step, (n, n_L, places), in
+    longdouble."""
     step = np.clongdouble(1j) * np.longdouble(STEP)
     Y = np.zeros((len(X), len(model.biases[-1])))
-    a = run(COMPLEX, model, X, Y, model.parameter_places, step)[1][-1]
+    chosen = model.parameter_places if places is None else places
+    a = run(COMPLEX, model, X, Y, chosen, step)[1][-1]
     return np.stack([a_j.imag for a_j in a], axis=1) / np.longdouble(STEP)
 
 
@@ -304,6 +324,94 @@ def many_digit_derivatives(
         above = run(MANY_DIGITS, model, X, Y, places, h)[2]
         below = run(MANY_DIGITS, model, X, Y, places, -h)[2]
         return run(MANY_DIGITS, model, X, Y)[2][:, 0], (above - below) / (2 * h)
+
+
+# ---- second derivatives --------------------------------------------------------------------------
+
+# What suffices where nothing is saturated: an error of 1e-50, from h² and from 1e-100/h².
+FEWER_DIGITS = (100, 25)
+# As for first derivatives, with h = 1e-100; what is below 1e-350 comes out as less than 1e-350.
+ALL_DIGITS = (DIGITS, 100)
+# For poisson: of ln(1 + e^(−700)) the first 304 digits are spent on the 1, and its logarithm counts.
+MORE_DIGITS = (2 * DIGITS, 100)
+
+
+def displaced(f: Field, model: Model, v: Array, r: Any) -> Model:
+    """The network whose parameters are w + r v, v in the order of the gradient vector."""
+    weights, biases, start = [], [], 0
+    for W, b in zip(model.weights, model.biases, strict=True):
+        middle = start + W.size
+        stop = middle + len(b)
+        weights.append(f.number(W) + r * f.number(v[start:middle].reshape(W.shape)))
+        biases.append(f.number(b) + r * f.number(v[middle:stop]))
+        start = stop
+    return Model(weights, biases, model.activations, model.cost)
+
+
+def hessian_vector_products(
+    model: Model, X: Array, Y: Array, v: Array, digits: tuple[int, int] = FEWER_DIGITS
+) -> Array:
+    """Every H_i v, (n, P), as mpmath numbers: ∂²C_i/∂w∂r at w + r v, both by central differences.
+
+    A kink is never stepped over, unless it is closer than h to the point itself.
+    """
+    with mpmath.workdps(digits[0]):
+        h = mpmath.mpf(10) ** -digits[1]
+
+        def costs(r: Any, step: Any) -> Any:
+            moved = displaced(MANY_DIGITS, model, v, r)
+            return run(MANY_DIGITS, moved, X, Y, model.parameter_places, step)[2]
+
+        along_v = [costs(h, step) - costs(-h, step) for step in (h, -h)]
+        return (along_v[0] - along_v[1]) / (4 * h * h)
+
+
+def gauss_newton_products(
+    model: Model, X: Array, Y: Array, v: Array, digits: tuple[int, int] = FEWER_DIGITS
+) -> Array:
+    """Every JᵀHJv, (n, P), as mpmath numbers, each factor by central differences.
+
+    J has the derivatives of the outputs, H the second ones of the cost by the outputs: z of the
+    last layer for cross_entropy, its a for every other cost.
+    """
+    f = MANY_DIGITS
+
+    def outputs(moved: Model, places: Sequence[Place] = (), step: Any = 0.0) -> list[Any]:
+        z, a, _ = run(f, moved, X, Y, places, step)
+        return z[-1] if model.cost == "cross_entropy" else a[-1]
+
+    def cost_of(o: list[Any]) -> Any:
+        a = layer(f, model.activations[-1], o) if model.cost == "cross_entropy" else o
+        return cost(f, model.cost, model.activations[-1], a, y)
+
+    with mpmath.workdps(digits[0]):
+        h = mpmath.mpf(10) ** -digits[1]
+        y = [f.number(Y[:, j : j + 1]) for j in range(Y.shape[1])]
+
+        def slopes(above: list[Any], below: list[Any]) -> list[Any]:
+            return [(p - m) / (2 * h) for p, m in zip(above, below, strict=True)]
+
+        places = model.parameter_places
+        J = slopes(outputs(model, places, h), outputs(model, places, -h))
+        Jv = slopes(*(outputs(displaced(f, model, v, r)) for r in (h, -h)))
+        here = outputs(model)
+        # The logarithm of an a of e^(−700) wants a nudge in proportion.
+        steps = [h * o if model.cost == "poisson" else h for o in here]
+
+        def second(j: int, k: int) -> Any:
+            total = 0
+            for sign_j, sign_k in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+                o = list(here)
+                o[j] = o[j] + sign_j * steps[j]
+                o[k] = o[k] + sign_k * steps[k]
+                total = total + sign_j * sign_k * cost_of(o)
+            return total / (4 * steps[j] * steps[k])
+
+        total = 0 * J[0]
+        for j in range(len(here)):
+            for k in range(len(here)):
+                total = total + J[j] * (second(j, k) * Jv[k])
+        return total
 
 
 # ---- the proven bound ----------------------------------------------------------------------------

@@ -39,8 +39,9 @@ def second_derivative(activation: str | Activation, z: Array, a: Array, da_dz: A
     elif activation in ("elu", "selu"):
         d2a_dz2 = np.where(z.real > 0, np.zeros_like(z), da_dz)
     elif activation == "gelu":
-        # 2φ + zφ′ with φ′ = −zφ
-        d2a_dz2 = (2 - z * z) * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        # 2φ + zφ′ with φ′ = −zφ; from z² = 4000 on all is 0, and z² may be infinite.
+        square = np.minimum(z * z, 4000)
+        d2a_dz2 = (2 - square) * np.exp(-square / 2) / math.sqrt(2 * math.pi)
     elif activation == "silu":
         # 2σ′ + zσ″ of the sigmoid
         e = np.exp(-np.abs(z))
@@ -63,9 +64,9 @@ def log1p_minus(e: Array) -> Array:
     series = np.zeros_like(e)
     for k in range(20, 1, -1):
         series = (-1.0) ** (k + 1) / k + e * series
-    near = e * e * series
-    difference = np.where(e < 0.125, near, log - e)
-    quotient: Array = difference / np.where(log == 0, 1, log)
+    # ln(1 + e)/e → 1; e² would vanish long before e does.
+    some = np.where(log == 0, 1, log)
+    quotient: Array = np.where(e < 0.125, e * series * (e / some), (log - e) / some)
     return quotient
 
 
