@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -134,5 +135,7 @@ class Backward(Forward):
 
 
 def variance_of(costs: Array) -> float:
-    """(1/n) Σ (C_i − mean)² over the costs (n,), n ≥ 1, in float64."""
-    return float(np.var(costs, dtype=np.float64))
+    """(1/n) Σ (C_i − mean)² over the costs (n,), n ≥ 1, in float64; infinite beyond its range."""
+    with np.errstate(all="ignore"):
+        variance = float(np.var(costs, dtype=np.float64))
+    return math.inf if math.isnan(variance) else variance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
@@ -718,9 +719,12 @@ class Network:
         costs = np.empty(n, self.dtype)
         finite, total = self._engine.gradient_moments(examples, targets, mean, variance, costs)
         self._require(finite, examples)
+        cost_variance = variance_of(costs)
+        if not math.isfinite(cost_variance):
+            validation.explain_not_finite(("cost_variance", 0), examples, self.weights, self.biases)
         return (
             Gradient(mean, total / n, self.sizes),
-            Gradient(variance, variance_of(costs), self.sizes),
+            Gradient(variance, cost_variance, self.sizes),
         )
 
     def jacobian(self, X: Any, *, out: Array | None = None) -> Array:

@@ -759,6 +759,7 @@ def explain_not_finite(
         "jacobian": "a derivative of the outputs",
         "gram": "an inner product of two gradients",
         "moments": "the variance of a derivative",
+        "cost_variance": "the variance of the costs",
         "curvature": "the product of the curvature with v",
     }
     where = f" of layer {layer}" if layer else ""
