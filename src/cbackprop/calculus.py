@@ -239,15 +239,21 @@ def per_example_gradient(a: Array, delta: Array) -> tuple[Array, Array]:
     return delta[:, :, np.newaxis] * a[:, np.newaxis, :], delta
 
 
+def scaled(x: Array) -> tuple[Array, Array]:
+    """The rows of x in float64, divided by the largest |x| of each, and these, (n,)."""
+    x = x.astype(np.float64, copy=False)
+    largest = np.abs(x).max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest, 1)
+    return x / scale[:, np.newaxis], scale
+
+
 def scaled_lengths(x: Array) -> tuple[Array, Array]:
     """Euclidean lengths of the rows as two factors (n,), float64: of x/s, and s, the largest |x|.
 
     So no square overflows, and none vanishes that matters.
     """
-    x = np.abs(x.astype(np.float64, copy=False))
-    largest = x.max(axis=1, initial=0.0)
-    scale = np.where(largest > 0, largest, 1)
-    return np.sqrt(((x / scale[:, np.newaxis]) ** 2).sum(axis=1)), scale
+    part, scale = scaled(x)
+    return np.sqrt((part**2).sum(axis=1)), scale
 
 
 def gradient_norms(a: list[Array], delta: list[Array]) -> Array:
@@ -272,17 +278,21 @@ def gradient_gram(
 ) -> Array:
     """⟨∇C_i, ∇C_j⟩ = Σ_l (δ_i · δ_j)(a_i · a_j + 1), (n, n2), float64, of two sets of examples.
 
-    The inner product of two outer products is the product of the inner products. The δ are scaled
-    to the size of 1, so that no product of two small ones vanishes that matters.
+    The inner product of two outer products is the product of the inner products. δ and a are scaled
+    to the size of 1, so that no product of two small ones vanishes that matters, and none of two
+    large ones overflows; the larger scale is multiplied first for the same reason.
     """
     total = np.zeros((len(a[0]), len(a2[0])))
     for a_l, delta_l, a2_l, delta2_l in zip(a, delta, a2, delta2, strict=True):
-        left, right = delta_l.astype(np.float64), delta2_l.astype(np.float64)
-        scale, scale2 = (np.abs(x).max(axis=1, initial=0.0)[:, np.newaxis] for x in (left, right))
-        left = left / np.where(scale > 0, scale, 1)
-        right = right / np.where(scale2 > 0, scale2, 1)
-        inner = a_l.astype(np.float64) @ a2_l.astype(np.float64).T
-        total += left @ right.T * (inner + 1) * scale * scale2.T
+        inner, scales = [], []
+        for a_s, delta_s in ((a_l, delta_l), (a2_l, delta2_l)):
+            with_bias = np.concatenate([a_s, np.ones_like(a_s[:, :1])], axis=1)
+            (a_part, a_scale), (delta_part, delta_scale) = scaled(with_bias), scaled(delta_s)
+            inner.append((delta_part, a_part))
+            scales.append(delta_scale * a_scale)
+        product = (inner[0][0] @ inner[1][0].T) * (inner[0][1] @ inner[1][1].T)
+        left, right = scales[0][:, np.newaxis], scales[1]
+        total += product * np.maximum(left, right) * np.minimum(left, right)
     return total
 
 

@@ -227,19 +227,31 @@ class Engine:
             values = self.run_backward(X, Y)
             if values is None:
                 return False, math.nan
-            _, a, _, delta, _, C = values
-            parts: list[Array] = []
-            with np.errstate(all="ignore"):
-                for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
-                    if sample_weight is not None:
-                        delta_l = delta_l * sample_weight[:, np.newaxis]
-                    parts.extend(part.ravel() for part in accumulate_gradient(a_below, delta_l))
-                gradient = np.concatenate(parts)
-            total = _weighted_sum(C, sample_weight)
-            if not (np.isfinite(gradient).all() and math.isfinite(total)):
-                return self._fail("delta", len(self.weights)), math.nan
+            return self._mean_gradient(X, values, sample_weight, total_weight, out)
+
+    def _mean_gradient(
+        self,
+        X: Array,
+        values: Any,
+        weight: Array | None,
+        total_weight: float,
+        out: Array,
+    ) -> tuple[bool, float]:
+        """The same from the backward pass's values."""
+        _, a, _, delta, _, C = values
+        parts: list[Array] = []
+        with np.errstate(all="ignore"):
+            for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
+                if weight is not None:
+                    delta_l = (delta_l * weight[:, np.newaxis]).astype(out.dtype)
+                parts.extend(part.ravel() for part in accumulate_gradient(a_below, delta_l))
+            gradient = np.concatenate(parts)
+        total = _weighted_sum(C, weight)
+        if not (np.isfinite(gradient).all() and math.isfinite(total)):
+            return self._fail("delta", len(self.weights)), math.nan
+        with np.errstate(under="ignore"):
             out[...] = gradient / out.dtype.type(total_weight)
-            return True, total
+        return True, total
 
     def per_example_gradient(
         self, X: Array, Y: Array, out: Array, fresh: bool, cost: Array
@@ -344,13 +356,22 @@ class Engine:
         self, X: Array, Y: Array, max_norm: float, out: Array
     ) -> tuple[bool, float]:
         """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
-        norms = np.empty(len(X), np.float64)
-        if not self.gradient_norms(X, Y, norms):
-            return False, math.nan
-        factors = clipping_factors(norms, max_norm).astype(out.dtype)
-        if not self.gradient(X, Y, factors, len(X), out)[0]:
-            return False, math.nan
-        return self.cost(X, Y, np.empty(len(X), out.dtype), None)
+        with _InUse(self):
+            values = self.run_backward(X, Y)
+            if values is None:
+                return False, math.nan
+            with np.errstate(all="ignore"):
+                norms = gradient_norms([X, *values[1][:-1]], values[3])
+                # In float64, whatever the network's numbers: of a norm of 1e38 and a limit of 1e-8
+                # float32 has no quotient.
+                factors = clipping_factors(norms, max_norm)
+            if not np.isfinite(norms).all():
+                return self._fail("norm", 0), math.nan
+            finite, _ = self._mean_gradient(X, values, factors, len(X), out)
+            total = _weighted_sum(values[5], None)
+            if finite and not math.isfinite(total):
+                return self._fail("delta", len(self.weights)), math.nan
+            return finite, total
 
     def gradient_gram(
         self, X: Array, Y: Array, X2: Array | None, Y2: Array | None, out: Array
@@ -368,6 +389,8 @@ class Engine:
                 sets.append(([X_s, *values[1][:-1]], values[3]))
             with np.errstate(all="ignore"):
                 gram = gradient_gram(*sets[0], *sets[1]).astype(out.dtype)
+                if X2 is None:  # the library's products need not be symmetric to the bit
+                    gram = np.tril(gram) + np.tril(gram, -1).T
             if not np.isfinite(gram).all():
                 return self._fail("gram", 0)
             out[...] = gram
