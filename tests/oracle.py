@@ -332,7 +332,7 @@ def many_digit_derivatives(
 FEWER_DIGITS = (100, 25)
 # As for first derivatives, with h = 1e-100; what is below 1e-350 comes out as less than 1e-350.
 ALL_DIGITS = (DIGITS, 100)
-# For poisson: of ln(1 + e^(−700)) the first 304 digits are spent on the 1, and its logarithm counts.
+# For poisson: of ln(1 + e^(−700)) the first 304 digits go into the 1, and its logarithm counts.
 MORE_DIGITS = (2 * DIGITS, 100)
 
 
