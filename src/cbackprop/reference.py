@@ -417,7 +417,8 @@ class Engine:
                 for mean_part, square in zip(means, squares, strict=True):
                     stop = start + mean_part.size
                     mean[start:stop] = mean_part.ravel()
-                    variance[start:stop] = square.ravel() / mean.dtype.type(n)
+                    with np.errstate(under="ignore"):
+                        variance[start:stop] = square.ravel() / mean.dtype.type(n)
                     start = stop
             total = _weighted_sum(C, None)
             cost[...] = C
