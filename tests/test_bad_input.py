@@ -244,18 +244,40 @@ class Row(NamedTuple):
     group: str = ""
 
 
-WITH_X = ("predict", "forward", "jacobian")
+WITH_X = ("predict", "forward", "jacobian", "input_jacobian")
+CURVATURE = ("hessian_vector_product", "gauss_newton_vector_product")
+MEANS = ("clipped_gradient", "gradient_moments", *CURVATURE)
+TOOLBOX = (*MEANS, "gradient_gram", "input_gradient")
 WITH_BOTH = (
     "cost",
     "backward",
     "gradient",
     "gradient_norms",
+    *TOOLBOX,
     "check_gradient",
     "score",
     "partial_fit",
     "fit",
 )
-ONE_EXAMPLE_IS_FINE = (*WITH_X, "cost", "backward", "gradient", "gradient_norms", "partial_fit")
+ONE_EXAMPLE_IS_FINE = (
+    *WITH_X, "cost", "backward", "gradient", "gradient_norms", *TOOLBOX, "partial_fit"
+)  # fmt: skip
+
+
+def besides(net, call):
+    """What a call wants besides X and Y."""
+    if call == "clipped_gradient":
+        return {"max_norm": 0.5}
+    if call in CURVATURE:
+        return {"v": np.linspace(-1, 1, net.n_parameters)}
+    return {}
+
+
+def numbers_of(result):
+    """All numbers that a call returned, as one array."""
+    if isinstance(result, tuple):
+        return np.stack([np.asarray(part) for part in result])
+    return np.asarray(result)
 
 
 def perform(row, net, arguments, backend):
@@ -270,7 +292,7 @@ def perform(row, net, arguments, backend):
         good = {"X": X} if row.call in WITH_X else {"X": X, "Y": Y}
         if row.call == "chain_rule":
             good = {"x": X[0], "y": Y[0]}
-        getattr(net, row.call)(**{**good, **arguments})
+        getattr(net, row.call)(**{**good, **besides(net, row.call), **arguments})
     else:
         row.call(net, **arguments)
 
@@ -285,7 +307,8 @@ def label(value):
 
 def rejected_rows():
     rows = [*construction_rows(), *array_rows(), *shape_rows(), *value_rows()]
-    return [*rows, *layout_rows(), *hyper_parameter_rows(), *other_rows()]
+    rows += [*layout_rows(), *hyper_parameter_rows(), *toolbox_rows()]
+    return [*rows, *other_rows()]
 
 
 def construction_rows():
@@ -613,7 +636,16 @@ def rows_of_kind(name, make, error, pattern):
         f"parameters {name}", "parameters", error, f"parameters{pattern}",
         lambda net, m=make: {"parameters": m()},
     )  # fmt: skip
+    for call in CURVATURE:
+        yield Row(f"{call} v {name}", call, error, f"v{pattern}", lambda net, m=make: {"v": m()})
     if name != "None":
+        for position, argument in enumerate(("X2", "Y2")):
+            yield Row(
+                f"gradient_gram {argument} {name}", "gradient_gram", error, f"{argument}{pattern}",
+                lambda net, m=make, p=position: {
+                    name: m() if i == p else data()[i] for i, name in enumerate(("X2", "Y2"))
+                },
+            )  # fmt: skip
         for call in ("cost", "gradient"):
             yield Row(
                 f"{call} sample_weight {name}", call, error, f"sample_weight{pattern}",
@@ -684,7 +716,7 @@ def shape_rows():
                     rf"Y has shape {re.escape(str(shape))}; expected \(3,\) because sizes\[-1\]",
                     lambda net, shape=shape: {"X": np.zeros(4), "Y": np.zeros(shape)},
                 )  # fmt: skip
-    for call in ("fit", "partial_fit", "check_gradient", "score", "cost", "gradient"):
+    for call in ("fit", "partial_fit", "check_gradient", "score", "cost", "gradient", *MEANS):
         yield Row(
             f"{call} of nothing", call, ValueError, r"X has 0 examples; expected at least 1 for ",
             lambda net: {"X": np.zeros((0, 4)), "Y": np.zeros((0, 3))},
@@ -925,7 +957,8 @@ def overflow_call(call):
     """The call with the overflowing X and targets of 0."""
 
     def function(net, X):
-        return getattr(net, call)(**({"X": X} if call in WITH_X else {"X": X, "Y": X[:, :3] * 0}))
+        good = {"X": X} if call in WITH_X else {"X": X, "Y": X[:, :3] * 0, **besides(net, call)}
+        return getattr(net, call)(**good)
 
     return function
 
@@ -983,7 +1016,8 @@ def layout_rows():
             start = 1000 if offset < 0 else 0
             given = block[start : start + size].reshape(6, -1)
             given[...] = X if name == "X" else Y
-            shape = {"predict": (6, 3), "gradient": (43,), "jacobian": (6, 3, 43)}[call]
+            shapes = {"predict": (6, 3), "gradient": (43,), "jacobian": (6, 3, 43)}
+            shape = shapes.get(call, (6, 43))
             out = block[start + offset :][: int(np.prod(shape))]
             return {name: given, "out": out.reshape(shape)}
 
@@ -1026,6 +1060,31 @@ def layout_rows():
         r"out has shape \(1, 3, 43\); expected \(3, 43\)",
         lambda net: {"x": np.zeros(4), "out": np.zeros((1, 3, 43))},
     )  # fmt: skip
+    yield Row(
+        "gradient out is the parameters", lambda net, x, y, out: net.gradient(x, y, out=out),
+        ValueError, r"out overlaps the parameters; expected memory of its own",
+        lambda net: {"x": np.zeros(1), "y": np.zeros(1), "out": net._storage[:2]},
+        {"sizes": [1, 1], "activation": "tanh"},
+    )  # fmt: skip
+    for name, make, error, pattern in (
+        ("float32", lambda: np.zeros((6, 43), "f4"), TypeError, r"out has dtype float32; expected"),
+        ("strided", lambda: np.zeros((6, 86))[:, ::2], ValueError, r"out has strides"),
+        ("Fortran", lambda: np.zeros((43, 6)).T, ValueError, r"out has strides"),
+        ("read-only", lambda: read_only(np.zeros((6, 43))), ValueError, r"out is read-only; exp"),
+        ("one row", lambda: np.zeros((1, 43)), ValueError, r"out has shape \(1, 43\); expected"),
+    ):
+        yield Row(
+            f"gradient per example out {name}", "gradient", error, pattern,
+            lambda net, m=make: {"per_example": True, "out": m()},
+        )  # fmt: skip
+    for name in ("X", "Y"):
+        yield Row(
+            f"gradient per example out overlaps {name}", "gradient", ValueError,
+            rf"out overlaps {name}; expected memory of its own",
+            lambda net, n=name: {
+                **overlapping("per example", n, -257)(net), "per_example": True
+            },
+        )  # fmt: skip
     yield Row(
         "gradient out per example", "gradient", ValueError,
         r"out has shape \(43,\); expected \(6, 43\)",
@@ -1123,6 +1182,236 @@ def hyper_parameter_rows():
             f"fit {argument}={label(value)}", "fit", error, f"{argument}{pattern}",
             lambda net, a=argument, v=value: {a: v},
         )  # fmt: skip
+
+
+FREE = Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free")
+BENT = {"second_derivative": lambda z: -np.sin(z)}
+PLAIN = Activation(np.sin, np.cos, "plain")
+SINE = Activation(np.sin, np.cos, "sine", **BENT)
+
+
+def toolbox_rows():
+    """max_norm, v, a second set of examples, missing second derivatives, and what overflows."""
+    number = r"\(\w+\); expected a real number"
+    for value, error, pattern in (
+        (0, ValueError, r" is 0.0; expected a number > 0"),
+        (-0.0, ValueError, r" is -0.0; expected a number > 0"),
+        (-1.0, ValueError, r" is -1.0; expected a number > 0"),
+        (np.nan, ValueError, r" is nan; expected a finite number"),
+        (np.inf, ValueError, r" is inf; expected a finite number"),
+        (-np.inf, ValueError, r" is -inf; expected a finite number"),
+        (10**400, ValueError, r" is 1000.*; expected a finite number"),
+        (True, TypeError, rf" is True {number}"),
+        ("1", TypeError, rf" is '1' {number}"),
+        (None, TypeError, rf" is None {number}"),
+        (1j, TypeError, rf" is 1j {number}"),
+        (decimal.Decimal(1), TypeError, rf" is Decimal.* {number}"),
+        (np.ones(6), TypeError, rf" is array.* {number}"),
+        (np.ma.masked, TypeError, rf" is masked {number}"),
+    ):
+        yield Row(
+            f"clipped_gradient max_norm={label(value)}", "clipped_gradient", error,
+            f"max_norm{pattern}", lambda net, v=value: {"max_norm": v},
+        )  # fmt: skip
+    yield Row(
+        "clipped_gradient without max_norm", lambda net: net.clipped_gradient(*data()), TypeError,
+        r".*missing 1 required positional argument: 'max_norm'", lambda net: {},
+    )  # fmt: skip
+    for call in CURVATURE:
+        for shape in ((), (42,), (44,), (1, 43), (43, 1), (0,), (6, 43)):
+            yield Row(
+                f"{call} v {shape}", call, ValueError,
+                rf"v has shape {re.escape(str(shape))}; expected \(43,\)",
+                lambda net, shape=shape: {"v": np.zeros(shape)},
+            )  # fmt: skip
+        yield Row(
+            f"{call} v gradients per example", call, ValueError,
+            r"v has shape \(6, 43\); expected \(43,\)",
+            lambda net: {"v": net.gradient(*data(), per_example=True)},
+        )  # fmt: skip
+        for value in (np.nan, np.inf, -np.inf):
+            yield Row(
+                f"{call} v {value}", call, ValueError,
+                rf"v has {value} at \[42\]; expected finite numbers",
+                lambda net, v=value: {"v": put(43, 42, v)},
+            )  # fmt: skip
+        yield Row(
+            f"{call} v float32", call, ValueError,
+            r"v has .*-1e\+39.* at \[7\], which overflows float32; expected numbers up to",
+            lambda net: {"v": put(43, 7, -1e39)}, {"dtype": "float32"},
+        )  # fmt: skip
+        yield Row(
+            f"{call} without a cost's second derivatives", call, ValueError,
+            r"cost 'free' has no hessian_vector_product; expected "
+            r"Cost\(value, gradient, hessian_vector_product=...\) for this call",
+            lambda net: {}, {"cost": FREE},
+        )  # fmt: skip
+    for layer, activations in ((1, [PLAIN, "tanh"]), (2, [SINE, PLAIN])):
+        yield Row(
+            f"hessian_vector_product without second derivative in layer {layer}",
+            "hessian_vector_product", ValueError,
+            rf"activation 'plain' of layer {layer} has no second_derivative; expected "
+            r"Activation\(value, derivative, second_derivative=...\) for this call",
+            lambda net: {}, {"activation": activations},
+        )  # fmt: skip
+    for name, make in (
+        ("second_derivative", lambda: Activation(np.sin, np.cos, second_derivative=1.0)),
+        ("hessian_vector_product", lambda: Cost(np.sin, np.cos, hessian_vector_product="no")),
+    ):
+        yield Row(
+            f"{name} that is no function", lambda net, m=make: m(), TypeError,
+            rf"{name} is (float|str); expected a function of", lambda net: {},
+        )  # fmt: skip
+    yield from second_set_rows()
+    yield from overflowing_rows()
+
+
+def second_set_rows():
+    """X2 and Y2 of gradient_gram: named as such, and as what goes with them."""
+
+    def row(name, pattern, make, **options):
+        return Row(
+            f"gradient_gram {name}", "gradient_gram", ValueError, pattern, lambda net: make(),
+            options,
+        )  # fmt: skip
+
+    X, Y = data(n=5)
+    yield row("X2 alone", r"Y2 is None with X2 given; expected both or neither", lambda: {"X2": X})
+    yield row("Y2 alone", r"X2 is None with Y2 given; expected both or neither", lambda: {"Y2": Y})
+    for shape, hint in (
+        ((5, 3), ""),
+        ((5, 5), ""),
+        ((4, 5), "; the transpose has that shape"),
+        ((5, 4, 1), ""),
+        ((3,), r", or \(4,\) for one example"),
+    ):
+        yield row(
+            f"X2 {shape}",
+            rf"X2 has shape {re.escape(str(shape))}; expected \(n, 4\) because sizes\[0\] is 4"
+            rf"{hint}$",
+            lambda shape=shape: {"X2": np.zeros(shape), "Y2": Y},
+        )
+    for shape, hint in (
+        ((5, 4), ""),
+        ((3, 5), "; the transpose has that shape"),
+        ((5,), r"; class labels become targets by datasets.one_hot\(Y2, 3\)"),
+    ):
+        yield row(
+            f"Y2 {shape}",
+            rf"Y2 has shape {re.escape(str(shape))}; expected \(n, 3\) because sizes\[-1\] is 3"
+            rf"{hint}$",
+            lambda shape=shape: {"X2": X, "Y2": np.zeros(shape)},
+        )
+    yield row(
+        "Y2 of one X2", r"Y2 has shape \(1, 3\); expected \(3,\) because sizes\[-1\] is 3",
+        lambda: {"X2": X[0], "Y2": Y[:1]},
+    )  # fmt: skip
+    yield row(
+        "rows of Y2", r"Y2 has 4 rows and X2 has 5; expected as many of one as of the other",
+        lambda: {"X2": X, "Y2": Y[:4]},
+    )  # fmt: skip
+    for value in (np.nan, np.inf, -np.inf):
+        yield row(
+            f"X2 {value}", rf"X2 has {value} at \[2, 1\]; expected finite numbers",
+            lambda v=value: {"X2": put((5, 4), (2, 1), v), "Y2": Y},
+        )  # fmt: skip
+        yield row(
+            f"Y2 {value}", rf"Y2 has {value} at \[2, 1\]; expected finite numbers",
+            lambda v=value: {"X2": X, "Y2": put((5, 3), (2, 1), v)},
+        )  # fmt: skip
+        yield row(
+            f"X {value} with X2", rf"X has {value} at \[2, 1\]; expected finite numbers",
+            lambda v=value: {"X": put((6, 4), (2, 1), v), "X2": X, "Y2": Y},
+        )  # fmt: skip
+    yield row(
+        "X2 float32", r"X2 has .*1e\+300\)? at \[2, 1\], which overflows float32; expected",
+        lambda: {"X2": put((5, 4), (2, 1), 1e300), "Y2": Y}, dtype="float32",
+    )  # fmt: skip
+    yield row(
+        "cross-entropy target in Y2",
+        r"Y2 has 1.5 at \[2, 1\]; expected numbers in \[0, 1\] because the cost is 'cross_entropy'",
+        lambda: {"X2": X, "Y2": put((5, 3), (2, 1), 1.5)}, cost="cross_entropy",
+    )  # fmt: skip
+    yield Row(
+        "gradient_gram of 288 TB",
+        lambda net, X: Network([1, 1], backend=net.backend).gradient_gram(X, X), MemoryError,
+        r"the Gram matrix takes 288000000000000 bytes, more than can be had",
+        lambda net: {"X": np.zeros((6_000_000, 1))},
+    )  # fmt: skip
+    yield Row(
+        "input_jacobian of 144 TB",
+        lambda net, X: Network([1, 10**6], init="zeros", backend=net.backend).input_jacobian(X),
+        MemoryError, r"the Jacobian takes 144000000000000 bytes, more than can be had",
+        lambda net: {"X": np.zeros((18_000_000, 1))},
+    )  # fmt: skip
+
+
+def overflowing_rows():
+    """Finite numbers whose results are not: each is named for what it is."""
+    linear = {"sizes": [4, 3], "activation": "identity", "init": "zeros", "cost": FREE}
+
+    def row(name, call, pattern, **options):
+        return Row(name, call, FloatingPointError, pattern, lambda net: {}, {**linear, **options})
+
+    zeros, ones = np.zeros((6, 4)), np.ones((6, 4))
+    for dtype, y in (("float64", 1e200), ("float32", 1e25)):
+        yield row(
+            f"an inner product overflows {dtype}",
+            lambda net, y=y: net.gradient_gram(zeros, np.full((6, 3), y)),
+            r"an inner product of two gradients is not finite: .* overflowed " + dtype, dtype=dtype,
+        )  # fmt: skip
+        yield row(
+            f"an inner product with a second set overflows {dtype}",
+            lambda net, y=y: net.gradient_gram(
+                zeros, np.full((6, 3), y), ones, np.full((6, 3), -y)
+            ),
+            r"an inner product of two gradients is not finite: .* overflowed " + dtype, dtype=dtype,
+        )  # fmt: skip
+        yield row(
+            f"a variance overflows {dtype}",
+            lambda net, y=y: net.gradient_moments(zeros, np.array([[y] * 3, [-y] * 3] * 3)),
+            r"the variance of a derivative is not finite: .* overflowed " + dtype, dtype=dtype,
+        )  # fmt: skip
+    yield row(
+        "a norm that clips overflows",
+        lambda net: net.clipped_gradient(zeros, np.full((6, 3), 1.7e308), 1.0),
+        r"the norm of a gradient is not finite",
+    )  # fmt: skip
+    yield row(
+        "the variance of the costs overflows",
+        lambda net: net.gradient_moments(zeros, np.array([[1e90, 0, 0], [0, 0, 0]] * 3)),
+        r"the variance of the costs is not finite", cost="quadratic",
+    )  # fmt: skip
+    # Every layer's z of the second set: the weights are ones.
+    yield Row(
+        "z of a second set overflows",
+        lambda net: net.gradient_gram(zeros, zeros[:, :3], np.full((6, 4), 1e308), zeros[:, :3]),
+        FloatingPointError, r"the weighted input z of layer 1 is not finite",
+        lambda net: net.weights[0].fill(1.0) or {}, linear,
+    )  # fmt: skip
+    for call in CURVATURE:
+        yield row(
+            f"{call} overflows",
+            lambda net, call=call: getattr(net, call)(ones, zeros[:, :3], np.full(15, 1e308)),
+            r"the product of the curvature with v is not finite", cost="quadratic",
+        )  # fmt: skip
+    # 1e200 passed back through 1e200.
+    steep = {"sizes": [1, 1, 1], "init": "zeros", "activation": "identity"}
+
+    def fill(net):
+        for W in net.weights:
+            W.fill(1e200)
+        return {}
+
+    yield Row(
+        "input_jacobian overflows", lambda net: net.input_jacobian(np.zeros((6, 1))),
+        FloatingPointError, r"a derivative of the outputs of layer 1 is not finite", fill, steep,
+    )  # fmt: skip
+    yield Row(
+        "input_gradient overflows",
+        lambda net: net.input_gradient(np.zeros((6, 1)), np.full((6, 1), 1e-100)),
+        FloatingPointError, r"the cost or its gradient of layer 1 is not finite", fill, steep,
+    )  # fmt: skip
 
 
 def other_rows():
@@ -1260,6 +1549,9 @@ def results(net, X, Y):
         net.gradient(X, Y, per_example=True).vector,
         net.gradient_norms(X, Y),
         net.jacobian(X),
+        *(numbers_of(getattr(net, call)(X, Y, **besides(net, call))) for call in TOOLBOX),
+        net.gradient_gram(X, Y, X, Y),
+        net.input_jacobian(X),
         net.forward(X).z[1],
         *backward.dC_da,
         *backward.delta[1:],
@@ -1421,6 +1713,49 @@ def test_one_examples_norm_and_jacobian(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_kind_of_direction_and_limit(dtype, backend):
+    X, Y = data()
+    net = trained(backend, dtype=dtype)
+    whole = (np.arange(43) * 7 % 5).astype(dtype)
+    for call in CURVATURE:
+        product = getattr(net, call)
+        expected = product(X, Y, whole).tobytes()
+        for kind in (
+            np.float32, np.float64, np.int8, np.uint64, ">f4", ">i2", "g", "f2", list, tuple,
+            strided, reversed_axes, misaligned, read_only,
+        ):  # fmt: skip
+            v = kind(whole) if callable(kind) and not isinstance(kind, type) else whole
+            if isinstance(kind, (str, type)):
+                v = whole.tolist() if kind in (list, tuple) else whole.astype(kind)
+            before = contents(arrays_in(v))
+            assert product(X, Y, v).tobytes() == expected, kind
+            assert contents(arrays_in(v)) == before
+        gradient = net.gradient(X, Y)
+        assert product(X, Y, gradient).tobytes() == product(X, Y, gradient.vector).tobytes()
+        assert product(X, Y, np.arange(43) > 20).shape == (43,)
+    for limit in (1, np.float32(1), np.int8(1), np.array(1.0), np.array(1)):
+        got = net.clipped_gradient(X, Y, limit).vector
+        assert got.tobytes() == net.clipped_gradient(X, Y, 1.0).vector.tobytes()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_direction_that_is_the_parameters_themselves(backend):
+    """A view of w and b where they stand, whatever lies between them."""
+    net = network(backend, sizes=[1, 1])
+    X, Y = data(n_in=1, n_out=1)
+    W, b = net.weights[0], net.biases[0]
+    net.parameters = [0.75, -0.5]
+    apart = b.ctypes.data - W.ctypes.data
+    v = np.lib.stride_tricks.as_strided(W[0], (2,), (apart,))
+    assert v.tolist() == [0.75, -0.5]
+    for call in CURVATURE:
+        expected = getattr(net, call)(X, Y, net.parameters)
+        assert getattr(net, call)(X, Y, v).tobytes() == expected.tobytes()
+    assert net.parameters.tolist() == [0.75, -0.5]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_no_examples_give_empty_results(backend):
     net = trained(backend)
     before = fingerprint(net)
@@ -1432,6 +1767,15 @@ def test_no_examples_give_empty_results(backend):
     assert net.gradient(X, Y, per_example=True).vector.shape == (0, 43)
     assert net.gradient_norms(X, Y).shape == (0,)
     assert net.jacobian(X).shape == net.jacobian(X, out=np.zeros((0, 3, 43))).shape == (0, 3, 43)
+    out = np.zeros((0, 43))
+    assert net.gradient(X, Y, per_example=True, out=out).vector is out
+    assert net.input_gradient(X, Y).shape == (0, 4)
+    assert net.input_jacobian(X).shape == (0, 3, 4)
+    some = data(n=2)
+    assert net.gradient_gram(X, Y).shape == (0, 0)
+    assert net.gradient_gram(X, Y, *some).shape == (0, 2)
+    assert net.gradient_gram(*some, X, Y).shape == (2, 0)
+    assert net.gradient_gram(some[0][0], some[1][0], X, Y).shape == (0,)
     assert [d.shape for d in net.backward(X, Y).dC_da] == [(0, 4), (0, 5), (0, 3)]
     assert fingerprint(net) == before
 
@@ -1544,6 +1888,9 @@ def test_gradients_change_nothing_and_rows_keep_their_bits(backend):
     atol = 4e-16 * np.abs(each.vector).max()
     np.testing.assert_allclose(each.vector.mean(axis=0), batch.vector, rtol=1e-14, atol=atol)
     net.backward(X, Y)
+    for call in TOOLBOX:
+        getattr(net, call)(X, Y, **besides(net, call))
+    net.input_jacobian(X)
     net.check_gradient(X, Y)
     net.score(X, Y)
     net.chain_rule(X[0], Y[0]).activation(0, 1).nudge()
@@ -1633,7 +1980,9 @@ def must_be_accepted(call, X, Y):
     if single:
         return fits_one(Y, 3)
     n = len(X.value)
-    needs_rows = call in ("cost", "gradient", "check_gradient", "score", "partial_fit", "fit")
+    needs_rows = call in (
+        "cost", "gradient", *MEANS, "check_gradient", "score", "partial_fit", "fit"
+    )  # fmt: skip
     return fits_rows(Y, 3) and len(Y.value) == n and not (needs_rows and n == 0)
 
 
@@ -1641,7 +1990,7 @@ def outcome(net, call, X, Y):
     """The bits that a call gives, and what it leaves behind."""
     keywords = {"epochs": 2, "batch_size": 2} if call == "fit" else {}
     arguments = (X,) if call in WITH_X else (X, Y)
-    result = getattr(net, call)(*arguments, **keywords)
+    result = getattr(net, call)(*arguments, **keywords, **besides(net, call))
     if call == "forward":
         result = np.concatenate([np.ravel(a) for a in result.a])
     elif call == "backward":
@@ -1650,7 +1999,8 @@ def outcome(net, call, X, Y):
         result = result.gradient
     elif call in ("fit", "partial_fit"):
         result = net.parameters
-    return np.asarray(result).shape, np.asarray(result).tobytes()
+    numbers = numbers_of(result)
+    return numbers.shape, numbers.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -1715,6 +2065,10 @@ def test_any_nest_of_python_objects_is_accepted_or_rejected_by_name(value):
     tries("sample_weight", lambda: net.gradient(X, Y, sample_weight=value))
     tries("per_example", lambda: net.gradient(X, Y, per_example=value))
     tries("out", lambda: net.predict(X, out=value))
+    tries("max_norm", lambda: net.clipped_gradient(X, Y, value))
+    tries("v", lambda: net.hessian_vector_product(X, Y, value))
+    tries("(X2|Y2)", lambda: net.gradient_gram(X, Y, value, Y))
+    tries("(X2|Y2)", lambda: net.gradient_gram(X, Y, X, value))
     tries("[xX]", lambda: net.chain_rule(value, Y[0]))
     tries("(layer|j|k)", lambda: net.chain_rule(X[0], Y[0]).weight(1, value, 0))
     tries("size", lambda: net.chain_rule(X[0], Y[0]).bias(1, 0).nudge(value))
@@ -1819,7 +2173,10 @@ def test_a_number_written_into_a_live_view_is_found_and_named(place, bad, backen
         rf"{re.escape(str(list(index)))}; expected finite numbers"
     )
     calls = [lambda call=call: getattr(net, call)(X) for call in WITH_X]
-    calls += [lambda call=call: getattr(net, call)(X, Y) for call in WITH_BOTH]
+    calls += [
+        lambda call=call: getattr(net, call)(X, Y, **besides(net, call)) for call in WITH_BOTH
+    ]
+    calls += [lambda: net.gradient_gram(X, Y, X, Y)]
     calls += [lambda: net.partial_fit(X[0], Y[0]), lambda: net.fit(X, Y, epochs=0)]
     calls += [lambda: net.chain_rule(X[0], Y[0])]
     calls += [lambda: net.gradient(X, Y, per_example=True)]
@@ -1967,18 +2324,24 @@ class Faulty:
             lambda z: self.result("value", z / (1 + np.abs(z))),
             lambda z: self.result("derivative", 1 / (1 + np.abs(z)) ** 2),
             "mine",
+            second_derivative=lambda z: self.result(
+                "second derivative", -2 * np.sign(z) / (1 + np.abs(z)) ** 3
+            ),
         )
         cost = Cost(
             lambda a, y: self.result("cost", ((a - y) ** 2).sum(axis=1)),
             lambda a, y: self.result("gradient", 2 * (a - y)),
             "mine",
+            hessian_vector_product=lambda a, y, v: self.result("product", 2 * v),
         )
         return network(backend, activation=activation, cost=cost, dtype=dtype)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("how", list(FAILURES))
-@pytest.mark.parametrize("function", ["value", "derivative", "cost", "gradient"])
+@pytest.mark.parametrize(
+    "function", ["value", "derivative", "cost", "gradient", "second derivative", "product"]
+)
 def test_a_failing_function_of_the_users_changes_nothing(function, how, backend):
     X, Y = data()
     faulty = Faulty()
@@ -1995,6 +2358,16 @@ def test_a_failing_function_of_the_users_changes_nothing(function, how, backend)
         "chain_rule": lambda: net.chain_rule(X[0], Y[0]),
         "check_gradient": lambda: net.check_gradient(X, Y),
     }
+    toolbox = {
+        call: lambda call=call: getattr(net, call)(X, Y, **besides(net, call)) for call in TOOLBOX
+    }
+    toolbox["two sets"] = lambda: net.gradient_gram(X, Y, X[:2], Y[:2])
+    calls |= toolbox
+    if function in ("second derivative", "product"):
+        needing = CURVATURE if function == "product" else CURVATURE[:1]
+        calls = {call: toolbox[call] for call in needing}
+    if function in ("value", "derivative"):
+        calls["input_jacobian"] = lambda: net.input_jacobian(X)
     if function == "value":
         calls["predict"] = lambda: net.predict(X)
     if function in ("value", "derivative"):
@@ -2226,14 +2599,23 @@ class Gate:
         return np.tanh(z)
 
     def network(self, backend):
-        activation = Activation(self.value, lambda z: 1 - np.tanh(z) ** 2, "gate")
+        activation = Activation(
+            self.value,
+            lambda z: 1 - np.tanh(z) ** 2,
+            "gate",
+            second_derivative=lambda z: -2 * np.tanh(z) * (1 - np.tanh(z) ** 2),
+        )
         return network(backend, activation=activation)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
-    "running", ["fit", "partial_fit", "predict", "gradient", "gradient_norms", "jacobian"]
-)
+    "running",
+    [
+        "fit", "partial_fit", "predict", "gradient", "gradient_norms", "jacobian", *TOOLBOX,
+        "input_jacobian",
+    ],
+)  # fmt: skip
 def test_a_second_call_from_another_thread(running, backend):
     X, Y = data()
     gate = Gate(armed=False)
@@ -2245,7 +2627,8 @@ def test_a_second_call_from_another_thread(running, backend):
 
     def call():
         try:
-            getattr(net, running)(*((X,) if running in WITH_X else (X, Y)))
+            arguments = (X,) if running in WITH_X else (X, Y)
+            getattr(net, running)(*arguments, **besides(net, running))
         except BaseException as error:
             errors.append(error)
 
@@ -2253,10 +2636,11 @@ def test_a_second_call_from_another_thread(running, backend):
     thread.start()
     try:
         assert gate.inside.wait(CLOCK_LIMIT)
-        for method in (*WITH_X, "gradient", "gradient_norms", "cost", "backward", "partial_fit"):
+        methods = (*WITH_X, "gradient", "gradient_norms", *TOOLBOX, "cost", "backward")
+        for method in (*methods, "partial_fit"):
             arguments = (X,) if method in WITH_X else (X, Y)
             with pytest.raises(RuntimeError, match=r"use (a )?copy\(\)"):
-                getattr(net, method)(*arguments)
+                getattr(net, method)(*arguments, **besides(net, method))
         if running == "fit":
             for epochs in (0, 1):
                 with pytest.raises(RuntimeError, match=r"in use|is running"):
@@ -2267,7 +2651,7 @@ def test_a_second_call_from_another_thread(running, backend):
     assert not thread.is_alive()
     assert errors == []
     if running not in WITH_X:
-        getattr(twin, running)(X, Y)
+        getattr(twin, running)(X, Y, **besides(twin, running))
     assert fingerprint(net) == fingerprint(twin)
     net.fit(X, Y)
 
@@ -2377,6 +2761,45 @@ def test_calls_from_inside_a_call(backend):
     inner.clear()
     assert fingerprint(net) == before
     net.fit(X, Y)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "function", ["value", "derivative", "cost", "gradient", "second", "product"]
+)
+def test_a_function_of_the_users_that_calls_its_own_network(function, backend):
+    X, Y = data()
+    inner = []
+
+    def then(name, result):
+        if inner and name == function:
+            inner[0].predict(X)
+        return result
+
+    net = network(
+        backend,
+        activation=Activation(
+            lambda z: then("value", np.sin(z)),
+            lambda z: then("derivative", np.cos(z)),
+            second_derivative=lambda z: then("second", -np.sin(z)),
+        ),
+        cost=Cost(
+            lambda a, y: then("cost", ((a - y) ** 2).sum(axis=1)),
+            lambda a, y: then("gradient", 2 * (a - y)),
+            hessian_vector_product=lambda a, y, v: then("product", 2 * v),
+        ),
+    )
+    before = fingerprint(net)
+    calls = {"second": CURVATURE[:1], "product": CURVATURE}.get(function, TOOLBOX)
+    for call in calls:
+        good = getattr(net, call)(X, Y, **besides(net, call))
+        inner.append(net)
+        with pytest.raises(RuntimeError, match="already in use"):
+            getattr(net, call)(X, Y, **besides(net, call))
+        inner.clear()
+        again = getattr(net, call)(X, Y, **besides(net, call))
+        assert numbers_of(again).tobytes() == numbers_of(good).tobytes()
+    assert fingerprint(net) == before
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -2666,6 +3089,14 @@ QUIET = {
     "norm": lambda net, X, Y: net.gradient(X, Y).norm(),
     "norms": lambda net, X, Y: net.gradient_norms(X, Y),
     "jacobian": lambda net, X, Y: net.jacobian(X),
+    "clipped gradient": lambda net, X, Y: net.clipped_gradient(X, Y, 1e-30),
+    "inner products": lambda net, X, Y: net.gradient_gram(X, Y),
+    "inner products of two sets": lambda net, X, Y: net.gradient_gram(X, Y, X * 1e-9, Y),
+    "moments": lambda net, X, Y: net.gradient_moments(X, Y),
+    "input gradient": lambda net, X, Y: net.input_gradient(X, Y),
+    "input Jacobian": lambda net, X, Y: net.input_jacobian(X),
+    "Hessian": lambda net, X, Y: net.hessian_vector_product(X, Y, np.full(43, 1e-30)),
+    "Gauss-Newton": lambda net, X, Y: net.gauss_newton_vector_product(X, Y, np.full(43, 1e-30)),
     "check_gradient": lambda net, X, Y: net.check_gradient(X[:1], Y[:1]),
     "nudge": lambda net, X, Y: net.chain_rule(X[0], Y[0]).activation(0, 0).nudge(1e-30),
     "fit": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer="adam", validation_data=(X, Y)),
