@@ -75,6 +75,13 @@ COUPLED = Cost(
         4 * _square(a - y) * v + 8 * (a - y) * np.sum((a - y) * v, axis=1, keepdims=True)
     ),
 )
+# Σ_j a_j: what bends is the activation alone.
+LINEAR = Cost(
+    lambda a, y: a.sum(axis=1),
+    lambda a, y: np.ones_like(a),
+    "linear",
+    hessian_vector_product=lambda a, y, v: np.zeros_like(a),
+)
 # The targets become the δ of the output, whatever they are.
 FREE = Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free")
 
@@ -113,7 +120,7 @@ def make_network(
     return Network(
         sizes,
         [SINE if name == "sine" else name for name in activations],
-        {"quartic": QUARTIC, "coupled": COUPLED, "free": FREE}.get(cost, cost),
+        {"quartic": QUARTIC, "coupled": COUPLED, "linear": LINEAR}.get(cost, cost),
         dtype=dtype,
         backend=backend,
         **other,
@@ -480,6 +487,22 @@ def test_saturated_curvature_of_every_kind(
         products = both_products(net, X, np.full((1, 1), 0.25, dtype), direction(1).astype(dtype))
         assert_relative(products[0], H, sizes, f"Hv at z = {z}")
         assert_relative(products[1], G, [1.5 * curvature * slope**2], f"Gv at z = {z}")
+
+
+@pytest.mark.parametrize("activation", [*ELEMENTWISE, "sine"])
+@both_dtypes
+@both_backends
+def test_second_derivatives_alone(activation: str, dtype: str, backend: str) -> None:
+    """σ″ with every digit, where it passes through 0 with z too: not 1 − 2a, which cancels."""
+    z = [s * w for w in (2.0**-40, 2.0**-20, 2.0**-7, 0.5, 1.0, 3.0, 8.0) for s in (-1, 1)]
+    net, X = one_layer(z, activation, "linear", dtype, backend)
+    v = direction(len(z))
+    products = both_products(net, X, np.zeros((1, len(z)), dtype), v.astype(dtype))
+    assert (products[1] == 0).all()
+    R_z = v[: len(z)] + v[len(z) :]
+    with mpmath.workdps(60):
+        truth = np.array([slopes_of(activation, w)[2] * R for w, R in zip(z, R_z, strict=True)])
+        assert_relative(products[0], truth, [abs(t) for t in truth], activation)
 
 
 @pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
