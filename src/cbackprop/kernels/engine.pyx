@@ -356,11 +356,9 @@ cdef class Engine(Steps):
         cdef real *x2 = x if X2 is None else pointer(X2, n2 * n_0, False)
         cdef real *y2 = y if X2 is None else pointer(Y2, n2 * n_L, False)
         cdef real *gram = pointer(out, n * n2, True)
-        cdef real *kept_pointer
         cdef real *products_pointer
-        cdef double *scales_pointer
-        cdef double *block_pointer
         cdef double *total_pointer
+        cdef Kept own, kept
         cdef bint symmetric = X2 is None
         cdef int failed
         self.enter()
@@ -369,18 +367,25 @@ cdef class Engine(Steps):
             size = self.kept_row_size()
             kept_rows = KEPT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
             kept_rows = min(max(kept_rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
-            kept = aligned_zeros(kept_rows * size)
-            scales = np.empty((self.n_layers, kept_rows))
-            block_scales = np.empty((self.n_layers, BLOCK))
-            products = aligned_zeros(2 * BLOCK * BLOCK + BLOCK)
+            numbers = aligned_zeros(kept_rows * size)
+            scales = np.empty((2, self.n_layers, kept_rows))
+            own_numbers = aligned_zeros(BLOCK * size)
+            own_scales = np.empty((2, self.n_layers, BLOCK))
+            products = aligned_zeros((2 * BLOCK + 1) * BLOCK)
             total = np.empty((BLOCK, BLOCK))
-            kept_pointer, products_pointer = data(kept), data(products)
-            scales_pointer = <double *> cnp.PyArray_DATA(<cnp.ndarray> scales)
-            block_pointer = <double *> cnp.PyArray_DATA(<cnp.ndarray> block_scales)
+            kept.rows = kept_rows
+            kept.numbers = data(numbers)
+            kept.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> scales)
+            kept.ones = kept.scales + self.n_layers * kept_rows
+            own.rows = BLOCK
+            own.numbers = data(own_numbers)
+            own.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> own_scales)
+            own.ones = own.scales + self.n_layers * BLOCK
+            products_pointer = data(products)
             total_pointer = <double *> cnp.PyArray_DATA(<cnp.ndarray> total)
             with nogil:
-                failed = self.gradient_gram_all(x, y, n, x2, y2, n2, symmetric, gram, kept_pointer, scales_pointer,
-                                                kept_rows, block_pointer, products_pointer, total_pointer)
+                failed = self.gradient_gram_all(x, y, n, x2, y2, n2, symmetric, gram, &own, &kept, products_pointer,
+                                                total_pointer)
         finally:
             self.leave()
         return not failed

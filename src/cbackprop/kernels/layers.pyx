@@ -463,16 +463,14 @@ cdef bint multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t coun
     return vec_all_zero(sum)
 
 
-cdef void scale_rows(real *delta, Py_ssize_t ld, const real *sample_weight, Py_ssize_t n) noexcept nogil:
-    """Each example's delta times its weight."""
+cdef void scale_rows(real *delta, Py_ssize_t ld, const double *factors, Py_ssize_t n) noexcept nogil:
+    """Each example's delta times its factor, in float64: a clipping factor may lie below what float32 holds."""
     cdef Py_ssize_t i, j
-    cdef vec weight
     for i in range(n):
-        weight = vec_set1(sample_weight[i])
-        j = 0
-        while j < ld:
-            vec_store(delta + i * ld + j, vec_load(delta + i * ld + j) * weight)
-            j += LANES
+        if factors[i] == 1:
+            continue
+        for j in range(ld):
+            delta[i * ld + j] = <real> (<double> delta[i * ld + j] * factors[i])
 
 
 # ---- gradient accumulation -------------------------------------------------------------------------------------------

@@ -450,5 +450,6 @@ cdef inline vec log1p_minus(vec e) noexcept nogil:
     cdef int k
     for k in range(20, 1, -1):
         series = vec_fma(e, series, vec_set1(<real> (1.0 / k if k % 2 else -1.0 / k)))
-    cdef vec difference = vec_where_gt(vec_set1(<real> 0.125), e, e * e * series, log - e)
-    return vec_where_gt(log, vec_set1(0), difference / log, vec_set1(0))
+    # log(1 + e)/e -> 1; e^2 would vanish long before e does.
+    cdef vec quotient = vec_where_gt(vec_set1(<real> 0.125), e, e * series * (e / log), (log - e) / log)
+    return vec_where_gt(log, vec_set1(0), quotient, vec_set1(0))

@@ -3,8 +3,9 @@
 # a) A gradient's part of one layer is an outer product of delta and a (with a 1 for the bias), so the inner product of
 #    two of them is (delta_i . delta_j)(a_i . a_j + 1): two products of the kernel, whose chains run over the neurons.
 #    An entry has the same bits wherever its examples stand.
-# b) Rows of delta are scaled to the size of 1 by a power of two, which is put back in float64: delta_i . delta_j of
-#    numbers around 1e-25 vanishes in float32 although its product with a large a_i . a_j need not.
+# b) Rows of delta and of large a are scaled to the size of 1 by a power of two, which is put back in float64:
+#    delta_i . delta_j of numbers around 1e-25 vanishes in float32, and a_i . a_j of numbers around 1e20 overflows,
+#    although their product need not.
 # c) A variance is the mean square of the deviations a_k delta_j - mean, formed one by one: sum a^2 delta^2 - n mean^2
 #    would cancel where the examples agree.
 
@@ -79,41 +80,54 @@ cdef void layer_squared_deviations(
         j += 2 * LANES if j + 2 * LANES <= width else LANES
 
 
-cdef void scale_to_one(real *x, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t width, double *scale) noexcept nogil:
-    """Each row by the power of two that brings its largest number into [1, 2); scale (n,) puts it back."""
-    cdef Py_ssize_t i, k
+cdef double power_of_two(const real *x, Py_ssize_t count) noexcept nogil:
+    """The largest power of two that is not above max |x_k|; 1 for zeros."""
     cdef int exponent
-    cdef real first, second
-    cdef double size
-    for i in range(n):
-        size = <double> largest(x + i * ld, width)
-        scale[i] = 1
-        if size == 0:
-            continue
-        frexp(size, &exponent)
-        exponent -= 1
-        scale[i] = ldexp(1, exponent)
-        # In two factors: 2^149, for float32's least number, is none of its numbers.
-        first = <real> ldexp(1, -(exponent // 2))
-        second = <real> ldexp(1, -(exponent - exponent // 2))
-        for k in range(ld):
-            x[i * ld + k] = x[i * ld + k] * first * second
+    cdef double size = <double> largest(x, count)
+    if size == 0:
+        return 1
+    frexp(size, &exponent)
+    return ldexp(1, exponent - 1)
+
+
+cdef void copy_scaled(real *target, const real *x, Py_ssize_t count, double scale) noexcept nogil:
+    """target = x / scale, exact but for numbers that vanish beside the largest."""
+    cdef Py_ssize_t k
+    # In two factors: 2^1074, for float64's least number, is none of its numbers.
+    cdef double first = 1, second = 1 / scale
+    if scale < 1e-300:
+        first = 2.0 ** 100
+        second = 1 / (scale * first)
+    for k in range(count):
+        target[k] = <real> (<double> x[k] * first * second)
 
 
 cdef void add_inner_products(
     double *total,                                                   # IN/OUT (n, ld)
-    const real *delta_delta, const real *a_a,                        # IN  (n, ld): delta_i . delta_j, a_i . a_j
-    const double *scale_n, const double *scale_m,                    # IN  (n,), (m,)
+    const real *delta_delta, const real *a_a,                        # IN  (n, ld): delta_i . delta_j, a_i . a_j, scaled
+    const double *scale_n, const double *scale_m,                    # IN  (n,), (m,): of delta and a together
+    const double *one_n, const double *one_m,                        # IN  the bias's 1 over the scale of a
     Py_ssize_t n, Py_ssize_t m, Py_ssize_t ld,
 ) noexcept nogil:
-    """total += (delta_i . delta_j)(a_i . a_j + 1) of one layer, the scales of delta put back."""
+    """total += (delta_i . delta_j)(a_i . a_j + 1) of one layer, the scales put back, the larger one first."""
     cdef Py_ssize_t i, j
-    cdef double scale_i
+    cdef double scale_i, one_i, product
     for i in range(n):
         scale_i = scale_n[i]
+        one_i = one_n[i]
         for j in range(m):
-            total[i * ld + j] += (<double> delta_delta[i * ld + j] * (<double> a_a[i * ld + j] + 1.0)) * scale_i \
-                * scale_m[j]
+            product = <double> delta_delta[i * ld + j] * (<double> a_a[i * ld + j] + one_i * one_m[j])
+            product = product * (scale_i if scale_i > scale_m[j] else scale_m[j])
+            total[i * ld + j] += product * (scale_m[j] if scale_i > scale_m[j] else scale_i)
+
+
+# Scaled copies of a set of examples: layer by layer a (rows, ld of a), then delta (rows, ld); their scales, and the
+# bias's 1 over the scale of a, (n_layers, rows) each.
+cdef struct Kept:
+    real *numbers
+    double *scales
+    double *ones
+    Py_ssize_t rows
 
 
 cdef class Pairs(Derivatives):
@@ -121,75 +135,69 @@ cdef class Pairs(Derivatives):
 
     cdef int gradient_gram_all(
         self, const real *X, const real *Y, Py_ssize_t n, const real *X2, const real *Y2, Py_ssize_t n2, bint symmetric,
-        real *gram, real *kept, double *scales, Py_ssize_t kept_rows, double *block_scales, real *products,
-        double *total,
+        real *gram, Kept *own, Kept *kept, real *products, double *total,
     ) except -1 nogil:
-        """Inner products (n, n2) of the gradients of X and X2. kept holds kept_rows examples of X2, whole blocks of
-        them, scales their scales, layer by layer; block_scales those of a block of X; products and total a block by a
-        block each, and a row of zeros behind the products.
+        """Inner products (n, n2) of the gradients of X and X2. own has room for a block of X, kept for some blocks of
+        X2; products (2 BLOCK + 1, BLOCK), whose last row stays 0, and total (BLOCK, BLOCK) are scratch.
         """
         cdef Py_ssize_t start, start2 = 0, rows2, m, m2, j
-        cdef const real *block_X
+        cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
+        cdef bint both
         while start2 < n2:
-            rows2 = min(kept_rows, n2 - start2)
-            if self.keep_examples(X2 + start2 * self.layers[0].n_in,
-                                  Y2 + start2 * self.layers[self.n_layers - 1].n_out, rows2, kept, scales, kept_rows):
+            rows2 = min(kept.rows, n2 - start2)
+            if self.keep_examples(X2 + start2 * n_0, Y2 + start2 * n_L, rows2, kept):
                 return 1
             start = 0
             while start < n and not (symmetric and start >= start2 + rows2):
                 m = min(n - start, BLOCK)
-                block_X = X + start * self.layers[0].n_in
-                if not symmetric or start < start2:
-                    if self.scaled_deltas(block_X, Y + start * self.layers[self.n_layers - 1].n_out, m, block_scales):
-                        return 1
+                # Whether the block is among those kept.
+                both = symmetric and start >= start2
+                if not both and self.keep_examples(X + start * n_0, Y + start * n_L, m, own):
+                    return 1
                 j = max(start - start2, 0) if symmetric else 0
                 while j < rows2:
                     m2 = min(rows2 - j, BLOCK)
-                    self.inner_products_block(
-                        block_X, m, block_scales, kept, scales, kept_rows, j, m2,
-                        start - start2 if symmetric and start >= start2 else -1, products, total)
+                    self.inner_products_block(kept if both else own, start - start2 if both else 0, m, kept, j, m2,
+                                              products, total)
                     if not self.hand_out_inner_products(gram, n2, total, start, m, start2 + j, m2, symmetric):
                         return self.fail(6, 0)
-                    self.look_for_signals(m * m2 * (self.layers[0].n_in + 10))
+                    self.look_for_signals(m * m2 * (n_0 + self.n_layers))
                     j += m2
                 start += m
             start2 += rows2
         return 0
 
-    cdef int scaled_deltas(self, const real *X, const real *Y, Py_ssize_t n, double *scales) except -1 nogil:
-        """The block's deltas, scaled; scales (n_layers, BLOCK)."""
-        cdef Py_ssize_t l
-        cdef real C[BLOCK]
-        if self.deltas_block(X, Y, C, n):
-            return 1
-        for l in range(self.n_layers):
-            scale_to_one(self.layers[l].delta, self.layers[l].ld, n, self.layers[l].n_out, scales + l * BLOCK)
-        return 0
-
-    cdef int keep_examples(
-        self, const real *X, const real *Y, Py_ssize_t n, real *kept, double *scales, Py_ssize_t kept_rows,
-    ) except -1 nogil:
-        """a and scaled delta of n examples into `kept`: layer by layer a (kept_rows, ld of a), then delta."""
-        cdef Py_ssize_t start = 0, m, l, lda
+    cdef int keep_examples(self, const real *X, const real *Y, Py_ssize_t n, Kept *kept) except -1 nogil:
+        """Scaled copies of a and delta of n examples, kept.rows at most."""
+        cdef Py_ssize_t start = 0, m, i, l, lda, row
         cdef real C[BLOCK]
         cdef real *p
         cdef const real *block_X
+        cdef const real *a
+        cdef double a_scale, delta_scale
         cdef Layer *layer
         while start < n:
             m = min(n - start, BLOCK)
             block_X = X + start * self.layers[0].n_in
             if self.deltas_block(block_X, Y + start * self.layers[self.n_layers - 1].n_out, C, m):
                 return 1
-            p = kept
+            p = kept.numbers
             for l in range(self.n_layers):
                 layer = &self.layers[l]
-                scale_to_one(layer.delta, layer.ld, m, layer.n_out, scales + l * kept_rows + start)
                 lda = self.ld_below(l)
-                copy_rows(p + start * lda, lda, self.a_below(block_X, l, 0), layer.n_in if l == 0 else lda, m,
-                          layer.n_in)
-                p += kept_rows * lda
-                copy_rows(p + start * layer.ld, layer.ld, layer.delta, layer.ld, m, layer.ld)
-                p += kept_rows * layer.ld
+                for i in range(m):
+                    row = start + i
+                    a = self.a_below(block_X, l, i)
+                    a_scale = power_of_two(a, layer.n_in)
+                    # Beside the bias's 1 a small a may vanish.
+                    a_scale = max(a_scale, 1.0)
+                    delta_scale = power_of_two(layer.delta + i * layer.ld, layer.n_out)
+                    kept.scales[l * kept.rows + row] = a_scale * delta_scale
+                    kept.ones[l * kept.rows + row] = 1 / a_scale
+                    copy_scaled(p + row * lda, a, layer.n_in, a_scale)
+                    copy_scaled(p + kept.rows * lda + row * layer.ld, layer.delta + i * layer.ld, layer.n_out,
+                                delta_scale)
+                p += kept.rows * (lda + layer.ld)
             self.look_for_signals(0)
             start += m
         return 0
@@ -206,36 +214,30 @@ cdef class Pairs(Derivatives):
         return size
 
     cdef void inner_products_block(
-        self, const real *block_X, Py_ssize_t n, const double *block_scales,
-        const real *kept, const double *scales, Py_ssize_t kept_rows, Py_ssize_t j, Py_ssize_t m,
-        Py_ssize_t own, real *products, double *total,
+        self, const Kept *left, Py_ssize_t i, Py_ssize_t n, const Kept *right, Py_ssize_t j, Py_ssize_t m,
+        real *products, double *total,
     ) noexcept nogil:
-        """total (n, BLOCK): the block's n examples, or those kept from row `own` on, with the m kept from row j on."""
+        """total (n, BLOCK): the n examples of `left` from row i on with the m of `right` from row j on."""
         cdef Py_ssize_t l, lda, width = (m + LANES - 1) // LANES * LANES
         cdef real *a_a = products + BLOCK * BLOCK
         cdef const real *zeros = a_a + BLOCK * BLOCK
-        cdef const real *kept_a = kept
-        cdef const real *kept_delta
+        cdef const real *p = left.numbers
+        cdef const real *q = right.numbers
         cdef Layer *layer
         memset(total, 0, n * BLOCK * sizeof(double))
         for l in range(self.n_layers):
             layer = &self.layers[l]
             lda = self.ld_below(l)
-            kept_delta = kept_a + kept_rows * lda
-            if own >= 0:
-                multiply_transposed(a_a, BLOCK, kept_a + own * lda, lda, kept_a + j * lda, lda, m, zeros, 0, n, width,
-                                    layer.n_in, self.panels)
-                multiply_transposed(products, BLOCK, kept_delta + own * layer.ld, layer.ld, kept_delta + j * layer.ld,
-                                    layer.ld, m, zeros, 0, n, width, layer.n_out, self.panels)
-            else:
-                multiply_transposed(a_a, BLOCK, self.a_below(block_X, l, 0), layer.n_in if l == 0 else lda,
-                                    kept_a + j * lda, lda, m, zeros, 0, n, width, layer.n_in, self.panels)
-                multiply_transposed(products, BLOCK, layer.delta, layer.ld, kept_delta + j * layer.ld, layer.ld, m,
-                                    zeros, 0, n, width, layer.n_out, self.panels)
-            add_inner_products(total, products, a_a,
-                               block_scales + l * BLOCK if own < 0 else scales + l * kept_rows + own,
-                               scales + l * kept_rows + j, n, m, BLOCK)
-            kept_a = kept_delta + kept_rows * layer.ld
+            multiply_transposed(a_a, BLOCK, p + i * lda, lda, q + j * lda, lda, m, zeros, 0, n, width, layer.n_in,
+                                self.panels)
+            p += left.rows * lda
+            q += right.rows * lda
+            multiply_transposed(products, BLOCK, p + i * layer.ld, layer.ld, q + j * layer.ld, layer.ld, m, zeros, 0, n,
+                                width, layer.n_out, self.panels)
+            p += left.rows * layer.ld
+            q += right.rows * layer.ld
+            add_inner_products(total, products, a_a, left.scales + l * left.rows + i, right.scales + l * right.rows + j,
+                               left.ones + l * left.rows + i, right.ones + l * right.rows + j, n, m, BLOCK)
 
     cdef bint hand_out_inner_products(
         self, real *gram, Py_ssize_t n2, const double *total, Py_ssize_t i_start, Py_ssize_t n, Py_ssize_t j_start,

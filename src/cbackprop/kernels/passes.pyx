@@ -653,19 +653,29 @@ cdef class Passes:
                                                  layer.n_in, layer.n_out))
         return scale * sqrt(sum)
 
-    cdef int clipping_factors(
-        self, real *factors, const real *block_X, Py_ssize_t n, const real *sample_weight, double max_norm,
+    cdef int weigh_block(
+        self, const real *block_X, const real *C, Py_ssize_t n, const real *sample_weight, double max_norm,
     ) noexcept nogil:
-        """min(1, max_norm / |dC_i|) of the block's n examples, times their weights. 0, or 1 after `fail`."""
-        cdef Py_ssize_t i
+        """Count the costs of the block's n examples and multiply their deltas: by their weights where they have any,
+        and with max_norm > 0 by min(1, max_norm / |dC_i|). 0, or 1 after `fail`.
+        """
+        cdef Py_ssize_t i, l
         cdef double norm
+        cdef double factors[BLOCK]
+        self.count_cost(C, sample_weight, n)
+        if sample_weight == NULL and max_norm == 0:
+            return 0
         for i in range(n):
-            norm = self.gradient_norm(block_X, i)
-            if not norm - norm == 0:
-                return self.fail(4, 0)
-            factors[i] = <real> (max_norm / norm) if norm > max_norm else <real> 1
-            if sample_weight != NULL:
-                factors[i] = factors[i] * sample_weight[i]
+            factors[i] = 1 if sample_weight == NULL else <double> sample_weight[i]
+        if max_norm > 0:
+            for i in range(n):
+                norm = self.gradient_norm(block_X, i)
+                if not norm - norm == 0:
+                    return self.fail(4, 0)
+                if norm > max_norm:
+                    factors[i] = factors[i] * (max_norm / norm)
+        for l in range(self.n_layers):
+            scale_rows(self.layers[l].delta, self.layers[l].ld, factors, n)
         return 0
 
     cdef const real *gather(
@@ -711,17 +721,13 @@ cdef class Passes:
         """Cache lines to ask for with each piece of `rows` of n_in, so that all are asked for in the end."""
         return self.next_rows * ((self.layers[0].n_in + GROUP - 1) // GROUP) * rows // n_in + 1
 
-    cdef int sum_block(
-        self, real *sums, const real *X, Py_ssize_t n, const real *sample_weight, bint first,
-    ) except -1 nogil:
-        """Add (or, for the first block, store) the block's sum_i w_i dC_i/dparameters; its deltas become w_i delta."""
+    cdef int sum_block(self, real *sums, const real *X, Py_ssize_t n, bint first) except -1 nogil:
+        """Add (or, for the first block, store) the block's sum_i dC_i/dparameters."""
         cdef Py_ssize_t l, j, k, m, rows, lines, width, lda = self.layers[0].n_in
         cdef const real *a = X
         cdef Layer *layer
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            if sample_weight != NULL:
-                scale_rows(layer.delta, layer.ld, sample_weight, n)
             rows = layer.n_in if self.next_rows == 0 else balanced(layer.n_in, piece_rows(layer.width))
             lines = self.lines_a_piece(layer.n_in, rows)
             j = 0
@@ -770,7 +776,6 @@ cdef class Passes:
         """
         cdef Py_ssize_t start = 0, m, last, blocks = 0
         cdef real C[BLOCK]
-        cdef real factors[BLOCK]
         cdef const real *block_X
         cdef const real *block_Y
         cdef const real *weight
@@ -788,13 +793,10 @@ cdef class Passes:
             weight = sample_weight
             if weight != NULL:
                 weight += first + start
-            self.count_cost(C, weight, m)
-            if max_norm > 0:
-                if self.clipping_factors(factors, block_X, m, weight, max_norm):
-                    return 1
-                weight = factors
+            if self.weigh_block(block_X, C, m, weight, max_norm):
+                return 1
             self.begin_block(blocks)
-            self.sum_block(self.sums, block_X, m, weight, blocks % GROUP_BLOCKS == 0)
+            self.sum_block(self.sums, block_X, m, blocks % GROUP_BLOCKS == 0)
             blocks += 1
             self.look_for_signals(0)
             start += m

@@ -237,7 +237,7 @@ cdef class Steps(Curvature):
                 return 1
             self.count_cost(C, NULL, m)
             if start + m < n:
-                self.sum_block(self.sums, block_X, m, NULL, start == 0)
+                self.sum_block(self.sums, block_X, m, start == 0)
             else:
                 self.apply_block(block_X, m, NULL if start == 0 else self.sums, n)
             self.ask_for_rows(self.layers[0].n_in * BLOCK)
