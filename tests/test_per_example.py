@@ -15,6 +15,7 @@ import pytest
 
 import cbackprop
 from cbackprop import Activation, Cost, Network
+from cbackprop import backend as backend_module
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -260,6 +261,26 @@ def test_norms_agree_with_the_gradients_own(dtype: str, backend: str) -> None:
     Y = np.eye(10, dtype=dtype)[np.arange(300) % 10]
     expected = net.gradient(X, Y, per_example=True).norm()
     assert net.gradient_norms(X, Y) == pytest.approx(expected, rel=100 * float(np.finfo(dtype).eps))
+
+
+@both_dtypes
+@needs_compiled
+def test_the_passes_that_norms_are_measured_by_go_all_the_way_down(dtype: str) -> None:
+    # ∂C/∂a of the hidden layer overflows, for the last example alone: z, a, C and δ above do not.
+    kernels = backend_module.kernels(dtype)
+    largest = float(np.finfo(dtype).max)
+    net = Network([1, 1, 1], "identity", dtype=dtype, init="zeros")
+    net.parameters = [largest**-0.4, 0, largest**0.9, 0]
+    X, Y = np.zeros((2, 700, 1), dtype)
+    assert kernels.deltas_pass(net._engine, X, Y)
+    Y[-1] = -(largest**0.3)
+    assert np.isfinite(net.cost(X, Y))
+    assert not kernels.deltas_pass(net._engine, X, Y)
+    assert net._engine.failure == ("delta", 1)
+    with pytest.raises(ValueError, match="array has 699 numbers; expected 700"):
+        kernels.deltas_pass(net._engine, X, Y[1:])
+    with pytest.raises(TypeError):
+        kernels.deltas_pass(None, X, Y)
 
 
 # ---- Jacobians of the outputs --------------------------------------------------------------------
