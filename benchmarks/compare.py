@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from machine import OURS, Report
+from machine import MARKDOWN_HEAD, OURS, Report
 
 
 def run_script(script: pathlib.Path, arguments: Sequence[str]) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def joined(contents: Sequence[dict[str, Any]]) -> list[Report]:
             if report.limit is not None:  # the least disturbed measurement of the machine
                 table.limit = min(table.limit or report.limit, report.limit)
             table.other_work = sorted({*table.other_work, *report.other_work})
+            table.yardsticks = sorted({*table.yardsticks, *report.yardsticks})
     return list(tables.values())
 
 
@@ -82,10 +83,14 @@ def main() -> None:
     parser.add_argument("script", type=pathlib.Path)
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--apart", action="store_true", help="a process for each contestant")
+    parser.add_argument("--markdown", action="store_true", help="a Markdown table at the end")
     arguments, others = parser.parse_known_args()
     run = apart if arguments.apart else side_by_side
-    for report in joined(run(arguments.script, arguments.processes, others)):
+    reports = joined(run(arguments.script, arguments.processes, others))
+    for report in reports:
         print(f"\n{report}")
+    if arguments.markdown:
+        print("\n".join(("", *MARKDOWN_HEAD, *(report.markdown() for report in reports))))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Import it before NumPy: it limits every library to one thread, or to those of `-
 from __future__ import annotations
 
 import argparse
+import ctypes
 import dataclasses
 import importlib.metadata
 import json
@@ -108,6 +109,8 @@ def versions() -> str:
         ("JAX", "jax"),
         ("scikit-learn", "scikit-learn"),
         ("mlpfile", "mlpfile"),
+        ("Opacus", "opacus"),
+        ("BackPACK", "backpack-for-pytorch"),
     ):
         try:
             parts.append(f"{name} {importlib.metadata.version(distribution)}")
@@ -126,8 +129,10 @@ class Report:
     """One table: ours and the peers, and what the machine would allow.
 
     ``seconds`` are those of one item, round by round (for the unit MB they are megabytes);
-    ``limit`` likewise. ``target`` is how many times the best peer ours is to be. Over several
-    processes each is a round by its medians, those of its ratios in ``medians_of_ratios``.
+    ``limit`` likewise. ``target`` is how many times the best peer ours is to be. ``yardsticks`` are
+    lines that are no peers but what ours is measured by, ``most`` how many times the time of the
+    quickest of them ours may take. Over several processes each is a round by its medians, those of
+    its ratios in ``medians_of_ratios``.
     """
 
     workload: str
@@ -140,6 +145,8 @@ class Report:
     target: float | None
     other_work: list[str]
     medians_of_ratios: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    yardsticks: list[str] = dataclasses.field(default_factory=list)
+    most: float | None = None
 
     def shown(self, seconds: float) -> float:
         return 1 / seconds if self.unit == "examples/s" else UNITS[self.unit] * seconds
@@ -155,8 +162,22 @@ class Report:
         """Those that do the same work, the best first."""
         if OURS not in self.seconds:
             return []
-        names = [n for n in self.seconds if n != OURS and n not in self.other_work]
+        others = (OURS, *self.other_work, *self.yardsticks)
+        names = [name for name in self.seconds if name not in others]
         return sorted(names, key=lambda name: statistics.median(self.ratios(name)))
+
+    def yardstick(self) -> str | None:
+        """The quickest of them."""
+        names = [name for name in self.yardsticks if name in self.seconds]
+        if OURS not in self.seconds or not names:
+            return None
+        return min(names, key=lambda name: statistics.median(self.ratios(name)))
+
+    def over_yardstick(self) -> str:
+        """How many times its time ours takes, and that as a share of its speed."""
+        ratios = self.ratios(str(self.yardstick()))
+        share = f"{statistics.median(ratios):.0%} of its speed"
+        return f"{spread([1 / ratio for ratio in ratios])} times {self.yardstick()} ({share})"
 
     def __str__(self) -> str:
         lines = [
@@ -185,7 +206,50 @@ class Report:
             best = self.peers()[0]
             line = f"  best peer: {best}, {spread(self.ratios(best))} times ours"
             lines.append(line + (f"; target {self.target:g}" if self.target else ""))
+        if self.yardstick() is not None:
+            line = f"  cbackprop takes {self.over_yardstick()}"
+            lines.append(line + (f"; target at most {self.most:.3g}" if self.most else ""))
         return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """One line of a Markdown table, under `MARKDOWN_HEAD`."""
+        if OURS in self.seconds:
+            median = statistics.median(self.seconds[OURS])
+            ours = f"{significant(self.shown(median))} {self.unit}"
+        else:
+            median, ours = None, "not in this version"
+        limit = reached = best = "–"
+        if self.limit is not None:
+            limit = f"{significant(self.shown(self.limit))} {self.unit}"
+            if median is not None:
+                reached = f"{self.limit / median:.0%}"
+        peers = self.peers()
+        if peers:
+            best = f"{peers[0]}: **{spread(self.ratios(peers[0]))}**"
+        others = [f"{name} {statistics.median(self.ratios(name)):.3g}" for name in peers[1:]]
+        if median is None:  # the peers' own times, then
+            others = [
+                f"{name} {significant(self.shown(statistics.median(seconds)))} {self.unit}"
+                for name, seconds in self.seconds.items()
+            ]
+        else:
+            others += [
+                f"{name} (other work) {statistics.median(self.ratios(name)):.3g}"
+                for name in self.other_work
+            ]
+        targets = [f"{self.target:g}"] if self.target else []
+        if self.yardstick() is not None:
+            reached += f"; takes {self.over_yardstick()}"
+            targets += [f"takes ≤ {self.most:.3g}"] if self.most else []
+        target = "; ".join(targets) or "–"
+        cells = (self.workload, self.title, ours, limit, reached, best, "; ".join(others), target)
+        return "| " + " | ".join(cells) + " |"
+
+
+MARKDOWN_HEAD = (
+    "| | workload | cbackprop | limit | reached | best peer, over ours | other peers | target |",
+    "|---|---|---|---|---|---|---|---|",
+)
 
 
 def significant(number: float) -> str:
@@ -222,18 +286,37 @@ def repeated(function: Callable[[], Any], count: int) -> Run:
     return run
 
 
+def writing(array: Array) -> dict[str, Run]:
+    """Runs that only write an array's bytes, in two ways: which is quicker, machines differ."""
+    pointer, count, wide = array.ctypes.data, array.nbytes, array.reshape(-1).view(np.float64)
+    return {
+        "writing alone, NumPy fill": repeated(lambda: wide.fill(1), 1),
+        "writing alone, C memset": repeated(lambda: ctypes.memset(pointer, 1, count), 1),
+    }
+
+
 def require_same(results: dict[str, Any], tolerance: float) -> None:
-    """All results equal ours, relative to its largest number; otherwise an end with an error."""
+    """All results equal ours, relative to its largest number; otherwise an end with an error.
+
+    A list's arrays are compared one by one, each relative to its own largest number.
+    """
     if not results:
         return
     name, own = next(iter(results.items()))
-    own = np.asarray(own, np.float64)
     for other, theirs in results.items():
-        difference = np.abs(np.asarray(theirs, np.float64).reshape(own.shape) - own).max()
-        difference /= np.abs(own).max()
+        lists = [result if isinstance(result, list) else [result] for result in (own, theirs)]
+        difference = max(relative_difference(*pair) for pair in zip(*lists, strict=True))
         if not difference <= tolerance:
             raise SystemExit(f"{other} differs from {name} by {difference:.2g}: not the same work")
     print(f"results agree to {tolerance:g}: {', '.join(results)}")
+
+
+def relative_difference(own: Any, theirs: Any) -> float:
+    """The greatest difference over the greatest number; infinite where one of them is NaN."""
+    own = np.asarray(own, np.float64)
+    difference = np.abs(np.asarray(theirs, np.float64).reshape(own.shape) - own).max()
+    ratio = float(difference / np.abs(own).max())
+    return ratio if ratio == ratio else float("inf")
 
 
 # ---- one script's session ------------------------------------------------------------------------
@@ -247,6 +330,7 @@ class Session:
         description: str | None,
         rounds: int = 5,
         extra: Callable[[argparse.ArgumentParser], None] | None = None,
+        parts: Sequence[str] = (),
     ) -> None:
         parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
         parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
@@ -256,10 +340,12 @@ class Session:
             default=os.environ.get("CBACKPROP_MNIST"),
             help="folder with the four idx files; by default CBACKPROP_MNIST of the environment",
         )
-        parser.add_argument(
-            "--only", action="append", metavar="NAME", help="only the line of this name; repeatable"
-        )
+        only = "only the line of this name; repeatable"
+        if parts:
+            only += f". Or only these tables, with commas between: {', '.join(parts)}"
+        parser.add_argument("--only", action="append", metavar="NAME", help=only)
         parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+        parser.add_argument("--markdown", action="store_true", help="a Markdown table at the end")
         parser.add_argument("--threads", type=int, default=1, help="default 1, each on its core")
         parser.add_argument("--core", type=int, help="the core to run on; by default the last one")
         if extra is not None:
@@ -273,7 +359,18 @@ class Session:
         self.tolerance = 1e-3 if arguments.dtype == "float32" else 1e-8
         self.random = np.random.default_rng(0)
         self.reports: list[Report] = []
-        self._mnist, self._only, self._json = arguments.mnist, arguments.only, arguments.json
+        self._mnist, self._json = arguments.mnist, arguments.json
+        self._markdown: bool = arguments.markdown
+        chosen: list[str] = []
+        lines: list[str] = []
+        for given in arguments.only or ():
+            names = given.split(",")
+            if set(names) <= set(parts):
+                chosen += names
+            else:
+                lines.append(given)  # the name of a line may hold a comma
+        self.parts = [part for part in parts if part in chosen or not chosen]
+        self._only = lines or None
         self.limits = Limits.measured(self.dtype)
         print(f"{bench.processor()}, {cores_used()}: {self.limits}\n{versions()}")
 
@@ -311,6 +408,8 @@ class Session:
         limited_by: str = "multiply-adds and exps at the peak",
         target: float | None = None,
         other_work: Sequence[str] = (),
+        yardsticks: Sequence[str] = (),
+        most: float | None = None,
     ) -> None:
         """Run all in turn and print the table. A first turn, for caches and clocks, is thrown away.
 
@@ -330,6 +429,10 @@ class Session:
             How many times the best peer's speed ours is to have.
         other_work : sequence of str
             Those whose work differs from ours, so that no best peer is sought among them.
+        yardsticks : sequence of str
+            Those that ours is measured by: no peers either.
+        most : float, optional
+            How many times the time of the quickest yardstick ours is to take at most.
         """
         chosen = {name: run for name, run in runs.items() if self.wanted(name)}
         if not chosen:
@@ -346,6 +449,8 @@ class Session:
             limited_by,
             target,
             [name for name in other_work if name in seconds],
+            yardsticks=[name for name in yardsticks if name in seconds],
+            most=most,
         )
         self.add(report)
 
@@ -354,7 +459,12 @@ class Session:
         print(f"\n{report}", flush=True)
 
     def finish(self) -> None:
-        """Write the JSON file, if one was asked for."""
+        """Print the Markdown table and write the JSON file, if they were asked for."""
+        if not self.reports:
+            raise SystemExit("nothing was measured: --only names no line of this benchmark")
+        if self._markdown:
+            rows = [report.markdown() for report in self.reports]
+            print("\n".join(("", *MARKDOWN_HEAD, *rows)))
         if self._json:
             content = {
                 "processor": bench.processor(),

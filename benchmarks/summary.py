@@ -12,11 +12,10 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import statistics
 import sys
 
 from compare import joined, side_by_side
-from machine import OURS, Limits, Report, significant, spread
+from machine import MARKDOWN_HEAD, Limits
 
 SCRIPTS = {
     "W1": "mnist_784_30_10.py",
@@ -33,41 +32,6 @@ SCRIPTS = {
     "W12": "size_and_import.py",
     "W13": "jacobian.py",
 }
-HEAD = (
-    "| | workload | cbackprop | limit | reached | best peer, over ours | other peers | target |",
-    "|---|---|---|---|---|---|---|---|",
-)
-
-
-def row(report: Report) -> str:
-    """One line of the table."""
-    if OURS in report.seconds:
-        median = statistics.median(report.seconds[OURS])
-        ours = f"{significant(report.shown(median))} {report.unit}"
-    else:
-        median, ours = None, "not in this version"
-    limit = reached = best = "–"
-    if report.limit is not None:
-        limit = f"{significant(report.shown(report.limit))} {report.unit}"
-        if median is not None:
-            reached = f"{report.limit / median:.0%}"
-    peers = report.peers()
-    if peers:
-        best = f"{peers[0]}: **{spread(report.ratios(peers[0]))}**"
-    others = [f"{name} {statistics.median(report.ratios(name)):.3g}" for name in peers[1:]]
-    if median is None:  # the peers' own times, then
-        others = [
-            f"{name} {significant(report.shown(statistics.median(seconds)))} {report.unit}"
-            for name, seconds in report.seconds.items()
-        ]
-    else:
-        others += [
-            f"{name} (other work) {statistics.median(report.ratios(name)):.3g}"
-            for name in report.other_work
-        ]
-    target = f"{report.target:g}" if report.target else "–"
-    cells = (report.workload, report.title, ours, limit, reached, best, "; ".join(others), target)
-    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -101,13 +65,13 @@ def main() -> None:
         limits = Limits(arguments.dtype, **best)
         first = contents[0]
         machine_line = f"{first['processor']}, {first['cores']}, {first['versions']}: {limits}."
-        rows += [row(report) for report in joined(contents)]
+        rows += [report.markdown() for report in joined(contents)]
     text = "\n".join(
         (
             machine_line,
             f"{arguments.processes} processes of {arguments.rounds} rounds each; medians.",
             "",
-            *HEAD,
+            *MARKDOWN_HEAD,
             *rows,
         )
     )
