@@ -2,8 +2,9 @@
 
     python benchmarks/gradient_norms.py --mnist DIRECTORY [--rounds 5] [--dtype float32]
 
-By hand: ‖∇C_i‖² = Σ over layers of ‖δ_i‖² (‖a_i‖² + 1), so that no gradient is ever made.
-torch.func makes them all, 256 examples at a time.
+By hand: ‖∇C_i‖² = Σ over layers of ‖δ_i‖² (‖a_i‖² + 1), so that no gradient is ever made, on all
+rows at once or in blocks of 256 that stay in the cache. torch.func makes the gradients, 256
+examples at a time. Ours is measured by the passes that make the δ, as the mean gradient runs them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import machine
 import numpy as np
 import peers
 from machine import OURS, Array, Session
+from per_example_gradients import PLAN, SIZES
 
-N, SIZES = 4096, (784, 128, 64, 10)
+from cbackprop import Network, backend
+
+N, BLOCK = 4096, 256
 
 
 def squared_norms(a: list[Any], deltas: list[Any]) -> Any:
@@ -27,81 +31,128 @@ def squared_norms(a: list[Any], deltas: list[Any]) -> Any:
 
 def main() -> None:
     session = Session(__doc__)
-    X, Y = session.mnist(N)
-    plan = peers.Plan(SIZES, ("sigmoid",) * 3, "quadratic", "sgd", 0.1, batch=1)
-    net = plan.network(session.dtype)
-    calls: dict[str, Any] = {}
-    if hasattr(net, "gradient_norms"):
-        calls[OURS] = lambda: net.gradient_norms(X, Y)
-    else:
-        print("gradient_norms is not in this version of cbackprop: peers only")
-    library, layers = peers.numpy_library(), peers.our_layers(net, np.asarray)
-
-    def numpy_by_hand() -> Array:
-        a = peers.forward_by_hand(library, plan, layers, X)
-        return np.sqrt(squared_norms(a, peers.deltas_by_hand(plan, layers, a, 2 * (a[-1] - Y))))
-
-    calls["NumPy, by hand"] = numpy_by_hand
-    if peers.installed(session, "torch", "PyTorch"):
-        calls.update(torch_calls(plan, net, X, Y))
-    if peers.installed(session, "jax", "JAX"):
-        calls.update(jax_calls(plan, net, X, Y))
-    calls = {name: call for name, call in calls.items() if session.wanted(name)}
-    machine.require_same(
-        {name: call() for name, call in calls.items()},
-        1e-4 if session.dtype == "float32" else 1e-12,
-    )
-    forward = machine.forward_multiply_adds
-    session.report(
-        "W9",
-        f"norms of {N:,} examples' gradients, 784-128-64-10",
-        {name: machine.repeated(call, 1) for name, call in calls.items()},
-        unit="ms",
-        limit=session.limits.seconds_of_arithmetic(
-            N * (forward(SIZES) + forward(SIZES[1:])),
-            N * machine.n_exponentials(SIZES, plan.activations),
-        ),
-        target=1.28,
-    )
+    measure(session, "W9", PLAN.network(session.dtype), *session.mnist(N), target=1.28)
     session.finish()
 
 
-def torch_calls(plan: peers.Plan, net: Any, X: Array, Y: Array) -> dict[str, Any]:
+def measure(
+    session: Session,
+    workload: str,
+    net: Network,
+    X: Array,
+    Y: Array,
+    target: float | None = None,
+    leave_out: tuple[str, ...] = (),
+) -> None:
+    n = len(X)
+    calls = all_calls(session, net, X, Y)
+    calls = {name: call for name, call in calls.items() if name not in leave_out}
+    peers.require_same_results(session, calls, lambda result: result)
+    yardsticks = {}
+    if net.backend == "compiled":
+        deltas_pass, engine = backend.kernels(session.dtype).deltas_pass, net._engine
+        yardsticks["cbackprop, the passes alone"] = lambda: deltas_pass(engine, X, Y)
+    forward = machine.forward_multiply_adds
+    session.report(
+        workload,
+        f"norms of {n:,} examples' gradients, {peers.named(net.sizes)}",
+        {name: machine.repeated(call, 1) for name, call in (calls | yardsticks).items()},
+        unit="ms",
+        limit=session.limits.seconds_of_arithmetic(
+            n * (forward(SIZES) + forward(SIZES[1:])),
+            n * machine.n_exponentials(SIZES, PLAN.activations),
+        ),
+        target=target,
+        yardsticks=list(yardsticks),
+        most=1.1,
+    )
+
+
+def all_calls(session: Session, net: Network, X: Array, Y: Array) -> dict[str, Any]:
+    calls: dict[str, Any] = {OURS: lambda: net.gradient_norms(X, Y)}
+    library, layers = peers.numpy_library(), peers.our_layers(net, np.asarray)
+
+    def numpy_by_hand(x: Array, y: Array) -> Array:
+        return np.sqrt(squared_norms(*peers.passes_by_hand(library, PLAN, layers, x, y)))
+
+    calls["NumPy, by hand"] = lambda: numpy_by_hand(X, Y)
+    calls["NumPy, by hand in blocks"] = lambda: np.concatenate(
+        [numpy_by_hand(*rows) for rows in peers.blocks(BLOCK, X, Y)]
+    )
+    if peers.installed(session, "torch", "PyTorch"):
+        calls.update(torch_calls(net, X, Y))
+    if peers.usable(session, "opacus", "Opacus"):
+        calls["Opacus, ghost norms"] = opacus_call(net, X, Y)
+    if peers.usable(session, "backpack", "BackPACK"):
+        calls["BackPACK"] = backpack_call(net, X, Y)
+    if peers.installed(session, "jax", "JAX"):
+        calls.update(jax_calls(net, X, Y))
+    return {name: call for name, call in calls.items() if session.wanted(name)}
+
+
+def torch_calls(net: Network, X: Array, Y: Array) -> dict[str, Any]:
     torch = peers.torch_module()
     library, layers = peers.torch_library(), peers.our_layers(net, torch.from_numpy)
     x_all, y_all = torch.from_numpy(X), torch.from_numpy(Y)
 
     @torch.no_grad()
-    def by_hand() -> Any:
-        a = peers.forward_by_hand(library, plan, layers, x_all)
-        return squared_norms(a, peers.deltas_by_hand(plan, layers, a, 2 * (a[-1] - y_all))).sqrt()
+    def by_hand(x: Any, y: Any) -> Any:
+        return squared_norms(*peers.passes_by_hand(library, PLAN, layers, x, y)).sqrt()
 
-    def cost(layers: Any, x: Any, y: Any) -> Any:
-        return (peers.forward_by_hand(library, plan, layers, x)[-1] - y).square().sum()
+    gradients = torch.func.vmap(torch.func.grad(peers.torch_total_cost(PLAN)), (None, 0, 0))
 
-    gradients = torch.func.vmap(torch.func.grad(cost), in_dims=(None, 0, 0))
+    def by_torch_func(x: Any, y: Any) -> Any:
+        parts = [g.flatten(1).square().sum(1) for pair in gradients(layers, x, y) for g in pair]
+        return torch.stack(parts).sum(0).sqrt()
 
-    def by_torch_func() -> Any:
-        norms = []
-        for x, y in zip(x_all.split(256), y_all.split(256), strict=True):
-            pairs = gradients(layers, x, y)
-            parts = [g.flatten(1).square().sum(1) for pair in pairs for g in pair]
-            norms.append(torch.stack(parts).sum(0).sqrt())
-        return torch.cat(norms)
+    def in_blocks(of_block: Any) -> Any:
+        return lambda: torch.cat([of_block(*rows) for rows in peers.blocks(BLOCK, x_all, y_all)])
 
-    return {"PyTorch, by hand": by_hand, "PyTorch, torch.func": by_torch_func}
+    return {
+        "PyTorch, by hand": lambda: by_hand(x_all, y_all),
+        "PyTorch, by hand in blocks": in_blocks(by_hand),
+        "PyTorch, torch.func": in_blocks(by_torch_func),
+    }
 
 
-def jax_calls(plan: peers.Plan, net: Any, X: Array, Y: Array) -> dict[str, Any]:
+def opacus_call(net: Network, X: Array, Y: Array) -> Any:
+    torch = peers.torch_module()
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    model = peers.opacus_ghost_model(PLAN, net)
+
+    def call() -> Any:
+        model.zero_grad()
+        (model(x) - y).square().sum().backward()
+        return model.get_norm_sample().detach()
+
+    return call
+
+
+def backpack_call(net: Network, X: Array, Y: Array) -> Any:
+    from backpack import backpack, extend
+    from backpack.extensions import BatchL2Grad
+
+    torch = peers.torch_module()
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    model = extend(peers.torch_network(PLAN, net))
+
+    def call() -> Any:
+        model.zero_grad()
+        with backpack(BatchL2Grad()):
+            (model(x) - y).square().sum().backward()
+        return torch.stack([p.batch_l2 for p in model.parameters()]).sum(0).sqrt()
+
+    return call
+
+
+def jax_calls(net: Network, X: Array, Y: Array) -> dict[str, Any]:
     jax, jnp = peers.jax_modules(X.dtype.name)
     library, layers = peers.jax_library(), peers.our_layers(net, jnp.asarray)
     x, y = jnp.asarray(X), jnp.asarray(Y)
 
     @jax.jit
     def by_hand(layers: Any, x: Any, y: Any) -> Any:
-        a = peers.forward_by_hand(library, plan, layers, x)
-        deltas = peers.deltas_by_hand(plan, layers, a, 2 * (a[-1] - y))
-        return jnp.sqrt(squared_norms(a, deltas))
+        return jnp.sqrt(squared_norms(*peers.passes_by_hand(library, PLAN, layers, x, y)))
 
     return {"JAX, by hand": lambda: jax.block_until_ready(by_hand(layers, x, y))}
 

@@ -7,7 +7,6 @@ Random data. By hand means δ_j a_k for each example as for a gradient, with δ 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import machine
@@ -49,12 +48,10 @@ def main() -> None:
     if peers.installed(session, "jax", "JAX"):
         calls.update(jax_calls(plan, net, X))
     calls = {name: call for name, call in calls.items() if session.wanted(name)}
-    machine.require_same(
-        {
-            name: peers.side_by_side(result, N) if isinstance(result, list) else result
-            for name, result in ((name, call()) for name, call in calls.items())
-        },
-        1e-4 if session.dtype == "float32" else 1e-12,
+    peers.require_same_results(
+        session,
+        calls,
+        lambda result: peers.side_by_side(result, N) if isinstance(result, list) else result,
     )
     session.report(
         "W13",
@@ -89,14 +86,9 @@ def torch_calls(plan: peers.Plan, net: Any, X: Array) -> dict[str, Any]:
 
     jacobian = torch.func.vmap(torch.func.jacrev(outputs), in_dims=(None, 0))
     calls = {"PyTorch, by hand": by_hand, "PyTorch, torch.func": lambda: jacobian(layers, x)}
-    try:
-        compiled = torch.compile(jacobian)
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compiled(layers, x)
-        calls["PyTorch, torch.func compiled"] = torch.no_grad()(lambda: compiled(layers, x))
-    except Exception as error:  # it needs a C++ compiler, and a version that can
-        print(f"torch.compile failed ({type(error).__name__}): left out")
+    compiled = peers.torch_compiled(jacobian, layers, x)
+    if compiled is not None:
+        calls["PyTorch, torch.func compiled"] = lambda: compiled(layers, x)
     return calls
 
 

@@ -32,12 +32,10 @@ def main() -> None:
     if peers.installed(session, "jax", "JAX"):
         calls.update(jax_calls(plan, net, X, Y))
     calls = {name: call for name, call in calls.items() if session.wanted(name)}
-    machine.require_same(
-        {
-            name: peers.side_by_side(result, 1) if isinstance(result, list) else result
-            for name, result in ((name, call()) for name, call in calls.items())
-        },
-        1e-4 if session.dtype == "float32" else 1e-12,
+    peers.require_same_results(
+        session,
+        calls,
+        lambda result: peers.side_by_side(result, 1) if isinstance(result, list) else result,
     )
     session.report(
         "W10",
@@ -58,19 +56,14 @@ def by_hand(
 ) -> Any:
     """The four equations on matrices of ``block`` rows; NumPy or PyTorch."""
 
-    def call() -> list[tuple[Any, Any]]:
-        total: list[Any] = []
-        for first in range(0, N, block):
-            x, y = X[first : first + block], Y[first : first + block]
-            a = peers.forward_by_hand(library, plan, layers, x)
-            deltas = peers.deltas_by_hand(plan, layers, a, (2 / N) * (a[-1] - y))
-            part = [(d.T @ below, d.sum(0)) for below, d in zip(a[:-1], deltas, strict=True)]
-            if total:
-                part = [(A + W, c + b) for (A, c), (W, b) in zip(total, part, strict=True)]
-            total = part
-        return total
+    def of_block(x: Any, y: Any) -> list[Any]:
+        a, deltas = peers.passes_by_hand(library, plan, layers, x, y, N)
+        sums = [
+            (delta.T @ below, delta.sum(0)) for below, delta in zip(a[:-1], deltas, strict=True)
+        ]
+        return [array for pair in sums for array in pair]
 
-    return call
+    return lambda: peers.pairs(peers.summed_in_blocks(of_block, block, X, Y))
 
 
 def torch_calls(plan: peers.Plan, net: Any, X: Array, Y: Array) -> dict[str, Any]:
@@ -82,8 +75,7 @@ def torch_calls(plan: peers.Plan, net: Any, X: Array, Y: Array) -> dict[str, Any
     def autograd() -> Any:
         model.zero_grad()
         ((model(x) - y).square().sum() / N).backward()
-        gradients = [p.grad for p in model.parameters()]
-        return list(zip(gradients[::2], gradients[1::2], strict=True))
+        return peers.pairs([p.grad for p in model.parameters()])
 
     calls = {"PyTorch, modules": autograd}
     for name, block in (("PyTorch, by hand", N), ("PyTorch, by hand in blocks", BLOCK)):

@@ -9,6 +9,7 @@ that z = a W + b, except where the other way round was measured to be faster (JA
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import time
 import warnings
@@ -40,7 +41,7 @@ class Plan:
     learning_rate: float
     batch: int
 
-    def network(self, dtype: str) -> Network:
+    def network(self, dtype: str, backend: str = "compiled") -> Network:
         return Network(
             self.sizes,
             list(self.activations),
@@ -48,6 +49,7 @@ class Plan:
             dtype=dtype,
             seed=0,
             threads=machine.THREADS,
+            backend=backend,
         )
 
     def our_optimizer(self) -> SGD | Adam:
@@ -68,6 +70,23 @@ def installed(session: Session, name: str, shown: str) -> bool:
     if importlib.util.find_spec(name) is None:
         print(f"{shown} is not installed: left out")
         return False
+    return True
+
+
+def usable(session: Session, name: str, shown: str) -> bool:
+    """Whether a peer that rests on PyTorch is wanted, there, and can be imported."""
+    if not installed(session, name, shown):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch_module()
+            importlib.import_module(name)
+    except Exception as error:  # PyTorch is missing, or has left it behind
+        print(f"{shown} cannot be imported ({type(error).__name__}): left out")
+        return False
+    # What enters the first layer needs no gradient, and so gets none: that is meant.
+    warnings.filterwarnings("ignore", "Full backward hook is firing")
     return True
 
 
@@ -392,6 +411,41 @@ def torch_network(plan: Plan, net: Network) -> Any:
     return torch.nn.Sequential(*modules)
 
 
+def torch_total_cost(plan: Plan) -> Any:
+    """The quadratic costs' sum as a function of layers, x and y."""
+    library = torch_library()
+
+    def total_cost(layers: Any, x: Any, y: Any) -> Any:
+        return (forward_by_hand(library, plan, layers, x)[-1] - y).square().sum()
+
+    return total_cost
+
+
+def torch_compiled(function: Any, *arguments: Any) -> Any:
+    """It through torch.compile, tried once; None, and a printed line, where that fails."""
+    torch = torch_module()
+    try:
+        compiled = torch.no_grad()(torch.compile(function))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compiled(*arguments)
+    except Exception as error:  # it needs a C++ compiler, and a version that can
+        print(f"torch.compile failed ({type(error).__name__}): left out")
+        return None
+    return compiled
+
+
+def opacus_ghost_model(plan: Plan, net: Network) -> Any:
+    """Opacus's module whose backward pass leaves norms instead of gradients of single examples."""
+    from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import (
+        GradSampleModuleFastGradientClipping,
+    )
+
+    return GradSampleModuleFastGradientClipping(
+        torch_network(plan, net), loss_reduction="sum", max_grad_norm=1.0, use_ghost_clipping=True
+    )
+
+
 class TorchModules(Trainer):
     """nn.Sequential, autograd, and the fused optimiser."""
 
@@ -671,6 +725,55 @@ def deltas_by_hand(plan: Plan, layers: Any, a: list[Any], dC_da: Any) -> list[An
         if l > 0:
             dC_da = deltas[0] @ layers[l][0]
     return deltas
+
+
+def passes_by_hand(
+    library: Library, plan: Plan, layers: Any, x: Any, y: Any, n: int = 1
+) -> tuple[list[Any], list[Any]]:
+    """a and delta of every layer, of the quadratic costs over n."""
+    a = forward_by_hand(library, plan, layers, x)
+    return a, deltas_by_hand(plan, layers, a, (2 / n) * (a[-1] - y))
+
+
+def blocks(size: int, *arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """So many rows of each array at a time."""
+    for first in range(0, len(arrays[0]), size):
+        yield tuple(array[first : first + size] for array in arrays)
+
+
+def summed_in_blocks(of_block: Callable[..., list[Any]], size: int, *arrays: Any) -> list[Any]:
+    """The sum of the lists of arrays made of so many rows at a time, added in place."""
+    total: list[Any] = []
+    for rows in blocks(size, *arrays):
+        part = of_block(*rows)
+        for whole, addend in zip(total, part, strict=True) if total else ():
+            whole += addend
+        total = total or part
+    return total
+
+
+def pairs(arrays: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """(W, b), (W, b), … from W, b, W, b, …"""
+    return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+def named(sizes: Sequence[int]) -> str:
+    return "-".join(str(n) for n in sizes)
+
+
+def require_same_results(
+    session: Session, calls: dict[str, Callable[[], Any]], converted: Callable[[Any], Any]
+) -> None:
+    """What the calls return agrees, converted to an array or a list of arrays.
+
+    It is the second result of each: one that keeps something from call to call shows it there.
+    """
+    for call in calls.values():
+        call()
+    machine.require_same(
+        {name: converted(call()) for name, call in calls.items()},
+        1e-4 if session.dtype == "float32" else 1e-12,
+    )
 
 
 def example_views(out: Any, sizes: Sequence[int]) -> list[tuple[Any, Any]]:
