@@ -360,8 +360,19 @@ def _product(y: Array, log_a: Array) -> Array:
 
 
 def _erfc(x: Array) -> Array:
-    """The complementary error function, number by number: NumPy has none."""
-    return np.array([math.erfc(value) for value in x.ravel().tolist()]).reshape(x.shape)
+    """The complementary error function, number by number: NumPy has none.
+
+    Of a complex number to first order in its imaginary part, erfc(x + ih) = erfc(x) + ih·erfc′(x)
+    with erfc′(x) = −2/√π·e^(−x²): enough for a step of 1e-21, whose square is beyond all digits.
+    """
+    value: Array = np.array([math.erfc(number) for number in x.real.ravel().tolist()]).reshape(
+        x.shape
+    )
+    if np.isrealobj(x):
+        return value
+    slope = -2 / math.sqrt(math.pi) * np.exp(-x.real * x.real)
+    value = value + 1j * (x.imag * slope)
+    return value
 
 
 def _typed(array: Array, like: Array) -> Array:

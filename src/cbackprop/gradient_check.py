@@ -1,28 +1,69 @@
 """The gradient, found once more without backpropagation.
 
-Each parameter is nudged and the cost recomputed by the NumPy reference in float64. Where every
-function in the way accepts complex numbers the nudge is imaginary: the cost's imaginary part is
-then the derivative itself, with nothing subtracted, right to the last digits (Squire & Trapp 1998).
-Elsewhere (gelu's error function, functions of the user's) central differences with Richardson's
-extrapolation serve.
+Each parameter is nudged by an imaginary step, and the nudge is followed forward, through the
+reference's formulas in float64, to the cost. Its imaginary part is then the derivative itself, with
+nothing subtracted, right to the last digits (Squire & Trapp 1998, "Using complex variables to
+estimate derivatives of real functions", SIAM Review 40:110–112). The real parts stay those of the
+network as it is: no nudge carries a number over a kink, nor off one.
+
+A function of the user's may take no complex numbers. Its own slope, at the very numbers where the
+network calls it, then comes from difference quotients of its values: from the left, from the right
+and around, at steps from 0.3 down to 1e-15, extrapolated to step 0 (Richardson 1911); the one that
+the table of extrapolations itself calls surest is taken (Ridders 1982, "Accurate computation of
+F′(x) and F′(x)F″(x)", Advances in Engineering Software 4:75–76). The user's derivative is taken
+where it lies within what that leaves open: some last digits, or, at a kink, where every slope
+between those of the two sides is right.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from cbackprop.calculus import activate, weighted_input
-from cbackprop.functions import Array
+from cbackprop.functions import Activation, Array, Cost, read_only
 from cbackprop.gradients import Gradient
+from cbackprop.random_numbers import RandomNumbers
 from cbackprop.reference import Engine
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
 
-COMPLEX_STEP = 1e-30
-RICHARDSON_STEP = 1e-3
+# What it leaves out is of the order of its square. Where the cost moves by less than 1e-284 of what
+# z_j moves, the nudge may underflow.
+COMPLEX_STEP = 2.0**-70
+UNDERFLOW = 1e-284
+RICHARDSON_TOLERANCE = 1e-10
+
+# Difference quotients: the widest step, beside max(1, |x|) and beside |x|, and how often halved.
+WIDEST_STEP = 0.3
+LADDERS = ((1.0, 47), (0.0, 25))
+EXTRAPOLATIONS = 7
+
+# A gradient is judged by no less than what it is before its terms cancel, over this: an error of
+# 4096/128 = 32 ε of that is rounding. Converged networks were measured to have 2 ε at most.
+CANCELLED = 128.0
+
+BLOCK = 1 << 21  # numbers of a layer that are nudged at a time
+
+
+class Part(NamedTuple):
+    """A line of the table: the weights or the biases of one layer."""
+
+    layer: int
+    kind: str
+    largest_gradient: float
+    largest_error: float
+    relative_error: float
+    place: tuple[int, ...]
+
+    @property
+    def parameter(self) -> str:
+        """The parameter of the largest error, such as "layer 2 weight [3, 7]"."""
+        name = "weight" if self.kind == "weights" else "bias"
+        return f"layer {self.layer} {name} {list(self.place)}"
 
 
 class GradientCheck:
@@ -31,54 +72,95 @@ class GradientCheck:
     Attributes
     ----------
     max_relative_error : float
-        max |ĝ − g| / max |g| over all parameters.
+        max |ĝ − g| / max |g| over all parameters; infinite where a derivative is no number.
     worst : str
-        The parameter of the largest error, such as "layer 2 weight [3, 7]".
+        The parameter whose error is largest beside the gradients of its own part, such as
+        "layer 2 weight [3, 7]".
     passed : bool
-        Whether the error is at most ``tolerance``.
+        Whether the relative error of every part is at most ``tolerance``.
     tolerance : float
-        4096 ε of the network's number type; 1e-9 at least where differences are Richardson's.
+        4096 ε of the network's number type; 1e-10 at least where functions of the user's take part.
     method : str
-        "complex step" or "Richardson extrapolation".
+        "complex step", or "Richardson extrapolation" where functions of the user's take part.
     gradient, expected : Gradient
         The network's and the nudged one.
+    parts : tuple of Part
+        The weights and the biases of each layer: ``layer``, ``kind`` ("weights" or "biases"),
+        ``largest_gradient``, ``largest_error``, ``relative_error`` and the ``place`` of that error.
+
+    Notes
+    -----
+    The relative error of a part is max |ĝ − g| / max |g| over its own parameters, so that what is
+    wrong low in a deep network is not hidden by the larger gradients above. Where max |g| is less
+    than 1/128 of the mean |∇C_i|, or of how it moves with relative changes of the parameters, as
+    when training has converged, that part takes its place: rounding leaves no more of it.
+    Gradients too small for the number type, or for the nudges, count as 0.
     """
 
-    def __init__(self, gradient: Gradient, expected: Gradient, method: str, epsilon: float) -> None:
+    def __init__(
+        self,
+        gradient: Gradient,
+        expected: Gradient,
+        method: str,
+        epsilon: float,
+        sizes: Gradient | None = None,
+    ) -> None:
         self.gradient = gradient
         self.expected = expected
         self.method = method
-        self.tolerance = 4096 * epsilon if method == "complex step" else max(4096 * epsilon, 1e-9)
-        error = np.abs(gradient.vector.astype(np.float64) - expected.vector)
-        self._scale = float(np.max(np.abs(expected.vector)))
-        self.max_relative_error = self._relative(float(error.max()))
-        self.passed = bool(self.max_relative_error <= self.tolerance)
-        self.worst = _parameter_name(int(error.argmax()), gradient)
-
-    def _relative(self, error: float) -> float:
-        if self._scale == 0:
-            return 0.0 if error == 0 else float("inf")
-        return error / self._scale
-
-    def __str__(self) -> str:
-        lines = [f"{'layer':>5}  {'largest |weight gradient|':>25}  {'largest |error|':>15}"]
-        for layer, (W, b, expected_W, expected_b) in enumerate(
-            zip(
-                self.gradient.weights,
-                self.gradient.biases,
-                self.expected.weights,
-                self.expected.biases,
-                strict=True,
-            ),
+        self.tolerance = 4096 * epsilon
+        if method != "complex step":
+            self.tolerance = max(self.tolerance, RICHARDSON_TOLERANCE)
+        scale = smallest = float(np.finfo(gradient.vector.dtype).tiny) / self.tolerance
+        parts = []
+        for layer, arrays in enumerate(
+            zip(*(_layers(g) for g in (gradient, expected, sizes or expected)), strict=True),
             start=1,
         ):
-            error = max(np.abs(W - expected_W).max(), np.abs(b - expected_b).max())
-            lines.append(f"{layer:>5}  {np.abs(expected_W).max():>25.6e}  {error:>15.3e}")
+            for kind, (found, true, size) in zip(
+                ("weights", "biases"), zip(*arrays, strict=True), strict=True
+            ):
+                error = np.abs(found.astype(np.float64) - true)
+                error = np.where(np.isfinite(error), error, np.inf)
+                place = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
+                largest = _largest(true)
+                part_scale = max(largest, _largest(size) / CANCELLED, smallest)
+                scale = max(scale, part_scale)
+                relative = float(error[place]) / part_scale
+                parts.append(Part(layer, kind, largest, float(error[place]), relative, place))
+        self.parts = tuple(parts)
+        self.max_relative_error = max(part.largest_error for part in parts) / scale
+        self._worst = max(parts, key=lambda part: part.relative_error)
+        self.worst = self._worst.parameter
+        self.passed = self._passes(self._worst)
+
+    def _passes(self, part: Part) -> bool:
+        return part.relative_error <= self.tolerance
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'layer':>5}  {'part':<7}  {'largest |∂C/∂w|':>15}  {'largest error':>13}  "
+            f"{'relative':>8}  at"
+        ]
+        for part in self.parts:
+            line = (
+                f"{part.layer:>5}  {part.kind:<7}  {part.largest_gradient:>15.6e}  "
+                f"{part.largest_error:>13.2e}  {part.relative_error:>8.1e}  {list(part.place)}"
+            )
+            lines.append(line if self._passes(part) else f"{line}  FAILED")
+        worst = self._worst
         verdict = "passed" if self.passed else "FAILED"
         lines.append(
-            f"gradient check by {self.method}: {verdict}; largest relative error "
-            f"{self.max_relative_error:.2e} (tolerance {self.tolerance:.1e}) at {self.worst}"
+            f"gradient check {verdict}: relative error {worst.relative_error:.2e} at {self.worst}"
         )
+        if not self.passed:
+            place = (worst.layer - 1, 0 if worst.kind == "weights" else 1)
+            found, true = (
+                float(_layers(g)[place[0]][place[1]][worst.place])
+                for g in (self.gradient, self.expected)
+            )
+            lines.append(f"there the gradient has {found:.12g}, and nudging finds {true:.12g}")
+        lines.append(f"by {self.method}, with a tolerance of {self.tolerance:.1e}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -88,95 +170,255 @@ class GradientCheck:
         )
 
 
+def _layers(gradient: Gradient) -> list[tuple[Array, Array]]:
+    return list(zip(gradient.weights, gradient.biases, strict=True))
+
+
+def _largest(array: Array) -> float:
+    """The largest absolute value among those that are finite."""
+    size = np.abs(array)
+    return float(np.max(size, initial=0.0, where=np.isfinite(size)))
+
+
 def check_gradient(network: Network, X: Array, Y: Array) -> GradientCheck:
     """Compare ``network.gradient(X, Y)`` with nudges of every parameter."""
     gradient = network.gradient(X, Y)
-    analytic = isinstance(network.cost_function, str) and all(
-        isinstance(activation, str) and activation != "gelu" for activation in network.activations
-    )
-    engine = Engine(
-        network.sizes,
-        network.activations,
-        network.cost_function,
-        "complex128" if analytic else "float64",
-    )
+    engine = Engine(network.sizes, network.activations, network.cost_function, "float64")
     for target, source in zip(
         (*engine.weights, *engine.biases), (*network.weights, *network.biases), strict=True
     ):
         target[...] = source
-    nudge = _complex_step if analytic else _richardson
-    expected = nudged_gradient(engine, X.astype(np.float64), Y.astype(np.float64), nudge)
+    X, Y = X.astype(np.float64), Y.astype(np.float64)
+    epsilon = float(np.finfo(network.dtype).eps)
+    with np.errstate(all="ignore"):
+        expected, sizes = _nudged_gradient(engine, X, Y)
+        # How far rounding may take it: as if the parameters had other last digits. From one such
+        # place to another on the same side, so that a neuron that stands in a kink does not count.
+        change = 4 * epsilon * (2 * RandomNumbers(0).uniform(network.n_parameters) - 1)
+        parameters = engine.storage.copy()
+        beside = []
+        for distance in (1, 2):
+            engine.storage[...] = parameters * (1 + distance * change)
+            beside.append(_nudged_gradient(engine, X, Y)[0])
+        sizes += np.abs(beside[1] - beside[0]) / (2 * epsilon)
+    functions = (*network.activations, network.cost_function)
     return GradientCheck(
         gradient,
         Gradient(expected, gradient.cost, network.sizes),
-        "complex step" if analytic else "Richardson extrapolation",
-        float(np.finfo(network.dtype).eps),
+        "complex step"
+        if all(isinstance(f, str) for f in functions)
+        else "Richardson extrapolation",
+        epsilon,
+        Gradient(sizes, gradient.cost, network.sizes),
     )
 
 
-def nudged_gradient(engine: Engine, X: Array, Y: Array, nudge: Any) -> Array:
-    """∇C (P,) by nudging: w_jk by h moves z_j by h·a_k, and b_j by h moves it by h.
+def _nudged_gradient(engine: Engine, X: Array, Y: Array) -> tuple[Array, Array]:
+    """∇C and the mean of |∇C_i|, (P,), a few examples at a time where layers are wide."""
+    widest = max(X.shape[1], *(len(b) for b in engine.biases))
+    rows = max(1, BLOCK // ((widest + 1) * widest))
+    blocks = [slice(start, start + rows) for start in range(0, len(X), rows)]
+    sums = [_Nudges(engine, X[block], Y[block]).derivatives() for block in blocks]
+    mean, size = (np.sum(np.stack(part), axis=0) / len(X) for part in zip(*sums, strict=True))
+    return mean, size
 
-    All nudges of the parameters into one neuron j go through the layers above in one batch.
-    """
-    n = len(X)
-    parts = []
-    a = X.astype(engine.storage.dtype)
-    with np.errstate(all="ignore"):
-        for l, (W, b) in enumerate(zip(engine.weights, engine.biases, strict=True)):
-            z = weighted_input(W, b, a)
-            inputs = np.concatenate([a, np.ones((n, 1), a.dtype)], axis=1)
-            derivatives = np.empty((W.shape[0], W.shape[1] + 1))
+
+# ---- nudges, and what becomes of them ------------------------------------------------------------
+
+
+class _Nudges:
+    """A forward pass as it stands, and how nudges of its weighted inputs move the cost."""
+
+    def __init__(self, engine: Engine, X: Array, Y: Array) -> None:
+        self.engine = engine
+        self.Y = Y
+        self.z: list[Array] = []
+        self.a = [X]
+        self.slopes: list[Array | None] = []  # ∂a/∂z where the activation is the user's
+        for W, b, activation in zip(engine.weights, engine.biases, engine.activations, strict=True):
+            self.z.append(weighted_input(W, b, self.a[-1]))
+            self.a.append(activate(activation, self.z[-1])[0])
+            self.slopes.append(
+                activation_slopes(activation, self.z[-1])
+                if isinstance(activation, Activation)
+                else None
+            )
+        cost = engine.cost_function
+        self.cost_slopes = cost_slopes(cost, self.a[-1], Y) if isinstance(cost, Cost) else None
+
+    def derivatives(self) -> tuple[Array, Array]:
+        """Σ_i ∂C_i/∂parameters and Σ_i |∂C_i/∂parameters|, the latter or what underflows, (P,)."""
+        n = len(self.Y)
+        parts: list[Array] = []
+        sizes: list[Array] = []
+        for l, W in enumerate(self.engine.weights):
+            # w_jk by h moves z_j by h·a_k, and b_j by h moves it by h.
+            moves = np.concatenate([self.a[l], np.ones((n, 1))], axis=1)
+            scale = np.maximum(1.0, np.abs(moves).max(axis=0))
+            step = COMPLEX_STEP * (moves / scale).T
+            derivatives = np.empty((2, W.shape[0], W.shape[1] + 1))
             for j in range(W.shape[0]):
-                derivatives[j] = nudge(engine, l, z, j, inputs.real, Y)
-            parts += [derivatives[:, :-1].ravel(), derivatives[:, -1]]
-            a = activate(engine.activations[l], z)[0]
-    return np.concatenate(parts)
+                dC = self.followed(l, j, step)
+                derivatives[:, j] = np.array([dC.sum(axis=1), np.abs(dC).sum(axis=1)])
+            derivatives *= scale / COMPLEX_STEP
+            derivatives[1] += n * UNDERFLOW * scale
+            for target, values in zip((parts, sizes), derivatives, strict=True):
+                target += [values[:, :-1].ravel(), values[:, -1]]
+        return np.concatenate(parts), np.concatenate(sizes)
+
+    def followed(self, l: int, j: int, step: Array) -> Array:
+        """Im C_i (m, n) when i·step (m, n) is added to z_j of layer l.
+
+        l counts from 0. All nudges of the parameters into one neuron j are followed at a time.
+        """
+        m, n = step.shape
+        W, L = self.engine.weights, len(self.z)
+        dz = step[:, :, np.newaxis]
+        if l < L - 1 and not self.mixes(l):  # then only a_j moves
+            da, _ = self.activated(l, slice(j, j + 1), dz)
+            l, dz = l + 1, da * W[l + 1][:, j]
+        else:
+            dz = dz * np.eye(len(W[l]))[j]
+        while l < L - 1:
+            da, _ = self.activated(l, slice(None), dz)
+            l, dz = l + 1, weighted_input(W[l + 1], np.zeros(1), da)
+        da, da_dz = self.activated(l, slice(None), dz)
+        if self.cost_slopes is not None:
+            dC: Array = (da * self.cost_slopes).sum(axis=2)
+            return dC
+        if self.engine.cost_function == "mae":
+            da = np.where(self.a[L] == self.Y, 0, da)  # mae′ at 0 is 0
+        z, a = ((x + 1j * dx).reshape(m * n, -1) for x, dx in ((self.z[-1], dz), (self.a[-1], da)))
+        C = self.engine.output(z, a, da_dz, np.tile(self.Y, (m, 1)))[0]
+        return C.imag.reshape(m, n)
+
+    def mixes(self, l: int) -> bool:
+        """Whether a z of the layer moves other neurons' activations: the user's mistake."""
+        slopes = self.slopes[l]
+        return slopes is not None and slopes.ndim == 3
+
+    def activated(self, l: int, neurons: slice, dz: Array) -> tuple[Array, Array]:
+        """Im a (m, n, neurons) where dz is Im z; and what the cost takes as da_dz, (m·n, neurons).
+
+        z and a stay what they are, their imaginary parts apart.
+        """
+        m, n, width = dz.shape
+        slopes = self.slopes[l]
+        if slopes is None:
+            z = self.z[l][:, neurons] + 1j * dz
+            a, da_dz = activate(self.engine.activations[l], z.reshape(m * n, width))
+            return a.imag.reshape(dz.shape), da_dz
+        if slopes.ndim == 3:
+            da = (dz[:, :, np.newaxis] @ slopes)[:, :, 0]
+        else:
+            da = dz * slopes[:, neurons]
+        return da, np.ones((m * n, width))  # no cost by name makes use of it
 
 
-def _complex_step(engine: Engine, l: int, z: Array, j: int, inputs: Array, Y: Array) -> Array:
-    """∂C/∂w = Im C(w + ih)/h."""
-    return _mean_costs(engine, l, z, j, 1j * COMPLEX_STEP * inputs, Y).imag / COMPLEX_STEP
+# ---- slopes of the user's functions --------------------------------------------------------------
 
 
-def _richardson(engine: Engine, l: int, z: Array, j: int, inputs: Array, Y: Array) -> Array:
-    """(4 D(h/2) − D(h))/3 with the central difference D(h): the h² term cancels."""
-    size = np.maximum(1.0, np.abs(inputs).max(axis=0))
-    shift = RICHARDSON_STEP * inputs / size
+def activation_slopes(activation: Activation, z: Array) -> Array:
+    """∂a/∂z (n, n_l) from the values alone; kinks as the module's docstring says.
 
-    def central(scale: float) -> Array:
-        above = _mean_costs(engine, l, z, j, scale * shift, Y)
-        below = _mean_costs(engine, l, z, j, -scale * shift, Y)
-        difference: Array = (above - below) / (2 * scale * RICHARDSON_STEP / size)
-        return difference
+    Should the function mix the neurons of a layer, which it must not: ∂a_k/∂z_j, (n, n_l, n_l).
+    """
 
-    derivatives: Array = (4 * central(0.5) - central(1.0)) / 3
-    return derivatives
+    def value(z: Array) -> Array:
+        return activation.checked_value(read_only(z))
 
-
-def _mean_costs(engine: Engine, l: int, z: Array, j: int, shift: Array, Y: Array) -> Array:
-    """The mean cost for each column of ``shift`` (n, m) added to z_j of layer l (from 0), (m,)."""
-    n, m = shift.shape
-    batch = np.repeat(z[np.newaxis], m, axis=0)
-    batch[:, :, j] += shift.T
-    z = batch.reshape(m * n, -1)
-    for W, b, activation in zip(
-        engine.weights[l + 1 :], engine.biases[l + 1 :], engine.activations[l:-1], strict=True
-    ):
-        z = weighted_input(W, b, activate(activation, z)[0])
-    a, da_dz = activate(engine.activations[-1], z)
-    costs = engine.output(z, a, da_dz, np.tile(Y, (m, 1)))[0]
-    means: Array = costs.reshape(m, n).mean(axis=1)
-    return means
+    one = np.repeat(z[:1], z.shape[1], axis=0)
+    change = np.abs(value(one + 0.0625 * np.eye(z.shape[1])) - value(one))
+    np.fill_diagonal(change, 0)
+    if (change > 1e-12 * (1 + np.abs(value(one)))).any():
+        n, n_l = z.shape
+        slopes, _, _ = extrapolated_slopes(
+            lambda z_j: value(_moved(z, z_j)).reshape(n_l, n, n_l), z.T
+        )
+        return slopes.swapaxes(0, 1)
+    _, low, high = extrapolated_slopes(value, z)
+    return np.clip(activation.checked_derivative(read_only(z)), low, high)
 
 
-def _parameter_name(index: int, gradient: Gradient) -> str:
-    for layer, (W, b) in enumerate(zip(gradient.weights, gradient.biases, strict=True), start=1):
-        if index < W.size:
-            j, k = divmod(index, W.shape[1])
-            return f"layer {layer} weight [{j}, {k}]"
-        index -= W.size
-        if index < b.size:
-            return f"layer {layer} bias [{index}]"
-        index -= b.size
-    raise IndexError(index)
+def cost_slopes(cost: Cost, a: Array, y: Array) -> Array:
+    """∂C_i/∂a (n, n_L) from the values alone, likewise."""
+    n, n_L = a.shape
+    y_of_each = read_only(np.tile(y, (n_L, 1)))
+
+    def value(a_j: Array) -> Array:
+        return cost.checked_value(read_only(_moved(a, a_j)), y_of_each).reshape(n_L, n)
+
+    _, low, high = extrapolated_slopes(value, a.T)
+    return np.clip(cost.checked_gradient(read_only(a), read_only(y)), low.T, high.T)
+
+
+def _moved(x: Array, x_j: Array) -> Array:
+    """n_l times x (n, n_l) below each other, the j-th with its column j replaced by x_j[j]."""
+    n, n_l = x.shape
+    copies = np.repeat(x[np.newaxis], n_l, axis=0)
+    j = np.arange(n_l)
+    copies[j, :, j] = x_j
+    return copies.reshape(n_l * n, n_l)
+
+
+def extrapolated_slopes(function: Callable[[Array], Array], x: Array) -> tuple[Array, Array, Array]:
+    """df/dx from values of the function at x and near it: the surest, and the range it is in.
+
+    The range is as wide as the surest may be wrong, and takes in the slopes on the left, on the
+    right and around where these disagree by more than that.
+    """
+    at_x = function(x)
+    left, around, right = limits = [_Limit(1), _Limit(2), _Limit(1)]
+    for floor, halvings in LADDERS:
+        widest = WIDEST_STEP * np.maximum(floor, np.abs(x))
+        for limit in limits:
+            limit.row = []
+        for halving in range(halvings):
+            below, above = x - widest * 0.5**halving, x + widest * 0.5**halving
+            at_below, at_above = function(below), function(above)
+            left.add(at_x, at_below, x - below)
+            around.add(at_above, at_below, above - below)
+            right.add(at_above, at_x, above - x)
+    slopes = np.stack([limit.slope for limit in limits])
+    errors = np.stack([limit.error for limit in limits])
+    surest = np.take_along_axis(slopes, errors.argmin(axis=0)[np.newaxis], axis=0)[0]
+    # Random values have no slope at all.
+    surest = np.where(at_x == function(x), surest, np.nan)
+    margin = np.minimum(4 * errors.min(axis=0), 1e-4 * np.maximum(1, np.abs(surest)))
+    apart = np.zeros(surest.shape, bool)
+    for p, q in ((0, 1), (1, 2), (0, 2)):
+        apart |= np.abs(slopes[p] - slopes[q]) > 8 * (errors[p] + errors[q])
+    apart &= np.isfinite(surest)
+    low = np.where(apart, np.fmin.reduce(slopes), surest) - margin
+    high = np.where(apart, np.fmax.reduce(slopes), surest) + margin
+    return surest, low, high
+
+
+class _Limit:
+    """The limit of a difference quotient for ever smaller steps, and how wrong it may be.
+
+    Its error is a series in h where order is 1, in h² where it is 2; from the steps h and h/2 the
+    first term of that is extrapolated away, then the next (Neville's table, row by row). An entry
+    is as sure as it is near to the two it comes from, beside what rounding leaves of the values'
+    difference.
+    """
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.row: list[Array] = []
+        self.slope = np.array(np.nan)
+        self.error = np.array(np.inf)
+
+    def add(self, above: Array, below: Array, step: Array) -> None:
+        """The function's values at both ends of the next smaller step."""
+        step = step.reshape(step.shape + (1,) * (above.ndim - step.ndim))
+        rounding = 4 * np.finfo(np.float64).eps * (np.abs(above) + np.abs(below)) / step
+        row = [(above - below) / step]
+        for k, before in enumerate(self.row[:EXTRAPOLATIONS], start=1):
+            better = row[-1] + (row[-1] - before) / (2 ** (self.order * k) - 1)
+            error = np.maximum(np.abs(better - row[-1]), np.abs(better - before)) + rounding
+            closer = error < self.error
+            self.slope = np.where(closer, better, self.slope)
+            self.error = np.where(closer, error, self.error)
+            row.append(better)
+        self.row = row
