@@ -1,4 +1,4 @@
-"""The command line: ``cbackprop demo``, ``train``, ``bench`` and ``info``.
+"""The command line: ``cbackprop demo``, ``train``, ``check``, ``bench`` and ``info``.
 
 Exit statuses: 0; 1 where the computation itself disappoints (a failed check, divergence); 2 for
 what was asked wrongly; 130 for Ctrl-C; 141 where the reader of a pipe has gone. Every error is one
@@ -13,16 +13,19 @@ import json
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from cbackprop import Network, __version__, datasets, info
-from cbackprop.functions import ACTIVATIONS, COSTS, INITS, Array
+from cbackprop.functions import ACTIVATIONS, COSTS, INITS, OUTPUTS_OF_COST, Array, name_of
+from cbackprop.gradient_check import GradientCheck
 from cbackprop.optimizers import resolve
+from cbackprop.random_numbers import RandomNumbers
 from cbackprop.training import History
-from cbackprop.validation import integer, number_type
+from cbackprop.validation import backend, integer, number_type
 
 # With these every one of the seeds 0 to 9 reaches a test accuracy of 0.969 or more.
 DEMO_BATCH_SIZE = 10
@@ -31,6 +34,11 @@ DEMO_ACCURACY = 0.95
 DEMO_TEST_STEP = 5  # every fifth digit is for testing: 360 of 1,797
 NUDGES = (0.1, 0.01, 0.001)
 N_CHECKED = 5
+
+# What check --all builds, and with which hidden activation and output where it varies the other.
+CHECKED_SIZES = (5, 7, 6, 4)
+CHECKED_HIDDEN = "tanh"
+CHECKED_OUTPUT = ("sigmoid", "quadratic")
 
 TRAIN_SGD_LEARNING_RATE = 1.5
 
@@ -141,17 +149,36 @@ def _parser() -> _Parser:
         metavar="N",
         help="train on the first N of the 60,000 training digits (50000)",
     )
-    train.add_argument("--dtype", default="float32", help="float32 or float64 (float32)")
-    train.add_argument("--init", default="auto", help=f"{', '.join(INITS)} (auto)")
     train.add_argument("--optimizer", default="sgd", help="sgd or adam (sgd)")
-    train.add_argument("--cost", default="quadratic", help=f"{', '.join(COSTS)} (quadratic)")
-    train.add_argument(
-        "--activation",
-        default="sigmoid",
-        metavar="NAME[,NAME...]",
-        help="one for all layers, or one for each after the input: "
-        f"{', '.join(ACTIVATIONS)} (sigmoid)",
+    _add_network(train, "float32")
+
+    check = commands.add_parser(
+        "check",
+        help="check a whole gradient against nudges of every parameter",
+        description="Check the gradient of a network against nudges of every parameter, without "
+        "backpropagation: on bundled digits where it has 64 inputs and 10 outputs, otherwise on "
+        "random examples. Status 1 if they disagree.",
     )
+    check.set_defaults(run=_check)
+    check.add_argument(
+        "--all",
+        action="store_true",
+        help="instead of one network: every output activation with every cost it can have, and "
+        "every hidden activation, in both number types",
+    )
+    check.add_argument(
+        "--sizes",
+        type=_integers,
+        metavar="N,N[,N...]",
+        help="inputs, hidden layers, outputs (64,30,10)",
+    )
+    _add_network(check, None)
+    check.add_argument("--backend", default="compiled", help="compiled or reference (compiled)")
+    check.add_argument(
+        "--examples", type=int, default=N_CHECKED, metavar="N", help=f"examples ({N_CHECKED})"
+    )
+    _add_seed(check, "the parameters and random examples")
+    check.add_argument("--json", action="store_true", help="as one JSON object")
 
     measure = commands.add_parser(
         "bench",
@@ -183,12 +210,37 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs", type=int, default=30, metavar="N", help="passes over the training data (30)"
     )
+    _add_seed(parser, "the first parameters and every shuffle")
+
+
+def _add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=f"fixes {what} (0)")
+
+
+def _add_network(parser: argparse.ArgumentParser, dtype: str | None) -> None:
+    """Options of a Network, None where not given; without a dtype, float64 is the default."""
+    parser.add_argument("--dtype", default=dtype, help=f"float32 or float64 ({dtype or 'float64'})")
+    parser.add_argument("--init", help=f"{', '.join(INITS)} (auto)")
+    parser.add_argument("--cost", help=f"{', '.join(COSTS)} (quadratic)")
     parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="fixes the first parameters and every shuffle (0)",
+        "--activation",
+        metavar="NAME[,NAME...]",
+        help="one for all layers, or one for each after the input: "
+        f"{', '.join(ACTIVATIONS)} (sigmoid)",
+    )
+
+
+def _network(sizes: Sequence[int], arguments: argparse.Namespace, **others: Any) -> Network:
+    """A Network by the options of `_add_network`."""
+    names = ["sigmoid"] if arguments.activation is None else arguments.activation.split(",")
+    return Network(
+        sizes,
+        names[0] if len(names) == 1 else names,
+        "quadratic" if arguments.cost is None else arguments.cost,
+        dtype="float64" if arguments.dtype is None else arguments.dtype,
+        init="auto" if arguments.init is None else arguments.init,
+        seed=arguments.seed,
+        **others,
     )
 
 
@@ -315,16 +367,8 @@ def _print_digit(x: Array, label: int, outputs: Array) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    names = arguments.activation.split(",")
     # All of this before the data are read: a bad option is then told at once.
-    net = Network(
-        [784, *(arguments.hidden or [30]), 10],
-        activation=names[0] if len(names) == 1 else names,
-        cost=arguments.cost,
-        dtype=arguments.dtype,
-        init=arguments.init,
-        seed=arguments.seed,
-    )
+    net = _network([784, *(arguments.hidden or [30]), 10], arguments)
     rate = arguments.learning_rate
     if rate is None and arguments.optimizer == "sgd":
         rate = TRAIN_SGD_LEARNING_RATE
@@ -382,6 +426,158 @@ class _EpochTable:
             rate = f"{self.n_examples / seconds:,.0f}" if seconds > 0 else "-"
             line += f"{seconds:>10.3f}{rate:>13}"
         print(line, flush=True)
+
+
+# ---- check -------------------------------------------------------------------------------------
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    n = integer("examples", arguments.examples, 1)
+    if arguments.all:
+        return _check_all(arguments, n)
+    net = _network(arguments.sizes or [64, 30, 10], arguments, backend=arguments.backend)
+    digits = net.sizes[0] == 64 and net.sizes[-1] == 10
+    X, Y = _first_digits(n) if digits else _random_examples(net, n, arguments.seed)
+    check = net.check_gradient(X, Y)
+    if arguments.json:
+        facts = {**_facts(net, check), "examples": n, "data": "digits" if digits else "random"}
+        print(json.dumps(facts, indent=2, allow_nan=False))
+    else:
+        count = f"{n} {'digit' if digits else 'random example'}{'' if n == 1 else 's'}"
+        _print_wrapped(f"{_in_words(net)}; {count}")
+        print(check)
+    return 0 if check.passed else 1
+
+
+def _check_all(arguments: argparse.Namespace, n: int) -> int:
+    """A line for every output activation with every cost, and for every hidden activation."""
+    for option in ("sizes", "activation", "cost", "init"):
+        if getattr(arguments, option) is not None:
+            raise ValueError(f"argument --{option}: not with --all, which takes every one in turn")
+    dtypes = ["float64", "float32"] if arguments.dtype is None else [number_type(arguments.dtype)]
+    seed = integer("seed", arguments.seed, 0)
+    engine = backend(arguments.backend)
+    rows = []
+    n_failed = 0
+    began = time.perf_counter()
+    if not arguments.json:
+        print(f"{'hidden':<12}{'output':<12}{'cost':<15}" + "".join(f"{d:>10}" for d in dtypes))
+    for hidden, output, cost in _combinations():
+        line = f"{hidden:<12}{output:<12}{cost:<15}"
+        failed = []
+        for dtype in dtypes:
+            net = Network(
+                CHECKED_SIZES,
+                [*[hidden] * (len(CHECKED_SIZES) - 2), output],
+                cost,
+                dtype=dtype,
+                seed=seed,
+                backend=engine,
+            )
+            check = net.check_gradient(*_random_examples(net, n, seed))
+            rows.append(_facts(net, check))
+            line += f"{max(part.relative_error for part in check.parts):>10.1e}"
+            if not check.passed:
+                failed.append(f"{dtype}: {check.worst}")
+        n_failed += len(failed)
+        if not arguments.json:
+            print(
+                f"{line}  FAILED, {'; '.join(failed)}" if failed else f"{line}  passed", flush=True
+            )
+    if arguments.json:
+        facts = {"passed": n_failed == 0, "examples": n, "checks": rows}
+        print(json.dumps(facts, indent=2, allow_nan=False))
+    else:
+        print(
+            f"{len(rows)} checks of {_layers_of(net)} networks, {_computer_of(net)}, "
+            f"{n_failed} FAILED; {time.perf_counter() - began:.1f} s"
+        )
+    return 1 if n_failed else 0
+
+
+def _combinations() -> list[tuple[str, str, str]]:
+    """Hidden activation, output activation and cost: each pair of the last two, and each first."""
+    found = [
+        (CHECKED_HIDDEN, output, cost)
+        for output in ACTIVATIONS
+        for cost in COSTS
+        if output in OUTPUTS_OF_COST.get(cost, ACTIVATIONS)
+    ]
+    hidden = [name for name in ACTIVATIONS if name not in ("softmax", CHECKED_HIDDEN)]
+    return found + [(name, *CHECKED_OUTPUT) for name in hidden]
+
+
+def _first_digits(n: int) -> tuple[Array, Array]:
+    images, labels = datasets.load_digits()
+    if n > len(images):
+        raise ValueError(f"examples is {n}; expected at most {len(images)}, the bundled digits")
+    return images[:n], datasets.one_hot(labels[:n], 10)
+
+
+def _random_examples(net: Network, n: int, seed: int) -> tuple[Array, Array]:
+    """Inputs from N(0, 1), and targets of the kind that the outputs and the cost are made for."""
+    random = RandomNumbers(seed)
+    random.words(net.n_parameters)  # these have gone into the parameters
+    n_in, n_out = net.sizes[0], net.sizes[-1]
+    X = random.normal(n * n_in).reshape(n, n_in)
+    uniform = random.uniform(n * n_out).reshape(n, n_out)
+    if net.activations[-1] == "softmax":
+        return X, datasets.one_hot(uniform.argmax(axis=1), n_out)
+    if net.cost_function == "cross_entropy":
+        return X, uniform
+    if net.cost_function == "poisson":
+        return X, np.floor(4 * uniform)  # counts
+    return X, 2 * uniform - 1
+
+
+def _facts(net: Network, check: GradientCheck) -> dict[str, Any]:
+    """What --json prints of a network and its check; null for what is not finite."""
+
+    def number(value: float) -> float | None:
+        return value if np.isfinite(value) else None
+
+    return {
+        "sizes": net.sizes,
+        "activations": net.activations,
+        "cost": net.cost_function,
+        "dtype": net.dtype.name,
+        "backend": net.backend,
+        "simd_level": info()["simd_level"] if net.backend == "compiled" else None,
+        "method": check.method,
+        "tolerance": check.tolerance,
+        "passed": check.passed,
+        "max_relative_error": number(check.max_relative_error),
+        "worst": check.worst,
+        "parts": [
+            {
+                "layer": part.layer,
+                "kind": part.kind,
+                "largest_gradient": part.largest_gradient,
+                "largest_error": number(part.largest_error),
+                "relative_error": number(part.relative_error),
+                "place": part.place,
+            }
+            for part in check.parts
+        ],
+    }
+
+
+def _in_words(net: Network) -> str:
+    """A network in one line."""
+    names = [name_of(activation) for activation in net.activations]
+    return (
+        f"{_layers_of(net)} {names[0] if len(set(names)) == 1 else ', '.join(names)}, "
+        f"{name_of(net.cost_function)}, {net.dtype.name}, {_computer_of(net)}"
+    )
+
+
+def _layers_of(net: Network) -> str:
+    return "-".join(str(size) for size in net.sizes)
+
+
+def _computer_of(net: Network) -> str:
+    level = info()["simd_level"]
+    return f"compiled ({level})" if net.backend == "compiled" else "reference"
 
 
 # ---- bench -------------------------------------------------------------------------------------
