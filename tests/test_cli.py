@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cbackprop
@@ -369,6 +370,8 @@ def test_check_draws_targets_that_fit(output: str, cost: str) -> None:
     assert X.shape == (200, 3)
     assert abs(X.mean()) < 0.2
     assert 0.8 < X.std() < 1.2
+    drawn = cbackprop.Network([3, 4], init="standard_normal", seed=1).parameters
+    assert not np.isin(drawn, X).any()  # from the same seed, but not the same numbers
     assert Y.shape == (200, 4)
     if output == "softmax":
         assert (Y.sum(axis=1) == 1).all()

@@ -120,7 +120,8 @@ class GradientCheck:
             for kind, (found, true, size) in zip(
                 ("weights", "biases"), zip(*arrays, strict=True), strict=True
             ):
-                error = np.abs(found.astype(np.float64) - true)
+                with np.errstate(invalid="ignore"):
+                    error = np.abs(found.astype(np.float64) - true)
                 error = np.where(np.isfinite(error), error, np.inf)
                 place = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
                 largest = _largest(true)
