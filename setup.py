@@ -92,7 +92,7 @@ def extension_modules():
         if name.endswith((".h", ".pxd", ".pxi"))
     ]
     included = ("curvature", "derivatives", "engine", "layers", "measure", "pairs", "passes")
-    included += ("per_example", "steps", "tile", "tiny", "updates")
+    included += ("per_example", "random", "steps", "tile", "tiny", "updates")
     headers += [f"{KERNELS}/{name}.pyx" for name in included]
     for level, level_flags in simd_levels():
         for suffix, macros in (("f32", [("CBACKPROP_FLOAT32", "1")]), ("f64", [])):

@@ -21,7 +21,8 @@ LAYERS = (
     {"calculus", "gradients", "validation"},
     {"curvature"},
     {"reference"},
-    {"backend", "optimizers", "gradient_check", "chain_rule"},
+    {"backend", "optimizers", "gradient_check", "chain_rule", "schedules", "progress"},
+    {"model_file", "second_order"},
     {"training"},
     {"network"},
     {"__init__"},
@@ -76,7 +77,18 @@ def raises(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-@pytest.mark.parametrize("module", ["network", "training", "optimizers", "chain_rule", "gradients"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "network",
+        "training",
+        "model_file",
+        "optimizers",
+        "second_order",
+        "chain_rule",
+        "gradients",
+    ],
+)
 def test_only_validation_judges_arguments(module):
     """The calls themselves raise neither TypeError nor ValueError about what they were given."""
     about_arguments = [
@@ -110,6 +122,7 @@ def test_import_brings_numpy_and_nothing_else():
     loaded = {name for name in loaded if "cython" not in name}  # made by extension modules
     assert loaded - set(sys.stdlib_module_names) <= {"cbackprop", "numpy"}
     assert not loaded & {"argparse", "gzip", "statistics", "decimal", "zipfile", "asyncio"}
+    assert not loaded & {"json", "hashlib", "_hashlib", "secrets", "tempfile"}  # of model files
 
 
 def test_the_command_line_leaves_bench_to_its_command():

@@ -39,7 +39,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cbackprop
-from cbackprop import SGD, Activation, Adam, Cost, Network
+from cbackprop import (
+    SGD,
+    Activation,
+    Adagrad,
+    Adam,
+    AdamW,
+    Cost,
+    EarlyStopping,
+    LevenbergMarquardt,
+    Network,
+    RMSprop,
+    Rprop,
+    schedules,
+)
+from cbackprop.training import STEP_OPTIONS
 
 SIZES = [4, 5, 3]
 HAS_COMPILED = Network([1, 1]).backend == "compiled"
@@ -86,6 +100,7 @@ def fingerprint(net):
                 engine.rule_name,
                 engine.hyper_parameters,
                 engine.learning_rate,
+                engine.previous_cost,
                 net._optimizer,
                 net._random.state,
             )
@@ -229,10 +244,10 @@ def odd_strides(values):
 class Row(NamedTuple):
     """A call that must be rejected.
 
-    call: a method of the network, "Network", "SGD", "Adam", "parameters" (assigned), or a function
-    that takes the network and the arguments. arguments: a function of the network that makes the
-    bad ones; the others are good. pattern: matched against the start of the message. group: rows
-    of one group make one test.
+    call: a method of the network, "Network", a key of OBJECTS, "parameters" (assigned), or a
+    function that takes the network and the arguments. arguments: a function of the network that
+    makes the bad ones; the others are good. pattern: matched against the start of the message.
+    group: rows of one group make one test.
     """
 
     name: str
@@ -280,18 +295,39 @@ def numbers_of(result):
     return np.asarray(result)
 
 
+# What is made of arguments alone, and those it cannot do without.
+OBJECTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "SGD": (SGD, {}),
+    "Adam": (Adam, {}),
+    "AdamW": (AdamW, {}),
+    "RMSprop": (RMSprop, {}),
+    "Adagrad": (Adagrad, {}),
+    "Rprop": (Rprop, {}),
+    "EarlyStopping": (EarlyStopping, {}),
+    "StepDecay": (schedules.StepDecay, {"every": 2}),
+    "ExponentialDecay": (schedules.ExponentialDecay, {"factor": 0.5}),
+    "CosineDecay": (schedules.CosineDecay, {"epochs": 5}),
+    "OneCycle": (schedules.OneCycle, {"epochs": 5}),
+    "ReduceOnPlateau": (schedules.ReduceOnPlateau, {}),
+}
+
+
 def perform(row, net, arguments, backend):
     if row.call == "parameters":
         net.parameters = arguments["parameters"]
     elif row.call == "Network":
         Network(**{"sizes": SIZES, **arguments, "backend": arguments.get("backend", backend)})
-    elif row.call in ("SGD", "Adam"):
-        {"SGD": SGD, "Adam": Adam}[row.call](**arguments)
+    elif row.call in OBJECTS:
+        kind, needed = OBJECTS[row.call]
+        kind(**{**needed, **arguments})
     elif isinstance(row.call, str):
         X, Y = data(n_in=net.sizes[0], n_out=net.sizes[-1])
         good = {"X": X} if row.call in WITH_X else {"X": X, "Y": Y}
         if row.call == "chain_rule":
             good = {"x": X[0], "y": Y[0]}
+        if row.call == "partial_fit":
+            options = {name: arguments.pop(name) for name in STEP_OPTIONS if name in arguments}
+            arguments = {**arguments, **({"options": options} if options else {})}
         getattr(net, row.call)(**{**good, **besides(net, row.call), **arguments})
     else:
         row.call(net, **arguments)
@@ -308,6 +344,7 @@ def label(value):
 def rejected_rows():
     rows = [*construction_rows(), *array_rows(), *shape_rows(), *value_rows()]
     rows += [*layout_rows(), *hyper_parameter_rows(), *toolbox_rows()]
+    rows += [*option_rows(), *rule_rows()]
     return [*rows, *other_rows()]
 
 
@@ -1164,11 +1201,11 @@ def hyper_parameter_rows():
             lambda net, a=argument, v=value: {a: v},
         )  # fmt: skip
     for argument, value, error, pattern in (
-        ("shuffle", 1, TypeError, r" is 1 \(int\); expected True or False"),
-        ("shuffle", "no", TypeError, r" is 'no' \(str\); expected True or False"),
-        ("shuffle", None, TypeError, r" is None \(NoneType\); expected True or False"),
+        ("shuffle", 1, TypeError, r" is 1 \(int\); expected True, False, an order of"),
+        ("shuffle", "no", TypeError, r" is 'no' \(str\); expected True, False, an order of"),
+        ("shuffle", None, TypeError, r" is None \(NoneType\); expected True, False, an order"),
         ("metrics", "acuracy", ValueError, r"\[0\] is 'acuracy'; .* did you mean 'accuracy'"),
-        ("metrics", [abs, 3], TypeError, r"\[1\] is 3 \(int\); expected one of 'accuracy' or a"),
+        ("metrics", [abs, 3], TypeError, r"\[1\] is 3 \(int\); expected one of 'accuracy', 'm"),
         ("metrics", 3, TypeError, r" is 3 \(int\); expected names or functions"),
         ("metrics", {"accuracy"}, TypeError, r" is \{'accuracy'\} \(set\); expected names or fun"),
         ("metrics", None, TypeError, r" is None \(NoneType\); expected names or functions"),
@@ -1414,6 +1451,287 @@ def overflowing_rows():
     )  # fmt: skip
 
 
+WEIGHTS = np.linspace(0.5, 1, 6)
+
+
+def not_finite(number):
+    """What is rejected wherever a number is asked for."""
+    yield np.nan, ValueError, r" is nan; expected a finite number"
+    yield -np.inf, ValueError, r" is -inf; expected a finite number"
+    yield 10**400, ValueError, r" is 1000.*; expected a finite number"
+    for value in ("0.1", 1j, True, np.False_, [0.1], np.array([0.1]), decimal.Decimal(1)):
+        yield value, TypeError, rf" is .* {number}"
+
+
+def option_rows():
+    """G, what fit and partial_fit can be asked for beside the rule."""
+    integer, number = r"\(\w+\); expected an integer", r"\(\w+\); expected a real number"
+    unit = r"expected a number in \[0, 1\)"
+
+    def row(call, argument, value, error, pattern, named=None, **others):
+        shown = "".join(f" {name}={label(other)}" for name, other in others.items())
+        return Row(
+            f"{call} {argument}={label(value)}{shown}", call, error,
+            f"{named or argument}{pattern}", lambda net: {argument: value, **others},
+        )  # fmt: skip
+
+    numbers: list[tuple[str, Any, type[Exception], str]] = []
+    for argument in ("l1", "l2", "noise_multiplier"):
+        numbers.append((argument, -1e-9, ValueError, r" is -1e-09; expected a number >= 0"))
+    for argument in ("max_norm", "clip_norm"):
+        numbers.append((argument, 0, ValueError, r" is 0.0; expected a number > 0"))
+        numbers.append((argument, -1.0, ValueError, r" is -1.0; expected a number > 0"))
+    numbers.append(("dropout", 1.0, ValueError, rf" is 1.0; {unit}"))
+    numbers.append(("dropout", -0.1, ValueError, rf" is -0.1; {unit}"))
+    for argument in ("l1", "l2", "dropout", "noise_multiplier", "max_norm", "clip_norm"):
+        numbers += [(argument, *rest) for rest in not_finite(number)]
+    for argument in ("l1", "l2", "dropout", "noise_multiplier"):
+        numbers.append((argument, None, TypeError, rf" is None {number}"))
+    for argument, value, error, pattern in numbers:
+        for call in ("fit", "partial_fit"):
+            yield row(call, argument, value, error, pattern)
+    for call in ("fit", "partial_fit"):
+        yield row(
+            call, "noise_multiplier", 0.5, ValueError, r" is 0.5 without clip_norm; expected both"
+        )
+        for value, error, pattern in (
+            (np.ones(5), ValueError, r" has shape \(5,\); expected \(6,\), one for each example"),
+            (np.ones((6, 1)), ValueError, r" has shape \(6, 1\); expected \(6,\)"),
+            (2.0, ValueError, r" has shape \(\); expected \(6,\)"),
+            (np.zeros(6), ValueError, r" has the sum 0.0; expected a sum > 0"),
+            (-WEIGHTS, ValueError, r" has -0.5 at \[?\(?0.*; expected numbers >= 0"),
+            (np.where(WEIGHTS > 0.8, np.nan, 1), ValueError, r" has nan at .*; expected finite"),
+            (np.full(6, 1e308), ValueError, r" has the sum inf; expected a sum > 0, up to"),
+            ("heavy", TypeError, r" is 'heavy' \(str\); expected an array of numbers"),
+            (["1"] * 6, TypeError, r" has dtype <U1; expected real numbers, not text"),
+        ):
+            yield row(call, "sample_weight", value, error, pattern)
+    for value, error, pattern in (
+        ("balnced", ValueError, r" is 'balnced'; expected one of 'balanced', a .* mean 'balanced'"),
+        (np.ones(2), ValueError, r" has shape \(2,\); expected \(3,\), one for each class"),
+        (2.0, ValueError, r" has shape \(\); expected \(3,\)"),
+        ([1, -1, 1], ValueError, r" has a negative number; expected numbers >= 0"),
+        ([1, np.inf, 1], ValueError, r" has inf at .*; expected finite numbers"),
+        ([0, 0, 0], ValueError, r" has the sum 0.0; expected a sum > 0"),
+        ({3: 1.0}, ValueError, r" has the class 3; expected 0 to 2"),
+        ({0: -1.0}, ValueError, r"\[0\] is -1.0; expected a number >= 0"),
+        ({1: "2"}, TypeError, rf"\[1\] is '2' {number}"),
+        ({1, 2, 3}, TypeError, r" is \{1, 2, 3\} \(set\)"),
+    ):
+        yield row("fit", "class_weight", value, error, pattern)
+    for key, error, pattern in (
+        (-1, ValueError, r" is -1; expected at least 0"),
+        ("0", TypeError, rf" is '0' {integer}"),
+        (1.0, TypeError, rf" is 1.0 {integer}"),
+        (True, TypeError, r" is True; expected an integer"),
+    ):
+        yield Row(
+            f"fit class_weight key {key!r}", "fit", error, f"a key of class_weight{pattern}",
+            lambda net, k=key: {"class_weight": {k: 1.0}},
+        )  # fmt: skip
+    yield Row(
+        "fit class_weight times sample_weight", "fit", ValueError,
+        r"class_weight times sample_weight has the sum 0.0; expected a sum > 0",
+        lambda net: {"class_weight": [0, 1, 1], "Y": np.eye(3)[[0, 1, 1, 1, 2, 2]],
+                     "sample_weight": [1.0, 0, 0, 0, 0, 0]},
+    )  # fmt: skip
+    for value, error, pattern in (
+        (
+            np.arange(5),
+            ValueError,
+            r" is an array of dtype int64 and shape \(5,\); expected \(6,\)",
+        ),
+        (np.arange(7).tolist(), ValueError, r" is .*shape \(7,\); expected \(6,\) integers"),
+        (np.arange(6.0), ValueError, r" is an array of dtype float64 .* expected \(6,\) integers"),
+        (np.ones(6, bool), ValueError, r" is an array of dtype bool .* expected \(6,\) integers"),
+        ([0, 1, 2, 3, 4, 4], ValueError, r" has 4 2 times; expected every number from 0 to 5"),
+        ([1, 2, 3, 4, 5, 6], ValueError, r" has 6 at \[5\]; expected every number from 0 to 5"),
+        ([-1, 0, 1, 2, 3, 4], ValueError, r" has -1 at \[0\]; expected every number from 0 to 5"),
+        (np.full(6, 2**64 - 1, np.uint64), ValueError, r" has 1844\d* at \[0\]; expected every"),
+        ([[0, 1], [2]], ValueError, r" is \[\[0, 1\], \[2\]\]; expected a rectangular array"),
+        ([], ValueError, r" is an array of dtype float64 and shape \(0,\); expected \(6,\)"),
+        (
+            {0, 1},
+            TypeError,
+            r" is \{0, 1\} \(set\); expected True, False, an order of the examples",
+        ),
+        (1.0, TypeError, r" is 1.0 \(float\); expected True, False, an order of the examples"),
+    ):
+        yield row("fit", "shuffle", value, error, pattern)
+    # Of the examples that are left to train on.
+    yield row(
+        "fit", "shuffle", np.arange(6), ValueError, r" is .* shape \(6,\); expected \(3,\)",
+        validation_fraction=0.5,
+    )  # fmt: skip
+    for rest in not_finite(number):
+        yield row("fit", "validation_fraction", *rest)
+    for value, error, pattern in (
+        (1.0, ValueError, rf" is 1.0; {unit}"),
+        (-0.1, ValueError, rf" is -0.1; {unit}"),
+        (None, TypeError, rf" is None {number}"),
+        (0.95, ValueError, r" is 0.95 of 6 examples: none would be left to train on"),
+    ):
+        yield row("fit", "validation_fraction", value, error, pattern)
+    X, Y = data()
+    yield row(
+        "fit", "validation_fraction", 0.5, ValueError, r" is 0.5 with validation_data given; exp",
+        validation_data=(X, Y),
+    )  # fmt: skip
+    stops = r"; validation_data makes a validation_cost"
+    for value, error, pattern in (
+        (0, ValueError, r" is 0; expected at least 1"),
+        (True, TypeError, r" is True; expected an integer"),
+        ("yes", TypeError, rf" is 'yes' {integer}"),
+        (2.0, TypeError, rf" is 2.0 {integer}"),
+        (EarlyStopping, TypeError, rf" is <class .*EarlyStopping'> {integer}"),
+        (3, ValueError, rf" monitors 'validation_cost'; expected one of 'cost'{stops}"),
+        (
+            EarlyStopping(monitor="mse"),
+            ValueError,
+            rf" monitors 'mse'; expected one of 'cost'{stops}",
+        ),
+    ):
+        yield row("fit", "early_stopping", value, error, pattern)
+    yield row(
+        "fit", "early_stopping", EarlyStopping(monitor="mea"), ValueError,
+        r" monitors 'mea'; expected one of 'cost', 'validation_cost', 'mae'$",
+        metrics="mae", validation_data=(X, Y),
+    )  # fmt: skip
+    for value in (0.5, "cosine", [0.1, 0.2], True):
+        yield row("fit", "schedule", value, TypeError, r" is .* \(\w+\); expected a function")
+    for value in (1, 0, "yes", np.array([True])):
+        yield row("fit", "progress", value, TypeError, r" is .* \(\w+\); expected True or False")
+        yield row("fit", "resume", value, TypeError, r" is .* \(\w+\); expected True or False")
+    yield row("fit", "resume", True, ValueError, r" is True without checkpoint; expected the path")
+    yield row("fit", "checkpoint", 3, TypeError, r" is 3 \(int\); expected a str")
+    yield row("fit", "checkpoint", b"file", TypeError, r" is b'file' \(bytes\); expected a str")
+    yield row("fit", "checkpoint", "", ValueError, r" is ''; expected a path of at least one char")
+    yield row("fit", "metrics", "maee", ValueError, r"\[0\] is 'maee'; .* did you mean 'mae'")
+    for optimizer in ("lbfgs", "levenberg_marquardt"):
+        for options in (
+            {"l1": 0.1}, {"dropout": 0.5}, {"max_norm": 1.0}, {"clip_norm": 2.0},
+        ):  # fmt: skip
+            for call in ("fit", "partial_fit"):
+                ((name, value),) = options.items()
+                yield row(
+                    call, name, value, ValueError,
+                    rf" is {value} with optimizer '{optimizer}'; expected none: only l2",
+                    optimizer=optimizer,
+                )  # fmt: skip
+    # Options that a pass of partial_fit does not have.
+    known = "'l1', 'l2', 'dropout', 'max_norm', 'clip_norm', 'noise_multiplier'"
+    for name, hint in (
+        ("epochs", ""), ("class_weight", ""), ("shuffle", ""), ("schedule", ""),
+        ("clipnorm", r"; did you mean 'clip_norm'\?"), ("drop_out", r"; did you mean 'dropout'\?"),
+    ):  # fmt: skip
+        yield row(
+            "partial_fit", "options", {name: 1}, ValueError,
+            rf" is '{name}'; expected one of {known}{hint}", named="a key of options",
+        )  # fmt: skip
+    for value in (0.1, "l2", ["l2"], True, {("l2",)}):
+        yield row(
+            "partial_fit", "options", value, TypeError, r" is .* \(\w+\); expected a dict with some"
+        )
+    yield Row(
+        "partial_fit l2", "partial_fit", TypeError,
+        r".*partial_fit\(\) got an unexpected keyword argument 'lambda_'",
+        lambda net: {"lambda_": 1},
+    )  # fmt: skip
+
+
+def rule_rows():
+    """G, the numbers of the optimisers, of early stopping and of the schedules."""
+    integer, number = r"\(\w+\); expected an integer", r"\(\w+\); expected a real number"
+    unit, above_0 = r"expected a number in \[0, 1\)", r"expected a number > 0"
+    least_0, least_1 = r"expected a number >= 0", r"expected a number >= 1.0"
+    flag = r"expected True or False"
+    fractions_of = {
+        "AdamW": ("beta1", "beta2"), "RMSprop": ("alpha", "momentum"), "OneCycle": ("warm_up",),
+        "ReduceOnPlateau": ("min_delta",),
+    }  # fmt: skip
+    positives_of = {
+        "AdamW": ("epsilon",), "RMSprop": ("epsilon",), "Adagrad": ("epsilon",),
+        "Rprop": ("learning_rate", "shrink", "least"), "StepDecay": ("factor",),
+        "ExponentialDecay": ("factor",), "ReduceOnPlateau": ("factor",),
+    }  # fmt: skip
+    not_negative_of = {
+        "AdamW": ("learning_rate", "weight_decay"), "RMSprop": ("learning_rate",),
+        "Adagrad": ("learning_rate", "learning_rate_decay"), "EarlyStopping": ("min_delta",),
+        "CosineDecay": ("least",), "ReduceOnPlateau": ("least",),
+    }  # fmt: skip
+    at_least_1_of = {"Rprop": ("grow",), "OneCycle": ("start_divisor", "end_divisor")}
+    rows: list[tuple[str, str, Any, type[Exception], str]] = []
+    for table, wrong, pattern in (
+        (fractions_of, (1.0, -0.25), unit),
+        (positives_of, (0.0, -1.0), above_0),
+        (not_negative_of, (-0.5,), least_0),
+        (at_least_1_of, (0.5, -2.0), least_1),
+    ):
+        for kind, arguments in table.items():
+            for argument in arguments:
+                for value in wrong:
+                    rows.append((kind, argument, value, ValueError, rf" is {value}; {pattern}"))
+                for rest in (*not_finite(number), (None, TypeError, rf" is None {number}")):
+                    rows.append((kind, argument, *rest))
+    for kind, argument in (("Rprop", "shrink"), ("ReduceOnPlateau", "factor")):
+        rows.append((kind, argument, 1.0, ValueError, rf" is 1.0; {unit}"))
+    rows.append(("Rprop", "most", 1e-9, ValueError, r" is 1e-09; expected a number >= 1e-06"))
+    for kind, argument, lowest in (
+        ("EarlyStopping", "patience", 1), ("StepDecay", "every", 1), ("CosineDecay", "epochs", 1),
+        ("OneCycle", "epochs", 2), ("ReduceOnPlateau", "patience", 0),
+    ):  # fmt: skip
+        below = lowest - 1
+        rows += [
+            (kind, argument, below, ValueError, rf" is {below}; expected at least {lowest}"),
+            (kind, argument, 3.0, TypeError, rf" is 3.0 {integer}"),
+            (kind, argument, True, TypeError, r" is True; expected an integer"),
+            (kind, argument, None, TypeError, rf" is None {integer}"),
+            (kind, argument, 2**63, ValueError, r" is 9223372036854775808; expected at most"),
+        ]
+    for kind, argument in (
+        ("RMSprop", "centred"), ("Rprop", "takes_back"), ("EarlyStopping", "restore_best"),
+    ):  # fmt: skip
+        for value in (1, "yes", None):
+            rows.append((kind, argument, value, TypeError, rf" is .* \(\w+\); {flag}"))
+    for value in (1, "yes"):
+        rows.append(
+            ("EarlyStopping", "larger_is_better", value, TypeError, rf" is .* \(\w+\); {flag}")
+        )
+    for value in (None, 3, abs, b"cost", ["cost"]):
+        rows.append(
+            ("EarlyStopping", "monitor", value, TypeError, r" is .* \(\w+\); expected a string")
+        )
+    for kind, argument, value, error, pattern in rows:
+        yield Row(
+            f"{kind} {argument}={label(value)}", kind, error, f"{argument}{pattern}",
+            lambda net, a=argument, v=value: {a: v}, group=f"{kind} {argument}",
+        )  # fmt: skip
+    for name in ("rprop", "lbfgs"):
+        for call in ("fit", "partial_fit"):
+            yield Row(
+                f"{call} {name} learning_rate=0", call, ValueError,
+                rf"learning_rate is 0.0; {above_0}",
+                lambda net, name=name: {"optimizer": name, "learning_rate": 0.0},
+            )  # fmt: skip
+    for optimizer in ("levenberg_marquardt", LevenbergMarquardt()):
+        yield Row(
+            f"fit {label(optimizer)} learning_rate", "fit", ValueError,
+            r"learning_rate is given with LevenbergMarquardt; expected None",
+            lambda net, o=optimizer: {"optimizer": o, "learning_rate": 0.1},
+        )  # fmt: skip
+    for optimizer, pattern in (
+        (RMSprop(epsilon=1e-50), r"epsilon is 1e-50, which is 0 in float32; expected a larger"),
+        (Adagrad(epsilon=1e-50), r"epsilon is 1e-50, which is 0 in float32; expected a larger"),
+        (AdamW(epsilon=3e-45), r"epsilon is 3e-45 with beta2 0.999: .* is 0 in float32; expected"),
+        (Rprop(least=1e-50), r"least is 1e-50, which is 0 in float32; expected a larger"),
+    ):
+        for call in ("fit", "partial_fit"):
+            yield Row(
+                f"{call} float32 {optimizer!r}", call, ValueError, pattern,
+                lambda net, o=optimizer: {"optimizer": o}, {"dtype": "float32"},
+            )  # fmt: skip
+
+
 def other_rows():
     """H and the rest: flags, metrics, the chain rule's places, networks half made."""
     for call in ("cost", "gradient"):
@@ -1512,7 +1830,7 @@ def check_rejected(row, capfd):
         assert [str(warning.message) for warning in caught] == []
         assert capfd.readouterr() == ("", "")
         # And the network goes on as one that never saw the call.
-        if row.call not in ("Network", "SGD", "Adam") and net.n_parameters < 1000:
+        if row.call not in ("Network", *OBJECTS) and net.n_parameters < 1000:
             twin = trained(backend, **row.options)
             row.arguments(twin)
             if row.error is FloatingPointError:
@@ -1843,6 +2161,17 @@ def test_accepted_hyper_parameters(backend):
     assert after(optimizer=SGD(9.0), learning_rate=0.25, shuffle=np.True_) == expected
     assert after(batch_size=2**63 - 1) == after(batch_size=6)
     assert after(optimizer=SGD(0.1, momentum=0.0)) == after(optimizer="sgd")
+    for one, other in (
+        ({"l1": np.float32(0.5), "l2": 1}, {"l1": 0.5, "l2": np.array(1.0)}),
+        ({"dropout": np.float16(0.5)}, {"dropout": 0.5}),
+        ({"max_norm": 1, "clip_norm": np.int8(2)}, {"max_norm": 1.0, "clip_norm": 2.0}),
+        ({"shuffle": range(6)}, {"shuffle": False, "progress": np.False_}),
+        ({"sample_weight": [1, 2, 3, 4, 5, 6]}, {"sample_weight": np.arange(1, 7, dtype="int8")}),
+        ({"class_weight": (1, 2, 3)}, {"class_weight": {1: np.int8(2), np.uint8(2): 3.0}}),
+        ({"validation_fraction": np.float32(0.5), "early_stopping": np.int64(1)},
+         {"validation_fraction": 0.5, "early_stopping": EarlyStopping(1)}),
+    ):  # fmt: skip
+        assert after(**one) == after(**other), one
     callback = collections.Counter()
     after(callbacks=lambda net, history: callback.update(epochs=1))
     after(callbacks=iter([lambda net, history: callback.update(epochs=1)]))
@@ -2810,10 +3139,11 @@ def test_a_callback_or_a_metric_that_raises(backend):
     def fail(*arguments):
         raise ZeroDivisionError("mine")
 
-    for arguments in ({"callbacks": fail}, {"metrics": fail}):
+    # A callback finds its epoch completed; an epoch that cannot be judged has not been.
+    for arguments, epochs in (({"callbacks": fail}, 1), ({"metrics": fail}, 0)):
         with pytest.raises(ZeroDivisionError, match="mine"):
             net.fit(X, Y, epochs=3, batch_size=2, **arguments)
-        twin.fit(X, Y, epochs=1, batch_size=2)
+        twin.fit(X, Y, epochs=epochs, batch_size=2)
         assert fingerprint(net) == fingerprint(twin)
 
 
@@ -2892,11 +3222,11 @@ def succeeds(result):
 INTERRUPTED = """
     import os, signal, threading, time
     import numpy as np
-    from cbackprop import SGD, Adam, Network
+    from cbackprop import SGD, Adam, Network, Rprop
 
     # A shell's background job passes on that SIGINT is ignored; a terminal does not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    backend, optimizer = {backend!r}, {optimizer}
+    backend, optimizer, options = {backend!r}, {optimizer}, {options}
     # Batches of some milliseconds, far more of them than there is time for.
     n, rows, width = {n}, 200, {width}
     X = np.random.default_rng(0).normal(size=(n, width))
@@ -2905,12 +3235,14 @@ INTERRUPTED = """
     twin = net.copy()
     pressed = []
 
-    def press():
+    def press(ready):
+        while not ready():
+            time.sleep(0.01)
         pressed.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    def interrupted(call):
-        timer = threading.Timer(0.15, press)
+    def interrupted(call, ready=lambda: True):
+        timer = threading.Timer(0.15, press, (ready,))
         timer.start()
         try:
             call()
@@ -2930,19 +3262,23 @@ INTERRUPTED = """
     # fit keeps the last full batch: what so many steps of partial_fit give.
     interrupted(
         lambda: net.fit(
-            X, Y, epochs=100000, batch_size=rows, shuffle=False, optimizer=optimizer
-        )
+            X, Y, epochs=100000, batch_size=rows, shuffle=False, optimizer=optimizer, **options
+        ),
+        # However slow the machine is, there is a full batch to keep.
+        lambda: net._engine.step_count > 0,
     )
     steps = 0
     while not np.array_equal(net.parameters, twin.parameters):
         start = steps * rows % n
         twin.partial_fit(
-            X[start : start + rows], Y[start : start + rows], batch_size=rows, optimizer=optimizer
+            X[start : start + rows], Y[start : start + rows], batch_size=rows, optimizer=optimizer,
+            options=options,
         )
         steps += 1
         assert steps < 100000
     assert steps > 0
     assert net._engine.step_count == twin._engine.step_count
+    assert net._engine.previous_cost == twin._engine.previous_cost
     assert all(np.array_equal(*pair) for pair in zip(net._engine.slots, twin._engine.slots))
     assert net.fit(X[:400], Y[:400], epochs=1).epochs == 1
     assert net.predict(X[:3]).shape == (3, 3)
@@ -2952,13 +3288,16 @@ INTERRUPTED = """
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to oneself are POSIX")
 @pytest.mark.parametrize(
-    ("backend", "optimizer"),
-    [(backend, "SGD(0.001)") for backend in BACKENDS]
-    + [("compiled", o) for o in ("SGD(0.001, 0.9)", "Adam()") if HAS_COMPILED],
+    ("backend", "optimizer", "options"),
+    [(backend, "SGD(0.001)", "{}") for backend in BACKENDS]
+    + [("compiled", o, "{}") for o in ("SGD(0.001, 0.9)", "Adam()") if HAS_COMPILED]
+    + [(b, "Rprop(1e-4)", "dict(l2=0.01, max_norm=1.0, clip_norm=0.5)") for b in BACKENDS],
 )
-def test_ctrl_c_keeps_the_last_full_batch(backend, optimizer):
+def test_ctrl_c_keeps_the_last_full_batch(backend, optimizer, options):
     n, width = (4000, 300) if backend == "compiled" else (4000, 100)
-    code = INTERRUPTED.format(backend=backend, optimizer=optimizer, n=n, width=width)
+    code = INTERRUPTED.format(
+        backend=backend, optimizer=optimizer, options=options, n=n, width=width
+    )
     assert succeeds(python(code)) == "ok"
 
 
@@ -3101,6 +3440,39 @@ QUIET = {
     "nudge": lambda net, X, Y: net.chain_rule(X[0], Y[0]).activation(0, 0).nudge(1e-30),
     "fit": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer="adam", validation_data=(X, Y)),
     "fit with momentum": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer=SGD(1e-30, 0.5)),
+    "fit with every rule": lambda net, X, Y: [
+        net.fit(X, Y, epochs=3, batch_size=4, optimizer=optimizer)
+        for optimizer in (
+            "adamw",
+            "rmsprop",
+            RMSprop(0.01, 0.9, 1e-8, 0.5, True),
+            "adagrad",
+            Adagrad(0.1, 1e-10, 0.1),
+            "rprop",
+            Rprop(0.01, takes_back=False),
+        )
+    ],
+    "fit with every option": lambda net, X, Y: net.fit(
+        X,
+        Y,
+        epochs=3,
+        batch_size=4,
+        l1=1e-3,
+        l2=1e-2,
+        dropout=0.4,
+        max_norm=0.5,
+        clip_norm=1e-2,
+        noise_multiplier=1e-3,
+        sample_weight=np.full(6, 1e-30),
+        class_weight="balanced",
+        validation_fraction=0.3,
+        metrics=("mse", "mae", "r2", "accuracy"),
+        early_stopping=2,
+        schedule=schedules.ReduceOnPlateau(0.1, 0),
+    ),
+    "fit with norms at the ends": lambda net, X, Y: [
+        net.copy().fit(X, Y, epochs=2, max_norm=size, clip_norm=size) for size in (1e-30, 1e30)
+    ],
     "partial_fit": lambda net, X, Y: net.partial_fit(X, Y).partial_fit(X[0], Y[0]),
     "reset": lambda net, X, Y: net.copy().reset(3),
     "score": lambda net, X, Y: net.score(X, Y),

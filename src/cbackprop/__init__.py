@@ -6,25 +6,44 @@ paths and averaged over examples, with every factor open to inspection.
 
 __version__ = "0.1.0"
 
-from cbackprop import datasets
+from cbackprop import datasets, schedules
 from cbackprop.chain_rule import ChainRule
 from cbackprop.functions import Activation, Cost
 from cbackprop.gradients import Backward, Forward, Gradient
+from cbackprop.model_file import ModelFileError
 from cbackprop.network import Network, info
-from cbackprop.optimizers import SGD, Adam
-from cbackprop.training import History
+from cbackprop.optimizers import (
+    LBFGS,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    LevenbergMarquardt,
+    RMSprop,
+    Rprop,
+)
+from cbackprop.training import EarlyStopping, History
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Backward",
     "ChainRule",
     "Cost",
+    "EarlyStopping",
     "Forward",
     "Gradient",
     "History",
+    "LevenbergMarquardt",
+    "ModelFileError",
     "Network",
+    "RMSprop",
+    "Rprop",
     "datasets",
     "info",
+    "schedules",
 ]

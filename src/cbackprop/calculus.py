@@ -341,6 +341,94 @@ def adam_update(
     w -= number(learning_rate / (1 - beta1**t)) * (m / denominator)
 
 
+def rmsprop_update(
+    w: Array,
+    v: Array,
+    mean: Array | None,
+    velocity: Array | None,
+    g: Array,
+    learning_rate: float,
+    alpha: float,
+    epsilon: float,
+    momentum: float,
+) -> None:
+    """v ← αv + (1−α)g²; w ← w − η g/(√v + ε), in place.
+
+    Centred, with mean ← α mean + (1−α)g: √(v − mean²) instead of √v. With momentum, velocity ←
+    μ velocity + that step, and w ← w − η velocity.
+    """
+    number = w.dtype.type
+    v *= number(alpha)
+    v += number(1 - alpha) * g * g
+    spread = v
+    if mean is not None:
+        mean *= number(alpha)
+        mean += number(1 - alpha) * g
+        spread = np.maximum(v - mean * mean, number(0))
+    step = g / (np.sqrt(spread) + number(epsilon))
+    if velocity is not None:
+        velocity *= number(momentum)
+        velocity += step
+        step = velocity
+    w -= number(learning_rate) * step
+
+
+def adagrad_update(w: Array, total: Array, g: Array, learning_rate: float, epsilon: float) -> None:
+    """total ← total + g²; w ← w − η g/(√total + ε), in place."""
+    total += g * g
+    w -= w.dtype.type(learning_rate) * (g / (np.sqrt(total) + w.dtype.type(epsilon)))
+
+
+def rprop_update(
+    w: Array,
+    previous: Array,
+    size: Array,
+    change: Array,
+    g: Array,
+    first_size: float,
+    shrink: float,
+    grow: float,
+    least: float,
+    most: float,
+    go_back: bool,
+) -> None:
+    """iRprop⁺ (Igel & Hüsken 2003), in place: signs of the gradient alone, a step size per weight.
+
+    Where g has the sign of the previous one the size grows, where it has the other one the size
+    shrinks, no step is taken and g counts as 0 the next time; with ``go_back``, which says that the
+    cost has grown, the last change is taken back there. A size of 0 is one not yet set.
+    """
+    number = w.dtype.type
+    size[...] = np.where((size == 0) & (g != 0), number(first_size), size)
+    s = np.sign(g) * np.sign(previous)
+    size[...] = np.where(
+        s > 0,
+        np.minimum(size * number(grow), number(most)),
+        np.where(s < 0, np.maximum(size * number(shrink), number(least)), size),
+    )
+    previous[...] = np.where(s < 0, number(0), g)
+    back = -change if go_back else np.zeros_like(change)
+    change[...] = np.where(s < 0, back, -np.sign(previous) * size)
+    w += change
+
+
+def penalty_gradient(W: Array, l1: float, l2: float) -> Array:
+    """∂/∂w of l1 Σ|w| + (l2/2) Σw²: l2 w + l1 sign(w), 0 at 0."""
+    slope: Array = W.dtype.type(l2) * W + W.dtype.type(l1) * np.sign(W)
+    return slope
+
+
+def limit_norms(W: Array, max_norm: float) -> None:
+    """Shorten each neuron's incoming weights w_j· to a length of max_norm at most, in place.
+
+    (Srivastava et al. 2014, "Dropout", section 5.1.)
+    """
+    length, scale = scaled_lengths(W)
+    with np.errstate(divide="ignore"):
+        factor = np.where(length * scale > max_norm, max_norm / scale / length, 1.0)
+    W *= factor.astype(W.dtype)[:, np.newaxis]
+
+
 def shuffle(order: Array, words: Array) -> None:
     """Fisher and Yates: for i = n−1 … 1 swap i with ⌊(i + 1)u⌋, u the upper half of words[i]."""
     for i in range(len(order) - 1, 0, -1):

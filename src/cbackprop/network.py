@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import optimizers, training, validation
+from cbackprop import model_file, optimizers, training, validation
 from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
@@ -37,6 +38,7 @@ _OWN_ATTRIBUTES = (
     "_init",
     "_random",
     "_optimizer",
+    "_second_order",
     "_training",
 )
 
@@ -167,6 +169,7 @@ class Network:
         self._init = init
         self._random = random
         self._optimizer: optimizers.Optimizer | None = None
+        self._second_order: Any = None
         self._training = False
         self._engine = engine
 
@@ -270,7 +273,68 @@ class Network:
         self._draw_parameters()
         self._engine.set_optimizer(None, ())
         self._optimizer = None
+        self._second_order = None
         return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write sizes, functions, number type and parameters to a model file.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Where to; the customary ending is ``.safetensors``. A file that is there already is
+            replaced in one instant and its permissions stay: whatever happens, path is the old
+            file or the new one, whole. Through a symbolic link the file that it points to is
+            replaced; other hard links keep the old one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an activation or a cost of your own, naming it (the file holds data, no code); for
+            parameters that are not finite; for a path that is none.
+        ModelFileError
+            If what is at path is no regular file, or the file would be none that `load` reads.
+        OSError
+            Whatever keeps the system from writing it; then the old file is as it was.
+
+        Notes
+        -----
+        The layout is that of safetensors, which any reader of those opens: tensors
+        ``layers.1.weight`` (n_1, n_0), ``layers.1.bias`` (n_1,), … and, in the metadata, what
+        `load` needs, with a SHA-256 checksum. Optimiser and generator are not in it.
+        """
+        model_file.save_model(self, path)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, threads: int = 1, backend: str = "compiled"
+    ) -> Self:
+        """The network in a model file, its parameters the same to the bit.
+
+        Nothing runs from a file: it names its functions, by words of a list.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A file of `save`, or a checkpoint of `fit`, of which the parameters are taken.
+        threads, backend
+            As `Network` takes them; they are not in the file.
+
+        Returns
+        -------
+        Network
+            Without an optimiser, and with a generator seeded from the system's entropy.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        ModelFileError
+            Naming the path, if it is no whole and unchanged file of cbackprop.
+        OSError
+            If there is no such file, or it cannot be read.
+        """
+        return model_file.load_model(cls, path, threads=threads, backend=backend)
 
     def __repr__(self) -> str:
         names = [name_of(activation) for activation in self.activations]
@@ -983,10 +1047,24 @@ class Network:
         batch_size: int = 32,
         optimizer: Any = "sgd",
         learning_rate: float | None = None,
-        shuffle: bool = True,
+        shuffle: Any = True,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: float = 0.0,
+        max_norm: float | None = None,
+        clip_norm: float | None = None,
+        noise_multiplier: float = 0.0,
         validation_data: Any = None,
+        validation_fraction: float = 0.0,
         metrics: Any = (),
+        early_stopping: Any = None,
+        schedule: Any = None,
         callbacks: Any = (),
+        progress: bool | None = None,
+        checkpoint: Any = None,
+        resume: bool = False,
     ) -> training.History:
         """Train by repeated downhill steps on mini-batches.
 
@@ -995,23 +1073,63 @@ class Network:
         X, Y : array_like
             (n, n_0) and (n, n_L).
         epochs : int
-            Passes over the data, ≥ 0.
+            Passes over the data, ≥ 0; with ``resume`` those before the checkpoint included.
         batch_size : int
             Examples a step, ≥ 1; the last batch of a pass may be smaller and counts by its own
             size.
-        optimizer : {"sgd", "adam"}, SGD or Adam
-            Starts afresh with each fit.
+        optimizer : str or object
+            "sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop", "lbfgs", "levenberg_marquardt",
+            or one of their objects: `SGD`, `Adam`, … Starts afresh with each fit.
         learning_rate : float, optional
             In place of the optimiser's own (0.1 for SGD, 0.001 for Adam).
-        shuffle : bool
-            A new random order for each epoch, from the network's generator.
+        shuffle : bool, array_like or callable
+            True: a new random order for each epoch, from the network's generator. False: the order
+            of the rows. An order (n,) of your own for every epoch, or a function of the epoch, from
+            0, that returns one.
+        sample_weight : array_like, optional
+            (n,) ≥ 0. A batch's gradient is Σ w_i ∇C_i / Σ w_i over the batch; a batch whose weights
+            are all 0 makes no step.
+        class_weight : dict, array_like or "balanced", optional
+            A weight for each class, times ``sample_weight``. An example's class is its largest
+            target; with one output, whether that is above ½. "balanced": n/(classes · examples of
+            the class).
+        l1, l2 : float
+            Add l1 Σ|w| + (l2/2) Σw² to the cost, of weights, not of biases. (scikit-learn's alpha
+            is n·l2 for n examples a batch, PyTorch's weight_decay of SGD is l2 but takes biases,
+            too, and Nielsen's λ is n·l2 for n examples in all.)
+        dropout : float
+            In [0, 1): each hidden activation is left out of a step with this probability, and the
+            others are divided by 1 − dropout (Srivastava et al. 2014). Predictions use all.
+        max_norm : float, optional
+            After each step every neuron's incoming weights are shortened to this length at most.
+        clip_norm : float, optional
+            Every example's own gradient is first shortened to this length at most.
+        noise_multiplier : float
+            Gaussian noise of standard deviation noise_multiplier·clip_norm on each parameter's sum
+            of clipped gradients: the step of DP-SGD (Abadi et al. 2016). Needs ``clip_norm``.
         validation_data : (X, Y), optional
             Judged after each epoch.
+        validation_fraction : float
+            In [0, 1): this share of the examples is held out of training and judged instead: random
+            ones, or, unless ``shuffle`` is True, the last.
         metrics : sequence, optional
-            "accuracy", or functions of (predictions, targets).
+            "accuracy", "mse", "mae", "r2", or functions of (predictions, targets).
+        early_stopping : EarlyStopping or int, optional
+            An int is the patience.
+        schedule : callable, optional
+            f(epoch, learning_rate) returns the epoch's rate, see `cbackprop.schedules`.
         callbacks : sequence of callable, optional
             Each called as f(network, history) after each epoch; one that returns True stops the
             fit.
+        progress : bool, optional
+            Show the epochs on stderr: None for terminals and fits of more than a second only. With
+            tqdm's bar where that is installed.
+        checkpoint : path, optional
+            A file written after each epoch: parameters, the optimiser's state, the generator and
+            the history.
+        resume : bool
+            Go on from ``checkpoint``, bit for bit as if the fit had not been stopped; the other
+            arguments must be what they were, ``epochs`` and what is only looked at excepted.
 
         Returns
         -------
@@ -1021,6 +1139,8 @@ class Network:
         ------
         TypeError, ValueError
             Naming the argument; nothing has changed then.
+        ModelFileError, OSError
+            If a checkpoint cannot be read or written.
         FloatingPointError
             If training diverges, naming the epoch; the parameters are those at its start.
         KeyboardInterrupt
@@ -1028,45 +1148,67 @@ class Network:
         RuntimeError
             If a fit of this network is under way (in a callback or another thread).
         """
-        checked_epochs = validation.integer("epochs", epochs, 0)
-        checked_size = validation.integer("batch_size", batch_size, 1)
         chosen = optimizers.resolve(optimizer, learning_rate)
-        checked_shuffle = validation.flag("shuffle", shuffle)
         names = (self.sizes, self.dtype.name)
         examples = validation.batch("X", X, *names)
-        validation.at_least_one_example("X", len(examples), "training")
-        targets = validation.targets("Y", Y, len(examples), False, *names, self.cost_function)
+        n = len(examples)
+        validation.at_least_one_example("X", n, "training")
+        targets = validation.targets("Y", Y, n, False, *names, self.cost_function)
         examples, targets = self._apart(examples), self._apart(targets)
+        weight = training.combined_weight(sample_weight, class_weight, targets)
+        held = validation.held_out(
+            validation.fraction("validation_fraction", validation_fraction), validation_data, n
+        )
         judged = validation.validation_pair(validation_data, *names, self.cost_function)
-        checked_metrics = validation.metrics(metrics, tuple(training.METRICS))
-        checked_callbacks = validation.functions("callbacks", callbacks)
-        validation.require_finite_parameters(self.weights, self.biases)
-        validation.optimizer_in(chosen, self.dtype.name)
+        checked_metrics = training.named(validation.metrics(metrics, tuple(training.METRICS)))
+        stopping = training.stopping(early_stopping)
+        if stopping is not None:
+            validation.monitor(stopping, tuple(checked_metrics), judged is not None or held > 0)
+        file = None if checkpoint is None else validation.file_path("checkpoint", checkpoint)
+        plan = training.Plan(
+            epochs=validation.integer("epochs", epochs, 0),
+            batch_size=validation.integer("batch_size", batch_size, 1),
+            optimizer=chosen,
+            shuffle=validation.batch_order("shuffle", shuffle, n - held),
+            sample_weight=weight,
+            options=training.step_options(l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
+            validation_data=judged,
+            held=held,
+            metrics=checked_metrics,
+            early_stopping=stopping,
+            schedule=validation.schedule(schedule),
+            callbacks=validation.functions("callbacks", callbacks),
+            progress=validation.progress(progress),
+            checkpoint=file,
+            resume=validation.flag("resume", resume),
+        )
+        validation.resume_needs_checkpoint(plan.resume, file)
+        self._check_training(chosen, plan.options)
         with _Training(self):
             before = training.Snapshot(self)
-            if checked_epochs > 0:
+            if plan.epochs > 0:
                 self._set_optimizer(chosen)
-            return training.run(
-                self,
-                examples,
-                targets,
-                epochs=checked_epochs,
-                batch_size=checked_size,
-                shuffle=checked_shuffle,
-                validation_data=judged,
-                metrics=checked_metrics,
-                callbacks=checked_callbacks,
-                before=before,
-            )
+            return training.run(self, examples, targets, plan, before)
+
+    def _check_training(
+        self, optimizer: optimizers.Optimizer, options: tuple[float, ...] | None
+    ) -> None:
+        validation.require_finite_parameters(self.weights, self.biases)
+        validation.optimizer_in(optimizer, self.dtype.name)
+        if isinstance(optimizer, optimizers.WholeBatch):
+            validation.whole_batch_options(optimizer.rule, options)
+        if isinstance(optimizer, optimizers.LevenbergMarquardt):
+            validation.least_squares_cost(self.cost_function)
 
     def partial_fit(
         self,
         X: Any,
         Y: Any,
-        *,
         batch_size: int = 32,
         optimizer: Any = None,
         learning_rate: float | None = None,
+        sample_weight: Any = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Network:
         """One pass over the rows as they come; the optimiser's state is kept from call to call.
 
@@ -1076,11 +1218,16 @@ class Network:
             (n, n_0) and (n, n_L), or (n_0,) and (n_L,) for one example.
         batch_size : int
             Examples a step; bit for bit the pass of ``fit(..., shuffle=False)``.
-        optimizer : {"sgd", "adam"}, SGD or Adam, optional
+        optimizer : str or object, optional
             The one in use goes on, its state kept, where this is None or differs in nothing but
             the learning rate; another one starts afresh. SGD at first.
         learning_rate : float, optional
             From this call on, in place of the optimiser's own.
+        sample_weight : array_like, optional
+            (n,) ≥ 0, as `fit`'s.
+        options : dict, optional
+            What `fit` takes as l1, l2, dropout, max_norm, clip_norm and noise_multiplier, for this
+            pass: {"l2": 1e-4}.
 
         Returns
         -------
@@ -1095,25 +1242,37 @@ class Network:
             If a step diverges; everything is then as it was before the call.
         """
         # The quick way, for arrays that need no conversion.
-        if optimizer is None and learning_rate is None and self._engine.step(X, Y, batch_size):
+        if (
+            optimizer is None
+            and learning_rate is None
+            and sample_weight is None
+            and options is None
+            and self._engine.step(X, Y, batch_size)
+        ):
             return self
         checked_size = validation.integer("batch_size", batch_size, 1)
         chosen = self._chosen_optimizer(optimizer, learning_rate)
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "training")
         examples, targets = self._apart(examples), self._apart(targets)
-        validation.require_finite_parameters(self.weights, self.biases)
-        validation.optimizer_in(chosen, self.dtype.name)
+        weight, _ = validation.sample_weight(
+            "sample_weight", sample_weight, len(examples), self.dtype.name
+        )
+        step_options = training.step_options(
+            **validation.option_names("options", options, training.STEP_OPTIONS)
+        )
+        self._check_training(chosen, step_options)
         with _Training(self):
             before = training.Snapshot(self)
             try:
-                rule = (chosen.rule, chosen.hyper_parameters)
-                if rule == (self._engine.rule_name, self._engine.hyper_parameters):
+                if self._optimizer is not None and chosen.goes_on(self._optimizer):
                     self._engine.learning_rate = chosen.learning_rate
                     self._optimizer = chosen
                 else:
                     self._set_optimizer(chosen)
-                finite, _ = self._engine.train(examples, targets, None, checked_size)
+                finite, _, _ = training.train_once(
+                    self, examples, targets, None, checked_size, weight, step_options
+                )
                 if not finite:
                     training.raise_divergence(None, self._engine.failure, examples)
             except Exception:
@@ -1129,7 +1288,10 @@ class Network:
         return optimizers.resolve(optimizer, learning_rate)
 
     def _set_optimizer(self, optimizer: optimizers.Optimizer) -> None:
-        self._engine.set_optimizer(optimizer.rule, optimizer.hyper_parameters)
+        whole_batch = isinstance(optimizer, optimizers.WholeBatch)
+        rule = None if whole_batch else optimizer.rule
+        self._engine.set_optimizer(rule, optimizer.hyper_parameters)
+        self._second_order = None
         self._engine.learning_rate = optimizer.learning_rate
         self._optimizer = optimizer
 
@@ -1141,7 +1303,7 @@ class Network:
         X, Y : array_like
             (n, n_0) and (n, n_L).
         metric : str or callable
-            "accuracy", or a function of (predictions, targets).
+            "accuracy", "mse", "mae", "r2", or a function of (predictions, targets).
 
         Returns
         -------

@@ -1,4 +1,7 @@
-"""First-order optimisers: their hyper-parameters. Their arithmetic stands in the kernels."""
+"""Optimisers: their hyper-parameters.
+
+First-order arithmetic stands in the kernels, that of whole-batch steps in second_order.py.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,12 @@ class Optimizer:
     def hyper_parameters(self) -> tuple[float, ...]:
         """What that update takes beside the learning rate."""
         raise NotImplementedError
+
+    def goes_on(self, other: Optimizer) -> bool:
+        """Whether the other's state serves this one: they differ in the learning rate at most."""
+        mine, others = dict(vars(self)), dict(vars(other))
+        del mine["learning_rate"], others["learning_rate"]
+        return type(self) is type(other) and mine == others and self.rule == other.rule
 
     def _shown(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -126,6 +135,302 @@ class Adam(Optimizer):
         return (self.beta1, self.beta2, self.epsilon)
 
 
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as ``torch.optim.AdamW``.
+
+    w ← (1 − η·weight_decay) w, then Adam's step; biases decay, too.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon
+        As `Adam`'s.
+    weight_decay : float
+        ≥ 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(learning_rate, beta1, beta2, epsilon)
+        self.weight_decay = validation.non_negative("weight_decay", weight_decay)
+
+    @property
+    def rule(self) -> str:
+        return "adamw"
+
+    @property
+    def hyper_parameters(self) -> tuple[float, ...]:
+        return (*super().hyper_parameters, self.weight_decay)
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012), as ``torch.optim.RMSprop``.
+
+    v ← α v + (1−α) g², w ← w − η g/(√v + ε); centred, √(v − m²) with m ← α m + (1−α) g; with
+    momentum, u ← μ u + that step and w ← w − η u.
+
+    Parameters
+    ----------
+    learning_rate : float
+        η ≥ 0.
+    alpha : float
+        In [0, 1).
+    epsilon : float
+        ε > 0.
+    momentum : float
+        μ in [0, 1).
+    centred : bool
+        Divide by the spread instead of the size of the recent gradients. Where rounding takes
+        v − m² below 0 it counts as 0 (PyTorch has NaN there).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        alpha: float = 0.99,
+        epsilon: float = 1e-8,
+        momentum: float = 0.0,
+        centred: bool = False,
+    ) -> None:
+        self.learning_rate = validation.non_negative("learning_rate", learning_rate)
+        self.alpha = validation.fraction("alpha", alpha)
+        self.epsilon = validation.positive("epsilon", epsilon)
+        self.momentum = validation.fraction("momentum", momentum)
+        self.centred = validation.flag("centred", centred)
+
+    @property
+    def rule(self) -> str:
+        return "rmsprop"
+
+    @property
+    def hyper_parameters(self) -> tuple[float, ...]:
+        return (self.alpha, self.epsilon, self.momentum, float(self.centred))
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan & Singer 2011), as ``torch.optim.Adagrad``.
+
+    s ← s + g², w ← w − η/(1 + (t−1)·learning_rate_decay) · g/(√s + ε).
+
+    Parameters
+    ----------
+    learning_rate : float
+        η ≥ 0.
+    epsilon : float
+        ε > 0.
+    learning_rate_decay : float
+        ≥ 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        epsilon: float = 1e-10,
+        learning_rate_decay: float = 0.0,
+    ) -> None:
+        self.learning_rate = validation.non_negative("learning_rate", learning_rate)
+        self.epsilon = validation.positive("epsilon", epsilon)
+        self.learning_rate_decay = validation.non_negative(
+            "learning_rate_decay", learning_rate_decay
+        )
+
+    @property
+    def rule(self) -> str:
+        return "adagrad"
+
+    @property
+    def hyper_parameters(self) -> tuple[float, ...]:
+        return (self.epsilon, self.learning_rate_decay)
+
+
+class Rprop(Optimizer):
+    """Resilient backpropagation (Riedmiller & Braun 1993) in the form iRprop⁺ (Igel & Hüsken 2003).
+
+    Only the signs of the gradient count: each parameter has a step size of its own, which grows
+    while the sign stays and shrinks when it changes. Made for whole batches: give ``fit`` a
+    batch_size of the number of examples.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The first size of every step, > 0, within ``least`` and ``most``; schedules play no part
+        after it.
+    shrink, grow : float
+        Factors of a step's size: 0 < shrink < 1 ≤ grow.
+    least, most : float
+        Bounds of a step's size.
+    takes_back : bool
+        iRprop⁺: where the sign has changed and the cost (without l1 and l2) has grown, the last
+        step is taken back.
+        Without it this is iRprop⁻, ``torch.optim.Rprop``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        shrink: float = 0.5,
+        grow: float = 1.2,
+        least: float = 1e-6,
+        most: float = 50.0,
+        takes_back: bool = True,
+    ) -> None:
+        self.learning_rate = validation.positive("learning_rate", learning_rate)
+        self.shrink = validation.fraction("shrink", validation.positive("shrink", shrink))
+        self.grow = validation.at_least("grow", grow, 1.0)
+        self.least = validation.positive("least", least)
+        self.most = validation.at_least("most", most, self.least)
+        self.takes_back = validation.flag("takes_back", takes_back)
+
+    @property
+    def rule(self) -> str:
+        return "rprop"
+
+    @property
+    def hyper_parameters(self) -> tuple[float, ...]:
+        return (self.shrink, self.grow, self.least, self.most, float(self.takes_back))
+
+
+class WholeBatch(Optimizer):
+    """An optimiser whose every step looks at all examples: batch_size and shuffle play no part."""
+
+    @property
+    def hyper_parameters(self) -> tuple[float, ...]:
+        return ()
+
+
+class LBFGS(WholeBatch):
+    """Limited-memory BFGS with a line search by the strong Wolfe conditions.
+
+    (Nocedal & Wright 2006, *Numerical Optimization*, algorithms 7.4, 7.5, 3.5 and 3.6.) One epoch
+    is one iteration, and mostly one evaluation of cost and gradient. The fit stops, "converged",
+    when the gradient is small enough or no step that the network's numbers can tell from none makes
+    the cost lower; in float32 that is sooner.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The length tried first by each line search, > 0; 1 is Newton's. The first search of all, and
+        any along the gradient itself, begins with min(1, ‖g‖) of it.
+    memory : int
+        Pairs of steps and gradient changes remembered, ≥ 1.
+    gradient_tolerance : float
+        The fit stops when no derivative is larger, ≥ 0.
+    line_search : int
+        Most evaluations of cost and gradient in one search, ≥ 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 1.0,
+        memory: int = 10,
+        gradient_tolerance: float = 1e-10,
+        line_search: int = 25,
+    ) -> None:
+        self.learning_rate = validation.positive("learning_rate", learning_rate)
+        self.memory = validation.integer("memory", memory, 1)
+        self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
+        self.line_search = validation.integer("line_search", line_search, 1)
+
+    @property
+    def rule(self) -> str:
+        return "lbfgs"
+
+
+class LevenbergMarquardt(WholeBatch):
+    """Levenberg–Marquardt for sums of squares: steps −(JᵀJ + μI)⁻¹Jᵀr, μ adapted.
+
+    For the costs quadratic, half_quadratic and mse, with one residual r = a − y for each example
+    and output. A step that lowers the cost is taken and μ decreases, otherwise μ increases and the
+    step is tried again (Marquardt 1963; Hagan & Menhaj 1994; the defaults are MATLAB's trainlm's).
+    One epoch is one step.
+
+    The equations are P×P or, where there are fewer residuals than parameters, as many as residuals:
+    for networks of up to some thousands of parameters, or that many residuals. Sample weights count
+    as repetitions of an example. The penalty l2 joins JᵀJ for the weights, without the biases.
+
+    Parameters
+    ----------
+    mu : float
+        The first μ, > 0.
+    decrease, increase : float
+        Factors of μ: 0 < decrease < 1 < increase.
+    most_mu : float
+        The fit stops, "converged", when μ would exceed it.
+    gradient_tolerance : float
+        It stops, too, when the length of Jᵀr, a sum over the examples, is not above this, ≥ 0; and
+        when a step changes no parameter's last digit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
+    """
+
+    def __init__(
+        self,
+        mu: float = 1e-3,
+        decrease: float = 0.1,
+        increase: float = 10.0,
+        most_mu: float = 1e10,
+        gradient_tolerance: float = 1e-7,
+    ) -> None:
+        self.learning_rate = 1.0
+        self.mu = validation.positive("mu", mu)
+        self.decrease = validation.fraction("decrease", validation.positive("decrease", decrease))
+        self.increase = validation.above("increase", increase, 1.0)
+        self.most_mu = validation.at_least("most_mu", most_mu, self.mu)
+        self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
+
+    @property
+    def rule(self) -> str:
+        return "levenberg_marquardt"
+
+    def _shown(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "learning_rate"}
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+    "rprop": Rprop,
+    "lbfgs": LBFGS,
+    "levenberg_marquardt": LevenbergMarquardt,
+}
+
+
 def resolve(optimizer: Any, learning_rate: Any) -> Optimizer:
     """The optimiser meant by a name or an object, with ``learning_rate`` in place of its own.
 
@@ -134,13 +439,19 @@ def resolve(optimizer: Any, learning_rate: Any) -> Optimizer:
     TypeError, ValueError
         Naming ``optimizer`` or ``learning_rate``.
     """
+    chosen: Optimizer
     if isinstance(optimizer, Optimizer):
-        if learning_rate is None:
-            return optimizer
-        rate = validation.non_negative("learning_rate", learning_rate)
-        changed = type(optimizer).__new__(type(optimizer))
-        vars(changed).update(vars(optimizer), learning_rate=rate)
-        return changed
-    kinds: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
-    kind = kinds[validation.choice("optimizer", optimizer, tuple(kinds), " or an optimiser object")]
-    return kind() if learning_rate is None else kind(learning_rate)
+        chosen = optimizer
+    else:
+        words = tuple(OPTIMIZERS)
+        kind = validation.choice("optimizer", optimizer, words, " or an optimiser object")
+        chosen = OPTIMIZERS[kind]()
+    if learning_rate is None:
+        return chosen
+    validation.learning_rate_applies(chosen.rule)
+    rate = validation.non_negative("learning_rate", learning_rate)
+    if chosen.rule in ("rprop", "lbfgs"):
+        validation.positive("learning_rate", rate)
+    changed = type(chosen).__new__(type(chosen))
+    vars(changed).update(vars(chosen), learning_rate=rate)
+    return changed

@@ -83,6 +83,8 @@ _FAR = (
         2.04426310338993978564e-15,
     ),
 )
+# Numerator and denominator of the centre, the near and the far tail: the kernels take them, too.
+QUANTILE_COEFFICIENTS = (*_CENTRE, *_NEAR, *_FAR)
 _LN2 = 0.6931471805599453
 
 
@@ -154,3 +156,26 @@ def _rational(coefficients: tuple[tuple[float, ...], tuple[float, ...]], r: Arra
         numerator = numerator * r + above
         denominator = denominator * r + below
     return numerator / denominator
+
+
+# ---- numbers by their place: the kernels' random.pyx in NumPy ------------------------------------
+
+
+def words_at(key: int, indices: Array) -> Array:
+    """Words number ``indices`` (uint64) of the stream ``key``, by SplitMix64.
+
+    The state is key + (index + 1) times the golden ratio's constant (Steele, Lea & Flood 2014,
+    "Fast splittable pseudorandom number generators"). A word depends on its number alone, so that
+    it does not matter in which order, or how many at a time, they are asked for.
+    """
+    z = np.uint64(key) + (indices + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    words: Array = z ^ (z >> np.uint64(31))
+    return words
+
+
+def normals_at(key: int, indices: Array) -> Array:
+    """Numbers from N(0, 1), float64, likewise."""
+    cells = (words_at(key, indices) >> np.uint64(12)).astype(np.float64)
+    return normal_quantile((cells + 0.5) * 2.0**-52)

@@ -16,14 +16,19 @@ import numpy as np
 from cbackprop.calculus import (
     accumulate_gradient,
     activate,
+    adagrad_update,
     adam_update,
     clipping_factors,
     cost_formula,
     gradient_gram,
     gradient_norms,
+    limit_norms,
     momentum_update,
+    penalty_gradient,
     per_example_gradient,
     propagate_delta,
+    rmsprop_update,
+    rprop_update,
     sgd_update,
     softmax_cost,
     softmax_delta,
@@ -32,6 +37,7 @@ from cbackprop.calculus import (
 )
 from cbackprop.curvature import output_curvature, second_derivative, softmax_curvature
 from cbackprop.functions import Activation, Array, Cost, read_only
+from cbackprop.random_numbers import normals_at, words_at
 
 
 class Engine:
@@ -56,17 +62,15 @@ class Engine:
         self.failure = ("z", 0)
         self.learning_rate = 0.0
         self.step_count = 0
+        self.previous_cost = math.inf
+        self.dropout = 0.0  # while a pass of training goes on that has it
+        self.dropout_key = 0
         self.rule_name: str | None = None
         self.hyper_parameters: tuple[float, ...] = ()
         self.slots: tuple[Array, ...] = ()
         self.storage = np.zeros(sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)), dtype)
-        weights, biases, start = [], [], 0
-        for n_in, n_out in pairwise(sizes):
-            middle = start + n_out * n_in
-            weights.append(self.storage[start:middle].reshape(n_out, n_in))
-            biases.append(self.storage[middle : middle + n_out])
-            start = middle + n_out
-        self.weights, self.biases = tuple(weights), tuple(biases)
+        self.sizes = sizes
+        self.weights, self.biases = self.layer_views(self.storage)
 
     # -- state --
 
@@ -74,14 +78,31 @@ class Engine:
         """W views (n_out, n_in), b views (n_out,) and the whole block, all onto the same memory."""
         return self.weights, self.biases, self.storage
 
+    def layer_views(self, block: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """W views (n_out, n_in) and b views (n_out,) onto a block laid out as the parameters are.
+
+        A slot is such a block.
+        """
+        weights, biases, start = [], [], 0
+        for n_in, n_out in pairwise(self.sizes):
+            middle = start + n_out * n_in
+            weights.append(block[start:middle].reshape(n_out, n_in))
+            biases.append(block[middle : middle + n_out])
+            start = middle + n_out
+        return tuple(weights), tuple(biases)
+
     def set_optimizer(self, rule_name: str | None, hyper_parameters: tuple[float, ...]) -> None:
         """Choose the update rule, None for none, and start its state afresh."""
-        count = {None: 0, "sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}[rule_name]
+        count = {"momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "adagrad": 1, "rprop": 3}
+        n_slots = count.get(rule_name or "", 0)
+        if rule_name == "rmsprop":
+            n_slots = 1 + bool(hyper_parameters[3]) + (hyper_parameters[2] > 0)
         with _InUse(self):
-            self.slots = tuple(np.zeros_like(self.storage) for _ in range(count))
+            self.slots = tuple(np.zeros_like(self.storage) for _ in range(n_slots))
             self.rule_name = rule_name
             self.hyper_parameters = hyper_parameters
             self.step_count = 0
+            self.previous_cost = math.inf
 
     def require_idle(self) -> None:
         """Raise RuntimeError if another call, or another thread's fit, is under way."""
@@ -94,8 +115,13 @@ class Engine:
 
     # -- forward and backward --
 
-    def run_forward(self, X: Array) -> tuple[list[Array], list[Array], list[Array]]:
-        """z, a and da_dz of the layers 1 … L; for softmax da_dz holds ln a."""
+    def run_forward(
+        self, X: Array, first_row: int = 0
+    ) -> tuple[list[Array], list[Array], list[Array]]:
+        """z, a and da_dz of the layers 1 … L; for softmax da_dz holds ln a.
+
+        ``first_row`` is the place of X's first row in a pass of training, for dropout.
+        """
         zs: list[Array] = []
         activations: list[Array] = []
         derivatives: list[Array] = []
@@ -103,10 +129,28 @@ class Engine:
         for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
             z = weighted_input(W, b, a)
             a, da_dz = activate(activation, z)
+            if self.dropout > 0 and len(zs) < len(self.weights) - 1:
+                kept = self._kept(len(X), len(zs), first_row)
+                a, da_dz = a * kept, da_dz * kept
             zs.append(z)
             activations.append(a)
             derivatives.append(da_dz)
         return zs, activations, derivatives
+
+    def _kept(self, n: int, l: int, first_row: int) -> Array:
+        """1/(1 − dropout) for layer l's neurons (l from 0) that stay, 0 for the others, (n, n_l).
+
+        (Srivastava et al. 2014, "Dropout".) Backpropagation through it is the product with da_dz.
+        """
+        widths = [len(b) for b in self.biases]
+        rows = np.arange(first_row, first_row + n, dtype=np.uint64) * np.uint64(sum(widths))
+        places = rows[:, np.newaxis] + np.arange(
+            sum(widths[:l]), sum(widths[: l + 1]), dtype=np.uint64
+        )
+        threshold = np.uint64(int(self.dropout * 2.0**32))
+        stays = words_at(self.dropout_key, places) >> np.uint64(32) >= threshold
+        kept: Array = stays * self.storage.dtype.type(1 / (1 - self.dropout))
+        return kept
 
     def _first_not_finite(self, quantity: str, arrays: list[Array]) -> bool:
         """Whether all are finite; records the first layer that is not."""
@@ -115,9 +159,11 @@ class Engine:
                 return self._fail(quantity, layer)
         return True
 
-    def _forward(self, X: Array) -> tuple[list[Array], list[Array], list[Array]] | None:
+    def _forward(
+        self, X: Array, first_row: int = 0
+    ) -> tuple[list[Array], list[Array], list[Array]] | None:
         with np.errstate(all="ignore"):
-            z, a, da_dz = self.run_forward(X)
+            z, a, da_dz = self.run_forward(X, first_row)
         if self._first_not_finite("z", z) and self._first_not_finite("a", a):
             return z, a, da_dz
         return None
@@ -141,10 +187,10 @@ class Engine:
         return C, dC_da, delta
 
     def run_backward(
-        self, X: Array, Y: Array
+        self, X: Array, Y: Array, first_row: int = 0
     ) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Array], Array] | None:
         """z, a, da_dz, delta of the layers 1 … L, dC_da of 0 … L and the costs C_i."""
-        forward = self._forward(X)
+        forward = self._forward(X, first_row)
         if forward is None:
             return None
         z, a, da_dz = forward
@@ -224,32 +270,46 @@ class Engine:
     ) -> tuple[bool, float]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
         with _InUse(self):
-            values = self.run_backward(X, Y)
-            if values is None:
-                return False, math.nan
-            return self._mean_gradient(X, values, sample_weight, total_weight, out)
+            return self._mean_gradient(X, Y, sample_weight, total_weight, 0.0, out)
 
     def _mean_gradient(
         self,
         X: Array,
-        values: Any,
-        weight: Array | None,
+        Y: Array,
+        sample_weight: Array | None,
         total_weight: float,
+        clip_norm: float,
         out: Array,
+        first_row: int = 0,
     ) -> tuple[bool, float]:
-        """The same from the backward pass's values."""
+        """The same; with clip_norm > 0 every ∇C_i is first shortened to that length at most."""
+        values = self.run_backward(X, Y, first_row)
+        if values is None:
+            return False, math.nan
         _, a, _, delta, _, C = values
+        below = [X, *a[:-1]]
+        factors = sample_weight
+        if clip_norm > 0:
+            with np.errstate(all="ignore"):
+                norms = gradient_norms(below, delta)
+                # In float64, whatever the network's numbers: of a norm of 1e38 and a limit of 1e-8
+                # float32 has no quotient.
+                factors = clipping_factors(norms, clip_norm)
+            if not np.isfinite(norms).all():
+                return self._fail("norm", 0), math.nan
+            if sample_weight is not None:
+                factors = factors * sample_weight
         parts: list[Array] = []
         with np.errstate(all="ignore"):
-            for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
-                if weight is not None:
-                    delta_l = (delta_l * weight[:, np.newaxis]).astype(out.dtype)
+            for a_below, delta_l in zip(below, delta, strict=True):
+                if factors is not None:
+                    delta_l = (delta_l * factors[:, np.newaxis]).astype(out.dtype)
                 parts.extend(part.ravel() for part in accumulate_gradient(a_below, delta_l))
             gradient = np.concatenate(parts)
-        total = _weighted_sum(C, weight)
+        total = _weighted_sum(C, sample_weight)
         if not (np.isfinite(gradient).all() and math.isfinite(total)):
             return self._fail("delta", len(self.weights)), math.nan
-        with np.errstate(under="ignore"):
+        with np.errstate(all="ignore"):
             out[...] = gradient / out.dtype.type(total_weight)
         return True, total
 
@@ -357,21 +417,7 @@ class Engine:
     ) -> tuple[bool, float]:
         """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
         with _InUse(self):
-            values = self.run_backward(X, Y)
-            if values is None:
-                return False, math.nan
-            with np.errstate(all="ignore"):
-                norms = gradient_norms([X, *values[1][:-1]], values[3])
-                # In float64, whatever the network's numbers: of a norm of 1e38 and a limit of 1e-8
-                # float32 has no quotient.
-                factors = clipping_factors(norms, max_norm)
-            if not np.isfinite(norms).all():
-                return self._fail("norm", 0), math.nan
-            finite, _ = self._mean_gradient(X, values, factors, len(X), out)
-            total = _weighted_sum(values[5], None)
-            if finite and not math.isfinite(total):
-                return self._fail("delta", len(self.weights)), math.nan
-            return finite, total
+            return self._mean_gradient(X, Y, None, len(X), max_norm, out)
 
     def gradient_gram(
         self, X: Array, Y: Array, X2: Array | None, Y2: Array | None, out: Array
@@ -514,29 +560,67 @@ class Engine:
         R_delta = curvature * R_z
         return R_delta
 
-    def train(self, X: Array, Y: Array, order: Array | None, batch_size: int) -> tuple[bool, float]:
-        """One pass in batches; returns the sum of the costs, each as its batch came."""
+    def train(
+        self,
+        X: Array,
+        Y: Array,
+        order: Array | None,
+        batch_size: int,
+        sample_weight: Array | None,
+        options: tuple[float, ...] | None,
+        key: int,
+    ) -> tuple[bool, float]:
+        """One pass in batches; returns the sum of the costs, each as its batch came.
+
+        sample_weight (n,) or None, by the rows of X; options: (l1, l2, dropout, max_norm,
+        clip_norm, noise_multiplier), 0 for what is not wanted, or None for nothing; key: the stream
+        of random words of dropout and noise.
+        """
+        l1, l2, dropout, max_norm, clip_norm, noise_multiplier = options or (0.0,) * 6
         total = 0.0
         gradient = np.empty_like(self.storage)
-        for start in range(0, len(X), batch_size):
+        for batch, start in enumerate(range(0, len(X), batch_size)):
             rows: Any = slice(start, min(start + batch_size, len(X)))
             if order is not None:
                 rows = order[rows]
             X_batch, Y_batch = X[rows], Y[rows]
+            weight = None if sample_weight is None else sample_weight[rows]
+            total_weight = len(X_batch) if weight is None else float(weight.sum(dtype=np.float64))
+            if total_weight == 0:
+                continue
             before = [array.copy() for array in (self.storage, *self.slots)]
-            step_count = self.step_count
+            state = self.step_count, self.previous_cost
             try:
-                finite, cost = self.gradient(X_batch, Y_batch, None, len(X_batch), gradient)
-                if not finite:
-                    return False, total
-                with _InUse(self), np.errstate(all="ignore"):
-                    self._update(gradient)
+                with _InUse(self):
+                    self.dropout, self.dropout_key = dropout, key
+                    try:
+                        finite, cost = self._mean_gradient(
+                            X_batch, Y_batch, weight, total_weight, clip_norm, gradient, start
+                        )
+                    finally:
+                        self.dropout = 0.0
+                    if not finite:
+                        return False, total
+                    with np.errstate(all="ignore"):
+                        if noise_multiplier > 0:
+                            # Of the other stream: all bits of the key turned over.
+                            first = batch * len(gradient)
+                            places = np.arange(first, first + len(gradient), dtype=np.uint64)
+                            noise = normals_at(key ^ (2**64 - 1), places) * (
+                                noise_multiplier * clip_norm / total_weight
+                            )
+                            gradient += noise.astype(gradient.dtype)
+                        self._add_penalties(gradient, l1, l2)
+                        self._update(gradient, cost / total_weight)
+                        if max_norm > 0:
+                            for W in self.weights:
+                                limit_norms(W, max_norm)
             except KeyboardInterrupt:
                 # It may come between two of an update's statements, or while the flag is taken
                 # back: to the last full batch, and free for the next call.
                 for array, saved in zip((self.storage, *self.slots), before, strict=True):
                     array[...] = saved
-                self.step_count = step_count
+                self.step_count, self.previous_cost = state
                 self.busy = False
                 raise
             total += cost
@@ -546,6 +630,15 @@ class Engine:
             return self._fail("delta", len(self.weights)), total
         return True, total
 
+    def _add_penalties(self, gradient: Array, l1: float, l2: float) -> None:
+        """The weights' own part of the gradient; biases have none."""
+        if l1 == 0 and l2 == 0:
+            return
+        start = 0
+        for W in self.weights:
+            gradient[start : start + W.size] += penalty_gradient(W, l1, l2).ravel()
+            start += W.size + len(W)
+
     def predict(self, X: Any, out: Any) -> Array | None:
         """The compiled engine's quick way for plain arrays; there is none here."""
         return None
@@ -554,33 +647,40 @@ class Engine:
         """The compiled engine's quick way for plain arrays; there is none here."""
         return False
 
-    def _update(self, g: Array) -> None:
+    def _update(self, g: Array, cost: float) -> None:
+        """One step of the rule along the batch's mean gradient, whose mean cost was ``cost``."""
         self.step_count += 1
+        w, slots, rate = self.storage, self.slots, self.learning_rate
         if self.rule_name == "sgd":
-            sgd_update(self.storage, g, self.learning_rate)
+            sgd_update(w, g, rate)
         elif self.rule_name == "adam":
             beta1, beta2, epsilon = self.hyper_parameters
-            m, v = self.slots
-            adam_update(
-                self.storage,
-                m,
-                v,
-                g,
-                self.learning_rate,
-                beta1,
-                beta2,
-                epsilon,
-                self.step_count,
-            )
+            m, v = slots
+            adam_update(w, m, v, g, rate, beta1, beta2, epsilon, self.step_count)
+        elif self.rule_name == "adamw":
+            beta1, beta2, epsilon, weight_decay = self.hyper_parameters
+            m, v = slots
+            w *= w.dtype.type(1 - rate * weight_decay)
+            adam_update(w, m, v, g, rate, beta1, beta2, epsilon, self.step_count)
+        elif self.rule_name == "rmsprop":
+            alpha, epsilon, momentum, centred = self.hyper_parameters
+            mean = slots[1] if centred else None
+            velocity = slots[-1] if momentum > 0 else None
+            rmsprop_update(w, slots[0], mean, velocity, g, rate, alpha, epsilon, momentum)
+        elif self.rule_name == "adagrad":
+            epsilon, learning_rate_decay = self.hyper_parameters
+            rate = rate / (1 + (self.step_count - 1) * learning_rate_decay)
+            adagrad_update(w, slots[0], g, rate, epsilon)
+        elif self.rule_name == "rprop":
+            shrink, grow, least, most, takes_back = self.hyper_parameters
+            go_back = bool(takes_back) and cost > self.previous_cost
+            previous, size, change = slots
+            first = min(max(rate, least), most)
+            rprop_update(w, previous, size, change, g, first, shrink, grow, least, most, go_back)
+            self.previous_cost = cost
         else:
-            momentum_update(
-                self.storage,
-                self.slots[0],
-                g,
-                self.learning_rate,
-                self.hyper_parameters[0],
-                self.rule_name == "nesterov",
-            )
+            momentum = self.hyper_parameters[0]
+            momentum_update(w, slots[0], g, rate, momentum, self.rule_name == "nesterov")
 
 
 class _InUse:

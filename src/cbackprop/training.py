@@ -1,18 +1,24 @@
-"""The epoch loop, and the record it leaves."""
+"""The epoch loop, what can be asked of it, and the record it leaves."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbackprop import backend, validation
+from cbackprop import backend, model_file, second_order, validation
 from cbackprop.functions import Array, read_only
+from cbackprop.optimizers import Optimizer, WholeBatch
+from cbackprop.progress import Progress
+from cbackprop.schedules import rate_of
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
+
+# ---- metrics -------------------------------------------------------------------------------------
 
 
 def accuracy(predictions: Array, targets: Array) -> float:
@@ -23,7 +29,192 @@ def accuracy(predictions: Array, targets: Array) -> float:
     return float(np.mean(predictions.argmax(axis=1) == targets.argmax(axis=1)))
 
 
-METRICS: dict[str, Callable[[Array, Array], float]] = {"accuracy": accuracy}
+def mean_squared_error(predictions: Array, targets: Array) -> float:
+    """The mean of (a − y)² over examples and outputs."""
+    return float(np.mean(np.square(predictions - targets, dtype=np.float64)))
+
+
+def mean_absolute_error(predictions: Array, targets: Array) -> float:
+    """The mean of |a − y| over examples and outputs."""
+    return float(np.mean(np.abs(predictions - targets, dtype=np.float64)))
+
+
+def r2(predictions: Array, targets: Array) -> float:
+    """The share of the targets' variance that is explained, averaged over the outputs.
+
+    1 − Σ(a − y)²/Σ(y − mean y)²; an output whose targets are all alike counts 1 where it is right
+    and 0 otherwise.
+    """
+    targets = targets.astype(np.float64)
+    rest = np.square(predictions - targets).sum(axis=0)
+    spread = np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    # Not spread == 0: the mean of equal numbers is rounded.
+    alike = (targets == targets[0]).all(axis=0)
+    shares = np.where(alike, rest == 0, 1 - rest / np.where(alike, 1, spread))
+    return float(shares.mean())
+
+
+METRICS: dict[str, Callable[[Array, Array], float]] = {
+    "accuracy": accuracy,
+    "mse": mean_squared_error,
+    "mae": mean_absolute_error,
+    "r2": r2,
+}
+SMALLER_IS_BETTER = ("cost", "validation_cost", "mse", "mae")
+
+# ---- what can be asked ---------------------------------------------------------------------------
+
+
+class EarlyStopping:
+    """Stop a fit that no longer improves, and go back to its best epoch.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a new best that are waited for, ≥ 1.
+    min_delta : float
+        How much better than the last one a new best must be, ≥ 0.
+    monitor : str
+        "validation_cost", "cost" (the training cost) or the name of a metric of the fit.
+    restore_best : bool
+        Whether the parameters of the best epoch are brought back at the end, also of a fit that
+        goes through all its epochs or is ended by a callback.
+    larger_is_better : bool, optional
+        By default False for costs, "mse" and "mae", True for other metrics.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        monitor: str = "validation_cost",
+        restore_best: bool = True,
+        larger_is_better: bool | None = None,
+    ) -> None:
+        self.patience = validation.integer("patience", patience, 1)
+        self.min_delta = validation.non_negative("min_delta", min_delta)
+        self.monitor = validation.word("monitor", monitor)
+        self.restore_best = validation.flag("restore_best", restore_best)
+        if larger_is_better is None:
+            larger_is_better = monitor not in SMALLER_IS_BETTER
+        self.larger_is_better = validation.flag("larger_is_better", larger_is_better)
+
+    def best_epoch(self, history: History) -> int:
+        """The number of the best epoch of a history, from 0."""
+        values = self._values(history)
+        sign = -1.0 if self.larger_is_better else 1.0
+        best = 0
+        for epoch, value in enumerate(values):
+            if sign * value < sign * values[best] - self.min_delta:
+                best = epoch
+        return best
+
+    def _values(self, history: History) -> list[float]:
+        if self.monitor in ("cost", "validation_cost"):
+            values: list[float] = getattr(history, self.monitor)
+            return values
+        return history.metrics[self.monitor]
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"EarlyStopping({arguments})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A fit as it was asked for, every part of it validated."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    shuffle: Any  # True, False, an order (n,), or a function of the epoch that returns one
+    sample_weight: Array | None
+    options: tuple[float, ...] | None  # as engine.train takes them
+    validation_data: tuple[Array, Array] | None
+    held: int  # examples to keep from training and to judge instead
+    metrics: dict[str, Any]
+    early_stopping: EarlyStopping | None
+    schedule: Any
+    callbacks: tuple[Callable[..., Any], ...]
+    progress: bool | None
+    checkpoint: str | None
+    resume: bool
+
+    def description(self, n: int) -> dict[str, Any]:
+        """What must be the same for a fit to go on from a checkpoint."""
+        return {
+            "examples": n,
+            "held out": self.held,
+            "batch_size": self.batch_size,
+            "optimizer": repr(self.optimizer),
+            "options": repr(self.options),
+            "shuffle": repr(self.shuffle) if isinstance(self.shuffle, bool) else "given",
+            "weighted": self.sample_weight is not None,
+        }
+
+
+STEP_OPTIONS = ("l1", "l2", "dropout", "max_norm", "clip_norm", "noise_multiplier")
+
+
+def step_options(
+    l1: Any = 0.0,
+    l2: Any = 0.0,
+    dropout: Any = 0.0,
+    max_norm: Any = None,
+    clip_norm: Any = None,
+    noise_multiplier: Any = 0.0,
+) -> tuple[float, ...] | None:
+    """What engine.train does beside the optimiser's rule; None for nothing."""
+    options = (
+        validation.non_negative("l1", l1),
+        validation.non_negative("l2", l2),
+        validation.fraction("dropout", dropout),
+        0.0 if max_norm is None else validation.positive("max_norm", max_norm),
+        0.0 if clip_norm is None else validation.positive("clip_norm", clip_norm),
+        validation.non_negative("noise_multiplier", noise_multiplier),
+    )
+    validation.noise_needs_clipping(options[5], options[4])
+    return options if any(options) else None
+
+
+def stopping(value: Any) -> EarlyStopping | None:
+    """None, an EarlyStopping, or one of that patience."""
+    if value is None or isinstance(value, EarlyStopping):
+        return value
+    return EarlyStopping(validation.integer("early_stopping", value, 1))
+
+
+def combined_weight(sample_weight: Any, class_weight: Any, Y: Array) -> Array | None:
+    """Each example's weight (n,), in Y's number type; None where all are 1."""
+    dtype, n = Y.dtype.name, len(Y)
+    weight, _ = validation.sample_weight("sample_weight", sample_weight, n, dtype)
+    by_class = validation.class_weight("class_weight", class_weight, Y)
+    if by_class is None:
+        return weight
+    product = by_class if weight is None else by_class * weight
+    name = "class_weight" if weight is None else "class_weight times sample_weight"
+    return validation.sample_weight(name, product, n, dtype)[0]
+
+
+def _held_rows(network: Network, n: int, held: int, shuffle: Any) -> Array:
+    """The rows that are kept from training: random ones, or the last."""
+    order = random_order(network, n) if shuffle is True else np.arange(n, dtype=np.int64)
+    return np.sort(order[n - held :])
+
+
+def _hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array, Plan]:
+    """The examples left to train on, and the plan with the others as validation data."""
+    left = np.ones(len(X), dtype=bool)
+    left[rows] = False
+    weight = None if plan.sample_weight is None else plan.sample_weight[left]
+    validation.some_weight_left(weight, len(rows))
+    changed = replace(plan, sample_weight=weight, validation_data=(X[rows], Y[rows]))
+    return X[left], Y[left], changed
 
 
 class History:
@@ -39,16 +230,26 @@ class History:
         Each metric on the validation data after the epoch, on the training data without any.
     epochs : int
         Epochs completed.
+    learning_rate : list of float
+        That of each epoch.
+    penalty : list of float
+        l1 Σ|w| + (l2/2) Σw² at the end of each epoch; empty without l1 and l2. It is not part of
+        ``cost``.
+    best_epoch : int or None
+        With early stopping the best epoch's number, from 0.
     seconds : float
         Time of the training passes alone, without validation, metrics and callbacks.
     stop_reason : str
-        "epochs" or "callback".
+        "epochs", "callback", "early stopping", or "converged" (of a whole-batch optimiser).
     """
 
     def __init__(self) -> None:
         self.cost: list[float] = []
         self.validation_cost: list[float] = []
         self.metrics: dict[str, list[float]] = {}
+        self.learning_rate: list[float] = []
+        self.penalty: list[float] = []
+        self.best_epoch: int | None = None
         self.epochs = 0
         self.seconds = 0.0
         self.stop_reason = "epochs"
@@ -73,7 +274,10 @@ class Snapshot:
         self.rule = (engine.rule_name, engine.hyper_parameters)
         self.learning_rate = engine.learning_rate
         self.step_count = engine.step_count
+        self.previous_cost = engine.previous_cost
         self.optimizer = network._optimizer
+        state = network._second_order
+        self.second_order = None if state is None else state.copy()
         self.random_state = network._random.state
 
     def restore(self, network: Network) -> None:
@@ -86,7 +290,9 @@ class Snapshot:
             slot[...] = saved
         engine.learning_rate = self.learning_rate
         engine.step_count = self.step_count
+        engine.previous_cost = self.previous_cost
         network._optimizer = self.optimizer
+        network._second_order = self.second_order
         network._random.state = self.random_state
 
 
@@ -97,20 +303,71 @@ def random_order(network: Network, n: int) -> Array:
     return order
 
 
-def run(
+def train_once(
     network: Network,
     X: Array,
     Y: Array,
-    *,
-    epochs: int,
+    order: Array | None,
     batch_size: int,
-    shuffle: bool,
-    validation_data: tuple[Array, Array] | None,
-    metrics: tuple[Any, ...],
-    callbacks: tuple[Callable[..., Any], ...],
-    before: Snapshot,
-) -> History:
-    """Train for some epochs; every argument is validated, the optimiser is set.
+    sample_weight: Array | None,
+    options: tuple[float, ...] | None,
+) -> tuple[bool, float, str | None]:
+    """One pass with the network's optimiser.
+
+    Returns whether all numbers were finite, the sum of the (weighted) costs, and why a whole-batch
+    optimiser goes no further.
+    """
+    engine = network._engine
+    if isinstance(network._optimizer, WholeBatch):
+        l2 = 0.0 if options is None else options[1]
+        if network._second_order is None:
+            network._second_order = second_order.start(network._optimizer, engine)
+        try:
+            cost, reason = second_order.step(
+                engine, X, Y, sample_weight, l2, network._optimizer, network._second_order
+            )
+        except second_order.NotFinite:
+            return False, 0.0, None
+        return True, cost * total_weight(sample_weight, len(X)), reason
+    # A word is drawn only where it is used, so that other fits' orders stay what they were.
+    random = options is not None and (options[2] > 0 or options[5] > 0)
+    key = int(network._random.words(1)[0]) if random else 0
+    finite, total = engine.train(X, Y, order, batch_size, sample_weight, options, key)
+    return finite, total, None
+
+
+def total_weight(sample_weight: Array | None, n: int) -> float:
+    """The sum of the weights, of n without any."""
+    return float(n) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+
+
+def parameters_of(network: Network) -> Array:
+    """A copy of all parameters (P,), in the documented order."""
+    parts = [(W.ravel(), b) for W, b in zip(network.weights, network.biases, strict=True)]
+    return np.concatenate([array for pair in parts for array in pair])
+
+
+def write_parameters(network: Network, vector: Array) -> None:
+    """Write them back into the live arrays."""
+    start = 0
+    for W, b in zip(network.weights, network.biases, strict=True):
+        middle = start + W.size
+        W[...] = vector[start:middle].reshape(W.shape)
+        b[...] = vector[middle : middle + b.size]
+        start = middle + b.size
+
+
+def penalty(network: Network, options: tuple[float, ...]) -> float:
+    """l1 Σ|w| + (l2/2) Σw² over the weights, in float64."""
+    total = 0.0
+    for W in network.weights:
+        w = W.astype(np.float64)
+        total += options[0] * float(np.abs(w).sum()) + options[1] / 2 * float(np.square(w).sum())
+    return total
+
+
+def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> History:
+    """Train as planned; the optimiser is set.
 
     ``before`` is the network as it was before that: what a failure in the first epoch goes back to.
 
@@ -122,48 +379,174 @@ def run(
         Whatever a function of the user's raises.
 
     After either of them parameters, optimiser and generator are as they were at the start of that
-    epoch. Ctrl-C leaves the parameters of the last full batch.
+    epoch; only a callback finds the epoch completed, and one that raises leaves it so. Ctrl-C
+    leaves the parameters of the last full batch.
     """
-    engine = network._engine
     history = History()
-    names = _names(metrics)
-    history.metrics = {name: [] for name in names}
-    judged = validation_data if validation_data is not None else (X, Y)
-    for epoch in range(epochs):
-        if epoch > 0:
-            before = Snapshot(network)
-        try:
-            order = random_order(network, len(X)) if shuffle else None
-            start = time.perf_counter()
-            finite, total = engine.train(X, Y, order, batch_size)
-            history.seconds += time.perf_counter() - start
-            if not finite:
-                raise_divergence(epoch + 1, engine.failure, X)
+    history.metrics = {name: [] for name in plan.metrics}
+    best: Array | None = None
+    rows: Array | None = None
+    description = plan.description(len(X))
+    try:
+        if plan.resume:
+            best, rows = _resume(network, plan, history, description)
+        elif plan.held > 0 and plan.epochs > 0:
+            rows = _held_rows(network, len(X), plan.held, plan.shuffle)
+        if rows is not None:
+            X, Y, plan = _hold_out(X, Y, rows, plan)
+    except Exception:
+        before.restore(network)
+        raise
+    first = history.epochs
+    progress = Progress(plan.epochs, plan.progress)
+    try:
+        for epoch in range(first, plan.epochs):
+            if plan.early_stopping is not None and _is_over(plan.early_stopping, history):
+                history.stop_reason = "early stopping"
+                break
+            if epoch > first or plan.resume:
+                before = Snapshot(network)
             try:
-                if validation_data is not None:
-                    history.validation_cost.append(network.cost(*validation_data))
-                if names:
-                    predictions = network.predict(judged[0])
-            except FloatingPointError as error:
-                raise FloatingPointError(
-                    f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
-                ) from None
-        except Exception:
-            before.restore(network)
-            raise
-        history.cost.append(total / len(X))
-        for name, metric in names.items():
-            history.metrics[name].append(measured(name, metric, predictions, judged[1]))
-        history.epochs = epoch + 1
-        # Every callback is called, whatever the ones before it answered.
-        answers = [callback(network, history) for callback in callbacks]
-        if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
-            history.stop_reason = "callback"
-            break
+                reason = _train_and_judge(network, X, Y, plan, history, epoch)
+            except Exception:
+                before.restore(network)
+                raise
+            if plan.early_stopping is not None:
+                history.best_epoch = plan.early_stopping.best_epoch(history)
+                if plan.early_stopping.restore_best and history.best_epoch == epoch:
+                    best = parameters_of(network)
+            # Every callback is called, whatever the ones before it answered.
+            answers = [callback(network, history) for callback in plan.callbacks]
+            if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
+                reason = "callback"
+            if plan.checkpoint is not None:
+                _write_checkpoint(network, plan.checkpoint, description, history, best, rows)
+            last = reason is not None or epoch + 1 == plan.epochs
+            if plan.early_stopping is not None:
+                last = last or _is_over(plan.early_stopping, history)
+            progress.show(history, last)
+            if reason is not None:
+                history.stop_reason = reason
+                break
+        else:
+            if plan.early_stopping is not None and _is_over(plan.early_stopping, history):
+                history.stop_reason = "early stopping"
+    finally:
+        progress.close()
+    if best is not None:
+        write_parameters(network, best)
     return history
 
 
-def _names(metrics: tuple[Any, ...]) -> dict[str, Any]:
+def _is_over(early_stopping: EarlyStopping, history: History) -> bool:
+    best = early_stopping.best_epoch(history)
+    return history.epochs - 1 - best >= early_stopping.patience
+
+
+def _order(network: Network, plan: Plan, n: int, epoch: int) -> Array | None:
+    """The order of an epoch's examples; None for that of the rows."""
+    if isinstance(plan.optimizer, WholeBatch) or plan.shuffle is False:
+        return None
+    if plan.shuffle is True:
+        return random_order(network, n)
+    if callable(plan.shuffle):
+        return validation.permutation(f"the result of shuffle({epoch})", plan.shuffle(epoch), n)
+    order: Array = plan.shuffle
+    return order
+
+
+def _train_and_judge(
+    network: Network, X: Array, Y: Array, plan: Plan, history: History, epoch: int
+) -> str | None:
+    """One epoch and its line in the history. Returns why the fit should end, or None."""
+    engine = network._engine
+    rate = rate_of(plan.schedule, epoch, plan.optimizer.learning_rate, history)
+    engine.learning_rate = rate
+    order = _order(network, plan, len(X), epoch)
+    start = time.perf_counter()
+    finite, total, reason = train_once(
+        network, X, Y, order, plan.batch_size, plan.sample_weight, plan.options
+    )
+    seconds = time.perf_counter() - start
+    if not finite:
+        raise_divergence(epoch + 1, engine.failure, X)
+    validation_cost = None
+    predictions = network.predict(X[:0])
+    judged = plan.validation_data if plan.validation_data is not None else (X, Y)
+    try:
+        if plan.validation_data is not None:
+            validation_cost = network.cost(*plan.validation_data)
+        if plan.metrics:
+            predictions = network.predict(judged[0])
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
+        ) from None
+    values = {
+        name: measured(name, metric, predictions, judged[1])
+        for name, metric in plan.metrics.items()
+    }
+    history.seconds += seconds
+    history.cost.append(total / total_weight(plan.sample_weight, len(X)))
+    history.learning_rate.append(rate)
+    if validation_cost is not None:
+        history.validation_cost.append(validation_cost)
+    for name, value in values.items():
+        history.metrics[name].append(value)
+    if plan.options is not None and (plan.options[0] > 0 or plan.options[1] > 0):
+        history.penalty.append(penalty(network, plan.options))
+    history.epochs = epoch + 1
+    return reason
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+def _write_checkpoint(
+    network: Network,
+    path: str,
+    description: dict[str, Any],
+    history: History,
+    best: Array | None,
+    rows: Array | None,
+) -> None:
+    tensors = {}
+    if best is not None:
+        tensors["best"] = best
+    if rows is not None:
+        tensors["held_out"] = rows
+    state: dict[str, Any] = {"plan": description, "history": dict(vars(history))}
+    if network._second_order is not None:
+        for name, array in network._second_order.arrays.items():
+            tensors[f"second_order.{name}"] = array
+        state["second_order"] = dict(network._second_order.numbers)
+    model_file.write_checkpoint(path, network, tensors, state)
+
+
+def _resume(
+    network: Network, plan: Plan, history: History, description: dict[str, Any]
+) -> tuple[Array | None, Array | None]:
+    """Go on from the checkpoint's file.
+
+    Returns the best epoch's parameters and the rows that are held out, where there are any.
+    """
+    assert plan.checkpoint is not None
+    tensors, state = model_file.read_checkpoint(plan.checkpoint, network)
+    validation.same_plan(state.get("plan"), description)
+    vars(history).update(state["history"])
+    history.stop_reason = "epochs"
+    if "second_order" in state:
+        arrays = {
+            name.removeprefix("second_order."): array
+            for name, array in tensors.items()
+            if name.startswith("second_order.")
+        }
+        network._second_order = second_order.State(arrays, state["second_order"])
+    network._optimizer = plan.optimizer
+    return tensors.get("best"), tensors.get("held_out")
+
+
+def named(metrics: tuple[Any, ...]) -> dict[str, Any]:
     """A name for each metric; a second one of a name is numbered."""
     names: dict[str, Any] = {}
     for metric in metrics:
@@ -197,7 +580,9 @@ def raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> N
     """
     validation.require_finite("X", X)
     quantity, layer = failure
-    where = "the parameters" if quantity == "parameters" else f"{quantity} of layer {layer}"
+    where = {"parameters": "the parameters", "norm": "the norm of an example's gradient"}.get(
+        quantity, f"{quantity} of layer {layer}"
+    )
     if epoch is None:
         raise FloatingPointError(
             f"the step diverged: {where} overflowed; everything is as it was before the call. "

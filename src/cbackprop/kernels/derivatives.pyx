@@ -82,6 +82,7 @@ cdef class Derivatives(Passes):
         while start < n:
             m = min(n - start, BLOCK)
             block_X = X + start * self.layers[0].n_in
+            self.foresee_rows(block_X + m * self.layers[0].n_in, NULL, min(n - start - m, BLOCK))
             if self.deltas_block(block_X, Y + start * self.layers[self.n_layers - 1].n_out, C, m):
                 return 1
             for i in range(m):

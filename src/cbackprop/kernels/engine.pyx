@@ -3,6 +3,7 @@
 # Arguments are validated before they come here (validation.py); `pointer` checks what memory safety needs. Work above
 # about 2 microseconds runs without the GIL.
 
+from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 
 include "passes.pyx"
@@ -57,16 +58,24 @@ cdef class Engine(Steps):
 
     def parameter_arrays(self):
         """W views (n_out, n_in), b views (n_out,) and the whole block: all live, all onto the same memory."""
+        return *self.layer_views(self.storage_array), self.storage_array
+
+    def layer_views(self, cnp.ndarray block):
+        """W views (n_out, n_in) and b views (n_out,) onto a block in the layout of the parameters, as a slot is."""
         cdef Py_ssize_t l
         cdef Layer *layer
         weights, biases = [], []
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            block = self.storage_array[layer.offset:layer.offset + (layer.n_in + 1) * layer.ld]
-            Wt = block.reshape(layer.n_in + 1, layer.ld)
+            Wt = block[layer.offset:layer.offset + (layer.n_in + 1) * layer.ld].reshape(layer.n_in + 1, layer.ld)
             weights.append(Wt[:layer.n_in, :layer.n_out].T)
             biases.append(Wt[layer.n_in, :layer.n_out])
-        return tuple(weights), tuple(biases), self.storage_array
+        return tuple(weights), tuple(biases)
+
+    @property
+    def cost_function(self):
+        """The cost's name, or the user's own Cost."""
+        return self.user_cost
 
     @property
     def slots(self):
@@ -81,25 +90,40 @@ cdef class Engine(Steps):
     def set_optimizer(self, str rule_name, tuple hyper_parameters):
         """Choose the update rule, None for none, and start its state afresh.
 
-        hyper_parameters: sgd (), momentum and nesterov (momentum,), adam (beta1, beta2, epsilon).
+        hyper_parameters: sgd (), momentum and nesterov (momentum,), adam (beta1, beta2, epsilon), adamw (those,
+        weight_decay), rmsprop (alpha, epsilon, momentum, centred), adagrad (epsilon, learning_rate_decay), rprop
+        (shrink, grow, least, most, takes_back).
         """
         cdef int rule = NO_RULE if rule_name is None else UPDATE_RULES[rule_name]
-        cdef Py_ssize_t i, n_slots = 2 if rule == ADAM else 1 if rule == MOMENTUM or rule == NESTEROV else 0
+        cdef Py_ssize_t i
+        n_slots = {ADAM: 2, ADAMW: 2, MOMENTUM: 1, NESTEROV: 1, RMSPROP: 1, ADAGRAD: 1, RPROP: 3}.get(rule, 0)
+        if rule == RMSPROP:
+            # The mean where it is centred, the velocity with momentum.
+            n_slots += bool(hyper_parameters[3]) + (hyper_parameters[2] > 0)
         slots = [aligned_zeros(self.storage_size) for _ in range(n_slots)]
         # A step under way uses the slots that would be freed here.
         self.require_idle()
         if rule == ADAM:
             self.beta1, self.beta2, self.epsilon = hyper_parameters
-        elif n_slots == 1:
+        elif rule == ADAMW:
+            self.beta1, self.beta2, self.epsilon, self.decay = hyper_parameters
+        elif rule == RMSPROP:
+            self.decay, self.epsilon, self.momentum, self.centred = hyper_parameters
+        elif rule == ADAGRAD:
+            self.epsilon, self.decay = hyper_parameters
+        elif rule == RPROP:
+            self.shrink, self.grow, self.least_size, self.most_size, self.takes_back = hyper_parameters
+        elif rule == MOMENTUM or rule == NESTEROV:
             self.momentum, = hyper_parameters
         self.slot_arrays = slots
         self.n_slots = n_slots
-        for i in range(2):
-            self.slot_data[i] = data(slots[i]) if i < n_slots else NULL
+        for i in range(3):
+            self.slot_data[i] = data(slots[i]) if i < self.n_slots else NULL
         self.rule = rule
         self.rule_name = rule_name
         self.hyper_parameters = hyper_parameters
         self.step_count = 0
+        self.previous_cost = INFINITY
 
     @property
     def failure(self):
@@ -451,15 +475,18 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def train(self, X, Y, order, Py_ssize_t batch_size):
+    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, tuple options, key):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 
-        Returns (True or False, sum of the costs each example had when its batch came). A pass that ends early, by a
-        signal or a number not finite, leaves the parameters as the last full batch made them.
+        sample_weight (n,) or None, by the rows of X; options: (l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
+        0 for what is not wanted, or None for nothing; key: the stream of random words of dropout and noise.
+        Returns (True or False, sum of the costs, weighted, each example had when its batch came). A pass that ends
+        early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
         cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
         cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
+        cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
         cdef const int64_t *indices = NULL
         cdef int failed
         if order is not None:
@@ -471,16 +498,38 @@ cdef class Engine(Steps):
             indices = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> order)
         self.enter()
         try:
+            self.begin_pass(options, key)
+            self.plain = self.plain and weight == NULL
             self.reserve_training(n, batch_size, order is not None)
             with nogil:
-                failed = self.train_pass(x, y, indices, n, batch_size)
+                failed = self.train_pass(x, y, weight, indices, n, batch_size)
                 if not failed and not self.state_is_finite():
                     failed = self.fail(3, 0)
                 if not failed and not self.cost_is_finite():
                     failed = 1
         finally:
+            self.begin_pass(None, 0)
             self.leave()
         return not failed, self.cost_total + self.cost_correction
+
+    cdef int begin_pass(self, tuple options, key) except -1:
+        """What a pass of training does beside the rule; None for nothing."""
+        cdef double dropout = 0
+        self.l1 = self.l2 = self.max_norm = self.clip_norm = self.noise = 0
+        self.dropping = False
+        self.plain = options is None
+        self.batch = 0
+        if options is None:
+            return 0
+        self.l1, self.l2, dropout, self.max_norm, self.clip_norm, self.noise = options
+        self.noise *= self.clip_norm
+        self.dropping = dropout > 0
+        self.dropout_key = key
+        # Another stream for the noise: all bits of the key turned over.
+        self.noise_key = ~self.dropout_key
+        self.dropout_threshold = <uint64_t> (dropout * 4294967296.0)
+        self.dropout_scale = <real> (1 / (1 - dropout))
+        return 0
 
     def step(self, X, Y, batch_size):
         """One update from plain arrays of one batch, (n_0,) and (n_L,) or (n, n_0) and (n, n_L); the quick way.

@@ -212,6 +212,24 @@ cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
     return lanes[0]
 
 
+cdef void drop_out(
+    real *a, real *da_dz, Py_ssize_t ld,                      # IN/OUT (n, n_out), rows ld apart
+    Py_ssize_t n, Py_ssize_t n_out,
+    uint64_t key, uint64_t first, uint64_t step,              # the word of neuron j of example i is first + i step + j
+    uint64_t threshold, real scale,                           # words whose upper half is below it drop the neuron
+) noexcept nogil:
+    """a m scale and da_dz m scale with a random m of 0 or 1 (Srivastava et al. 2014, "Dropout"): the scale,
+    1/(1 - p), keeps the mean. Backpropagation through m is the product with the new da_dz.
+    """
+    cdef Py_ssize_t i, j
+    cdef real factor
+    for i in range(n):
+        for j in range(n_out):
+            factor = scale if (word_at(key, first + <uint64_t> i * step + <uint64_t> j) >> 32) >= threshold else 0
+            a[i * ld + j] = a[i * ld + j] * factor
+            da_dz[i * ld + j] = da_dz[i * ld + j] * factor
+
+
 # ---- sums over outputs -----------------------------------------------------------------------------------------------
 
 cdef inline real row_sum(const real *x, Py_ssize_t ld) noexcept nogil:

@@ -15,7 +15,7 @@
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
 from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, HAS_FMA, LANES, VECTOR_BYTES, real, vec, vec_set1
 from cbackprop.kernels.threads cimport MOST_THREADS, run_task, task_function
@@ -24,6 +24,7 @@ import numpy as np
 
 cnp.import_array()
 
+include "random.pyx"
 include "layers.pyx"
 include "per_example.pyx"
 
@@ -79,6 +80,8 @@ cdef struct Layer:
     Py_ssize_t width        # n_out in whole vectors: what is computed of a row
     Py_ssize_t ld           # row length of Wt, z, a, da_dz, delta, padded
     Py_ssize_t offset       # of Wt in the parameter block
+    Py_ssize_t start        # of W in the documented order
+    Py_ssize_t neurons      # in the layers below it, the input left out
     Py_ssize_t mirror_offset  # of W in the mirror of a tiny network
     int activation
     real *z                 # (BLOCK at most, ld), as the next three
@@ -199,11 +202,22 @@ cdef Py_ssize_t balanced(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
     return (n + pieces - 1) // pieces
 
 
+cdef inline void add_compensated(double *total, double *correction, double term) noexcept nogil:
+    """Neumaier's compensated sum: total + correction is the sum."""
+    cdef double sum = total[0] + term
+    if abs(total[0]) >= abs(term):
+        correction[0] += (total[0] - sum) + term
+    else:
+        correction[0] += (term - sum) + total[0]
+    total[0] = sum
+
+
 cdef class Passes:
     """Parameters, scratch and passes of one network. A pass returns 0, or 1 after `fail`; -1 is a Python exception."""
 
     cdef Py_ssize_t n_layers
     cdef Py_ssize_t n_parameters
+    cdef Py_ssize_t n_neurons       # of all layers, the input left out
     cdef Py_ssize_t storage_size
     cdef Layer *layers
     cdef int cost_kind
@@ -235,6 +249,11 @@ cdef class Passes:
     # Rows behind those of the block under way, and how many lines of them the block's first product asks for.
     cdef const real *following
     cdef Py_ssize_t following_lines
+    # Dropout, while a pass of training goes on that has it; the block's place in the pass.
+    cdef bint dropping
+    cdef uint64_t dropout_key, dropout_threshold
+    cdef real dropout_scale
+    cdef Py_ssize_t block_row
     # The call under way.
     cdef readonly bint busy
     cdef public unsigned long owner     # the thread whose fit goes on between calls, too; 0 for none
@@ -258,6 +277,7 @@ cdef class Passes:
         self.layers = <Layer *> cnp.PyArray_DATA(<cnp.ndarray> self.layer_memory)
         self.activations = activations
         self.n_parameters = 0
+        self.n_neurons = 0
         for l in range(self.n_layers):
             layer = &self.layers[l]
             layer.n_in = sizes[l]
@@ -265,6 +285,9 @@ cdef class Passes:
             layer.width = (layer.n_out + LANES - 1) // LANES * LANES
             layer.ld = padded(layer.n_out)
             layer.offset = offset
+            layer.start = self.n_parameters
+            layer.neurons = self.n_neurons
+            self.n_neurons += layer.n_out
             layer.activation = ACTIVATIONS[activations[l]] if isinstance(activations[l], str) else USER_ACTIVATION
             offset += (layer.n_in + 1) * layer.ld
             self.n_parameters += (layer.n_in + 1) * layer.n_out
@@ -432,6 +455,10 @@ cdef class Passes:
             if layer.activation == EXPONENTIAL or layer.activation == SELU or layer.activation == USER_ACTIVATION:
                 if not all_finite(layer.a, n * layer.ld):
                     return self.fail(1, l + 1)
+            if self.dropping and l < self.n_layers - 1:
+                drop_out(layer.a, layer.da_dz, layer.ld, n, layer.n_out, self.dropout_key,
+                         self.block_row * self.n_neurons + layer.neurons, self.n_neurons, self.dropout_threshold,
+                         self.dropout_scale)
             self.look_for_signals(1000 + 100 * n * layer.ld)
             a = layer.a
             lda = layer.ld
@@ -511,17 +538,11 @@ cdef class Passes:
         return 0
 
     cdef void count_cost(self, const real *C, const real *sample_weight, Py_ssize_t n) noexcept nogil:
-        """Neumaier's compensated sum in float64: the mean cost keeps its digits over any number of examples."""
+        """In float64 and compensated: the mean cost keeps its digits over any number of examples."""
         cdef Py_ssize_t i
-        cdef double term, sum
         for i in range(n):
-            term = <double> C[i] * (<double> sample_weight[i] if sample_weight != NULL else 1.0)
-            sum = self.cost_total + term
-            if abs(self.cost_total) >= abs(term):
-                self.cost_correction += (self.cost_total - sum) + term
-            else:
-                self.cost_correction += (term - sum) + self.cost_total
-            self.cost_total = sum
+            add_compensated(&self.cost_total, &self.cost_correction,
+                            <double> C[i] * (<double> sample_weight[i] if sample_weight != NULL else 1.0))
 
     cdef bint cost_is_finite(self) noexcept nogil:
         """Whether the sum of the costs fits a float64; otherwise after `fail`."""
@@ -654,26 +675,33 @@ cdef class Passes:
         return scale * sqrt(sum)
 
     cdef int weigh_block(
-        self, const real *block_X, const real *C, Py_ssize_t n, const real *sample_weight, double max_norm,
+        self, const real *block_X, const real *C, Py_ssize_t n,
+        const real *sample_weight, const int64_t *order, Py_ssize_t start, double clip_norm,
     ) noexcept nogil:
-        """Count the costs of the block's n examples and multiply their deltas: by their weights where they have any,
-        and with max_norm > 0 by min(1, max_norm / |dC_i|). 0, or 1 after `fail`.
+        """Count the costs of the block's n examples, rows `start` ... of the pass, and multiply their deltas: by their
+        weights where they have any, and with clip_norm > 0 by min(1, clip_norm / |dC_i|). 0, or 1 after `fail`.
         """
         cdef Py_ssize_t i, l
         cdef double norm
+        cdef real weights[BLOCK]
         cdef double factors[BLOCK]
-        self.count_cost(C, sample_weight, n)
-        if sample_weight == NULL and max_norm == 0:
+        if sample_weight == NULL and clip_norm == 0:
+            self.count_cost(C, NULL, n)
             return 0
+        for i in range(BLOCK):
+            weights[i] = 1
         for i in range(n):
-            factors[i] = 1 if sample_weight == NULL else <double> sample_weight[i]
-        if max_norm > 0:
+            if sample_weight != NULL:
+                weights[i] = sample_weight[start + i if order == NULL else order[start + i]]
+            factors[i] = <double> weights[i]
+        self.count_cost(C, weights, n)
+        if clip_norm > 0:
             for i in range(n):
                 norm = self.gradient_norm(block_X, i)
                 if not norm - norm == 0:
                     return self.fail(4, 0)
-                if norm > max_norm:
-                    factors[i] = factors[i] * (max_norm / norm)
+                if norm > clip_norm:
+                    factors[i] = factors[i] * (clip_norm / norm)
         for l in range(self.n_layers):
             scale_rows(self.layers[l].delta, self.layers[l].ld, factors, n)
         return 0
@@ -767,18 +795,17 @@ cdef class Passes:
         return total
 
     cdef int gradient_sums(
-        self, const real *X, const real *Y, const real *sample_weight, double max_norm, const int64_t *order,
+        self, const real *X, const real *Y, const real *sample_weight, double clip_norm, const int64_t *order,
         Py_ssize_t first, Py_ssize_t n, real **sums,
     ) except -1 nogil:
         """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d.
 
-        With max_norm > 0 every dC_i is first shortened to that length at most.
+        With clip_norm > 0 every dC_i is first shortened to that length at most.
         """
         cdef Py_ssize_t start = 0, m, last, blocks = 0
         cdef real C[BLOCK]
         cdef const real *block_X
         cdef const real *block_Y
-        cdef const real *weight
         while start < n:
             m = min(n - start, BLOCK)
             block_X = self.gather(self.gathered_X, X, self.layers[0].n_in, order, first + start, m)
@@ -788,12 +815,10 @@ cdef class Passes:
                 self.foresee_rows(block_X + m * self.layers[0].n_in, NULL, min(n - start - m, BLOCK))
             else:
                 self.foresee_rows(X, order + last, min(n - start - m, BLOCK))
+            self.block_row = first + start
             if self.deltas_block(block_X, block_Y, C, m):
                 return 1
-            weight = sample_weight
-            if weight != NULL:
-                weight += first + start
-            if self.weigh_block(block_X, C, m, weight, max_norm):
+            if self.weigh_block(block_X, C, m, sample_weight, order, first + start, clip_norm):
                 return 1
             self.begin_block(blocks)
             self.sum_block(self.sums, block_X, m, blocks % GROUP_BLOCKS == 0)

@@ -1,0 +1,34 @@
+"""Every Python block of the documentation runs, in order, one name space for each page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    page.relative_to(REPOSITORY).as_posix()
+    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"))
+    if "```python" in page.read_text(encoding="utf-8")
+)
+
+
+def test_there_are_pages_with_code() -> None:
+    assert {"README.md", "docs/training.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_blocks_run(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        line = text[: block.start()].count("\n") + 1
+        # Empty lines before it, so that an error names the page's own line.
+        exec(compile("\n" * line + block.group(1), page, "exec"), names)
+    capsys.readouterr()

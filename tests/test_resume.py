@@ -1,0 +1,169 @@
+"""A fit that goes on from its checkpoint has the bits of one that was never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cbackprop
+from cbackprop import (
+    LBFGS,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    EarlyStopping,
+    LevenbergMarquardt,
+    ModelFileError,
+    Network,
+    RMSprop,
+    Rprop,
+    schedules,
+)
+from cbackprop.random_numbers import RandomNumbers
+
+SIZES = (5, 8, 7, 2)
+OPTIMIZERS = (
+    SGD(0.1),
+    SGD(0.1, 0.9),
+    SGD(0.1, 0.9, True),
+    Adam(0.01),
+    AdamW(0.01),
+    RMSprop(0.01),
+    RMSprop(0.01, momentum=0.9, centred=True),
+    Adagrad(0.05),
+    Rprop(0.01),
+    LBFGS(),
+    LevenbergMarquardt(),
+)
+EPOCHS, STOPPED_AT = 12, 5
+
+
+def data() -> tuple[Any, Any]:
+    random = RandomNumbers(7)
+    return random.normal(60 * 5).reshape(60, 5), random.uniform(60 * 2).reshape(60, 2)
+
+
+def everything(optimizer: Any) -> dict[str, Any]:
+    """All that keeps some state or draws random numbers, as far as the optimiser takes it."""
+    options: dict[str, Any] = {
+        "l2": 0.01,
+        "validation_fraction": 0.2,
+        "early_stopping": EarlyStopping(8),
+        "metrics": ("mse", "r2"),
+    }
+    if not isinstance(optimizer, (LBFGS, LevenbergMarquardt)):
+        options |= {
+            "l1": 0.001,
+            "dropout": 0.3,
+            "max_norm": 2.0,
+            "clip_norm": 0.5,
+            "noise_multiplier": 0.1,
+            "schedule": schedules.ReduceOnPlateau(patience=1),
+            "sample_weight": np.arange(60) % 4,
+        }
+    return options
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("with_all", [False, True], ids=["plain", "everything"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_resumed_equals_uninterrupted(
+    optimizer: Any, with_all: bool, dtype: str, backend: str, tmp_path: Path
+) -> None:
+    if backend == "compiled" and cbackprop.info()["backend"] != "compiled":
+        pytest.skip("the compiled core is not built here")
+    X, Y = data()
+    options = everything(optimizer) if with_all else {}
+    file = tmp_path / "fit.checkpoint"
+
+    def network(seed: int) -> Network:
+        return Network(SIZES, ["tanh", "tanh", "sigmoid"], dtype=dtype, seed=seed, backend=backend)
+
+    whole = network(1)
+    expected = whole.fit(X, Y, epochs=EPOCHS, optimizer=optimizer, **options)
+    stopped = network(1)
+    stopped.fit(X, Y, epochs=STOPPED_AT, optimizer=optimizer, checkpoint=file, **options)
+    # Nothing of another network's own state is left.
+    other = network(9)
+    other.fit(X, Y, epochs=1, optimizer="adam")
+    history = other.fit(
+        X, Y, epochs=EPOCHS, optimizer=optimizer, checkpoint=file, resume=True, **options
+    )
+    assert expected.epochs > STOPPED_AT
+    assert other.parameters.tobytes() == whole.parameters.tobytes()
+    differing = {"seconds"}
+    for name, value in vars(expected).items():
+        if name not in differing:
+            assert getattr(history, name) == value, name
+    # And both go on alike: optimiser, step count, generator.
+    for net in (whole, other):
+        net.partial_fit(X[:20], Y[:20])
+    assert other.parameters.tobytes() == whole.parameters.tobytes()
+    assert other._random.state == whole._random.state
+
+
+def test_a_finished_fit_goes_no_further(tmp_path: Path) -> None:
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+    net = Network(SIZES, seed=1)
+    first = net.fit(X, Y, epochs=3, checkpoint=file)
+    before = net.parameters
+    history = net.fit(X, Y, epochs=3, checkpoint=file, resume=True)
+    assert history.epochs == 3
+    assert history.cost == first.cost
+    assert net.parameters.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"batch_size": 7}, "batch_size"),
+        ({"optimizer": "sgd"}, "optimizer"),
+        ({"learning_rate": 0.5}, "optimizer"),
+        ({"l2": 0.1}, "options"),
+        ({"shuffle": False}, "shuffle"),
+        ({"sample_weight": np.ones(60)}, "weighted"),
+        ({"validation_fraction": 0.1}, "held out"),
+    ],
+)
+def test_another_fit_does_not_go_on(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+    Network(SIZES, seed=1).fit(X, Y, epochs=2, optimizer="adam", checkpoint=file)
+    net = Network(SIZES, seed=2)
+    before = net.parameters
+    arguments: dict[str, Any] = {"optimizer": "adam"} | change
+    with pytest.raises(ValueError, match=f"resume: the checkpoint's fit had {named}"):
+        net.fit(X, Y, epochs=4, checkpoint=file, resume=True, **arguments)
+    assert net.parameters.tobytes() == before.tobytes()
+    assert net._optimizer is None
+
+
+def test_resume_of_what_is_not_there(tmp_path: Path) -> None:
+    X, Y = data()
+    net = Network(SIZES, seed=1)
+    before = net.parameters
+    with pytest.raises(ValueError, match="resume is True without checkpoint"):
+        net.fit(X, Y, resume=True)
+    with pytest.raises(FileNotFoundError):
+        net.fit(X, Y, checkpoint=tmp_path / "none", resume=True)
+    Network([5, 3, 2], seed=1).fit(X, Y, epochs=1, checkpoint=tmp_path / "smaller")
+    with pytest.raises(ModelFileError, match="sizes"):
+        net.fit(X, Y, checkpoint=tmp_path / "smaller", resume=True)
+    net.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="kind"):
+        net.fit(X, Y, checkpoint=tmp_path / "model", resume=True)
+    assert net.parameters.tobytes() == before.tobytes()
+
+
+def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+    net = Network(SIZES, seed=1)
+    net.fit(X, Y, epochs=2, checkpoint=file)
+    assert Network.load(file).parameters.tobytes() == net.parameters.tobytes()
