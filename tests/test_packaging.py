@@ -79,6 +79,7 @@ def test_readme_python_runs(tmp_path):
         text=True,
         encoding="utf-8",
         check=False,
+        cwd=tmp_path,
     )
     assert run.returncode == 0, run.stderr
     assert "passed" in run.stdout

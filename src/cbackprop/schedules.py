@@ -25,7 +25,9 @@ class Schedule:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        arguments = ", ".join(
+            f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_")
+        )
         return f"{type(self).__name__}({arguments})"
 
 
@@ -158,20 +160,29 @@ class ReduceOnPlateau(Schedule):
         self.patience = validation.integer("patience", patience, 0)
         self.min_delta = validation.fraction("min_delta", min_delta)
         self.least = validation.non_negative("least", least)
+        self._history: History | None = None
+        self._seen = (0, math.inf, 0, 0.0)
 
     def __call__(self, epoch: int, learning_rate: float) -> float:
         return learning_rate
 
     def after(self, history: History, learning_rate: float) -> float:
-        """The rate that follows the epochs of this history."""
-        best, waited, rate = math.inf, 0, learning_rate
-        for cost in history.validation_cost or history.cost:
+        """The rate that follows the epochs of this history.
+
+        A function of the costs alone: what is kept between calls only saves reading them again.
+        """
+        costs = history.validation_cost or history.cost
+        if self._history is not history:
+            self._history, self._seen = history, (0, math.inf, 0, learning_rate)
+        count, best, waited, rate = self._seen
+        for cost in costs[count:]:
             if math.isinf(best) or cost < best - self.min_delta * abs(best):
                 best, waited = cost, 0
                 continue
             waited += 1
             if waited > self.patience:
                 rate, waited = max(rate * self.factor, min(self.least, rate)), 0
+        self._seen = (len(costs), best, waited, rate)
         return rate
 
 

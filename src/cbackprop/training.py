@@ -104,15 +104,18 @@ class EarlyStopping:
             larger_is_better = monitor not in SMALLER_IS_BETTER
         self.larger_is_better = validation.flag("larger_is_better", larger_is_better)
 
-    def best_epoch(self, history: History) -> int:
-        """The number of the best epoch of a history, from 0."""
+    def is_best(self, history: History) -> bool:
+        """Whether the last epoch is the best of all, the one before known by history.best_epoch."""
+        if history.best_epoch is None:
+            return True
         values = self._values(history)
         sign = -1.0 if self.larger_is_better else 1.0
-        best = 0
-        for epoch, value in enumerate(values):
-            if sign * value < sign * values[best] - self.min_delta:
-                best = epoch
-        return best
+        return sign * values[-1] < sign * values[history.best_epoch] - self.min_delta
+
+    def is_over(self, history: History) -> bool:
+        """Whether the patience has run out."""
+        best = history.best_epoch
+        return best is not None and history.epochs - 1 - best >= self.patience
 
     def _values(self, history: History) -> list[float]:
         if self.monitor in ("cost", "validation_cost"):
@@ -341,22 +344,6 @@ def total_weight(sample_weight: Array | None, n: int) -> float:
     return float(n) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
 
 
-def parameters_of(network: Network) -> Array:
-    """A copy of all parameters (P,), in the documented order."""
-    parts = [(W.ravel(), b) for W, b in zip(network.weights, network.biases, strict=True)]
-    return np.concatenate([array for pair in parts for array in pair])
-
-
-def write_parameters(network: Network, vector: Array) -> None:
-    """Write them back into the live arrays."""
-    start = 0
-    for W, b in zip(network.weights, network.biases, strict=True):
-        middle = start + W.size
-        W[...] = vector[start:middle].reshape(W.shape)
-        b[...] = vector[middle : middle + b.size]
-        start = middle + b.size
-
-
 def penalty(network: Network, options: tuple[float, ...]) -> float:
     """l1 Σ|w| + (l2/2) Σw² over the weights, in float64."""
     total = 0.0
@@ -401,7 +388,7 @@ def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> H
     progress = Progress(plan.epochs, plan.progress)
     try:
         for epoch in range(first, plan.epochs):
-            if plan.early_stopping is not None and _is_over(plan.early_stopping, history):
+            if plan.early_stopping is not None and plan.early_stopping.is_over(history):
                 history.stop_reason = "early stopping"
                 break
             if epoch > first or plan.resume:
@@ -411,10 +398,10 @@ def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> H
             except Exception:
                 before.restore(network)
                 raise
-            if plan.early_stopping is not None:
-                history.best_epoch = plan.early_stopping.best_epoch(history)
-                if plan.early_stopping.restore_best and history.best_epoch == epoch:
-                    best = parameters_of(network)
+            if plan.early_stopping is not None and plan.early_stopping.is_best(history):
+                history.best_epoch = epoch
+                if plan.early_stopping.restore_best:
+                    best = second_order.read_parameters(network._engine)
             # Every callback is called, whatever the ones before it answered.
             answers = [callback(network, history) for callback in plan.callbacks]
             if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
@@ -423,24 +410,19 @@ def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> H
                 _write_checkpoint(network, plan.checkpoint, description, history, best, rows)
             last = reason is not None or epoch + 1 == plan.epochs
             if plan.early_stopping is not None:
-                last = last or _is_over(plan.early_stopping, history)
+                last = last or plan.early_stopping.is_over(history)
             progress.show(history, last)
             if reason is not None:
                 history.stop_reason = reason
                 break
         else:
-            if plan.early_stopping is not None and _is_over(plan.early_stopping, history):
+            if plan.early_stopping is not None and plan.early_stopping.is_over(history):
                 history.stop_reason = "early stopping"
     finally:
         progress.close()
     if best is not None:
-        write_parameters(network, best)
+        second_order.write_parameters(network._engine, best)
     return history
-
-
-def _is_over(early_stopping: EarlyStopping, history: History) -> bool:
-    best = early_stopping.best_epoch(history)
-    return history.epochs - 1 - best >= early_stopping.patience
 
 
 def _order(network: Network, plan: Plan, n: int, epoch: int) -> Array | None:
@@ -470,8 +452,7 @@ def _train_and_judge(
     seconds = time.perf_counter() - start
     if not finite:
         raise_divergence(epoch + 1, engine.failure, X)
-    validation_cost = None
-    predictions = network.predict(X[:0])
+    validation_cost = predictions = None
     judged = plan.validation_data if plan.validation_data is not None else (X, Y)
     try:
         if plan.validation_data is not None:
@@ -482,10 +463,10 @@ def _train_and_judge(
         raise FloatingPointError(
             f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
         ) from None
-    values = {
-        name: measured(name, metric, predictions, judged[1])
-        for name, metric in plan.metrics.items()
-    }
+    values: dict[str, float] = {}
+    if predictions is not None:
+        for name, metric in plan.metrics.items():
+            values[name] = measured(name, metric, predictions, judged[1])
     history.seconds += seconds
     history.cost.append(total / total_weight(plan.sample_weight, len(X)))
     history.learning_rate.append(rate)
@@ -580,9 +561,11 @@ def raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> N
     """
     validation.require_finite("X", X)
     quantity, layer = failure
-    where = {"parameters": "the parameters", "norm": "the norm of an example's gradient"}.get(
-        quantity, f"{quantity} of layer {layer}"
-    )
+    where = {
+        "parameters": "the parameters",
+        "norm": "the norm of an example's gradient",
+        "jacobian": f"a derivative by the parameters of layer {layer}",
+    }.get(quantity, f"{quantity} of layer {layer}")
     if epoch is None:
         raise FloatingPointError(
             f"the step diverged: {where} overflowed; everything is as it was before the call. "
