@@ -206,6 +206,12 @@ def test_the_script_runs_chosen_parts(capsys):
     assert "Nielsen" not in printed
 
 
+def test_error_goals_of_levenberg_marquardt(capsys):
+    require_the_compiled_core()
+    assert runs.main(["--only", "levenberg-marquardt", "--quick"]) == 0
+    assert capsys.readouterr().out.count("reached by 6 of 6 seeds") == 2
+
+
 def test_the_script_says_where_a_count_differs(mnist, monkeypatch, capsys):
     monkeypatch.setattr(runs.Mnist, "read", lambda directory: mnist)
     arguments = ["--only", "nielsen", "--logs", "overfitting", "--quick", "--mnist", "there"]
