@@ -98,15 +98,15 @@ cdef inline vec output_curvature(
         return da_dz
     elif cost == POISSON:
         # C = a - y ln a: dC/dz = da_dz - y share with share = da_dz / a, and a^2 d2C/da^2 = y.
+        sigmoid_pair(z, &s, &b, &sigma_prime)
         if activation == EXPONENTIAL:
             share = one
             slope = zero
         elif activation == SIGMOID:
-            sigmoid_pair(z, &s, &share, &sigma_prime)
+            share = b
             slope = -sigma_prime
         else:
             # softplus: share' = share (1 - sigma - share), which cancels for z < 0; share is 1 where a underflows.
-            sigmoid_pair(z, &s, &b, &sigma_prime)
             share = vec_where_gt(a, zero, da_dz / a, one)
             slope = share * vec_where_ge(z, zero, b - share, b * log1p_minus(vec_exp(vec_min(z, zero))))
         result = y * share * share if gauss_newton else d2a_dz2 - y * slope
@@ -400,12 +400,15 @@ cdef class Curvature(Pairs):
         """R{dC/da} (n, ld), with zeros in the padding."""
         cdef Layer *layer = &self.layers[self.n_layers - 1]
         cdef Py_ssize_t n_out = layer.n_out
-        a, y, v = (np.empty((n, n_out), dtype) for _ in range(3))
+        a = np.empty((n, n_out), dtype)
+        y = np.empty((n, n_out), dtype)
+        v = np.empty((n, n_out), dtype)
         copy_rows(data(a), n_out, layer.a, layer.ld, n, n_out)
         copy_rows(data(y), n_out, Y, n_out, n, n_out)
         copy_rows(data(v), n_out, R_a, layer.ld, n, n_out)
-        for array in (a, y, v):
-            array.flags.writeable = False
+        a.flags.writeable = False
+        y.flags.writeable = False
+        v.flags.writeable = False
         value = self.user_cost.checked_hessian_vector_product(a, y, v)
         memset(h, 0, n * layer.ld * sizeof(real))
         copy_rows(h, layer.ld, pointer(value, n * n_out, False), n_out, n, n_out)

@@ -17,7 +17,7 @@ include "measure.pyx"
 QUANTITIES = ("z", "a", "delta", "parameters", "norm", "jacobian", "gram", "moments", "curvature")
 
 
-def activation_values(str name, z, a, da_dz):
+def activation_values(str name, z, a, da_dz, /):
     """a = sigma(z) and da_dz = sigma'(z) of one named elementwise activation, (n,) arrays; n a multiple of `lanes`."""
     cdef Py_ssize_t n = z.size
     if n % LANES:
@@ -27,7 +27,7 @@ def activation_values(str name, z, a, da_dz):
     activate(ACTIVATIONS[name], pointer(a, n, True), pointer(da_dz, n, True), pointer(z, n, False), n)
 
 
-def shuffle(cnp.ndarray order, cnp.ndarray words):
+def shuffle(cnp.ndarray order, cnp.ndarray words, /):
     """Fisher and Yates: for i = n-1 ... 1 swap i with j = floor((i + 1) u), u a 32-bit uniform from words[i].
 
     order is int64 (n,), n < 2^32; words uint64 (n,).
@@ -60,7 +60,7 @@ cdef class Engine(Steps):
         """W views (n_out, n_in), b views (n_out,) and the whole block: all live, all onto the same memory."""
         return *self.layer_views(self.storage_array), self.storage_array
 
-    def layer_views(self, cnp.ndarray block):
+    def layer_views(self, cnp.ndarray block, /):
         """W views (n_out, n_in) and b views (n_out,) onto a block in the layout of the parameters, as a slot is."""
         cdef Py_ssize_t l
         cdef Layer *layer
@@ -87,7 +87,7 @@ cdef class Engine(Steps):
         self.enter()
         self.leave()
 
-    def set_optimizer(self, str rule_name, tuple hyper_parameters):
+    def set_optimizer(self, str rule_name, tuple hyper_parameters, /):
         """Choose the update rule, None for none, and start its state afresh.
 
         hyper_parameters: sgd (), momentum and nesterov (momentum,), adam (beta1, beta2, epsilon), adamw (those,
@@ -95,26 +95,35 @@ cdef class Engine(Steps):
         (shrink, grow, least, most, takes_back).
         """
         cdef int rule = NO_RULE if rule_name is None else UPDATE_RULES[rule_name]
-        cdef Py_ssize_t i
-        n_slots = {ADAM: 2, ADAMW: 2, MOMENTUM: 1, NESTEROV: 1, RMSPROP: 1, ADAGRAD: 1, RPROP: 3}.get(rule, 0)
-        if rule == RMSPROP:
+        cdef Py_ssize_t i, n_slots = 0
+        cdef double number[5]
+        for i in range(min(len(hyper_parameters), 5)):
+            number[i] = hyper_parameters[i]
+        if rule == ADAM or rule == ADAMW:
+            n_slots = 2
+        elif rule == RMSPROP:
             # The mean where it is centred, the velocity with momentum.
-            n_slots += bool(hyper_parameters[3]) + (hyper_parameters[2] > 0)
+            n_slots = 1 + (number[3] != 0) + (number[2] > 0)
+        elif rule == RPROP:
+            n_slots = 3
+        elif rule != NO_RULE and rule != SGD:
+            n_slots = 1
         slots = [aligned_zeros(self.storage_size) for _ in range(n_slots)]
         # A step under way uses the slots that would be freed here.
         self.require_idle()
-        if rule == ADAM:
-            self.beta1, self.beta2, self.epsilon = hyper_parameters
-        elif rule == ADAMW:
-            self.beta1, self.beta2, self.epsilon, self.decay = hyper_parameters
+        if rule == ADAM or rule == ADAMW:
+            self.beta1, self.beta2, self.epsilon = number[0], number[1], number[2]
+            if rule == ADAMW:
+                self.decay = number[3]
         elif rule == RMSPROP:
-            self.decay, self.epsilon, self.momentum, self.centred = hyper_parameters
+            self.decay, self.epsilon, self.momentum, self.centred = number[0], number[1], number[2], number[3] != 0
         elif rule == ADAGRAD:
-            self.epsilon, self.decay = hyper_parameters
+            self.epsilon, self.decay = number[0], number[1]
         elif rule == RPROP:
-            self.shrink, self.grow, self.least_size, self.most_size, self.takes_back = hyper_parameters
+            self.shrink, self.grow, self.least_size, self.most_size = number[0], number[1], number[2], number[3]
+            self.takes_back = number[4] != 0
         elif rule == MOMENTUM or rule == NESTEROV:
-            self.momentum, = hyper_parameters
+            self.momentum = number[0]
         self.slot_arrays = slots
         self.n_slots = n_slots
         for i in range(3):
@@ -134,7 +143,7 @@ cdef class Engine(Steps):
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
-    def forward(self, X, list z, list a):
+    def forward(self, X, list z, list a, /):
         """Fill z[l] and a[l] (n, n_l), l = 1 ... L; a None is left out, as predict leaves out all but the last a."""
         cdef Py_ssize_t n = X.shape[0], l
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
@@ -161,7 +170,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def predict(self, X, out):
+    def predict(self, X, out, /):
         """The outputs of plain arrays, (n_0,) or at most BLOCK rows of them, in `out` where it is given; the quick way.
 
         Returns None, with nothing changed, for whatever needs validation, conversion or a message first.
@@ -209,7 +218,7 @@ cdef class Engine(Steps):
             self.leave()
         return result
 
-    def backward(self, X, Y, list z, list a, list da_dz, list delta, list dC_da, cost):
+    def backward(self, X, Y, list z, list a, list da_dz, list delta, list dC_da, cost, /):
         """Fill every factor: z, a, da_dz, delta of the layers 1 ... L, dC_da of 0 ... L, and the costs (n,).
 
         A None is left out; for softmax da_dz is not a vector and must be None.
@@ -244,7 +253,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def cost(self, X, Y, cost, sample_weight):
+    def cost(self, X, Y, cost, sample_weight, /):
         """Fill the costs C_i (n,). Returns (True or False, sum_i w_i C_i); sample_weight may be None."""
         cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
@@ -264,7 +273,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed, self.cost_total + self.cost_correction
 
-    def gradient(self, X, Y, sample_weight, double total_weight, out):
+    def gradient(self, X, Y, sample_weight, double total_weight, out, /):
         """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
         return self.fill_gradient(X, Y, sample_weight, total_weight, 0, out)
 
@@ -302,7 +311,7 @@ cdef class Engine(Steps):
             unpack_gradient(vector, packed + layer.offset, layer.ld, layer.n_in, layer.n_out, total)
             vector += (layer.n_in + 1) * layer.n_out
 
-    def per_example_gradient(self, X, Y, out, bint fresh, cost):
+    def per_example_gradient(self, X, Y, out, bint fresh, cost, /):
         """Fill out (n, P), which may be fresh memory, with every dC_i, and the costs C_i (n,)."""
         cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
@@ -319,7 +328,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def gradient_norms(self, X, Y, out):
+    def gradient_norms(self, X, Y, out, /):
         """Fill out (n,) with the Euclidean norm of every dC_i."""
         cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
@@ -335,7 +344,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def jacobian(self, X, out, bint fresh):
+    def jacobian(self, X, out, bint fresh, /):
         """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
         cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
@@ -350,7 +359,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def input_jacobian(self, X, out):
+    def input_jacobian(self, X, out, /):
         """Fill out (n, n_L, n_0) with da_j/dx of every example and output j."""
         cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out, n_0 = self.layers[0].n_in
         cdef real *x = pointer(X, n * n_0, False)
@@ -366,11 +375,11 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def clipped_gradient(self, X, Y, double max_norm, out):
+    def clipped_gradient(self, X, Y, double max_norm, out, /):
         """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (True or False, sum_i C_i)."""
         return self.fill_gradient(X, Y, None, <double> X.shape[0], max_norm, out)
 
-    def gradient_gram(self, X, Y, X2, Y2, out):
+    def gradient_gram(self, X, Y, X2, Y2, out, /):
         """Fill out (n, n2) with the inner products of all pairs of dC_i, i of X and j of X2, or of X where it is None.
         """
         cdef Py_ssize_t n = X.shape[0], n2 = n if X2 is None else X2.shape[0], kept_rows, size
@@ -380,8 +389,8 @@ cdef class Engine(Steps):
         cdef real *x2 = x if X2 is None else pointer(X2, n2 * n_0, False)
         cdef real *y2 = y if X2 is None else pointer(Y2, n2 * n_L, False)
         cdef real *gram = pointer(out, n * n2, True)
-        cdef real *products_pointer
-        cdef double *total_pointer
+        cdef real *products
+        cdef double *total
         cdef Kept own, kept
         cdef bint symmetric = X2 is None
         cdef int failed
@@ -391,30 +400,26 @@ cdef class Engine(Steps):
             size = self.kept_row_size()
             kept_rows = KEPT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
             kept_rows = min(max(kept_rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
-            numbers = aligned_zeros(kept_rows * size)
-            scales = np.empty((2, self.n_layers, kept_rows))
-            own_numbers = aligned_zeros(BLOCK * size)
-            own_scales = np.empty((2, self.n_layers, BLOCK))
-            products = aligned_zeros((2 * BLOCK + 1) * BLOCK)
-            total = np.empty((BLOCK, BLOCK))
+            # One array of numbers, for both sets and the products, and one of float64, for scales and totals.
+            numbers = aligned_zeros((kept_rows + BLOCK) * size + (2 * BLOCK + 1) * BLOCK)
+            doubles = np.empty(2 * self.n_layers * (kept_rows + BLOCK) + BLOCK * BLOCK)
             kept.rows = kept_rows
-            kept.numbers = data(numbers)
-            kept.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> scales)
-            kept.ones = kept.scales + self.n_layers * kept_rows
             own.rows = BLOCK
-            own.numbers = data(own_numbers)
-            own.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> own_scales)
+            kept.numbers = data(numbers)
+            own.numbers = kept.numbers + kept_rows * size
+            products = own.numbers + BLOCK * size
+            kept.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> doubles)
+            kept.ones = kept.scales + self.n_layers * kept_rows
+            own.scales = kept.ones + self.n_layers * kept_rows
             own.ones = own.scales + self.n_layers * BLOCK
-            products_pointer = data(products)
-            total_pointer = <double *> cnp.PyArray_DATA(<cnp.ndarray> total)
+            total = own.ones + self.n_layers * BLOCK
             with nogil:
-                failed = self.gradient_gram_all(x, y, n, x2, y2, n2, symmetric, gram, &own, &kept, products_pointer,
-                                                total_pointer)
+                failed = self.gradient_gram_all(x, y, n, x2, y2, n2, symmetric, gram, &own, &kept, products, total)
         finally:
             self.leave()
         return not failed
 
-    def gradient_moments(self, X, Y, mean, variance, cost):
+    def gradient_moments(self, X, Y, mean, variance, cost, /):
         """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (True or False, sum_i C_i)."""
         cdef Py_ssize_t n = X.shape[0]
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
@@ -441,7 +446,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed, self.cost_total + self.cost_correction
 
-    def curvature_product(self, X, Y, v, bint gauss_newton, out):
+    def curvature_product(self, X, Y, v, bint gauss_newton, out, /):
         """Fill out (P,) with Hv of the mean cost, or with the Gauss-Newton matrix's product."""
         cdef Py_ssize_t n = X.shape[0], l
         cdef real *x = pointer(X, n * self.layers[0].n_in, False)
@@ -475,7 +480,7 @@ cdef class Engine(Steps):
             self.leave()
         return not failed
 
-    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, tuple options, key):
+    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, tuple options, key, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 
         sample_weight (n,) or None, by the rows of X; options: (l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
@@ -521,7 +526,8 @@ cdef class Engine(Steps):
         self.batch = 0
         if options is None:
             return 0
-        self.l1, self.l2, dropout, self.max_norm, self.clip_norm, self.noise = options
+        self.l1, self.l2, dropout = options[0], options[1], options[2]
+        self.max_norm, self.clip_norm, self.noise = options[3], options[4], options[5]
         self.noise *= self.clip_norm
         self.dropping = dropout > 0
         self.dropout_key = key
@@ -531,7 +537,7 @@ cdef class Engine(Steps):
         self.dropout_scale = <real> (1 / (1 - dropout))
         return 0
 
-    def step(self, X, Y, batch_size):
+    def step(self, X, Y, batch_size, /):
         """One update from plain arrays of one batch, (n_0,) and (n_L,) or (n, n_0) and (n, n_L); the quick way.
 
         Returns False, with nothing changed, for whatever needs validation, conversion or a message first.

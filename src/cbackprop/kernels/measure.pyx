@@ -3,7 +3,7 @@
 from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_set1, vec_store
 
 
-def fused_multiply_adds(Py_ssize_t rounds):
+def fused_multiply_adds(Py_ssize_t rounds, /):
     """Run 12 * rounds vector multiply-adds on registers, 12 chains side by side; returns how many numbers that is.
 
     Two units of 4 to 5 cycles' latency are kept busy by 8 to 10 chains; 12 is what a tile has.
@@ -27,7 +27,7 @@ def fused_multiply_adds(Py_ssize_t rounds):
     return 12 * rounds * LANES
 
 
-def deltas_pass(Passes network not None, X, Y):
+def deltas_pass(Passes network not None, X, Y, /):
     """The part of `gradient` that makes the deltas, without what is then made of them. Whether all were finite."""
     cdef Py_ssize_t n = X.shape[0], n_in = network.layers[0].n_in, start = 0, m
     cdef Py_ssize_t n_out = network.layers[network.n_layers - 1].n_out

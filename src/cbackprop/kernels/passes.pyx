@@ -264,13 +264,13 @@ cdef class Passes:
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
         cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
+        cdef double size = 0
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
             raise TypeError(f"dtype is {dtype_name}; this engine computes in {dtype}")
-        size = 0
-        for n_in, n_out in zip(sizes, sizes[1:]):
-            size += (n_in + 1) * (n_out + 2 * GROUP)
-        if size > PY_SSIZE_T_MAX // 64:
+        for l in range(len(sizes) - 1):
+            size += (<double> sizes[l] + 1) * (<double> sizes[l + 1] + 2 * GROUP)
+        if size > <double> (PY_SSIZE_T_MAX // 64):
             raise MemoryError(f"layers of {sizes} neurons are more than can be addressed")
         self.n_layers = len(sizes) - 1
         self.layer_memory = np.zeros(self.n_layers * sizeof(Layer), dtype=np.uint8)

@@ -67,6 +67,7 @@ cdef class Steps(Curvature):
         cdef Py_ssize_t l, total = 0
         cdef Layer *layer
         self.slot_arrays = []
+        self.hyper_parameters = ()
         self.rule = NO_RULE
         self.plain = True
         self.is_tiny = max(sizes) <= LANES and self.cost_kind != USER_COST
