@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -128,8 +127,7 @@ class EarlyStopping:
         return f"EarlyStopping({arguments})"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A fit as it was asked for, every part of it validated."""
 
     epochs: int
@@ -216,7 +214,7 @@ def _hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array
     left[rows] = False
     weight = None if plan.sample_weight is None else plan.sample_weight[left]
     validation.some_weight_left(weight, len(rows))
-    changed = replace(plan, sample_weight=weight, validation_data=(X[rows], Y[rows]))
+    changed = plan._replace(sample_weight=weight, validation_data=(X[rows], Y[rows]))
     return X[left], Y[left], changed
 
 
