@@ -22,7 +22,6 @@ import decimal
 import fractions
 import hashlib
 import os
-import pickle
 import re
 import subprocess
 import sys
@@ -1787,10 +1786,6 @@ def other_rows():
                 lambda net, m=method, a=arguments, s=size: place(m, *a)(net).nudge(s),
                 error, pattern, lambda net: {},
             )  # fmt: skip
-    yield Row(
-        "pickle", lambda net: pickle.dumps(net), TypeError,
-        r"a Network cannot be pickled in this version; use copy\(\)", lambda net: {},
-    )  # fmt: skip
 
 
 REJECTED = list(rejected_rows())

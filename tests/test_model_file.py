@@ -856,7 +856,7 @@ def run_python(code: str, *arguments: str, timeout: int = 60) -> str:
 
 
 @posix_only
-@pytest.mark.parametrize("what", ["fifo", "/dev/zero", "/dev/null", "/dev/full", "socket"])
+@pytest.mark.parametrize("what", ["fifo", "socket"])
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, what: str) -> None:
     """In another process, which a pipe without a writer may hold up for as long as it likes."""
     name = what
@@ -886,6 +886,29 @@ for call in (Network.load, Network([2, 1]).save):
 
 
 @posix_only
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/full"])
+def test_a_device_is_not_read_and_not_replaced(device: str) -> None:
+    """In another process: /dev/zero has no end. Writing to it is what the user asked for."""
+    mode = os.stat(device).st_mode
+    code = """
+import sys
+from cbackprop import ModelFileError, Network
+try:
+    Network.load(sys.argv[1])
+except ModelFileError as error:
+    print(error)
+try:
+    Network([2, 1]).save(sys.argv[1])
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+    refused = f"path is {device!r}: it is a device, a pipe or a socket; expected a regular file\n"
+    full = f"{errno.ENOSPC} /dev/full\n" if device == "/dev/full" else ""
+    assert run_python(code, device) == refused + full
+    assert os.stat(device).st_mode == mode
+
+
+@posix_only
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     """The system finds it: its own error, with the path."""
     loop = tmp_path / "loop"
@@ -900,8 +923,8 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
 def test_paths_that_are_none(tmp_path: Path) -> None:
     net = small()
     for call in (net.save, Network.load):
-        for value in (None, 3, 1.5, b"model", ["model"], True, sys.stdout):
-            with pytest.raises(TypeError, match=r"^path is .*; expected a str or a pathlib.Path"):
+        for value in (None, 3, 1.5, ["model"], True, sys.stdout):
+            with pytest.raises(TypeError, match=r"^path is .*; expected a str, bytes or a path"):
                 call(value)  # type: ignore[operator]
         with pytest.raises(ValueError, match=r"^path is .* without NUL"):
             call(str(tmp_path / "a\0b"))
@@ -927,11 +950,11 @@ def test_paths_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             return os.fsencode(tmp_path / "d")
 
     # The longest name that there may be, too: the temporary file's own is shorter.
-    for name in ("a", "./b", tmp_path / "c", Bytes(), "σ.safetensors", "n" * 255):
+    for name in ("a", "./b", tmp_path / "c", Bytes(), b"e", "σ.safetensors", "n" * 255):
         net = small(seed=len(only_files(tmp_path)))
         net.save(name)  # type: ignore[arg-type]
         assert same_bits(Network.load(name), net)  # type: ignore[arg-type]
-    assert len(only_files(tmp_path)) == 6
+    assert len(only_files(tmp_path)) == 7
 
 
 def test_arguments_of_load(path: Path) -> None:
@@ -962,7 +985,7 @@ def test_functions_of_ones_own_are_refused(path: Path) -> None:
             lambda name, net=net: model_file.write_checkpoint(name, net, {}, {}),
             lambda name, net=net: model_file.read_checkpoint(name, net),
         ):
-            with pytest.raises(ValueError, match=message):
+            with pytest.raises(TypeError, match=message):
                 call(path)
     assert path.read_bytes() == before
     assert only_files(path.parent) == [path.name]
@@ -976,6 +999,22 @@ def test_parameters_that_are_not_finite_are_refused(path: Path, backend: str) ->
         with pytest.raises(ValueError, match=r"^biases\[1\] of layer 2 has nan at \[1\]"):
             call(path)
     assert only_files(path.parent) == []
+
+
+@both_backends
+def test_parameters_that_are_not_finite_where_asked_for(path: Path, backend: str) -> None:
+    net = small(backend=backend)
+    net.biases[1][1], net.weights[0][0, 0] = math.nan, -math.inf
+    net.save(path, allow_nonfinite=True)
+    with pytest.raises(ModelFileError, match=r"'layers.1.weight' has -inf at \[0, 0\]"):
+        Network.load(path, backend=backend)
+    twin = Network.load(path, backend=backend, allow_nonfinite=True)
+    assert same_bits(twin, net)
+    with pytest.raises(ValueError, match=r"^weights\[0\] of layer 1 has -inf"):
+        twin.predict(np.zeros((1, 2)))
+    for call in (net.save, Network.load):
+        with pytest.raises(TypeError, match=r"^allow_nonfinite is 1 "):
+            call(path, allow_nonfinite=1)  # type: ignore[operator]
 
 
 @both_backends

@@ -21,6 +21,7 @@ from cbackprop import (
     Network,
     RMSprop,
     Rprop,
+    model_file,
     schedules,
 )
 from cbackprop.random_numbers import RandomNumbers
@@ -167,3 +168,128 @@ def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
     net = Network(SIZES, seed=1)
     net.fit(X, Y, epochs=2, checkpoint=file)
     assert Network.load(file).parameters.tobytes() == net.parameters.tobytes()
+
+
+def test_other_things_may_be_looked_at_after_the_checkpoint(tmp_path: Path) -> None:
+    """The epochs before it have no numbers for them."""
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+    Network(SIZES, seed=1).fit(X, Y, epochs=2, metrics="mse", checkpoint=file)
+    net = Network(SIZES, seed=1)
+    history = net.fit(
+        X, Y, epochs=4, metrics=("mse", "r2"), validation_data=(X, Y), checkpoint=file, resume=True
+    )
+    assert np.isfinite(history.metrics["mse"]).tolist() == [True] * 4
+    for late in (history.metrics["r2"], history.validation_cost):
+        assert np.isfinite(late).tolist() == [False, False, True, True]
+    again = Network(SIZES, seed=1).fit(X, Y, epochs=5, checkpoint=file, resume=True)
+    assert (again.metrics, again.validation_cost, again.epochs) == ({}, [], 5)
+
+
+def changed(name: str, value: Any) -> Any:
+    def change(tensors: dict[str, Any], state: dict[str, Any]) -> None:
+        state["history"][name] = value
+
+    return change
+
+
+def tensor(name: str, value: Any) -> Any:
+    def change(tensors: dict[str, Any], state: dict[str, Any]) -> None:
+        if value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+
+    return change
+
+
+P = (5 + 1) * 8 + (8 + 1) * 7 + (7 + 1) * 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, state: state.pop("history"),
+        lambda tensors, state: state["history"].pop("cost"),
+        changed("more", 1),
+        changed("epochs", 2.0),
+        changed("epochs", -1),
+        changed("epochs", 10**9),
+        changed("cost", [1.0]),
+        changed("cost", [1, 2, 3]),
+        changed("cost", "abc"),
+        changed("learning_rate", None),
+        changed("validation_cost", [0.5]),
+        changed("metrics", [0.5]),
+        changed("metrics", {"mse": [0.5]}),
+        changed("best_epoch", 3),
+        changed("best_epoch", -1),
+        changed("best_epoch", True),
+        changed("seconds", None),
+        changed("stop_reason", 3),
+        tensor("best", np.zeros(P - 1)),
+        tensor("best", np.full(P, np.nan)),
+        tensor("best", np.zeros(P, np.float32)),
+        tensor("held_out", None),
+        tensor("held_out", np.arange(11)),
+        tensor("held_out", np.arange(12)[::-1].copy()),
+        tensor("held_out", np.arange(12) - 1),
+        tensor("held_out", np.arange(12) + 49),
+        tensor("held_out", np.arange(12.0)),
+        tensor("second_order.s0", np.zeros(P)),
+        lambda tensors, state: state.update(second_order={"mu": 0.1}),
+    ],
+)
+def test_a_checkpoint_that_no_fit_has_written(change: Any, tmp_path: Path) -> None:
+    """A whole file, its checksum right, with contents that make no sense."""
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+    arguments: dict[str, Any] = {
+        "validation_fraction": 0.2,
+        "metrics": "mse",
+        "early_stopping": 5,
+        "checkpoint": file,
+    }
+    net = Network(SIZES, seed=1)
+    assert net.n_parameters == P
+    net.fit(X, Y, epochs=3, **arguments)
+    tensors, state = model_file.read_checkpoint(file, net)
+    change(tensors, state)
+    model_file.write_checkpoint(file, net, tensors, state)
+    net = Network(SIZES, seed=2)
+    before = net.parameters
+    with pytest.raises(ModelFileError, match=r"^path is .*; expected|are no number and text"):
+        net.fit(X, Y, epochs=4, resume=True, **arguments)
+    assert net.parameters.tobytes() == before.tobytes()
+    assert (net._optimizer, net._second_order) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "change"),
+    [
+        (LBFGS(memory=2), tensor("second_order.s0", np.zeros(3))),
+        (LBFGS(memory=2), tensor("second_order.s0", None)),
+        (LBFGS(memory=2), tensor("second_order.s5", np.zeros(P))),
+        (LBFGS(memory=2), lambda tensors, state: state.update(second_order={"mu": 1.0})),
+        (LBFGS(memory=2), lambda tensors, state: state.pop("second_order")),
+        (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={})),
+        (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={"mu": 0.0})),
+        (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={"mu": "1"})),
+        (LevenbergMarquardt(), tensor("second_order.s0", np.zeros(P))),
+    ],
+)
+def test_a_state_of_a_whole_batch_optimiser_that_is_none(
+    optimizer: Any, change: Any, tmp_path: Path
+) -> None:
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+    net = Network(SIZES, seed=1)
+    net.fit(X, Y, epochs=4, optimizer=optimizer, checkpoint=file)
+    tensors, state = model_file.read_checkpoint(file, net)
+    change(tensors, state)
+    model_file.write_checkpoint(file, net, tensors, state)
+    net = Network(SIZES, seed=2)
+    before = net.parameters
+    with pytest.raises(ModelFileError, match=r"second_order"):
+        net.fit(X, Y, epochs=6, optimizer=optimizer, checkpoint=file, resume=True)
+    assert net.parameters.tobytes() == before.tobytes()

@@ -64,7 +64,8 @@ class ModelFileError(ValueError):
 
 
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
+    """Say which file a message is about."""
     try:
         yield
     except ModelFileError as error:
@@ -74,9 +75,7 @@ def _naming(path: str) -> Iterator[None]:
 # ---- the file: tensors and text ------------------------------------------------------------------
 
 
-def write(
-    path: str | os.PathLike[str], tensors: dict[str, Array], metadata: dict[str, str]
-) -> None:
+def write(path: validation.PathLike, tensors: dict[str, Array], metadata: dict[str, str]) -> None:
     """Write a file that `read` gives back: the old one or this one stands at ``path``, whole.
 
     Raises
@@ -87,11 +86,11 @@ def write(
         If the system cannot write it. The old file is as it was, and no other is left.
     """
     name = validation.file_path("path", path)
-    with _naming(name):
+    with naming(name):
         _write(name, tensors, metadata)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+def read(path: validation.PathLike) -> tuple[dict[str, Array], dict[str, str]]:
     """The tensors and the metadata of a file that `write` wrote, and of no other.
 
     Raises
@@ -102,7 +101,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
         If there is no such file, or it cannot be read.
     """
     name = validation.file_path("path", path)
-    with _naming(name):
+    with naming(name):
         return _read(name)
 
 
@@ -158,6 +157,13 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
         if not os.path.basename(path):  # no name at all, or a folder's that is not there
             raise
     else:
+        if stat.S_ISCHR(status.st_mode):  # /dev/stdout, /dev/full: there is nothing to replace
+            try:
+                with open(path, "wb", buffering=0) as file:
+                    _write_all(file, pieces)
+            except OSError as error:
+                raise _with_path(error, path) from None
+            return
         _require_regular(path, status)
         # Replacing asks for no right to the old file itself, but who took it away meant something.
         if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -173,20 +179,30 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
         with open(descriptor, "wb", buffering=0) as file:
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(descriptor, mode)
-            for piece in pieces:
-                rest = memoryview(piece)
-                while rest:
-                    rest = rest[file.write(rest) :]
+            _write_all(file, pieces)
             os.fsync(descriptor)
         os.replace(temporary, target)
     except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno is not None:
-            # With the name that the caller knows.
-            raise OSError(error.errno, os.strerror(error.errno), path) from None
+        if isinstance(error, OSError):
+            raise _with_path(error, path) from None
         raise
     _sync_folder(folder)
+
+
+def _with_path(error: OSError, path: str) -> OSError:
+    """The error with the name that the caller knows."""
+    if error.errno is None:
+        return error
+    return OSError(error.errno, os.strerror(error.errno), path)
+
+
+def _write_all(file: Any, pieces: list[bytes | memoryview]) -> None:
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def _sync_folder(folder: str) -> None:
@@ -476,7 +492,7 @@ def _from_json(what: str, value: Any) -> Any:
 # ---- a model -------------------------------------------------------------------------------------
 
 
-class _Description(NamedTuple):
+class Description(NamedTuple):
     """What a network is, but for its parameters."""
 
     sizes: tuple[int, ...]
@@ -486,14 +502,23 @@ class _Description(NamedTuple):
     init: str
 
 
-def model_parts(network: Network) -> tuple[dict[str, Array], dict[str, str]]:
+def model_parts(
+    network: Network, *, allow_nonfinite: bool = False
+) -> tuple[dict[str, Array], dict[str, str]]:
     """The tensors, copied, and the metadata of a network's model file."""
     activations, cost = validation.functions_with_names(network.activations, network.cost_function)
+    return _model_parts(network, activations, cost, allow_nonfinite)
+
+
+def _model_parts(
+    network: Network, activations: tuple[str, ...], cost: str, allow_nonfinite: bool
+) -> tuple[dict[str, Array], dict[str, str]]:
     network._require_idle()
     weights = tuple(W.copy() for W in network.weights)
     biases = tuple(b.copy() for b in network.biases)
     # What could not be read again is not written.
-    validation.require_finite_parameters(weights, biases)
+    if not allow_nonfinite:
+        validation.require_finite_parameters(weights, biases)
     tensors: dict[str, Array] = {}
     for l, (W, b) in enumerate(zip(weights, biases, strict=True), start=1):
         tensors[f"layers.{l}.weight"] = W
@@ -517,6 +542,7 @@ def network_from_parts(
     *,
     threads: int = 1,
     backend: str = "compiled",
+    allow_nonfinite: bool = False,
 ) -> AnyNetwork:
     """The network of a model's or a checkpoint's parts; every value is judged as `Network` would.
 
@@ -525,9 +551,9 @@ def network_from_parts(
     ModelFileError
         If the parts make no network.
     """
-    description = _checked_parts(tensors, metadata)
+    description = _checked_parts(tensors, metadata, allow_nonfinite)
     if metadata["kind"] == "checkpoint":
-        _checked_training(description, tensors, metadata)
+        _checked_training(description, tensors, metadata, allow_nonfinite)
     network = cls.__new__(cls)
     cls._build(
         network,
@@ -544,20 +570,29 @@ def network_from_parts(
     return network
 
 
-def save_model(network: Network, path: str | os.PathLike[str]) -> None:
+def save_model(network: Network, path: validation.PathLike, *, allow_nonfinite: bool) -> None:
     """Write the network's model file."""
     validation.file_path("path", path)
-    write(path, *model_parts(network))
+    allow_nonfinite = validation.flag("allow_nonfinite", allow_nonfinite)
+    write(path, *model_parts(network, allow_nonfinite=allow_nonfinite))
 
 
 def load_model(
-    cls: type[AnyNetwork], path: str | os.PathLike[str], *, threads: int, backend: str
+    cls: type[AnyNetwork],
+    path: validation.PathLike,
+    *,
+    threads: int,
+    backend: str,
+    allow_nonfinite: bool,
 ) -> AnyNetwork:
     """The network of a model file, or of a checkpoint."""
     name = validation.file_path("path", path)
     threads, backend = validation.threads(threads), validation.backend(backend)
-    with _naming(name):
-        return network_from_parts(cls, *_read(name), threads=threads, backend=backend)
+    allow_nonfinite = validation.flag("allow_nonfinite", allow_nonfinite)
+    with naming(name):
+        return network_from_parts(
+            cls, *_read(name), threads=threads, backend=backend, allow_nonfinite=allow_nonfinite
+        )
 
 
 def _set_parameters(network: Network, tensors: dict[str, Array]) -> None:
@@ -566,7 +601,9 @@ def _set_parameters(network: Network, tensors: dict[str, Array]) -> None:
         b[...] = tensors[f"layers.{l}.bias"]
 
 
-def _checked_parts(tensors: dict[str, Array], metadata: dict[str, str]) -> _Description:
+def _checked_parts(
+    tensors: dict[str, Array], metadata: dict[str, str], allow_nonfinite: bool = False
+) -> Description:
     """What network the parts describe; its parameters come first among the tensors."""
     expected = {"model": _MODEL_ENTRIES, "checkpoint": _CHECKPOINT_ENTRIES}
     kind = metadata.get("kind")
@@ -598,11 +635,12 @@ def _checked_parts(tensors: dict[str, Array], metadata: dict[str, str]) -> _Desc
                 "the parameters first, in their order"
             )
         _require_tensor(name, tensors[name], shape, description.dtype)
-        _require_finite(name, tensors[name])
+        if not allow_nonfinite:
+            _require_finite(name, tensors[name])
     return description
 
 
-def _checked_description(metadata: dict[str, str], n_tensors: int) -> _Description:
+def _checked_description(metadata: dict[str, str], n_tensors: int) -> Description:
     sizes = _decoded("sizes", metadata["sizes"])
     names = _decoded("activations", metadata["activations"])
     if type(sizes) is not list or type(names) is not list:
@@ -619,7 +657,7 @@ def _checked_description(metadata: dict[str, str], n_tensors: int) -> _Descripti
     try:
         checked_sizes = validation.layer_sizes(sizes)
         activations = validation.activations(names, len(checked_sizes) - 1)
-        description = _Description(
+        description = Description(
             checked_sizes,
             *validation.functions_with_names(
                 activations, validation.cost(metadata["cost"], activations[-1])
@@ -657,7 +695,7 @@ def _require_finite(name: str, tensor: Array) -> None:
 # ---- a checkpoint --------------------------------------------------------------------------------
 
 
-class _Training(NamedTuple):
+class Training(NamedTuple):
     """Where a training is, as a checkpoint has it."""
 
     rule: str | None
@@ -673,7 +711,7 @@ class _Training(NamedTuple):
 
 
 def write_checkpoint(
-    path: str | os.PathLike[str],
+    path: validation.PathLike,
     network: Network,
     extra_tensors: dict[str, Array],
     state: dict[str, Any],
@@ -682,7 +720,7 @@ def write_checkpoint(
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path : str, bytes or os.PathLike
     network : Network
     extra_tensors : dict of str to ndarray
         Arrays of the fit's: float32, float64, int64, uint64 or uint8.
@@ -696,39 +734,50 @@ def write_checkpoint(
         As `write`.
     """
     name = validation.file_path("path", path)
-    engine = network._engine
     tensors, metadata = model_parts(network)
-    with _naming(name):
-        for i, slot in enumerate(engine.slots):
-            tensors[f"optimizer.slots.{i}"] = np.concatenate(
-                [
-                    part
-                    for W, b in zip(*engine.layer_views(slot), strict=True)
-                    for part in (W.ravel(), b)
-                ]
-            )
-        for key, array in extra_tensors.items():
-            tensors[f"extra.{key}"] = array
-        text = _encoded("state", state)
-        tensors["state"] = np.frombuffer(text.encode("ascii"), np.uint8)
-        update = (
-            engine.rule_name,
-            engine.hyper_parameters or (),
-            engine.learning_rate,
-            engine.step_count,
-            engine.previous_cost,
-        )
-        metadata["kind"] = "checkpoint"
-        metadata["optimizer"] = _encoded("optimizer", _optimizer_as_json(network._optimizer))
-        metadata["update"] = _encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
-        metadata["generator"] = _encoded("generator", _generator_as_json(network._random.state))
+    with naming(name):
+        _add_training(network, tensors, metadata, extra_tensors, state)
         # What could not be read again is not written.
         _checked_training(_checked_parts(tensors, metadata), tensors, metadata)
         _write(name, tensors, metadata)
 
 
+def _add_training(
+    network: Network,
+    tensors: dict[str, Array],
+    metadata: dict[str, str],
+    extra_tensors: dict[str, Array],
+    state: dict[str, Any],
+) -> None:
+    """Make a checkpoint's parts of a model's."""
+    engine = network._engine
+    for i, slot in enumerate(engine.slots):
+        tensors[f"optimizer.slots.{i}"] = np.concatenate(
+            [
+                part
+                for W, b in zip(*engine.layer_views(slot), strict=True)
+                for part in (W.ravel(), b)
+            ]
+        )
+    for key, array in extra_tensors.items():
+        tensors[f"extra.{key}"] = array
+    text = _encoded("state", state)
+    tensors["state"] = np.frombuffer(text.encode("ascii"), np.uint8)
+    update = (
+        engine.rule_name,
+        engine.hyper_parameters or (),
+        engine.learning_rate,
+        engine.step_count,
+        engine.previous_cost,
+    )
+    metadata["kind"] = "checkpoint"
+    metadata["optimizer"] = _encoded("optimizer", _optimizer_as_json(network._optimizer))
+    metadata["update"] = _encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
+    metadata["generator"] = _encoded("generator", _generator_as_json(network._random.state))
+
+
 def read_checkpoint(
-    path: str | os.PathLike[str], network: Network
+    path: validation.PathLike, network: Network
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Put the network where `write_checkpoint` found it; returns the extra tensors and the state.
 
@@ -741,8 +790,8 @@ def read_checkpoint(
     """
     name = validation.file_path("path", path)
     activations, cost = validation.functions_with_names(network.activations, network.cost_function)
-    own = _Description(network.sizes, activations, cost, network.dtype.name, network._init)
-    with _naming(name):
+    own = Description(network.sizes, activations, cost, network.dtype.name, network._init)
+    with naming(name):
         tensors, metadata = _read(name)
         description = _checked_parts(tensors, metadata)
         if metadata["kind"] != "checkpoint":
@@ -754,6 +803,41 @@ def read_checkpoint(
                     f"{validation.shown(expected)}, as the network's"
                 )
         training = _checked_training(description, tensors, metadata)
+    set_training(network, tensors, training)
+    return training.extra, training.state
+
+
+def checkpoint_parts(
+    network: Network,
+    activations: tuple[str, ...],
+    cost: str,
+    extra_tensors: dict[str, Array],
+    state: dict[str, Any],
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """A checkpoint's parts, its parameters finite or not, with these functions' names in them."""
+    tensors, metadata = _model_parts(network, activations, cost, allow_nonfinite=True)
+    _add_training(network, tensors, metadata, extra_tensors, state)
+    return tensors, metadata
+
+
+def checked_checkpoint(
+    tensors: dict[str, Array], metadata: dict[str, str]
+) -> tuple[Description, Training]:
+    """What such parts say: the network, and where its training is.
+
+    Raises
+    ------
+    ModelFileError
+        If they are no checkpoint's.
+    """
+    description = _checked_parts(tensors, metadata, allow_nonfinite=True)
+    if metadata["kind"] != "checkpoint":
+        raise ModelFileError(f"its kind is {metadata['kind']!r}; expected 'checkpoint'")
+    return description, _checked_training(description, tensors, metadata, allow_nonfinite=True)
+
+
+def set_training(network: Network, tensors: dict[str, Array], training: Training) -> None:
+    """Put a network of that description where its training was."""
     engine = network._engine
     # First what can fail: for want of memory, or because the network is in use.
     engine.set_optimizer(training.rule, training.hyper_parameters)
@@ -770,12 +854,14 @@ def read_checkpoint(
     engine.previous_cost = training.previous_cost
     network._optimizer = training.optimizer
     network._random.state = training.generator
-    return training.extra, training.state
 
 
 def _checked_training(
-    description: _Description, tensors: dict[str, Array], metadata: dict[str, str]
-) -> _Training:
+    description: Description,
+    tensors: dict[str, Array],
+    metadata: dict[str, str],
+    allow_nonfinite: bool = False,
+) -> Training:
     """What a checkpoint has beside the model."""
     optimizer = _checked_optimizer(_decoded("optimizer", metadata["optimizer"]))
     update = _decoded("update", metadata["update"])
@@ -804,7 +890,9 @@ def _checked_training(
         validation.integer("step_count", step_count, 0)
     except (TypeError, ValueError) as error:
         raise ModelFileError(str(error)) from None
-    slots, extra = _checked_further_tensors(description, rule, hyper_parameters, tensors)
+    slots, extra = _checked_further_tensors(
+        description, rule, hyper_parameters, tensors, allow_nonfinite
+    )
     text = extra.pop("state")
     if text.ndim != 1 or text.dtype != np.uint8:
         raise ModelFileError(
@@ -814,7 +902,7 @@ def _checked_training(
     state = _decoded("state", text.tobytes().decode("latin-1"))
     if type(state) is not dict:
         raise ModelFileError(f"state is {validation.shown(state)}; expected a dict")
-    return _Training(
+    return Training(
         rule,
         tuple(hyper_parameters),
         learning_rate,
@@ -829,10 +917,11 @@ def _checked_training(
 
 
 def _checked_further_tensors(
-    description: _Description,
+    description: Description,
     rule: str | None,
     hyper_parameters: list[float],
     tensors: dict[str, Array],
+    allow_nonfinite: bool,
 ) -> tuple[list[Array], dict[str, Array]]:
     """The optimiser's slots, and the tensors behind them: the fit's own, and last the state."""
     n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(description.sizes))
@@ -849,7 +938,8 @@ def _checked_further_tensors(
             )
         slots.append(further.pop(name))
         _require_tensor(name, slots[-1], (n_parameters,), description.dtype)
-        _require_finite(name, slots[-1])
+        if not allow_nonfinite:
+            _require_finite(name, slots[-1])
     names = list(further)
     if names[-1:] != ["state"] or not all(name.startswith("extra.") for name in names[:-1]):
         raise ModelFileError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
@@ -254,10 +253,17 @@ class Network:
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         return self.copy()
 
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            "a Network cannot be pickled in this version; use copy(), or keep its parameters"
-        )
+    def __getstate__(self) -> dict[str, Any]:
+        from cbackprop import pickling
+
+        self._require_idle()
+        own = {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
+        return pickling.state_of(self, own)
+
+    def __setstate__(self, state: Any) -> None:
+        from cbackprop import pickling
+
+        pickling.restore(self, state, _OWN_ATTRIBUTES)
 
     def reset(self, seed: int | None = None) -> Network:
         """Draw the parameters anew, as a new network with this seed would; forget the optimiser.
@@ -276,22 +282,25 @@ class Network:
         self._second_order = None
         return self
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: validation.PathLike, *, allow_nonfinite: bool = False) -> None:
         """Write sizes, functions, number type and parameters to a model file.
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             Where to; the customary ending is ``.safetensors``. A file that is there already is
             replaced in one instant and its permissions stay: whatever happens, path is the old
             file or the new one, whole. Through a symbolic link the file that it points to is
             replaced; other hard links keep the old one.
+        allow_nonfinite : bool
+            Whether parameters that are not finite are written, too.
 
         Raises
         ------
-        TypeError, ValueError
-            For an activation or a cost of your own, naming it (the file holds data, no code); for
-            parameters that are not finite; for a path that is none.
+        TypeError
+            For an activation or a cost of your own, naming it: the file holds data, no code.
+        ValueError
+            For parameters that are not finite; for a path that is none.
         ModelFileError
             If what is at path is no regular file, or the file would be none that `load` reads.
         OSError
@@ -303,11 +312,16 @@ class Network:
         ``layers.1.weight`` (n_1, n_0), ``layers.1.bias`` (n_1,), … and, in the metadata, what
         `load` needs, with a SHA-256 checksum. Optimiser and generator are not in it.
         """
-        model_file.save_model(self, path)
+        model_file.save_model(self, path, allow_nonfinite=allow_nonfinite)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, threads: int = 1, backend: str = "compiled"
+        cls,
+        path: validation.PathLike,
+        *,
+        threads: int = 1,
+        backend: str = "compiled",
+        allow_nonfinite: bool = False,
     ) -> Self:
         """The network in a model file, its parameters the same to the bit.
 
@@ -315,10 +329,12 @@ class Network:
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             A file of `save`, or a checkpoint of `fit`, of which the parameters are taken.
         threads, backend
             As `Network` takes them; they are not in the file.
+        allow_nonfinite : bool
+            Whether a file of `save` with ``allow_nonfinite`` is read, too.
 
         Returns
         -------
@@ -334,7 +350,9 @@ class Network:
         OSError
             If there is no such file, or it cannot be read.
         """
-        return model_file.load_model(cls, path, threads=threads, backend=backend)
+        return model_file.load_model(
+            cls, path, threads=threads, backend=backend, allow_nonfinite=allow_nonfinite
+        )
 
     def __repr__(self) -> str:
         names = [name_of(activation) for activation in self.activations]

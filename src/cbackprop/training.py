@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cbackprop import backend, model_file, second_order, validation
+from cbackprop import backend, checkpoints, second_order, validation
 from cbackprop.functions import Array, read_only
 from cbackprop.optimizers import Optimizer, WholeBatch
 from cbackprop.progress import Progress
@@ -374,7 +374,7 @@ def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> H
     description = plan.description(len(X))
     try:
         if plan.resume:
-            best, rows = _resume(network, plan, history, description)
+            best, rows = checkpoints.resume(network, plan, history, description)
         elif plan.held > 0 and plan.epochs > 0:
             rows = _held_rows(network, len(X), plan.held, plan.shuffle)
         if rows is not None:
@@ -405,7 +405,7 @@ def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> H
             if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                 reason = "callback"
             if plan.checkpoint is not None:
-                _write_checkpoint(network, plan.checkpoint, description, history, best, rows)
+                checkpoints.write(network, plan.checkpoint, description, history, best, rows)
             last = reason is not None or epoch + 1 == plan.epochs
             if plan.early_stopping is not None:
                 last = last or plan.early_stopping.is_over(history)
@@ -476,53 +476,6 @@ def _train_and_judge(
         history.penalty.append(penalty(network, plan.options))
     history.epochs = epoch + 1
     return reason
-
-
-# ---- checkpoints ---------------------------------------------------------------------------------
-
-
-def _write_checkpoint(
-    network: Network,
-    path: str,
-    description: dict[str, Any],
-    history: History,
-    best: Array | None,
-    rows: Array | None,
-) -> None:
-    tensors = {}
-    if best is not None:
-        tensors["best"] = best
-    if rows is not None:
-        tensors["held_out"] = rows
-    state: dict[str, Any] = {"plan": description, "history": dict(vars(history))}
-    if network._second_order is not None:
-        for name, array in network._second_order.arrays.items():
-            tensors[f"second_order.{name}"] = array
-        state["second_order"] = dict(network._second_order.numbers)
-    model_file.write_checkpoint(path, network, tensors, state)
-
-
-def _resume(
-    network: Network, plan: Plan, history: History, description: dict[str, Any]
-) -> tuple[Array | None, Array | None]:
-    """Go on from the checkpoint's file.
-
-    Returns the best epoch's parameters and the rows that are held out, where there are any.
-    """
-    assert plan.checkpoint is not None
-    tensors, state = model_file.read_checkpoint(plan.checkpoint, network)
-    validation.same_plan(state.get("plan"), description)
-    vars(history).update(state["history"])
-    history.stop_reason = "epochs"
-    if "second_order" in state:
-        arrays = {
-            name.removeprefix("second_order."): array
-            for name, array in tensors.items()
-            if name.startswith("second_order.")
-        }
-        network._second_order = second_order.State(arrays, state["second_order"])
-    network._optimizer = plan.optimizer
-    return tensors.get("best"), tensors.get("held_out")
 
 
 def named(metrics: tuple[Any, ...]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from cbackprop.functions import (
 
 LARGEST_ARRAY = sys.maxsize // 8
 
+PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
 
 # ---- single numbers and words --------------------------------------------------------------------
 
@@ -172,10 +174,10 @@ def word(argument: str, value: Any) -> str:
 
 def file_path(argument: str, value: Any) -> str:
     """A path as a str. Numbers are not paths: open() would take one for a file descriptor."""
-    if not isinstance(value, (str, os.PathLike)):
+    if not isinstance(value, (str, bytes, os.PathLike)):
         raise TypeError(
             f"{argument} is {shown(value)} ({type(value).__name__}); "
-            "expected a str or a pathlib.Path"
+            "expected a str, bytes or a pathlib.Path"
         )
     path = os.fsdecode(value)
     if not path:
@@ -315,13 +317,13 @@ def functions_with_names(
     names = []
     for layer, activation in enumerate(activations, start=1):
         if isinstance(activation, Activation):
-            raise ValueError(
+            raise TypeError(
                 f"activation of layer {layer} is {shown(activation)}, a function of your own; "
                 "expected a named activation: a model file holds no code. Keep the parameters"
             )
         names.append(activation)
     if isinstance(cost, Cost):
-        raise ValueError(
+        raise TypeError(
             f"cost is {shown(cost)}, a function of your own; "
             "expected a named cost: a model file holds no code. Keep the parameters"
         )
