@@ -1011,7 +1011,7 @@ def test_parameters_that_are_not_finite_where_asked_for(path: Path, backend: str
     twin = Network.load(path, backend=backend, allow_nonfinite=True)
     assert same_bits(twin, net)
     with pytest.raises(ValueError, match=r"^weights\[0\] of layer 1 has -inf"):
-        twin.predict(np.zeros((1, 2)))
+        twin.predict(np.zeros((1, 3)))
     for call in (net.save, Network.load):
         with pytest.raises(TypeError, match=r"^allow_nonfinite is 1 "):
             call(path, allow_nonfinite=1)  # type: ignore[operator]
