@@ -343,11 +343,13 @@ def total_weight(sample_weight: Array | None, n: int) -> float:
 
 
 def penalty(network: Network, options: tuple[float, ...]) -> float:
-    """l1 Σ|w| + (l2/2) Σw² over the weights, in float64."""
+    """l1 Σ|w| + (l2/2) Σw² over the weights, in float64; infinity beyond its largest number."""
     total = 0.0
-    for W in network.weights:
-        w = W.astype(np.float64)
-        total += options[0] * float(np.abs(w).sum()) + options[1] / 2 * float(np.square(w).sum())
+    with np.errstate(over="ignore"):
+        for W in network.weights:
+            w = W.astype(np.float64)
+            total += options[0] * float(np.abs(w).sum())
+            total += options[1] / 2 * float(np.square(w).sum())
     return total
 
 
