@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
 
 # From the bottom up: a module may import from the rows above its own, never from its own or below.
 LAYERS = (
-    {"kernels", "random_numbers", "datasets"},
+    {"kernels", "random_numbers"},
     {"functions"},
     {"calculus", "gradients", "validation"},
-    {"curvature"},
+    {"curvature", "datasets"},
     {"reference"},
     {"backend", "optimizers", "gradient_check", "chain_rule", "schedules", "progress"},
     {"model_file", "second_order"},

@@ -254,7 +254,14 @@ def test_idx_gzip_file_with_bytes_after_it(tmp_path):
         read_idx(tmp_path / "x")
 
 
-@pytest.mark.parametrize("path", [None, 3, 1.5, True, ["x"]])
+class Unprintable:
+    def __repr__(self):
+        raise KeyError("no repr")
+
+
+@pytest.mark.parametrize(
+    "path", [None, 3, 1.5, True, ["x"], 10**5000, Unprintable()], ids="abcdefg"
+)
 def test_idx_path_of_the_wrong_type(path):
     with pytest.raises(TypeError, match=r"^path is .*; expected str, bytes or os.PathLike"):
         read_idx(path)
@@ -438,30 +445,47 @@ def test_one_hot_leaves_the_labels_alone():
         ([0.0, 1.0], 2, TypeError, "labels has dtype float64; expected an integer dtype; use .ast"),
         (np.zeros(0), 2, TypeError, "labels has dtype float64; expected an integer dtype; use .as"),
         ([True, False], 2, TypeError, "labels has dtype bool; expected an integer dtype"),
-        (["1"], 2, TypeError, "labels has dtype <U1; expected an integer dtype"),
-        ([1j], 2, TypeError, "labels has dtype complex128; expected an integer dtype"),
-        (None, 2, TypeError, "labels has dtype object; expected an integer dtype"),
-        ({0, 1}, 2, TypeError, "labels has dtype object; expected an integer dtype"),
-        ([0, None], 2, TypeError, "labels has dtype object; expected an integer dtype"),
-        ([10**400], 2, TypeError, "labels has dtype object; expected an integer dtype"),
+        (["1"], 2, TypeError, "labels has dtype <U1; expected real numbers, not text"),
+        ([1j], 2, TypeError, "labels has dtype complex128; expected real numbers"),
+        (None, 2, TypeError, "labels is None; expected an array of numbers"),
+        ({0, 1}, 2, TypeError, "labels is {0, 1} (set); expected an array of numbers"),
+        ([0, None], 2, TypeError, "labels has dtype object; expected real numbers; use .as"),
+        ([10**400], 2, ValueError, "labels has an integer too large for a float; expected"),
         (np.array(["2020"], "M8[Y]"), 2, TypeError, "labels has dtype datetime64[Y]; expected"),
         (3, 5, ValueError, "labels has shape (); expected (n,)"),
         ([[0, 1]], 2, ValueError, "labels has shape (1, 2); expected (n,)"),
-        ([[0], [0, 1]], 2, ValueError, "labels cannot be made an array of shape (n,): "),
+        ([[0], [0, 1]], 2, ValueError, "labels is [[0], [0, 1]]; expected a rectangular array"),
         ([0, -1, 7], 3, ValueError, "labels[1] is -1; expected 0 to 2 because k is 3"),
         ([0, 1, 3, -1], 3, ValueError, "labels[2] is 3; expected 0 to 2 because k is 3"),
         ([2**64 - 1], 3, ValueError, "labels[0] is 18446744073709551615; expected 0 to 2"),
         (np.ma.MaskedArray([0, 1], [0, 1]), 2, ValueError, "labels has 1 masked entries; expected"),
         ([0], 0, ValueError, "k is 0; expected at least 1"),
         ([0], -3, ValueError, "k is -3; expected at least 1"),
-        ([0], 2**63, ValueError, "k is 9223372036854775808; expected fewer"),
-        ([], 2**63, ValueError, "k is 9223372036854775808; expected fewer"),
+        ([0], 2**63, ValueError, "k is 9223372036854775808; expected at most"),
+        ([], 2**63 - 1, ValueError, "k is 9223372036854775807; expected fewer"),
         ([0] * 8, 2**58, ValueError, "k is 288230376151711744; expected fewer"),
-        ([0], True, TypeError, "k is True (bool); expected an integer"),
-        ([0], np.True_, TypeError, "k is np.True_ (bool); expected an integer"),
+        ([0], True, TypeError, "k is True; expected an integer, not a boolean"),
+        ([0], np.True_, TypeError, "k is np.True_; expected an integer, not a boolean"),
         ([0], 2.0, TypeError, "k is 2.0 (float); expected an integer"),
         ([0], "2", TypeError, "k is '2' (str); expected an integer"),
         ([0], None, TypeError, "k is None (NoneType); expected an integer"),
+        pytest.param(
+            [0], 10**5000, ValueError, "k is an object of type int; expected at most", id="10**5000"
+        ),
+        pytest.param(
+            [0],
+            -(10**5000),
+            ValueError,
+            "k is an object of type int; expected at least 1",
+            id="-10**5000",
+        ),
+        ([0], np.ma.masked, ValueError, "k has 1 masked entries; expected none"),
+        ([0], np.timedelta64(2), TypeError, "k is np.timedelta64(2) (timedelta64); expected an"),
+        ([0, np.ma.masked], 2, ValueError, "labels has 1 masked entries; expected none"),
+        ("01", 2, TypeError, "labels is '01' (str); expected an array of numbers"),
+        ({0: 1}, 2, TypeError, "labels is {0: 1} (dict); expected an array of numbers"),
+        (iter([0]), 2, TypeError, "labels is <list_iterator object at"),
+        (np.zeros(2, "m8[s]"), 2, TypeError, "labels has dtype timedelta64[s]; expected"),
     ],
 )
 def test_one_hot_refuses(labels, k, error, message):

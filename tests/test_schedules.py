@@ -200,3 +200,15 @@ def test_the_rate_is_reduced_where_the_cost_stays(judged, backend):
                 rate, waited = max(0.3 * rate, 0.05), 0
     assert history.learning_rate == pytest.approx(expected, rel=1e-14)
     assert len(set(history.learning_rate)) > 1
+
+
+@pytest.mark.parametrize(
+    "schedule", [schedules.StepDecay(2, 1e200), schedules.ExponentialDecay(1e200)]
+)
+def test_a_rate_beyond_the_numbers_is_refused_by_name(schedule):
+    X, Y = np.zeros((2, 1)), np.zeros((2, 1))
+    net = Network([1, 1], seed=0)
+    with pytest.raises(
+        ValueError, match=r"^the result of schedule\(\d, 0.1\) is inf; expected a fi"
+    ):
+        net.fit(X, Y, epochs=9, schedule=schedule)

@@ -4,19 +4,20 @@ The idx format, as described with the original MNIST files: a magic number of fo
 type code, the number of axes), then each axis length as a big-endian 32-bit unsigned integer, then
 the elements in C order.
 
-Only NumPy is imported with this module; what reads files is imported by the function that needs it.
+What reads files is imported by the function that needs it.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 import os
 import stat
 import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from cbackprop import validation
 
 if TYPE_CHECKING:
     from gzip import GzipFile
@@ -190,8 +191,8 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
         `labels` is not one-dimensional, has masked entries or a value outside 0..k-1; `k` is below
         1, or so large that the result could not be addressed.
     """
-    k = _class_count(k)
-    indices = _label_array(labels)
+    k = validation.integer("k", k, 1)
+    indices = validation.class_labels("labels", labels)
     if max(len(indices), 1) * k > sys.maxsize // 8:
         raise ValueError(
             f"k is {k}; expected fewer, because ({len(indices)}, {k}) float64 values are more "
@@ -207,52 +208,24 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     return targets
 
 
-def _class_count(k: object) -> int:
-    """Return `k` as an int of at least 1; booleans and floats are refused."""
-    try:
-        if isinstance(k, (bool, np.bool)):
-            raise TypeError
-        count = operator.index(k)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"k is {k!r} ({type(k).__name__}); expected an integer") from None
-    if count < 1:
-        raise ValueError(f"k is {count}; expected at least 1")
-    return count
-
-
-def _label_array(labels: ArrayLike) -> NDArray[np.integer]:
-    """Return `labels` as an integer array of shape (n,), its values not yet checked."""
-    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
-        n_masked = np.count_nonzero(np.ma.getmaskarray(labels))
-        raise ValueError(f"labels has {n_masked} masked entries; expected none")
-    try:
-        array = np.asarray(labels)
-    except ValueError as error:  # a ragged list
-        raise ValueError(f"labels cannot be made an array of shape (n,): {error}") from None
-    if array.size == 0 and isinstance(labels, (list, tuple)):
-        array = array.astype(np.intp)  # NumPy calls [] a float array
-    if array.dtype.kind not in "iu":
-        hint = "; use .astype(int) if the values are whole" if array.dtype.kind == "f" else ""
-        raise TypeError(f"labels has dtype {array.dtype}; expected an integer dtype{hint}")
-    if array.ndim != 1:
-        raise ValueError(f"labels has shape {array.shape}; expected (n,)")
-    return array
-
-
 def _path(path: object, argument: str) -> str:
     """Return a path-like `path` as text that the file system can be asked about."""
     try:
         text = os.fsdecode(path)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(
-            f"{argument} is {path!r} ({type(path).__name__}); expected str, bytes or os.PathLike"
+            f"{argument} is {validation.shown(path)} ({type(path).__name__}); "
+            "expected str, bytes or os.PathLike"
         ) from None
     try:
         encoded = os.fsencode(text)
     except UnicodeEncodeError:
         encoded = b"\0"
     if b"\0" in encoded:
-        raise ValueError(f"{argument} is {path!r}; expected a path without NUL or lone surrogates")
+        raise ValueError(
+            f"{argument} is {validation.shown(path)}; "
+            "expected a path without NUL or lone surrogates"
+        )
     return text
 
 

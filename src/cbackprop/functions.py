@@ -84,6 +84,7 @@ class Activation:
                 raise TypeError(
                     f"{argument} is {type(function).__name__}; expected a function of an array of z"
                 )
+        _require_name(name)
         self.value = value
         self.derivative = derivative
         self.second_derivative = second_derivative
@@ -161,6 +162,7 @@ class Cost:
                 raise TypeError(
                     f"{argument} is {type(function).__name__}; expected a function of {arguments}"
                 )
+        _require_name(name)
         self.value = value
         self.gradient = gradient
         self.hessian_vector_product = hessian_vector_product
@@ -195,6 +197,11 @@ class Cost:
 
     def __repr__(self) -> str:
         return f"Cost({self.name})"
+
+
+def _require_name(name: Any) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name is {type(name).__name__}; expected a string or None")
 
 
 def _checked_result(what: str, result: Any, like: Array) -> Array:

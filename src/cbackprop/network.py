@@ -1034,6 +1034,7 @@ class Network:
             ``.weight(layer, j, k)``, ``.bias(layer, j)``, ``.activation(layer, k)``.
         """
         examples, targets, _ = self._pair(*validation.one_example(x, y), ("x", "y"))
+        validation.require_finite("x", examples)
         return ChainRule(self, examples[0], self._backward(examples, targets, True), targets[0])
 
     def check_gradient(self, X: Any, Y: Any) -> GradientCheck:

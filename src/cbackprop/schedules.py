@@ -31,6 +31,14 @@ class Schedule:
         return f"{type(self).__name__}({arguments})"
 
 
+def _power(factor: float, exponent: int) -> float:
+    """factor^exponent; infinite, which `rate_of` refuses, where Python has an OverflowError."""
+    try:
+        return float(factor**exponent)
+    except OverflowError:
+        return math.inf
+
+
 class Constant(Schedule):
     """The optimiser's own rate throughout."""
 
@@ -54,7 +62,7 @@ class StepDecay(Schedule):
         self.factor = validation.positive("factor", factor)
 
     def __call__(self, epoch: int, learning_rate: float) -> float:
-        return float(learning_rate * self.factor ** (epoch // self.every))
+        return learning_rate * _power(self.factor, epoch // self.every)
 
 
 class ExponentialDecay(Schedule):
@@ -70,7 +78,7 @@ class ExponentialDecay(Schedule):
         self.factor = validation.positive("factor", factor)
 
     def __call__(self, epoch: int, learning_rate: float) -> float:
-        return float(learning_rate * self.factor**epoch)
+        return learning_rate * _power(self.factor, epoch)
 
 
 class CosineDecay(Schedule):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -344,12 +345,14 @@ def total_weight(sample_weight: Array | None, n: int) -> float:
 
 def penalty(network: Network, options: tuple[float, ...]) -> float:
     """l1 Σ|w| + (l2/2) Σw² over the weights, in float64; infinity beyond its largest number."""
+    l1, l2 = options[:2]
     total = 0.0
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         for W in network.weights:
             w = W.astype(np.float64)
-            total += options[0] * float(np.abs(w).sum())
-            total += options[1] / 2 * float(np.square(w).sum())
+            # What is not asked for does not count, even where its sum would be infinite.
+            total += l1 * float(np.abs(w).sum()) if l1 > 0 else 0.0
+            total += l2 / 2 * float(np.square(w).sum()) if l2 > 0 else 0.0
     return total
 
 
@@ -463,6 +466,11 @@ def _train_and_judge(
         raise FloatingPointError(
             f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
         ) from None
+    penalised = None
+    if plan.options is not None and (plan.options[0] > 0 or plan.options[1] > 0):
+        penalised = penalty(network, plan.options)
+        if not math.isfinite(penalised):
+            raise_divergence(epoch + 1, ("penalty", 0), X)
     values: dict[str, float] = {}
     if predictions is not None:
         for name, metric in plan.metrics.items():
@@ -474,8 +482,8 @@ def _train_and_judge(
         history.validation_cost.append(validation_cost)
     for name, value in values.items():
         history.metrics[name].append(value)
-    if plan.options is not None and (plan.options[0] > 0 or plan.options[1] > 0):
-        history.penalty.append(penalty(network, plan.options))
+    if penalised is not None:
+        history.penalty.append(penalised)
     history.epochs = epoch + 1
     return reason
 
@@ -517,6 +525,7 @@ def raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> N
     where = {
         "parameters": "the parameters",
         "norm": "the norm of an example's gradient",
+        "penalty": "the penalty by l1 and l2",
         "jacobian": f"a derivative by the parameters of layer {layer}",
     }.get(quantity, f"{quantity} of layer {layer}")
     if epoch is None:

@@ -51,12 +51,13 @@ def integer(argument: str, value: Any, lowest: int) -> int:
     """A Python int of at least ``lowest``; booleans are not numbers here."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{argument} is {value!r}; expected an integer, not a boolean")
+    _refuse_masked_entries(argument, value)
     try:
         number = operator.index(value)
-    except TypeError:
+    except Exception as error:
         raise TypeError(
             f"{argument} is {shown(value)} ({type(value).__name__}); expected an integer"
-        ) from None
+        ) from (None if isinstance(error, TypeError) else error)
     if number < lowest:
         raise ValueError(f"{argument} is {shown(number)}; expected at least {lowest}")
     if number > sys.maxsize:
@@ -68,7 +69,8 @@ def real_number(argument: str, value: Any) -> float:
     """A finite Python float from a real number or a 0-d array of one."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
+    # NumPy counts a timedelta64 among its integers.
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
         raise TypeError(
@@ -162,14 +164,15 @@ def choice(argument: str, value: Any, choices: tuple[str, ...], otherwise: str =
         raise ValueError(
             f"{argument} is {shown(value)}; expected one of {expected}{otherwise}{suggestion}"
         )
-    return value
+    # The word itself, where an enum's member or another subclass of str equals it.
+    return choices[choices.index(value)]
 
 
 def word(argument: str, value: Any) -> str:
-    """A string."""
+    """A string, and of no subclass."""
     if not isinstance(value, str):
         raise TypeError(f"{argument} is {shown(value)} ({type(value).__name__}); expected a string")
-    return value
+    return str.__str__(value)
 
 
 def file_path(argument: str, value: Any) -> str:
@@ -408,17 +411,21 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
 
 
 def _refuse_masked_entries(argument: str, value: Any) -> None:
-    """Masked entries, also in a list of masked rows: NumPy would take what is under the mask."""
-    parts = value if isinstance(value, (list, tuple)) else (value,)
-    masked = sum(
-        np.count_nonzero(np.ma.getmaskarray(part))
-        for part in parts
-        if isinstance(part, np.ma.MaskedArray)
-    )
+    """Masked entries, also in lists: NumPy would take what is under the mask."""
+    masked = _count_masked(value)
     if masked:
         raise ValueError(
             f"{argument} has {masked} masked entries; expected none: fill or drop them first"
         )
+
+
+def _count_masked(value: Any, depth: int = 3) -> int:
+    if isinstance(value, np.ma.MaskedArray):
+        return int(np.count_nonzero(np.ma.getmaskarray(value)))
+    # A list of plain numbers needs no second look, and one that holds itself has no end.
+    if isinstance(value, (list, tuple)) and depth > 0 and not {*map(type, value)} <= {int, float}:
+        return sum(_count_masked(entry, depth - 1) for entry in value)
+    return 0
 
 
 def _no_array(argument: str, value: Any, error: Exception) -> TypeError | ValueError:
@@ -455,7 +462,7 @@ def _from_large_integers(argument: str, array: Array) -> Array:
 def _advice(array: Array) -> str:
     if array.dtype.kind == "O":
         return "; use .astype(float) if every entry is one"
-    if array.dtype.kind in "SU":
+    if array.dtype.kind in "SUT":
         return ", not text"
     return ""
 
@@ -617,7 +624,8 @@ def output_array(
     argument: str, out: Any, shape: tuple[int, ...], dtype: str, others: Mapping[str, Array]
 ) -> Array:
     """The caller's array for results: exactly the right one, and none of ``others``' memory."""
-    if not isinstance(out, np.ndarray):
+    if type(out) not in (np.ndarray, np.memmap):
+        # Of another subclass nobody knows what assignment does: a mask may keep the results out.
         raise TypeError(f"{argument} is {type(out).__name__}; expected a NumPy array")
     if out.dtype != np.dtype(dtype) or not out.dtype.isnative:
         raise TypeError(f"{argument} has dtype {out.dtype}; expected {dtype}")
@@ -632,7 +640,7 @@ def output_array(
     for name, other in others.items():
         if np.shares_memory(out, other):
             raise ValueError(f"{argument} overlaps {name}; expected memory of its own")
-    return out
+    return np.asarray(out)
 
 
 def result_size(what: str, n: int, width: int, dtype: str) -> None:
@@ -730,7 +738,8 @@ def batch_order(argument: str, value: Any, n: int) -> Any:
         return bool(value)
     if callable(value):
         return value
-    if isinstance(value, (np.ndarray, list, tuple, range)):
+    is_array = hasattr(value, "__array__") and not isinstance(value, np.generic)
+    if is_array or isinstance(value, (list, tuple, range)):
         return permutation(argument, value, n)
     raise TypeError(
         f"{argument} is {shown(value)} ({type(value).__name__}); expected True, False, an order of "
@@ -756,7 +765,7 @@ def class_weight(argument: str, value: Any, Y: Array) -> Array | None:
     elif isinstance(value, Mapping):
         weights = np.ones(n_classes)
         for key, weight in value.items():
-            number = integer(f"a key of {argument}", key, 0)
+            number = integer(f"{argument} key", key, 0)
             if number >= n_classes:
                 raise ValueError(
                     f"{argument} has the class {number}; expected 0 to {n_classes - 1}"
@@ -785,8 +794,21 @@ def option_names(argument: str, value: Any, known: tuple[str, ...]) -> dict[str,
             f"{', '.join(known)}"
         )
     for key in value:
-        choice(f"a key of {argument}", key, known)
+        choice(f"{argument} key", key, known)
     return dict(value)
+
+
+def class_labels(argument: str, value: Any) -> Array:
+    """Integers (n,), whatever they are."""
+    array = _as_array(argument, value)
+    if array.size == 0 and isinstance(value, (list, tuple)):
+        array = array.astype(np.intp)  # NumPy calls [] a float array
+    if array.dtype.kind not in "iu":
+        hint = "; use .astype(int) if the values are whole" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{argument} has dtype {array.dtype}; expected an integer dtype{hint}")
+    if array.ndim != 1:
+        raise ValueError(f"{argument} has shape {array.shape}; expected (n,)")
+    return array
 
 
 def noise_needs_clipping(noise_multiplier: float, clip_norm: float) -> None:
@@ -878,11 +900,18 @@ def same_plan(found: Any, expected: Mapping[str, Any]) -> None:
             )
 
 
+def _has_an_order(value: Any) -> bool:
+    """Whether it can be gone through, one entry after the other (no 0-d array can)."""
+    if isinstance(value, (str, bytes, Set, Mapping)) or getattr(value, "ndim", 1) == 0:
+        return False
+    return hasattr(value, "__iter__")
+
+
 def functions(argument: str, value: Any) -> tuple[Callable[..., Any], ...]:
     """One function or several."""
     if callable(value):
         return (value,)
-    if isinstance(value, (str, bytes, Set, Mapping)) or not hasattr(value, "__iter__"):
+    if not _has_an_order(value):
         raise TypeError(
             f"{argument} is {shown(value)} ({type(value).__name__}); expected functions"
         )
@@ -942,7 +971,7 @@ def metric(argument: str, value: Any, known: tuple[str, ...]) -> Any:
 def metrics(value: Any, known: tuple[str, ...]) -> tuple[Any, ...]:
     """Names of metrics, or functions of (predictions, targets)."""
     entries = (value,) if isinstance(value, str) or callable(value) else value
-    if isinstance(entries, (bytes, Set, Mapping)) or not hasattr(entries, "__iter__"):
+    if not _has_an_order(entries):
         raise TypeError(
             f"metrics is {shown(value)} ({type(value).__name__}); expected names or functions"
         )
