@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -378,6 +379,9 @@ def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> H
     rows: Array | None = None
     description = plan.description(len(X))
     try:
+        if plan.checkpoint is not None:
+            # A folder that is not there is found out now, and not after the first epoch.
+            os.stat(os.path.dirname(os.path.abspath(plan.checkpoint)))
         if plan.resume:
             best, rows = checkpoints.resume(network, plan, history, description)
         elif plan.held > 0 and plan.epochs > 0:
