@@ -3,6 +3,7 @@
 CBACKPROP_CHECKED=1      guards behind allocations and the padding's zeros are looked at after each
                          call; the 512-bit level is lowered to AVX2, so that it is tested anywhere
 CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (address,undefined for one), with debug information
+CBACKPROP_DEBUG=1        with debug information, nothing stripped: for valgrind and debuggers
 CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
 CBACKPROP_REQUIRE_EXT=1  a module that does not compile fails the build; without it, the package
                          installs and falls back to the reference with a warning
@@ -17,12 +18,17 @@ from setuptools import Extension, setup
 KERNELS = "src/cbackprop/kernels"
 CHECKED = os.environ.get("CBACKPROP_CHECKED", "") not in ("", "0")
 SANITIZE = os.environ.get("CBACKPROP_SANITIZE", "")
+DEBUG = os.environ.get("CBACKPROP_DEBUG", "") not in ("", "0")
 PURE = os.environ.get("CBACKPROP_PURE", "") not in ("", "0")
 REQUIRE_EXT = os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0")
 
 # Generated C and objects of one set of switches do not serve another.
 BUILD = "build/" + "-".join(
-    ["pure" if PURE else "checked" if CHECKED else "plain", *filter(None, SANITIZE.split(","))]
+    [
+        "pure" if PURE else "checked" if CHECKED else "plain",
+        *(["debug"] if DEBUG else []),
+        *filter(None, SANITIZE.split(",")),
+    ]
 )
 MSVC = sys.platform == "win32"  # where setuptools takes no other compiler from CC
 
@@ -64,6 +70,8 @@ def compiler_flags():
             f"-fsanitize={SANITIZE}",
         ]
         link_flags += [f"-fsanitize={SANITIZE}"]
+    elif DEBUG:
+        flags += ["-g", "-fno-omit-frame-pointer"]
     else:
         # No debug information and no tables for unwinding: a tenth of the installed size.
         flags += ["-g0", "-fno-asynchronous-unwind-tables"]
