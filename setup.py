@@ -4,6 +4,7 @@ CBACKPROP_CHECKED=1      guards behind allocations and the padding's zeros are l
                          call; the 512-bit level is lowered to AVX2, so that it is tested anywhere
 CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (address,undefined for one), with debug information
 CBACKPROP_DEBUG=1        with debug information, nothing stripped: for valgrind and debuggers
+CBACKPROP_COVERAGE=1     gcov counts which lines of the kernels run (tests/deep/coverage.py)
 CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
 CBACKPROP_REQUIRE_EXT=1  a module that does not compile fails the build; without it, the package
                          installs and falls back to the reference with a warning
@@ -19,6 +20,7 @@ KERNELS = "src/cbackprop/kernels"
 CHECKED = os.environ.get("CBACKPROP_CHECKED", "") not in ("", "0")
 SANITIZE = os.environ.get("CBACKPROP_SANITIZE", "")
 DEBUG = os.environ.get("CBACKPROP_DEBUG", "") not in ("", "0")
+COVERAGE = os.environ.get("CBACKPROP_COVERAGE", "") not in ("", "0")
 PURE = os.environ.get("CBACKPROP_PURE", "") not in ("", "0")
 REQUIRE_EXT = os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0")
 
@@ -27,6 +29,7 @@ BUILD = "build/" + "-".join(
     [
         "pure" if PURE else "checked" if CHECKED else "plain",
         *(["debug"] if DEBUG else []),
+        *(["coverage"] if COVERAGE else []),
         *filter(None, SANITIZE.split(",")),
     ]
 )
@@ -72,6 +75,12 @@ def compiler_flags():
         link_flags += [f"-fsanitize={SANITIZE}"]
     elif DEBUG:
         flags += ["-g", "-fno-omit-frame-pointer"]
+    elif COVERAGE:
+        # Lines stay apart, and functions that nothing calls stay in. Counts get lost between
+        # threads, but none falls back to 0.
+        flags += ["-O1", "-fno-inline", "-fkeep-static-functions"]
+        flags += ["--coverage", "-fprofile-update=single"]
+        link_flags += ["--coverage"]
     else:
         # No debug information and no tables for unwinding: a tenth of the installed size.
         flags += ["-g0", "-fno-asynchronous-unwind-tables"]
