@@ -1001,6 +1001,27 @@ def test_parameters_that_are_not_finite_are_refused(path: Path, backend: str) ->
     assert only_files(path.parent) == []
 
 
+@contextmanager
+def kept_by_another_thread(net: Network) -> Iterator[None]:
+    """As a fit of that thread keeps it."""
+    begun, over = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        with net._engine:
+            net._engine.begin_fit()
+            begun.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    try:
+        assert begun.wait(60)
+        yield
+    finally:
+        over.set()
+        thread.join(60)
+
+
 @both_backends
 def test_parameters_that_are_not_finite_where_asked_for(path: Path, backend: str) -> None:
     net = small(backend=backend)
@@ -1020,15 +1041,14 @@ def test_parameters_that_are_not_finite_where_asked_for(path: Path, backend: str
 @both_backends
 def test_a_network_in_use_is_not_saved(path: Path, backend: str) -> None:
     net = small(backend=backend)
-    net._engine.owner = threading.get_ident() + 1
-    for call in (net.save, lambda name: model_file.write_checkpoint(name, net, {}, {})):
-        with pytest.raises(RuntimeError, match="in another thread"):
-            call(path)
+    with kept_by_another_thread(net):
+        for call in (net.save, lambda name: model_file.write_checkpoint(name, net, {}, {})):
+            with pytest.raises(RuntimeError, match="in another thread"):
+                call(path)
     assert only_files(path.parent) == []
     # The fit's own thread may: from a callback, for a checkpoint.
-    net._engine.owner = threading.get_ident()
-    net.save(path)
-    net._engine.owner = 0
+    with net._engine:
+        net.save(path)
     assert same_bits(Network.load(path), net)
 
 
@@ -1511,10 +1531,11 @@ def test_a_failed_read_changes_nothing(path: Path, backend: str) -> None:
             model_file.read_checkpoint(path, net)
         assert fingerprint(net) == before
     path.write_bytes(contents)
-    net._engine.owner = threading.get_ident() + 1
-    with pytest.raises(RuntimeError, match="in another thread"):
+    with (
+        kept_by_another_thread(net),
+        pytest.raises(RuntimeError, match="in another thread"),
+    ):
         model_file.read_checkpoint(path, net)
-    net._engine.owner = 0
     assert fingerprint(net) == before
     model_file.read_checkpoint(path, net)
     assert fingerprint(net) != before

@@ -183,12 +183,13 @@ def _largest(array: Array) -> float:
 
 def check_gradient(network: Network, X: Array, Y: Array) -> GradientCheck:
     """Compare ``network.gradient(X, Y)`` with nudges of every parameter."""
-    gradient = network.gradient(X, Y)
     engine = Engine(network.sizes, network.activations, network.cost_function, "float64")
-    for target, source in zip(
-        (*engine.weights, *engine.biases), (*network.weights, *network.biases), strict=True
-    ):
-        target[...] = source
+    with network._engine:  # both of the same parameters
+        gradient = network.gradient(X, Y)
+        for target, source in zip(
+            (*engine.weights, *engine.biases), (*network.weights, *network.biases), strict=True
+        ):
+            target[...] = source
     X, Y = X.astype(np.float64), Y.astype(np.float64)
     epsilon = float(np.finfo(network.dtype).eps)
     with np.errstate(all="ignore"):

@@ -513,9 +513,9 @@ def model_parts(
 def _model_parts(
     network: Network, activations: tuple[str, ...], cost: str, allow_nonfinite: bool
 ) -> tuple[dict[str, Array], dict[str, str]]:
-    network._require_idle()
-    weights = tuple(W.copy() for W in network.weights)
-    biases = tuple(b.copy() for b in network.biases)
+    with network._engine:
+        weights = tuple(W.copy() for W in network.weights)
+        biases = tuple(b.copy() for b in network.biases)
     # What could not be read again is not written.
     if not allow_nonfinite:
         validation.require_finite_parameters(weights, biases)

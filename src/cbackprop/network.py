@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Self
@@ -38,7 +37,6 @@ _OWN_ATTRIBUTES = (
     "_random",
     "_optimizer",
     "_second_order",
-    "_training",
 )
 
 
@@ -169,7 +167,6 @@ class Network:
         self._random = random
         self._optimizer: optimizers.Optimizer | None = None
         self._second_order: Any = None
-        self._training = False
         self._engine = engine
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -189,25 +186,23 @@ class Network:
 
     # ---- state -----------------------------------------------------------------------------------
 
-    def _require_idle(self) -> None:
-        """No other call on this network is under way, in another thread or around this one."""
-        self._engine.require_idle()
+    # What takes more than one call of the engine, or looks into its memory, stands in `with
+    # self._engine`: the network is this thread's until it ends, and other threads' calls are
+    # refused. A thread may do so more than once, so that a callback can look.
 
-    def _require_no_fit(self) -> None:
-        self._require_idle()
-        if self._training:
+    def _require_no_fit(self, what: str) -> None:
+        if self._engine.is_fitting:
             raise RuntimeError(
-                "a fit of this network is running; its parameters cannot be replaced from a "
-                "callback or another thread: use copy()"
+                f"a fit of this network is running; {what} from a callback: use copy()"
             )
 
     @property
     def parameters(self) -> Array:
-        self._require_idle()
-        parts = []
-        for W, b in zip(self.weights, self.biases, strict=True):
-            parts += [W.ravel(), b]
-        vector = np.concatenate(parts)
+        with self._engine:
+            parts = []
+            for W, b in zip(self.weights, self.biases, strict=True):
+                parts += [W.ravel(), b]
+            vector = np.concatenate(parts)
         vector.flags.writeable = False
         return vector
 
@@ -216,18 +211,20 @@ class Network:
         vector = validation.parameter_vector(
             "parameters", value, self.n_parameters, self.dtype.name
         )
-        self._require_no_fit()
-        for (W, b), (new_W, new_b) in zip(
-            zip(self.weights, self.biases, strict=True),
-            Gradient(vector, 0.0, self.sizes)._parts(),
-            strict=True,
-        ):
-            W[...] = new_W
-            b[...] = new_b
+        self._require_no_fit("its parameters cannot be replaced")
+        with self._engine:
+            for (W, b), (new_W, new_b) in zip(
+                zip(self.weights, self.biases, strict=True),
+                Gradient(vector, 0.0, self.sizes)._parts(),
+                strict=True,
+            ):
+                W[...] = new_W
+                b[...] = new_b
 
     def copy(self) -> Network:
         """An independent network with the same parameters, optimiser state and generator state."""
-        self._require_idle()
+        with self._engine:
+            snapshot = training.Snapshot(self)
         twin = type(self).__new__(type(self))
         Network._build(
             twin,
@@ -240,7 +237,7 @@ class Network:
             self.threads,
             self.backend,
         )
-        training.Snapshot(self).restore(twin)
+        snapshot.restore(twin)
         # What a subclass keeps beside.
         vars(twin).update(
             {name: value for name, value in vars(self).items() if name not in vars(twin)}
@@ -256,9 +253,9 @@ class Network:
     def __getstate__(self) -> dict[str, Any]:
         from cbackprop import pickling
 
-        self._require_idle()
-        own = {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
-        return pickling.state_of(self, own)
+        with self._engine:
+            own = {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
+            return pickling.state_of(self, own)
 
     def __setstate__(self, state: Any) -> None:
         from cbackprop import pickling
@@ -274,12 +271,13 @@ class Network:
             Non-negative; None for a seed from the system's entropy.
         """
         random = RandomNumbers(validation.seed(seed))
-        self._require_no_fit()
-        self._random = random
-        self._draw_parameters()
-        self._engine.set_optimizer(None, ())
-        self._optimizer = None
-        self._second_order = None
+        self._require_no_fit("its parameters cannot be replaced")
+        with self._engine:
+            self._random = random
+            self._draw_parameters()
+            self._engine.set_optimizer(None, ())
+            self._optimizer = None
+            self._second_order = None
         return self
 
     def save(self, path: validation.PathLike, *, allow_nonfinite: bool = False) -> None:
@@ -410,7 +408,9 @@ class Network:
 
     def _require(self, finite: bool, X: Array) -> None:
         if not finite:
-            validation.explain_not_finite(self._engine.failure, X, self.weights, self.biases)
+            with self._engine:
+                failure = self._engine.failure
+                validation.explain_not_finite(failure, X, self.weights, self.biases)
 
     def _empty(self, n: int, width: int) -> Array:
         return np.empty((n, width), self.dtype)
@@ -803,7 +803,10 @@ class Network:
         self._require(finite, examples)
         cost_variance = variance_of(costs)
         if not math.isfinite(cost_variance):
-            validation.explain_not_finite(("cost_variance", 0), examples, self.weights, self.biases)
+            with self._engine:
+                validation.explain_not_finite(
+                    ("cost_variance", 0), examples, self.weights, self.biases
+                )
         return (
             Gradient(mean, total / n, self.sizes),
             Gradient(variance, cost_variance, self.sizes),
@@ -1035,7 +1038,9 @@ class Network:
         """
         examples, targets, _ = self._pair(*validation.one_example(x, y), ("x", "y"))
         validation.require_finite("x", examples)
-        return ChainRule(self, examples[0], self._backward(examples, targets, True), targets[0])
+        with self._engine:
+            backward = self._backward(examples, targets, True)
+            return ChainRule(self, examples[0], backward, targets[0])
 
     def check_gradient(self, X: Any, Y: Any) -> GradientCheck:
         """The whole gradient against one found without backpropagation, in float64.
@@ -1202,8 +1207,10 @@ class Network:
             resume=validation.flag("resume", resume),
         )
         validation.resume_needs_checkpoint(plan.resume, file)
-        self._check_training(chosen, plan.options)
-        with _Training(self):
+        self._require_no_fit("it cannot start another one")
+        with self._engine:
+            self._check_training(chosen, plan.options)
+            self._engine.begin_fit()
             before = training.Snapshot(self)
             if plan.epochs > 0:
                 self._set_optimizer(chosen)
@@ -1270,7 +1277,6 @@ class Network:
         ):
             return self
         checked_size = validation.integer("batch_size", batch_size, 1)
-        chosen = self._chosen_optimizer(optimizer, learning_rate)
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "training")
         examples, targets = self._apart(examples), self._apart(targets)
@@ -1280,8 +1286,11 @@ class Network:
         step_options = training.step_options(
             **validation.option_names("options", options, training.STEP_OPTIONS)
         )
-        self._check_training(chosen, step_options)
-        with _Training(self):
+        self._require_no_fit("it cannot start another one")
+        with self._engine:
+            chosen = self._chosen_optimizer(optimizer, learning_rate)
+            self._check_training(chosen, step_options)
+            self._engine.begin_fit()
             before = training.Snapshot(self)
             try:
                 if self._optimizer is not None and chosen.goes_on(self._optimizer):
@@ -1332,28 +1341,6 @@ class Network:
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "a score")
         return training.measured("metric", checked, self.predict(examples), targets)
-
-
-class _Training:
-    """One fit at a time: not from a callback, not from another thread."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-
-    def __enter__(self) -> None:
-        self.network._require_idle()
-        if self.network._training:
-            raise RuntimeError(
-                "a fit of this network is running; it cannot start another one from a callback or "
-                "another thread: use copy()"
-            )
-        self.network._training = True
-        # Between two epochs, too, calls from other threads are refused.
-        self.network._engine.owner = threading.get_ident()
-
-    def __exit__(self, *exception: object) -> None:
-        self.network._engine.owner = 0
-        self.network._training = False
 
 
 for _name in _OWN_ATTRIBUTES:

@@ -7,7 +7,6 @@ once. backend="reference" computes with it, and the compiled engine is checked a
 from __future__ import annotations
 
 import math
-import threading
 from itertools import pairwise
 from typing import Any
 
@@ -37,10 +36,11 @@ from cbackprop.calculus import (
 )
 from cbackprop.curvature import output_curvature, second_derivative, softmax_curvature
 from cbackprop.functions import Activation, Array, Cost, read_only
+from cbackprop.in_use import InUse, OneThreadAtATime
 from cbackprop.random_numbers import normals_at, words_at
 
 
-class Engine:
+class Engine(OneThreadAtATime):
     """Parameters and calls of one network, with the interface of the compiled engine.
 
     Arguments are validated before they come here. Every call returns True, or False when a number
@@ -55,11 +55,9 @@ class Engine:
         dtype: str,
         threads: int = 1,  # whatever the limit, NumPy computes as it is set up to
     ) -> None:
+        super().__init__()
         self.activations = activations
         self.cost_function = cost
-        self.busy = False
-        self.owner = 0
-        self.failure = ("z", 0)
         self.learning_rate = 0.0
         self.step_count = 0
         self.previous_cost = math.inf
@@ -97,21 +95,12 @@ class Engine:
         n_slots = count.get(rule_name or "", 0)
         if rule_name == "rmsprop":
             n_slots = 1 + bool(hyper_parameters[3]) + (hyper_parameters[2] > 0)
-        with _InUse(self):
+        with InUse(self):
             self.slots = tuple(np.zeros_like(self.storage) for _ in range(n_slots))
             self.rule_name = rule_name
             self.hyper_parameters = hyper_parameters
             self.step_count = 0
             self.previous_cost = math.inf
-
-    def require_idle(self) -> None:
-        """Raise RuntimeError if another call, or another thread's fit, is under way."""
-        with _InUse(self):
-            pass
-
-    def _fail(self, quantity: str, layer: int) -> bool:
-        self.failure = (quantity, layer)
-        return False
 
     # -- forward and backward --
 
@@ -215,7 +204,7 @@ class Engine:
 
     def forward(self, X: Array, z: list[Array | None], a: list[Array | None]) -> bool:
         """Fill z[l] and a[l] of the layers 1 … L; a None is left out."""
-        with _InUse(self):
+        with InUse(self):
             values = self._forward(X)
             if values is None:
                 return False
@@ -235,7 +224,7 @@ class Engine:
         cost: Array,
     ) -> bool:
         """Fill every factor; dC_da has an entry for the input too. A None is left out."""
-        with _InUse(self):
+        with InUse(self):
             values = self.run_backward(X, Y)
             if values is None:
                 return False
@@ -248,7 +237,7 @@ class Engine:
         self, X: Array, Y: Array, cost: Array, sample_weight: Array | None
     ) -> tuple[bool, float]:
         """Fill the costs C_i (n,); returns their sum, weighted where weights are given."""
-        with _InUse(self):
+        with InUse(self):
             forward = self._forward(X)
             if forward is None:
                 return False, math.nan
@@ -269,7 +258,7 @@ class Engine:
         out: Array,
     ) -> tuple[bool, float]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
-        with _InUse(self):
+        with InUse(self):
             return self._mean_gradient(X, Y, sample_weight, total_weight, 0.0, out)
 
     def _mean_gradient(
@@ -320,7 +309,7 @@ class Engine:
 
         That out is fresh memory matters only to the compiled engine's way of writing.
         """
-        with _InUse(self):
+        with InUse(self):
             values = self.run_backward(X, Y)
             if values is None:
                 return False
@@ -343,7 +332,7 @@ class Engine:
 
     def gradient_norms(self, X: Array, Y: Array, out: Array) -> bool:
         """Fill out (n,) with every ‖∇C_i‖."""
-        with _InUse(self):
+        with InUse(self):
             values = self.run_backward(X, Y)
             if values is None:
                 return False
@@ -357,7 +346,7 @@ class Engine:
 
     def jacobian(self, X: Array, out: Array, fresh: bool) -> bool:
         """Fill out (n, n_L, P), fresh or not, with ∂a_j/∂parameters of every output j."""
-        with _InUse(self):
+        with InUse(self):
             forward = self._forward(X)
             if forward is None:
                 return False
@@ -386,7 +375,7 @@ class Engine:
 
     def input_jacobian(self, X: Array, out: Array) -> bool:
         """Fill out (n, n_L, n_0) with ∂a_j/∂x of every output j."""
-        with _InUse(self):
+        with InUse(self):
             forward = self._forward(X)
             if forward is None:
                 return False
@@ -416,14 +405,14 @@ class Engine:
         self, X: Array, Y: Array, max_norm: float, out: Array
     ) -> tuple[bool, float]:
         """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
-        with _InUse(self):
+        with InUse(self):
             return self._mean_gradient(X, Y, None, len(X), max_norm, out)
 
     def gradient_gram(
         self, X: Array, Y: Array, X2: Array | None, Y2: Array | None, out: Array
     ) -> bool:
         """Fill out (n, n2) with ⟨∇C_i, ∇C_j⟩, i of X and j of X2; or of X, where it is None."""
-        with _InUse(self):
+        with InUse(self):
             sets: list[tuple[list[Array], list[Array]]] = []
             for X_s, Y_s in ((X, Y), (X2, Y2)):
                 if X_s is None or Y_s is None:
@@ -446,7 +435,7 @@ class Engine:
         self, X: Array, Y: Array, mean: Array, variance: Array, cost: Array
     ) -> tuple[bool, float]:
         """Fill mean and variance (P,) over the examples, and the costs (n,); returns their sum."""
-        with _InUse(self):
+        with InUse(self):
             values = self.run_backward(X, Y)
             if values is None:
                 return False, math.nan
@@ -478,7 +467,7 @@ class Engine:
         self, X: Array, Y: Array, v: Array, gauss_newton: bool, out: Array
     ) -> bool:
         """Fill out (P,) with Hv of the mean cost, or with the Gauss–Newton matrix's product."""
-        with _InUse(self):
+        with InUse(self):
             values = self.run_backward(X, Y)
             if values is None:
                 return False
@@ -591,7 +580,7 @@ class Engine:
             before = [array.copy() for array in (self.storage, *self.slots)]
             state = self.step_count, self.previous_cost
             try:
-                with _InUse(self):
+                with InUse(self):
                     self.dropout, self.dropout_key = dropout, key
                     try:
                         finite, cost = self._mean_gradient(
@@ -681,29 +670,6 @@ class Engine:
         else:
             momentum = self.hyper_parameters[0]
             momentum_update(w, slots[0], g, rate, momentum, self.rule_name == "nesterov")
-
-
-class _InUse:
-    """One call at a time, as in the compiled engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def __enter__(self) -> None:
-        if self.engine.owner not in (0, threading.get_ident()):
-            raise RuntimeError(
-                "a fit of this network is running in another thread; use copy() to work on it at "
-                "the same time"
-            )
-        if self.engine.busy:
-            raise RuntimeError(
-                "this network is already in use: another call on it is running, in another thread "
-                "or in a callback; use copy() to work on it at the same time"
-            )
-        self.engine.busy = True
-
-    def __exit__(self, *exception: object) -> None:
-        self.engine.busy = False
 
 
 def _fill(targets: list[Array | None], arrays: list[Array]) -> None:

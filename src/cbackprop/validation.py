@@ -712,13 +712,17 @@ def validation_pair(
 
 
 def permutation(argument: str, value: Any, n: int) -> Array:
-    """An order of the examples: every number of 0 … n−1 once, as int64."""
+    """An order of the examples: every number of 0 … n−1 once, as int64.
+
+    A copy: what is read at these places must not change between this check and its use.
+    """
     array = _as_array(argument, value)
     if array.dtype.kind not in "iu" or array.shape != (n,):
         raise ValueError(
             f"{argument} is an array of dtype {array.dtype} and shape {array.shape}; "
             f"expected ({n},) integers, the order of the examples"
         )
+    array = array.copy()
     order = np.ascontiguousarray(array, dtype=np.int64)
     expected = f"expected every number from 0 to {n - 1} once"
     outside = (array < 0) | (array >= n)

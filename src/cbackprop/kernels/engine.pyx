@@ -6,6 +6,8 @@
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 
+from cbackprop.kernels.in_use cimport is_free, this_thread
+
 include "passes.pyx"
 include "derivatives.pyx"
 include "pairs.pyx"
@@ -82,11 +84,6 @@ cdef class Engine(Steps):
         """The optimiser's state arrays, in the layout of the parameter block."""
         return tuple(self.slot_arrays)
 
-    def require_idle(self):
-        """Raise RuntimeError if another call, or another thread's fit, is under way."""
-        self.enter()
-        self.leave()
-
     def set_optimizer(self, str rule_name, tuple hyper_parameters, /):
         """Choose the update rule, None for none, and start its state afresh.
 
@@ -109,8 +106,8 @@ cdef class Engine(Steps):
         elif rule != NO_RULE and rule != SGD:
             n_slots = 1
         slots = [aligned_zeros(self.storage_size) for _ in range(n_slots)]
-        # A step under way uses the slots that would be freed here.
-        self.require_idle()
+        # A step under way uses the slots that are freed here.
+        self.enter()
         if rule == ADAM or rule == ADAMW:
             self.beta1, self.beta2, self.epsilon = number[0], number[1], number[2]
             if rule == ADAMW:
@@ -133,13 +130,24 @@ cdef class Engine(Steps):
         self.hyper_parameters = hyper_parameters
         self.step_count = 0
         self.previous_cost = INFINITY
+        self.leave()
 
     @property
     def failure(self):
         """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters', 'norm',
-        'jacobian', 'gram', 'moments' or 'curvature'.
+        'jacobian', 'gram', 'moments' or 'curvature'. RuntimeError if that was another thread's call.
         """
-        return QUANTITIES[self.failed_quantity], self.failed_layer
+        cdef int quantity
+        cdef Py_ssize_t layer
+        cdef bint is_own_failure
+        self.enter()
+        quantity, layer = self.failed_quantity, self.failed_layer
+        is_own_failure = self.failed_by == this_thread()
+        self.leave()
+        if not is_own_failure:
+            raise RuntimeError("this network was used by two threads at the same time: what one of them met that was "
+                               "not finite can no longer be told; use copy() to work on it at the same time")
+        return QUANTITIES[quantity], layer
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
@@ -260,6 +268,7 @@ cdef class Engine(Steps):
         cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
         cdef real *C = pointer(cost, n, True)
         cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
+        cdef double total
         cdef int failed
         self.enter()
         try:
@@ -269,9 +278,10 @@ cdef class Engine(Steps):
                 if not failed:
                     self.count_cost(C, weight, n)
                     failed = not self.cost_is_finite()
+                total = self.cost_total + self.cost_correction
         finally:
             self.leave()
-        return not failed, self.cost_total + self.cost_correction
+        return not failed, total
 
     def gradient(self, X, Y, sample_weight, double total_weight, out, /):
         """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
@@ -285,6 +295,7 @@ cdef class Engine(Steps):
         cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
         cdef real *vector = pointer(out, self.n_parameters, True)
         cdef real *sums
+        cdef double total
         cdef int failed
         self.enter()
         try:
@@ -298,9 +309,10 @@ cdef class Engine(Steps):
                     failed = 1
                 if not failed:
                     self.unpack(vector, sums, <real> total_weight)
+                total = self.cost_total + self.cost_correction
         finally:
             self.leave()
-        return not failed, self.cost_total + self.cost_correction
+        return not failed, total
 
     cdef void unpack(self, real *vector, const real *packed, real total) noexcept nogil:
         """vector (P,) in the documented order: numbers in the layout of the parameters, divided by `total`."""
@@ -428,6 +440,7 @@ cdef class Engine(Steps):
         cdef real *variances = pointer(variance, self.n_parameters, True)
         cdef real *C = pointer(cost, n, True)
         cdef real *packed
+        cdef double total
         cdef int failed
         self.enter()
         try:
@@ -442,9 +455,10 @@ cdef class Engine(Steps):
                 if not failed:
                     self.unpack(means, packed, 1)
                     self.unpack(variances, self.squares, <real> n)
+                total = self.cost_total + self.cost_correction
         finally:
             self.leave()
-        return not failed, self.cost_total + self.cost_correction
+        return not failed, total
 
     def curvature_product(self, X, Y, v, bint gauss_newton, out, /):
         """Fill out (P,) with Hv of the mean cost, or with the Gauss-Newton matrix's product."""
@@ -493,6 +507,7 @@ cdef class Engine(Steps):
         cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
         cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
         cdef const int64_t *indices = NULL
+        cdef double total
         cdef int failed
         if order is not None:
             if (cnp.PyArray_TYPE(<cnp.ndarray?> order) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(order)
@@ -512,10 +527,11 @@ cdef class Engine(Steps):
                     failed = self.fail(3, 0)
                 if not failed and not self.cost_is_finite():
                     failed = 1
+                total = self.cost_total + self.cost_correction
         finally:
             self.begin_pass(None, 0)
             self.leave()
-        return not failed, self.cost_total + self.cost_correction
+        return not failed, total
 
     cdef int begin_pass(self, tuple options, key) except -1:
         """What a pass of training does beside the rule; None for nothing."""
@@ -548,8 +564,8 @@ cdef class Engine(Steps):
         cdef int answer, axis = 0, overflow = 0
         cdef real *x
         cdef real *y
-        # While a fit goes on, its owner is set.
-        if self.owner != 0 or self.rule == NO_RULE or not PyLong_CheckExact(batch_size):
+        # Inside a fit a step is refused, even to its own thread.
+        if not is_free(&self.word) or not PyLong_CheckExact(batch_size):
             return False
         if not is_plain(X) or not is_plain(Y):
             return False
@@ -572,6 +588,8 @@ cdef class Engine(Steps):
             return False
         self.enter()
         try:
+            if self.rule == NO_RULE:
+                return False
             self.reserve_training(n, n, False)
             if n * self.n_parameters > RELEASE_GIL_WORK:
                 with nogil:

@@ -17,6 +17,9 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
+from cbackprop.kernels.in_use cimport (
+    give_back, is_fit, is_for_call, is_inherited, is_own, set_fit, take, take_for_call, this_thread, watch_forks,
+)
 from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, HAS_FMA, LANES, VECTOR_BYTES, real, vec, vec_set1
 from cbackprop.kernels.threads cimport MOST_THREADS, run_task, task_function
 
@@ -29,6 +32,9 @@ include "layers.pyx"
 include "per_example.pyx"
 
 initialise_tiles()
+
+if watch_forks() != 0:
+    raise MemoryError("forks cannot be watched")
 
 cdef enum:
     BLOCK = 256             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
@@ -51,7 +57,6 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
-    unsigned long PyThread_get_thread_ident()
     bint PyLong_CheckExact(object)
     long PyLong_AsLongAndOverflow(object, int *overflow) except? -1
 
@@ -254,12 +259,15 @@ cdef class Passes:
     cdef uint64_t dropout_key, dropout_threshold
     cdef real dropout_scale
     cdef Py_ssize_t block_row
+    # Who has the network, see in_use.h. The next two are for that thread alone to read and to change.
+    cdef uintptr_t word
+    cdef bint busy              # a call is under way on a network that the thread keeps
+    cdef Py_ssize_t depth       # how many `with` the thread keeps it by
     # The call under way.
-    cdef readonly bint busy
-    cdef public unsigned long owner     # the thread whose fit goes on between calls, too; 0 for none
     cdef double cost_total, cost_correction
     cdef int failed_quantity
     cdef Py_ssize_t failed_layer
+    cdef uintptr_t failed_by            # the thread whose call it was
     cdef Py_ssize_t work
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
@@ -388,31 +396,76 @@ cdef class Passes:
             self.gathered_capacity = rows
         return 0
 
+    # ---- one thread at a time: the scratch is the engine's own ------------------------------------------------------
+
     cdef int enter(self) except -1:
-        """One call at a time: the scratch is the engine's own. The GIL is held here, so the flag cannot be missed."""
-        if self.owner != 0 and self.owner != PyThread_get_thread_ident():
-            raise RuntimeError("a fit of this network is running in another thread; use copy() to work on it at the "
-                               "same time")
-        if self.busy:
-            raise RuntimeError("this network is already in use: another call on it is running, in another thread or "
-                               "in a callback; use copy() to work on it at the same time")
-        self.busy = True
+        """The begin of a call. RuntimeError if another one is under way, or another thread keeps the network."""
+        if not take_for_call(&self.word):
+            if self.busy_or_not_own():
+                self.refuse()
+            self.busy = True
         self.work = 0
         self.cost_total = 0
         self.cost_correction = 0
         return 0
 
     cdef int leave(self) except -1:
-        self.busy = False
-        if CHECKED_BUILD:
-            self.check_guards()
+        """The end of a call. What it found must have been read before."""
+        try:
+            if CHECKED_BUILD:
+                self.check_guards()
+        finally:
+            if is_for_call(&self.word):
+                give_back(&self.word)
+            else:
+                self.busy = False
         return 0
+
+    cdef bint busy_or_not_own(self) noexcept:
+        return not is_own(&self.word) or self.busy
+
+    cdef int refuse(self) except -1:
+        if is_inherited(&self.word):
+            raise RuntimeError("this network was in use when the process was forked, and what another thread did with "
+                               "it will never be finished here; use a copy() made before the fork")
+        if is_fit(&self.word) and not is_own(&self.word):
+            raise RuntimeError("a fit of this network is running in another thread; use copy() to work on it at the "
+                               "same time")
+        raise RuntimeError("this network is already in use: another call on it is running, in another thread or "
+                           "in a callback; use copy() to work on it at the same time")
+
+    def __enter__(self):
+        """Keep the network for this thread through several calls; may be nested. RuntimeError as in `enter`."""
+        if take(&self.word):
+            self.depth = 1
+        elif self.busy_or_not_own():
+            self.refuse()
+        else:
+            self.depth += 1
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self.depth -= 1
+        if self.depth == 0:
+            give_back(&self.word)
+
+    @property
+    def is_fitting(self):
+        """Whether this thread keeps the network for a fit."""
+        return is_own(&self.word) and is_fit(&self.word)
+
+    def begin_fit(self):
+        """Say that what this thread keeps the network for is a fit; until the outermost `with` ends."""
+        if not is_own(&self.word):
+            raise RuntimeError("a fit begins inside `with engine`")
+        set_fit(&self.word, True)
 
     # ---- one block of at most BLOCK examples ------------------------------------------------------------------------
 
     cdef int fail(self, int quantity, Py_ssize_t layer) noexcept nogil:
         self.failed_quantity = quantity
         self.failed_layer = layer
+        self.failed_by = this_thread()
         return 1
 
     cdef int forward_block(self, const real *X, Py_ssize_t n, bint derivative) except -1 nogil:
