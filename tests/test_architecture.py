@@ -24,7 +24,7 @@ LAYERS = (
     {"backend", "optimizers", "gradient_check", "chain_rule", "schedules", "progress"},
     {"model_file", "second_order"},
     {"checkpoints"},
-    {"pickling", "training"},
+    {"pickling", "stepper", "training"},
     {"network"},
     {"__init__"},
     {"bench"},
@@ -89,6 +89,7 @@ def raises(path: Path) -> list[tuple[int, str]]:
         "second_order",
         "chain_rule",
         "gradients",
+        "stepper",
     ],
 )
 def test_only_validation_judges_arguments(module):

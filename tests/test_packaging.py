@@ -13,6 +13,7 @@ import pytest
 
 import cbackprop
 from cbackprop import backend
+from cbackprop.stepper import SCRIPTS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,6 +51,11 @@ def test_no_sources_of_the_core_are_installed():
     suffixes = {path.suffix for path in installed_files()}
     assert not suffixes & {".c", ".pyx", ".pxd", ".pxi", ".h"}
     assert any(path.name == "py.typed" for path in installed_files())
+
+
+def test_page_of_steps_is_installed():
+    page = {path.name for path in installed_files() if path.parent.name == "step_page"}
+    assert page >= {"page.html", "page.css", *(f"{name}.js" for name in SCRIPTS)}
 
 
 def test_compiled_core_is_there_where_it_is_required():

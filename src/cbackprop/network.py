@@ -1060,6 +1060,55 @@ class Network:
         validation.at_least_one_example("X", len(examples), "a gradient")
         return check_gradient(self, examples, targets)
 
+    def stepper_html(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        learning_rate: float = 0.5,
+        steps: int = 20,
+        title: str = "Backpropagation, step by step",
+    ) -> str:
+        """A page that steps through this network's learning, every factor shown as a number.
+
+        Forward pass, cost, ∂C/∂a, δ, gradient and update, layer by layer, for one example a step:
+        the rows of X in order, again from the first after the last. The network stays as it is.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+        learning_rate : float
+            Of plain gradient descent, w ← w − η ∂C/∂w.
+        steps : int
+            Examples the page goes through, ≥ 1.
+        title : str
+            The page's heading.
+
+        Returns
+        -------
+        str
+            HTML in one piece, for a file or a notebook: it loads nothing, from nowhere. Its numbers
+            are those of `backward`, `gradient` and `partial_fit`, all digits kept.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument. A page shows up to 16 neurons a layer, 8 layers after the input and
+            200,000 numbers (some 4 MB): 20 steps of 2-3-1 are 1,140.
+        FloatingPointError
+            If a step diverges.
+        """
+        from cbackprop import stepper
+
+        rate = validation.positive("learning_rate", learning_rate)
+        n_steps = validation.integer("steps", steps, 1)
+        heading = validation.word("title", title)
+        examples, targets, _ = self._pair(X, Y)
+        validation.at_least_one_example("X", len(examples), "a step")
+        validation.stepper_size(self.sizes, n_steps)
+        return stepper.page(self, examples, targets, rate, n_steps, heading)
+
     # ---- training --------------------------------------------------------------------------------
 
     def fit(

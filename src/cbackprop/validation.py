@@ -31,6 +31,11 @@ from cbackprop.functions import (
 
 LARGEST_ARRAY = sys.maxsize // 8
 
+# What a page of `Network.stepper_html` can show; a number takes some 20 bytes of it.
+STEPPER_NEURONS = 16
+STEPPER_LAYERS = 8
+STEPPER_NUMBERS = 200_000
+
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
@@ -1013,6 +1018,29 @@ def nudge_stays_finite(size: float, change: float) -> None:
     if not np.isfinite(change):
         raise FloatingPointError(
             f"size is {size}: the cost is not finite after such a nudge; expected a smaller one"
+        )
+
+
+def stepper_size(sizes: tuple[int, ...], steps: int) -> None:
+    """A page of steps is for eyes: few neurons, and no more numbers than a browser takes easily."""
+    if max(sizes) > STEPPER_NEURONS:
+        raise ValueError(
+            f"sizes is {shown(list(sizes))}: layer {sizes.index(max(sizes))} has {max(sizes)} "
+            f"neurons; expected at most {STEPPER_NEURONS} to draw"
+        )
+    if len(sizes) - 1 > STEPPER_LAYERS:
+        raise ValueError(
+            f"sizes is {shown(list(sizes))}: {len(sizes) - 1} layers after the input; expected at "
+            f"most {STEPPER_LAYERS} to draw"
+        )
+    n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+    # Gradient and updated parameters; z, a, ∂a/∂z, ∂C/∂a and δ; a softmax layer's Jacobian.
+    numbers_of_step = 2 * n_parameters + 5 * sum(sizes) + sizes[-1] ** 2
+    most = STEPPER_NUMBERS // numbers_of_step
+    if steps > most:
+        raise ValueError(
+            f"steps is {shown(steps)}: the page would hold {numbers_of_step} numbers a step; "
+            f"expected at most {most} steps of this network"
         )
 
 
