@@ -27,7 +27,7 @@ LAYERS = (
     {"pickling", "stepper", "training"},
     {"network"},
     {"__init__"},
-    {"bench"},
+    {"bench", "step_command"},
     {"cli"},
     {"__main__"},
 )

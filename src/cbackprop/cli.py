@@ -1,4 +1,4 @@
-"""The command line: ``cbackprop demo``, ``train``, ``check``, ``bench`` and ``info``.
+"""The command line: ``cbackprop demo``, ``train``, ``check``, ``step``, ``bench`` and ``info``.
 
 Exit statuses: 0; 1 where the computation itself disappoints (a failed check, divergence); 2 for
 what was asked wrongly; 130 for Ctrl-C; 141 where the reader of a pipe has gone. Every error is one
@@ -24,6 +24,7 @@ from cbackprop.functions import ACTIVATIONS, COSTS, INITS, OUTPUTS_OF_COST, Arra
 from cbackprop.gradient_check import GradientCheck
 from cbackprop.optimizers import resolve
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.step_command import add_step
 from cbackprop.training import History
 from cbackprop.validation import backend, integer, number_type
 
@@ -179,6 +180,8 @@ def _parser() -> _Parser:
     )
     _add_seed(check, "the parameters and random examples")
     check.add_argument("--json", action="store_true", help="as one JSON object")
+
+    add_step(commands)
 
     measure = commands.add_parser(
         "bench",
