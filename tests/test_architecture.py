@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
 
 # From the bottom up: a module may import from the rows above its own, never from its own or below.
 LAYERS = (
-    {"kernels", "random_numbers"},
+    {"kernels", "random_numbers", "in_use"},
     {"functions"},
     {"calculus", "gradients", "validation"},
     {"curvature", "datasets"},
