@@ -14,13 +14,13 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     page.relative_to(REPOSITORY).as_posix()
-    for page in (REPOSITORY / "docs").glob("*.md")
+    for page in (REPOSITORY / "docs").rglob("*.md")
     if "```python" in page.read_text(encoding="utf-8")
 )
 
 
 def test_there_are_pages_with_code() -> None:
-    assert "docs/training.md" in PAGES
+    assert {"docs/training.md", "docs/lesson.md", "docs/tutorials/digits.md"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)

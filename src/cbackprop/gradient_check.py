@@ -72,7 +72,7 @@ class GradientCheck:
     Attributes
     ----------
     max_relative_error : float
-        max |ĝ − g| / max |g| over all parameters; infinite where a derivative is no number.
+        ``max |ĝ − g| / max |g|`` over all parameters; infinite where a derivative is no number.
     worst : str
         The parameter whose error is largest beside the gradients of its own part, such as
         "layer 2 weight [3, 7]".
@@ -90,10 +90,11 @@ class GradientCheck:
 
     Notes
     -----
-    The relative error of a part is max |ĝ − g| / max |g| over its own parameters, so that what is
-    wrong low in a deep network is not hidden by the larger gradients above. Where max |g| is less
-    than 1/128 of the mean |∇C_i|, or of how it moves with relative changes of the parameters, as
-    when training has converged, that part takes its place: rounding leaves no more of it.
+    The relative error of a part is ``max |ĝ − g| / max |g|`` over its own parameters, so that what
+    is wrong low in a deep network is not hidden by the larger gradients above. Where ``max |g|`` is
+    less than 1/128 of the mean ``|∇C_i|``, or of how it moves with relative changes of the
+    parameters, as when training has converged, that part takes its place: rounding leaves no more
+    of it.
     Gradients too small for the number type, or for the nudges, count as 0.
     """
 

@@ -964,8 +964,8 @@ class Network:
 
         Where a first derivative jumps (relu and leaky_relu at z = 0, mae at a = y) the jump counts
         as 0, so that H is the Hessian of the smooth piece on the side that σ′ takes: relu′(0) = 0.
-        Where only the second one jumps (elu and selu at 0, huber at |a − y| = 1) it is the one from
-        the side of z < 0, and of |a − y| < 1; softsign″(0) = 0.
+        Where only the second one jumps (elu and selu at 0, huber at ``|a − y| = 1``) it is the one
+        from the side of z < 0, and of ``|a − y| < 1``; softsign″(0) = 0.
 
         References
         ----------

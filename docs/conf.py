@@ -1,0 +1,58 @@
+"""Sphinx's settings: pydata's theme, numpydoc for docstrings, MyST for the pages."""
+
+import re
+from pathlib import Path
+
+import cbackprop
+
+project = "cbackprop"
+author = "the cbackprop developers"
+project_copyright = f"2026, {author}"
+release = version = cbackprop.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+html_theme = "pydata_sphinx_theme"
+html_title = "cbackprop"
+html_static_path = ["_static"]
+html_css_files = ["wide_tables.css"]
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_show_sourcelink = False
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings say more: shapes, units, errors
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+nitpicky = False
+
+
+def links_out_of_the_documentation(app, docname, source):
+    """The pages are read in the repository, too: what lies outside docs/ is shown as a name."""
+    page = Path(app.srcdir) / docname
+
+    def plain(match):
+        target = match.group(1)
+        if page.parent.joinpath(target).resolve().is_relative_to(app.srcdir):
+            return match.group(0)
+        return f"`{target.replace('../', '')}`"
+
+    source[0] = re.sub(r"\[[^\]]*\]\((\.\./[^)#]*)\)", plain, source[0])
+
+
+def setup(app):
+    app.connect("source-read", links_out_of_the_documentation)
