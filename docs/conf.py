@@ -25,12 +25,20 @@ html_static_path = ["_static"]
 html_css_files = ["wide_tables.css"]
 html_theme_options = {
     "show_prev_next": False,
+    "header_links_before_dropdown": 10,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
 html_show_sourcelink = False
+# No column for a menu where there is none.
+html_sidebars = {
+    page: []
+    for page in (
+        "index lesson training gradients deployment guarantees accuracy speed published_runs"
+    ).split()
+}
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

@@ -30,8 +30,12 @@ def test_code_blocks_run(
     monkeypatch.chdir(tmp_path)
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     names: dict[str, Any] = {}
+    printed = []
     for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
         line = text[: block.start()].count("\n") + 1
         # Empty lines before it, so that an error names the page's own line.
         exec(compile("\n" * line + block.group(1), page, "exec"), names)
-    capsys.readouterr()
+        printed.append(capsys.readouterr().out)
+    # What a page shows as printed is what its code prints.
+    for shown in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
+        assert shown in "".join(printed)
