@@ -32,5 +32,8 @@ cdef extern from *:
 
 def supported_levels():
     """Names of the levels that run here, best first; 'generic' always does."""
-    names = [f"v{level}" for level in (4, 3, 2) if all(cbackprop_supports(lower) for lower in range(2, level + 1))]
+    names = []
+    for level in (4, 3, 2):
+        if all(cbackprop_supports(lower) for lower in range(2, level + 1)):
+            names.append(f"v{level}")
     return (*names, "generic")

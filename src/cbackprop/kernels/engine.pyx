@@ -105,7 +105,9 @@ cdef class Engine(Steps):
             n_slots = 3
         elif rule != NO_RULE and rule != SGD:
             n_slots = 1
-        slots = [aligned_zeros(self.storage_size) for _ in range(n_slots)]
+        slots = []
+        while len(slots) < n_slots:
+            slots.append(aligned_zeros(self.storage_size))
         # A step under way uses the slots that are freed here.
         self.enter()
         if rule == ADAM or rule == ADAMW:
@@ -243,7 +245,9 @@ cdef class Engine(Steps):
             for array in (z[l], a[l], da_dz[l], delta[l], dC_da[l + 1]):
                 if array is not None:
                     pointer(array, n * self.layers[l].n_out, True)
-        tables = [pointer_table(arrays) for arrays in (z, a, da_dz, delta, dC_da)]
+        tables = []
+        for arrays in (z, a, da_dz, delta, dC_da):
+            tables.append(pointer_table(arrays))
         cdef real **z_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[0])
         cdef real **a_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[1])
         cdef real **da_dz_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[2])

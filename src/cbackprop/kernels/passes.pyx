@@ -11,6 +11,7 @@
 #    chain. So a gradient's bits do not depend on how a call was cut up. A block's product is added to its chain as it
 #    leaves the registers.
 # e) Memory belongs to NumPy arrays that the engine holds; it is taken before the first number is changed.
+# f) Lists grow by append, never in a comprehension: there Cython 3.3 frees the new entry twice if the list cannot grow.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
@@ -159,7 +160,13 @@ cdef inline void hand_out(
 
 cdef object pointer_table(list arrays):
     """Their data pointers as an array of addresses, NULL for None."""
-    return np.array([0 if array is None else <uintptr_t> data(array) for array in arrays], dtype=np.uintp)
+    cdef cnp.ndarray table = np.zeros(len(arrays), dtype=np.uintp)
+    cdef uintptr_t *addresses = <uintptr_t *> cnp.PyArray_DATA(table)
+    cdef Py_ssize_t i
+    for i in range(len(arrays)):
+        if arrays[i] is not None:
+            addresses[i] = <uintptr_t> data(arrays[i])
+    return table
 
 
 cdef Py_ssize_t piece_rows(Py_ssize_t columns) noexcept nogil:
