@@ -36,7 +36,7 @@ class OneThreadAtATime:
         self._depth += 1
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._depth -= 1
         if self._depth == 0:
             self._fitting = False
@@ -112,7 +112,7 @@ class InUse:
             engine._refuse()
         engine.busy = True
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.engine.busy = False
         if not self.engine._is_kept():
             self.engine._lock.release()

@@ -213,13 +213,18 @@ class Network:
         )
         self._require_no_fit("its parameters cannot be replaced")
         with self._engine:
-            for (W, b), (new_W, new_b) in zip(
-                zip(self.weights, self.biases, strict=True),
-                Gradient(vector, 0.0, self.sizes)._parts(),
-                strict=True,
-            ):
-                W[...] = new_W
-                b[...] = new_b
+            before = self._storage.copy()
+            try:
+                for (W, b), (new_W, new_b) in zip(
+                    zip(self.weights, self.biases, strict=True),
+                    Gradient(vector, 0.0, self.sizes)._parts(),
+                    strict=True,
+                ):
+                    W[...] = new_W
+                    b[...] = new_b
+            except BaseException:
+                self._storage[...] = before
+                raise
 
     def copy(self) -> Network:
         """An independent network with the same parameters, optimiser state and generator state."""
@@ -273,11 +278,17 @@ class Network:
         random = RandomNumbers(validation.seed(seed))
         self._require_no_fit("its parameters cannot be replaced")
         with self._engine:
-            self._random = random
-            self._draw_parameters()
-            self._engine.set_optimizer(None, ())
-            self._optimizer = None
-            self._second_order = None
+            before, own = training.Snapshot(self), self._random
+            try:
+                self._random = random
+                self._draw_parameters()
+                self._engine.set_optimizer(None, ())
+                self._optimizer = None
+                self._second_order = None
+            except BaseException:
+                self._random = own
+                before.restore(self)
+                raise
         return self
 
     def save(self, path: validation.PathLike, *, allow_nonfinite: bool = False) -> None:
@@ -1260,10 +1271,7 @@ class Network:
         with self._engine:
             self._check_training(chosen, plan.options)
             self._engine.begin_fit()
-            before = training.Snapshot(self)
-            if plan.epochs > 0:
-                self._set_optimizer(chosen)
-            return training.run(self, examples, targets, plan, before)
+            return training.run(self, examples, targets, plan)
 
     def _check_training(
         self, optimizer: optimizers.Optimizer, options: tuple[float, ...] | None

@@ -357,54 +357,55 @@ def penalty(network: Network, options: tuple[float, ...]) -> float:
     return total
 
 
-def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> History:
-    """Train as planned; the optimiser is set.
-
-    ``before`` is the network as it was before that: what a failure in the first epoch goes back to.
+def run(network: Network, X: Array, Y: Array, plan: Plan) -> History:
+    """Train as planned, the optimiser started afresh.
 
     Raises
     ------
     FloatingPointError
         If a pass diverges, naming its epoch.
     Exception
-        Whatever a function of the user's raises.
+        Whatever a function of the user's raises, or MemoryError.
 
-    After either of them parameters, optimiser and generator are as they were at the start of that
-    epoch; only a callback finds the epoch completed, and one that raises leaves it so. Ctrl-C
-    leaves the parameters of the last full batch.
+    After any of them parameters, optimiser and generator are as they were at the start of that
+    epoch, and before the first one as they were before the call; only what comes behind an epoch,
+    such as a callback, finds it completed, and leaves it so. Ctrl-C leaves the parameters of the
+    last full batch.
     """
+    before = Snapshot(network)
     history = History()
     history.metrics = {name: [] for name in plan.metrics}
     best: Array | None = None
     rows: Array | None = None
     description = plan.description(len(X))
+    progress = Progress(plan.epochs, plan.progress)
     try:
         if plan.checkpoint is not None:
             # A folder that is not there is found out now, and not after the first epoch.
             os.stat(os.path.dirname(os.path.abspath(plan.checkpoint)))
+        if plan.epochs > 0:
+            network._set_optimizer(plan.optimizer)
         if plan.resume:
             best, rows = checkpoints.resume(network, plan, history, description)
         elif plan.held > 0 and plan.epochs > 0:
             rows = _held_rows(network, len(X), plan.held, plan.shuffle)
         if rows is not None:
             X, Y, plan = _hold_out(X, Y, rows, plan)
-    except Exception:
+        first = history.epochs
+        # What a failure goes back to; None when an epoch is complete.
+        epoch_start = None if plan.resume else before
+    except BaseException:
         before.restore(network)
         raise
-    first = history.epochs
-    progress = Progress(plan.epochs, plan.progress)
     try:
         for epoch in range(first, plan.epochs):
             if plan.early_stopping is not None and plan.early_stopping.is_over(history):
                 history.stop_reason = "early stopping"
                 break
-            if epoch > first or plan.resume:
-                before = Snapshot(network)
-            try:
-                reason = _train_and_judge(network, X, Y, plan, history, epoch)
-            except Exception:
-                before.restore(network)
-                raise
+            if epoch_start is None:
+                epoch_start = Snapshot(network)
+            reason = _train_and_judge(network, X, Y, plan, history, epoch)
+            epoch_start = None
             if plan.early_stopping is not None and plan.early_stopping.is_best(history):
                 history.best_epoch = epoch
                 if plan.early_stopping.restore_best:
@@ -425,10 +426,19 @@ def run(network: Network, X: Array, Y: Array, plan: Plan, before: Snapshot) -> H
         else:
             if plan.early_stopping is not None and plan.early_stopping.is_over(history):
                 history.stop_reason = "early stopping"
+    except Exception:
+        if epoch_start is not None:
+            epoch_start.restore(network)
+        raise
     finally:
         progress.close()
     if best is not None:
-        second_order.write_parameters(network._engine, best)
+        before = Snapshot(network)
+        try:
+            second_order.write_parameters(network._engine, best)
+        except BaseException:
+            before.restore(network)
+            raise
     return history
 
 
