@@ -253,30 +253,48 @@ def test_fits_of_one_network_at_the_same_time(backend):
 
 
 @every_backend
-def test_parameters_are_replaced_as_a_whole(backend):
+def test_parameters_are_replaced_and_read_as_a_whole(backend, tmp_path):
     sizes = (200, 200, 10)
+    X, Y = data(sizes, 2)
     net = Network(sizes, seed=0, backend=backend)
-    seeds = range(3)
-    vectors = [Network(sizes, seed=seed, backend=backend).parameters for seed in seeds]
-    known = {bits(vector) for vector in vectors}
+    alone = [Network(sizes, seed=seed, backend=backend) for seed in range(3)]
+    known = {bits(other.parameters): other.cost(X[0], Y[0]) for other in alone}
 
-    def assign(seed):
-        net.parameters = vectors[seed]
+    def write(other):
+        vector = other.parameters
+        return lambda: successes(lambda: setattr(net, "parameters", vector), 40)
 
-    def write(seed):
-        return lambda: successes(lambda: assign(seed), 30)
+    def saved():
+        net.save(tmp_path / "net")
+        return Network.load(tmp_path / "net").parameters
 
-    def look(read):
-        return lambda: [bits(vector) in known for vector in successes(read, 30)]
+    def chain_rule():
+        chain = net.chain_rule(X[0], Y[0])
+        vector = chain._engine.storage
+        assert known[bits(vector)] == chain.cost
+        return vector
+
+    def checked():
+        check = net.check_gradient(X[:1, :], Y[:1, :])
+        assert check.passed
+        return alone[0].parameters
+
+    def look(read, tries):
+        return lambda: all(bits(vector) in known for vector in successes(read, tries))
 
     found = together(
         [
-            write(1), write(2), lambda: successes(lambda: net.reset(0), 10),
-            look(lambda: net.parameters), look(lambda: net.copy().parameters),
+            write(alone[1]),
+            write(alone[2]),
+            lambda: successes(lambda: net.reset(0), 10),
+            look(lambda: net.parameters, 40),
+            look(lambda: net.copy().parameters, 40),
+            look(saved, 20),
+            look(chain_rule, 40),
+            look(checked, 1),
         ]
-    )  # fmt: skip
-    assert all(found[3])
-    assert all(found[4])
+    )
+    assert all(found[3:])
     assert bits(net.parameters) in known
 
 
