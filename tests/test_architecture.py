@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
 LAYERS = (
     {"kernels", "random_numbers", "in_use"},
     {"functions"},
-    {"calculus", "gradients", "validation"},
+    {"drawing"},
+    {"calculus", "gradients", "validation", "nudges", "paths"},
     {"curvature", "datasets"},
     {"reference"},
     {"backend", "optimizers", "gradient_check", "chain_rule", "schedules", "progress"},
@@ -30,6 +32,14 @@ LAYERS = (
     {"bench", "step_command"},
     {"cli"},
     {"__main__"},
+)
+# Within the pictures likewise.
+DRAWING_LAYERS = (
+    {"symbols"},
+    {"canvas", "choice", "formulas"},
+    {"tree", "chain", "indices", "summary", "latex", "network", "curves"},
+    {"html"},
+    {"__init__"},
 )
 HEIGHT = {module: height for height, modules in enumerate(LAYERS) for module in modules}
 
@@ -69,6 +79,27 @@ def test_nothing_imports_upward(path):
         assert HEIGHT[name] < HEIGHT[path.stem], f"{path.stem} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "drawing").glob("*.py")), ids=lambda path: path.stem
+)
+def test_nothing_in_drawing_imports_upward(path):
+    heights = {module: i for i, modules in enumerate(DRAWING_LAYERS) for module in modules}
+    assert path.stem in heights, f"drawing/{path.name} has no place in the architecture"
+    for name in imported_modules(path) - {"drawing"}:
+        assert HEIGHT[name] < HEIGHT["drawing"], f"drawing/{path.name} imports {name}"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
+            "cbackprop.drawing"
+        ):
+            continue
+        names = [alias.name for alias in node.names]
+        for name in [node.module.split(".")[2]] if node.module.count(".") > 1 else names:
+            below = heights[name] < heights[path.stem]
+            # Names that are for type checkers only come from below, too.
+            assert below, f"drawing/{path.name} imports {name}"
+
+
 def raises(path: Path) -> list[tuple[int, str]]:
     """Line and exception of each raise in a file."""
     found = []
@@ -90,6 +121,8 @@ def raises(path: Path) -> list[tuple[int, str]]:
         "chain_rule",
         "gradients",
         "stepper",
+        "nudges",
+        "paths",
     ],
 )
 def test_only_validation_judges_arguments(module):
@@ -122,6 +155,28 @@ def test_import_brings_numpy_and_nothing_else():
     assert loaded - set(sys.stdlib_module_names) <= {"cbackprop", "numpy"}
     assert not loaded & {"argparse", "gzip", "statistics", "decimal", "zipfile", "asyncio"}
     assert not loaded & {"json", "hashlib", "_hashlib", "secrets", "tempfile"}  # of model files
+
+
+def test_pictures_are_imported_by_what_draws():
+    """Neither the import nor a fit, nor a chain rule that is only printed, loads them."""
+    code = """
+        import sys
+        from cbackprop import Network
+        net = Network([2, 2], seed=0)
+        rule = net.chain_rule([1, 2], [0, 1])
+        print(net.fit([[1, 2]], [[0, 1]], epochs=1), rule.weight(1, 0, 0), rule)
+        print(any("drawing" in name for name in sys.modules))
+        rule.svg()
+        print(any("drawing" in name for name in sys.modules))
+    """
+    run = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert run.stdout.split("\n")[-3:] == ["False", "True", ""]
 
 
 def test_the_command_line_leaves_bench_to_its_command():

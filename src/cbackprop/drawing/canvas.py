@@ -1,0 +1,322 @@
+"""Lines, circles and labels of an SVG picture.
+
+A picture has no ids that could clash with another's on the same page: arrowheads are polygons, and
+every rule of its style sheet is scoped by its theme's class. It paints its own background, so that
+it can be read on any page, and says a sign twice, by colour and by dashes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cbackprop.drawing.symbols import Label, label_width
+
+# Text has a contrast of at least 4.5 on paper, node, chosen and label backgrounds (WCAG 2, AA).
+COLOURS = {
+    "light": {
+        "paper": "#ffffff",
+        "ink": "#1b1f24",
+        "quiet": "#555e68",
+        "faint": "#c3cad2",
+        "node": "#eef1f5",
+        "chosen": "#fff0b8",
+        "positive": "#0b57a4",
+        "negative": "#a83a06",
+    },
+    "dark": {
+        "paper": "#12161d",
+        "ink": "#e9edf2",
+        "quiet": "#a7b1bd",
+        "faint": "#465160",
+        "node": "#1f2732",
+        "chosen": "#4b3f0f",
+        "positive": "#82bcff",
+        "negative": "#ffa56e",
+    },
+}
+MARGIN = 16.0
+DASHES = "6 4"
+MOST_LINES = 40  # of a description
+HALF = 17.0  # half the height of a node
+
+
+class Drawing(str):
+    """An SVG picture as text; notebooks display it."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+class Point(NamedTuple):
+    x: float
+    y: float
+
+
+def printable(text: str) -> str:
+    """Text without what XML forbids or what would turn its neighbours around."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def escaped(text: str) -> str:
+    """Text as XML and HTML hold it; line breaks stay, in titles they are seen."""
+    return "\n".join(escape(printable(line)) for line in text.split("\n"))
+
+
+class Canvas:
+    """Collects the elements of a picture; its size is what they take."""
+
+    def __init__(self, title: str, theme: str) -> None:
+        self.title = title
+        self.theme = theme
+        self.elements: list[str] = []
+        self._left = self._top = math.inf
+        self._right = self._bottom = -math.inf
+
+    # ---- shapes ----------------------------------------------------------------------------------
+
+    def line(
+        self,
+        start: Point,
+        end: Point,
+        look: str = "faint",
+        width: float = 1.0,
+        title: str = "",
+        dashed: bool = False,
+    ) -> None:
+        self._reach(start, end)
+        dashes = f' stroke-dasharray="{DASHES}"' if dashed else ""
+        self._add(
+            f'<line x1="{start.x:.1f}" y1="{start.y:.1f}" x2="{end.x:.1f}" y2="{end.y:.1f}" '
+            f'class="{look}-line" stroke-width="{width:.2f}"{dashes}',
+            "line",
+            title,
+        )
+
+    def polyline(
+        self, points: Sequence[Point], look: str, width: float, title: str, dashed: bool = False
+    ) -> None:
+        self._reach(*points)
+        dashes = f' stroke-dasharray="{DASHES}"' if dashed else ""
+        corners = " ".join(f"{p.x:.1f},{p.y:.1f}" for p in points)
+        self._add(
+            f'<polyline points="{corners}" fill="none" class="{look}-line" '
+            f'stroke-width="{width:.2f}" stroke-linejoin="round"{dashes}',
+            "polyline",
+            title,
+        )
+
+    def arrow(
+        self,
+        start: Point,
+        end: Point,
+        look: str = "quiet",
+        width: float = 1.5,
+        title: str = "",
+        dashed: bool = False,
+    ) -> None:
+        """A line whose head touches ``end``."""
+        length = math.hypot(end.x - start.x, end.y - start.y) or 1.0
+        ux, uy = (end.x - start.x) / length, (end.y - start.y) / length
+        head, half = 6 + 1.5 * width, 3 + 0.8 * width
+        neck = Point(end.x - head * ux, end.y - head * uy)
+        self.line(start, neck, look, width, title, dashed)
+        corners = (
+            end,
+            Point(neck.x - half * uy, neck.y + half * ux),
+            Point(neck.x + half * uy, neck.y - half * ux),
+        )
+        points = " ".join(f"{p.x:.1f},{p.y:.1f}" for p in corners)
+        self._add(f'<polygon points="{points}" class="{look}-fill"', "polygon", title)
+
+    def circle(
+        self, centre: Point, radius: float, look: str = "node", title: str = "", thick: bool = False
+    ) -> None:
+        self._reach(
+            Point(centre.x - radius, centre.y - radius), Point(centre.x + radius, centre.y + radius)
+        )
+        self._add(
+            f'<circle cx="{centre.x:.1f}" cy="{centre.y:.1f}" r="{radius:.1f}" '
+            f'class="{look}" stroke-width="{2.5 if thick else 1.2}"',
+            "circle",
+            title,
+        )
+
+    def box(
+        self,
+        corner: Point,
+        width: float,
+        height: float,
+        look: str = "node",
+        title: str = "",
+        radius: float = 4.0,
+    ) -> None:
+        self._reach(corner, Point(corner.x + width, corner.y + height))
+        self._add(
+            f'<rect x="{corner.x:.1f}" y="{corner.y:.1f}" width="{width:.1f}" '
+            f'height="{height:.1f}" rx="{radius:g}" class="{look}"',
+            "rect",
+            title,
+        )
+
+    # ---- labels ----------------------------------------------------------------------------------
+
+    def text(
+        self,
+        at: Point,
+        label: Label | str,
+        size: float = 13.0,
+        anchor: str = "start",
+        look: str = "ink",
+        title: str = "",
+        bold: bool = False,
+    ) -> float:
+        """A label with its baseline at ``at``; returns the width it may take."""
+        spans = [(label, "")] if isinstance(label, str) else label
+        width = label_width(spans, size)
+        left = at.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * width
+        self._reach(Point(left, at.y - size), Point(left + width, at.y + 0.35 * size))
+        weight = ' font-weight="bold"' if bold else ""
+        body = _tspans(spans, size)
+        if title:
+            body = f"<title>{escaped(title)}</title>{body}"
+        self.elements.append(
+            f'<text x="{at.x:.1f}" y="{at.y:.1f}" font-size="{size:g}" text-anchor="{anchor}" '
+            f'class="{look}-text" xml:space="preserve"{weight}>{body}</text>'
+        )
+        return width
+
+    def pill(
+        self, at: Point, label: Label, look: str = "node", title: str = "", size: float = 14.0
+    ) -> float:
+        """A node with its symbol in it; returns half its width."""
+        half = max(HALF + 3, label_width(label, size) / 2 + 7)
+        self.box(Point(at.x - half, at.y - HALF), 2 * half, 2 * HALF, look, title, HALF)
+        # The middle of a raised and lowered label lies a little lower than that of a plain one.
+        self.text(Point(at.x, at.y + 5), label, size, "middle", title=title)
+        return half
+
+    def left_out(self, at: Point, count: int) -> None:
+        """In the place of a layer's neurons that are not shown; what lies behind is covered."""
+        text = f"⋮ {count} more"
+        half = label_width([(text, "")], 12) / 2
+        self.box(Point(at.x - half, at.y - 9), 2 * half, 18, "paper")
+        self.text(at._replace(y=at.y + 5), text, 12, "middle", "quiet")
+
+    # ---- the whole -------------------------------------------------------------------------------
+
+    def drawing(self, description: str) -> Drawing:
+        """The picture, with a text that says the same to those who do not see it."""
+        left, top = self._left - MARGIN, self._top - MARGIN
+        width, height = self._right - left + MARGIN, self._bottom - top + MARGIN
+        return Drawing(
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.0f} {top:.0f} {width:.0f} '
+            f'{height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
+            f'aria-label="{escaped(self.title)}" class="cbackprop-{self.theme}" '
+            'style="max-width:100%;height:auto">\n'
+            f"<title>{escaped(self.title)}</title>\n<desc>{escaped(_shortened(description))}</desc>\n"
+            f"<style>{style_sheet(self.theme)}</style>\n"
+            f'<rect x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{height:.0f}" '
+            'rx="8" class="paper"/>\n' + "\n".join(self.elements) + "\n</svg>"
+        )
+
+    def _reach(self, *points: Point) -> None:
+        for point in points:
+            self._left, self._right = min(self._left, point.x), max(self._right, point.x)
+            self._top, self._bottom = min(self._top, point.y), max(self._bottom, point.y)
+
+    def _add(self, opening: str, name: str, title: str) -> None:
+        if title:
+            self.elements.append(f"{opening}><title>{escaped(title)}</title></{name}>")
+        else:
+            self.elements.append(f"{opening}/>")
+
+
+def _shortened(description: str) -> str:
+    """A text of many lines by its first ones and its last."""
+    lines = description.split("\n")
+    if len(lines) > MOST_LINES:
+        left_out = len(lines) - MOST_LINES
+        lines = [*lines[: MOST_LINES - 1], f"  … {left_out} more lines …", lines[-1]]
+    return "\n".join(lines)
+
+
+def _tspans(label: Label, size: float) -> str:
+    """The spans of a label, superscripts raised and subscripts lowered."""
+    parts, level = [], 0.0
+    for text, kind in label:
+        wanted = {"sup": -0.4 * size, "sub": 0.25 * size}.get(kind, 0.0)
+        attributes = "" if wanted == level else f' dy="{wanted - level:.1f}"'
+        if kind in ("sup", "sub"):
+            attributes += f' font-size="{0.72 * size:.1f}"'
+        elif kind == "it":
+            attributes += ' class="symbol"'
+        level = wanted
+        parts.append(f"<tspan{attributes}>{escaped(text)}</tspan>" if attributes else escaped(text))
+    return "".join(parts)
+
+
+def style_sheet(theme: str) -> str:
+    """The rules of a theme; auto is light, and dark where the reader's system is."""
+    scope = f".cbackprop-{theme}"
+    rules = (
+        f"{scope} text{{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif}}"
+        f"{scope} .symbol{{font-family:Cambria,'STIX Two Text',Georgia,'DejaVu Serif',serif;"
+        "font-style:italic}"
+    )
+    rules += _coloured(scope, COLOURS["dark" if theme == "dark" else "light"])
+    if theme == "auto":
+        dark = _coloured(scope, COLOURS["dark"])
+        rules += f"@media (prefers-color-scheme:dark){{{dark}}}"
+    return rules
+
+
+def _coloured(scope: str, colours: dict[str, str]) -> str:
+    rules = [f"{scope} .paper{{fill:{colours['paper']}}}"]
+    rules += [
+        f"{scope} .{name}-text{{fill:{colours[name]}}}"
+        for name in ("ink", "quiet", "positive", "negative")
+    ]
+    for name in ("ink", "quiet", "faint", "positive", "negative"):
+        rules.append(f"{scope} .{name}-line{{stroke:{colours[name]}}}")
+        rules.append(f"{scope} .{name}-fill{{fill:{colours[name]}}}")
+    rules.append(f"{scope} .node{{fill:{colours['node']};stroke:{colours['quiet']}}}")
+    rules.append(f"{scope} .chosen{{fill:{colours['chosen']};stroke:{colours['ink']}}}")
+    rules.append(f"{scope} .point{{fill:{colours['ink']};stroke:{colours['ink']}}}")
+    rules.append(f"{scope} .result{{fill:{colours['chosen']}}}")
+    rules.append(f"{scope} .ring{{fill:none;stroke:{colours['ink']}}}")
+    return "".join(rules)
+
+
+# ---- what an edge says ---------------------------------------------------------------------------
+
+
+class Stroke(NamedTuple):
+    """How a line shows a number: its sign by colour and dashes, its size by width."""
+
+    look: str
+    width: float
+    dashed: bool
+
+
+def stroke(value: float, largest: float) -> Stroke:
+    """The stroke of a number among others of that size at most."""
+    if value == 0 or not math.isfinite(value):
+        return Stroke("faint", 1.0, False)
+    share = min(1.0, abs(value) / largest) if largest > 0 and math.isfinite(largest) else 1.0
+    return Stroke("positive" if value > 0 else "negative", 0.8 + 3.7 * share, value < 0)
+
+
+def largest_of(values: Iterable[Any]) -> float:
+    """The largest finite |value| of some numbers or arrays, 0 of none."""
+    largest = 0.0
+    for value in values:
+        sizes = np.abs(np.asarray(value, dtype=np.float64))
+        largest = max(largest, float(sizes[np.isfinite(sizes)].max(initial=0.0)))
+    return largest

@@ -1,0 +1,92 @@
+"""What a picture shows of a network too large to show whole: which neurons, and which path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from cbackprop.chain_rule import ChainRule, Term
+
+WIDEST = 16  # layers of more neurons are elided
+
+
+class Place(NamedTuple):
+    """Where a term stands: its quantity, and a weight w_jk beside which it is seen."""
+
+    quantity: str  # "w", "b", "a" (of the layer below) or "output" (a of the last layer)
+    layer: int  # of the weight
+    j: int
+    k: int
+
+
+def shown_neurons(n: int, chosen: Iterable[int], widest: int = WIDEST) -> list[int | range]:
+    """All neurons of a layer; of a wide one the first, the chosen and the last.
+
+    A range stands for those left out between two of them.
+    """
+    if n <= widest:
+        return list(range(n))
+    seen = sorted({0, n - 1, *chosen})
+    rows: list[int | range] = []
+    for before, neuron in zip([-1, *seen], seen, strict=False):
+        left_out = range(before + 1, neuron)
+        # One neuron takes no more room than the note that it is left out.
+        rows += [left_out] if len(left_out) > 1 else left_out
+        rows.append(neuron)
+    return rows
+
+
+def largest_index(values: Any) -> int:
+    """The place of the largest finite |value|."""
+    sizes = np.abs(np.asarray(values, dtype=np.float64))
+    return int(np.where(np.isfinite(sizes), sizes, -1.0).argmax())
+
+
+def is_softmax(rule: ChainRule, layer: int) -> bool:
+    return layer == len(rule.sizes) - 1 and rule.activations[-1] == "softmax"
+
+
+def place_of(rule: ChainRule, term: Term) -> Place:
+    """The weight beside which a bias or an activation is seen has the strongest influence."""
+    quantity = term.name[0]
+    if quantity == "w":
+        return Place("w", term.layer, term.j, term.k)  # type: ignore[attr-defined]
+    if quantity == "b":
+        j = term.j  # type: ignore[attr-defined]
+        k = largest_index(rule.weights[term.layer - 1][j] * rule.backward.a[term.layer - 1])
+        return Place("b", term.layer, j, k)
+    k = term.k  # type: ignore[attr-defined]
+    if term.layer == len(rule.sizes) - 1:
+        below = largest_index(rule.weights[-1][k] * rule.backward.a[-2])
+        return Place("output", term.layer, k, below)
+    return Place("a", term.layer + 1, strongest_above(rule, term.layer, k), k)
+
+
+def strongest_above(rule: ChainRule, layer: int, k: int) -> int:
+    """The neuron of the layer above through which a_k moves the cost most."""
+    return largest_index(rule.weights[layer][:, k] * rule.backward.delta[layer + 1])
+
+
+def strongest_below(rule: ChainRule, layer: int, j: int) -> int:
+    """The neuron of the layer below that moves z_j most."""
+    return largest_index(rule.weights[layer - 1][j] * rule.backward.a[layer - 1])
+
+
+def strongest_path(rule: ChainRule, place: Place) -> list[int]:
+    """A neuron of each layer, 0 … L: through w_jk, and elsewhere where the influence is largest."""
+    path = [place.k, place.j]
+    for l in range(place.layer - 1, 0, -1):
+        path.insert(0, strongest_below(rule, l, path[0]))
+    for l in range(place.layer, len(rule.sizes) - 1):
+        path.append(strongest_above(rule, l, path[-1]))
+    return path
+
+
+def softmax_terms(rule: ChainRule, j: int) -> Any:
+    """∂a_i/∂z_j · ∂C/∂a_i of a softmax layer for every output i; their sum is ∂C/∂z_j."""
+    return np.asarray(rule.backward.da_dz[-1][:, j], np.float64) * np.asarray(
+        rule.backward.dC_da[-1], np.float64
+    )
