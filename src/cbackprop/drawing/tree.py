@@ -1,0 +1,360 @@
+"""The lesson's tree: from one quantity through z and a of every layer down to the cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cbackprop.drawing.canvas import HALF, Canvas, Drawing, Point, largest_of, stroke
+from cbackprop.drawing.choice import (
+    Place,
+    is_softmax,
+    largest_index,
+    place_of,
+    softmax_terms,
+    strongest_above,
+)
+from cbackprop.drawing.formulas import cost_formulas
+from cbackprop.drawing.symbols import (
+    Label,
+    derivative,
+    exact,
+    in_product,
+    marked,
+    neuron_symbol,
+    number,
+    plain,
+    signed,
+    symbol,
+    target_symbol,
+    weight_symbol,
+)
+
+if TYPE_CHECKING:
+    from cbackprop.chain_rule import ChainRule, Term
+
+ROW = 104.0  # from a row of nodes to the next
+SIDE = 215.0  # how far the other inputs of z stand from the path
+FIRST_BRANCH, BRANCH = 205.0, 104.0
+MOST_BRANCHES = 4
+
+
+class Branches(NamedTuple):
+    """The ways from one node into the next row: the one drawn on, and the others."""
+
+    names: str  # the letter of the nodes there
+    layer: int
+    main: int
+    local: Any  # the local derivative of each
+    contributions: Any
+    total: float
+
+
+def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
+    canvas = Canvas(f"The chain rule for {term.name}", theme)
+    top = len(rule.sizes) - 1
+    place = place_of(rule, term)
+    equations: list[Label] = []
+    along: list[float] = []  # the local derivatives of the path drawn
+    y, beside = 0.0, 1
+    if place.quantity in ("w", "b"):
+        _inputs(canvas, rule, place)
+        equations.append(_product(rule, place, term.value))
+        along.append(
+            float(rule.backward.a[place.layer - 1][place.k]) if place.quantity == "w" else 1.0
+        )
+        layer, neuron, at_z = place.layer, place.j, True
+        y += ROW
+    else:
+        layer = place.layer if place.quantity == "output" else place.layer - 1
+        neuron, at_z = (place.j if place.quantity == "output" else place.k), False
+    while True:
+        if at_z:
+            _node(
+                canvas,
+                y,
+                neuron_symbol(rule.sizes, "z", layer, neuron),
+                float(rule.backward.z[layer][neuron]),
+            )
+            branches = _branches_of_z(rule, layer, neuron)
+            if is_softmax(rule, layer):
+                equations.append(
+                    _sum(rule, neuron_symbol(rule.sizes, "z", layer, neuron), branches)
+                )
+            name = "∂a/∂z"
+        else:
+            chosen = y == 0
+            a = float(rule.backward.a[layer][neuron])
+            _node(canvas, y, neuron_symbol(rule.sizes, "a", layer, neuron), a, chosen)
+            if layer == top:
+                break
+            branches = _branches_of_a(rule, layer, neuron)
+            equations.append(_sum(rule, neuron_symbol(rule.sizes, "a", layer, neuron), branches))
+            name = "∂z/∂a"
+            _side_inputs(canvas, rule, y + ROW, layer + 1, branches.main, neuron)
+        _edges(canvas, y, name, branches, beside)
+        beside = len(branches.local)
+        along.append(branches.local[branches.main])
+        layer, neuron, at_z = branches.layer, branches.main, not at_z
+        y += ROW
+    _cost(canvas, rule, y, neuron)
+    equations.append(_cost_slope(rule, neuron))
+    along.append(float(rule.backward.dC_da[-1][neuron]))
+    if len(along) > 3:
+        equations.append(_along(along))
+    y += ROW + 60
+    for equation in equations:
+        canvas.text(Point(-SIDE - 60, y), equation, 13)
+        y += 27
+    return canvas.drawing(str(term))
+
+
+# ---- nodes ---------------------------------------------------------------------------------------
+
+
+def _node(canvas: Canvas, y: float, label: Label, value: float, chosen: bool = False) -> None:
+    """A node of the path, its value on its right."""
+    half = canvas.pill(Point(0, y), label, "chosen" if chosen else "node", exact(value))
+    canvas.text(Point(half + 8, y + 5), f"= {number(value)}", 13, title=exact(value))
+
+
+def _inputs(canvas: Canvas, rule: ChainRule, place: Place) -> None:
+    """The first row: w_jk, a_k and b_j, of which the term's is the one chosen."""
+    l, j, k = place.layer, place.j, place.k
+    w = float(rule.weights[l - 1][j, k])
+    a = float(rule.backward.a[l - 1][k])
+    b = float(rule.biases[l - 1][j])
+    nodes = (
+        (-SIDE, "w", weight_symbol(rule.sizes, l, j, k), w, a, "∂z/∂w"),
+        (0.0, "a", neuron_symbol(rule.sizes, "a", l - 1, k), a, w, "∂z/∂a"),
+        (SIDE, "b", neuron_symbol(rule.sizes, "b", l, j), b, 1.0, "∂z/∂b"),
+    )
+    largest = largest_of([w, a, 1.0])
+    for x, quantity, label, value, local, name in nodes:
+        chosen = quantity == place.quantity
+        canvas.pill(Point(x, 0), label, "chosen" if chosen else "node", exact(value))
+        canvas.text(Point(x, -HALF - 8), f"= {number(value)}", 13, "middle", title=exact(value))
+        end = Point(0.16 * x, ROW - HALF) if x == 0 else Point(0.12 * x, ROW - HALF + 2)
+        line = stroke(local, largest)
+        title = f"{name} = {exact(local)}"
+        canvas.arrow(Point(0.94 * x, HALF), end, line.look, line.width, title, line.dashed)
+        text = f"{name} = {number(local)}"
+        # Outside the slanting edges; beside the upright one, where they are far apart.
+        if x == 0:
+            canvas.text(Point(9, HALF + 18), text, 12, title=title, bold=chosen)
+        else:
+            anchor = "end" if x < 0 else "start"
+            canvas.text(Point(0.68 * x, HALF + 50), text, 12, anchor, title=title, bold=chosen)
+
+
+def _side_inputs(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, k: int) -> None:
+    """The weight and the bias of a z further down, entering from the left."""
+    w = float(rule.weights[layer - 1][j, k])
+    b = float(rule.biases[layer - 1][j])
+    a = float(rule.backward.a[layer - 1][k])
+    largest = largest_of([a, 1.0])
+    for dy, label, value, name, local in (
+        (-21.0, weight_symbol(rule.sizes, layer, j, k), w, "∂z/∂w", a),
+        (21.0, neuron_symbol(rule.sizes, "b", layer, j), b, "∂z/∂b", 1.0),
+    ):
+        half = canvas.pill(Point(-SIDE, y + dy), label, "node", exact(value))
+        left = Point(-SIDE - half - 7, y + dy + 5)
+        canvas.text(left, f"{number(value)} =", 12, "end", title=exact(value))
+        line = stroke(local, largest)
+        title = f"{name} = {exact(local)}"
+        start, end = Point(-SIDE + half, y + dy), Point(-30, y + dy / 3)
+        canvas.arrow(start, end, line.look, line.width, title, line.dashed)
+        beside = Point(-SIDE + half + 8, y + (dy - 8 if dy < 0 else dy + 14))
+        canvas.text(beside, f"{name} = {number(local)}", 11, title=title)
+
+
+# ---- edges ---------------------------------------------------------------------------------------
+
+
+def _branches_of_a(rule: ChainRule, layer: int, k: int) -> Branches:
+    weights = rule.weights[layer][:, k]
+    contributions = weights * rule.backward.delta[layer + 1].astype(np.float64)
+    return Branches(
+        "z",
+        layer + 1,
+        strongest_above(rule, layer, k),
+        dict(enumerate(map(float, weights))),
+        dict(enumerate(map(float, contributions))),
+        float(rule.backward.dC_da[layer][k]),
+    )
+
+
+def _branches_of_z(rule: ChainRule, layer: int, j: int) -> Branches:
+    """One way, into a_j; in a softmax layer one into every a_i."""
+    total = float(rule.backward.delta[layer][j])
+    if not is_softmax(rule, layer):
+        slope = float(rule.backward.da_dz[layer][j])
+        return Branches("a", layer, j, {j: slope}, {j: total}, total)
+    terms = softmax_terms(rule, j)
+    return Branches(
+        "a",
+        layer,
+        largest_index(terms),
+        dict(enumerate(map(float, rule.backward.da_dz[-1][:, j]))),
+        dict(enumerate(map(float, terms))),
+        total,
+    )
+
+
+def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int) -> None:
+    """The edge of the path, and those of the other ways with what each contributes.
+
+    ``beside`` is the number of nodes in the row they start from.
+    """
+    local = branches.local[branches.main]
+    largest = largest_of(branches.local.values())
+    line = stroke(local, largest)
+    title = f"{name} = {exact(local)}"
+    canvas.arrow(
+        Point(0, y + HALF), Point(0, y + ROW - HALF), line.look, line.width, title, line.dashed
+    )
+    text = f"{name} = {number(local)}"
+    canvas.text(Point(-12, y + ROW / 2 + 5), text, 12, "end", title=title)
+    others = [i for i in branches.local if i != branches.main]
+    if not others:
+        return
+    kept = others
+    if len(others) > MOST_BRANCHES:
+        ranked = sorted(others, key=lambda i: -abs(np.nan_to_num(branches.contributions[i])))
+        kept = sorted(ranked[: MOST_BRANCHES - 1])
+    below = y + ROW
+    main = branches.contributions[branches.main]
+    canvas.text(
+        Point(14, below - HALF - 8),
+        f"path: {signed(main)}",
+        12,
+        look=_sign(main),
+        title=exact(main),
+    )
+    x = FIRST_BRANCH
+    for i in kept:
+        value = branches.contributions[i]
+        line = stroke(branches.local[i], largest)
+        title = f"{name} = {exact(branches.local[i])}; this path contributes {exact(value)}"
+        canvas.arrow(
+            Point(16, y + HALF - 2),
+            Point(x - 12, below - HALF),
+            line.look,
+            line.width,
+            title,
+            line.dashed,
+        )
+        canvas.pill(Point(x, below), symbol(branches.names, branches.layer, i), "node", title, 12)
+        _contribution(canvas, x, below, value)
+        x += BRANCH
+    if len(kept) < len(others):
+        rest = [branches.contributions[i] for i in others if i not in kept]
+        title = f"{len(rest)} more paths"
+        canvas.line(Point(16, y + HALF - 2), Point(x - 12, below - HALF), title=title)
+        canvas.pill(Point(x, below), plain(f"⋮ {len(rest)} more"), "node", title, 12)
+        _contribution(canvas, x, below, float(np.sum(rest)))
+        x += BRANCH
+    x = FIRST_BRANCH - 40
+    if beside > 1:
+        x += BRANCH * min(beside - 1, MOST_BRANCHES) + 10
+    quantity = "a" if branches.names == "z" else "z"
+    sum_text = f"∂C/∂{quantity} = {number(branches.total)}, the sum of {len(branches.local)} paths:"
+    canvas.text(Point(x, y + 5), sum_text, 12, title=exact(branches.total))
+
+
+def _contribution(canvas: Canvas, x: float, y: float, value: float) -> None:
+    canvas.text(
+        Point(x, y + HALF + 18), signed(value), 12, "middle", _sign(value), title=exact(value)
+    )
+
+
+def _sign(value: float) -> str:
+    return "positive" if value > 0 else "negative" if value < 0 else "quiet"
+
+
+def _cost(canvas: Canvas, rule: ChainRule, y: float, neuron: int) -> None:
+    """The last row: the cost, with the target entering from the left."""
+    below = y + ROW
+    slope = float(rule.backward.dC_da[-1][neuron])
+    line = stroke(slope, largest_of([rule.backward.dC_da[-1]]))
+    title = f"∂C/∂a = {exact(slope)}"
+    canvas.arrow(
+        Point(0, y + HALF), Point(0, below - HALF), line.look, line.width, title, line.dashed
+    )
+    canvas.text(Point(-12, y + ROW / 2 + 5), f"∂C/∂a = {number(slope)}", 12, "end", title=title)
+    target = float(rule.y[neuron])
+    half = canvas.pill(
+        Point(-SIDE, below), target_symbol(rule.sizes, neuron), "node", exact(target)
+    )
+    canvas.text(Point(-SIDE, below - HALF - 7), f"= {number(target)}", 12, "middle")
+    canvas.arrow(Point(-SIDE + half, below), Point(-HALF - 4, below), "quiet", 1.2)
+    _node(canvas, below, symbol("C"), rule.cost)
+
+
+# ---- the product below ---------------------------------------------------------------------------
+
+
+def _product(rule: ChainRule, place: Place, value: float) -> Label:
+    """∂C/∂w_jk or ∂C/∂b_j as three factors; of a softmax layer the last two are one sum."""
+    l, j, k = place.layer, place.j, place.k
+    of_weight = place.quantity == "w"
+    quantity = (
+        weight_symbol(rule.sizes, l, j, k) if of_weight else neuron_symbol(rule.sizes, "b", l, j)
+    )
+    first = float(rule.backward.a[l - 1][k]) if of_weight else 1.0
+    if is_softmax(rule, l):
+        names, upper = "∂C/∂z", [float(rule.backward.delta[l][j])]
+    else:
+        names, upper = "∂a/∂z · ∂C/∂a", [float(entry) for entry in rule.upper_factors(l, j)]
+    numbers = f"{_times([first, *upper])} = {number(value)}"
+    return [
+        *derivative(symbol("C"), quantity),
+        *plain(f" = ∂z/∂{place.quantity} · {names} = {numbers}"),
+    ]
+
+
+def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
+    """∂C/∂a or, of a softmax layer, ∂C/∂z: the path drawn and all others."""
+    main = branches.contributions[branches.main]
+    factors = "∂z_j/∂a · ∂a_j/∂z_j · ∂C/∂a_j" if branches.names == "z" else "∂a_i/∂z · ∂C/∂a_i"
+    if len(branches.local) == 1:
+        local = branches.local[branches.main]
+        if branches.names == "a":
+            upper = [float(rule.backward.dC_da[-1][branches.main])]
+        elif is_softmax(rule, branches.layer):
+            upper = [float(rule.backward.delta[-1][branches.main])]
+            factors = "∂z/∂a · ∂C/∂z"
+        else:
+            upper = [float(entry) for entry in rule.upper_factors(branches.layer, branches.main)]
+        names = factors.replace("_j", "").replace("_i", "")
+        text = f" = {names} = {_times([local, *upper])} = {number(branches.total)}"
+        return [*derivative(symbol("C"), quantity), *plain(text)]
+    rest = float(np.sum([v for i, v in branches.contributions.items() if i != branches.main]))
+    others = len(branches.local) - 1
+    text = (
+        f" = {number(main)} (drawn) + {in_product(rest)} "
+        f"({others} other path{'s' if others > 1 else ''}) = {number(branches.total)}"
+    )
+    index = "_j" if branches.names == "z" else "_i"
+    return [*derivative(symbol("C"), quantity), *marked(f" = Σ{index} {factors}"), *plain(text)]
+
+
+def _cost_slope(rule: ChainRule, j: int) -> Label:
+    value = float(rule.backward.dC_da[-1][j])
+    return [
+        *derivative(symbol("C"), neuron_symbol(rule.sizes, "a", len(rule.sizes) - 1, j)),
+        *plain(" = "),
+        *cost_formulas(rule)[1],
+        *plain(f" = {number(value)}"),
+    ]
+
+
+def _along(local: list[float]) -> Label:
+    """The product of everything on the path drawn."""
+    value = float(np.prod(local))
+    return plain(f"along the path drawn: {_times(local)} = {number(value)}")
+
+
+def _times(factors: list[float]) -> str:
+    return " · ".join([number(factors[0]), *(in_product(entry) for entry in factors[1:])])
