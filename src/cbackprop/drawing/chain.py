@@ -1,0 +1,291 @@
+"""The lesson's chain of single neurons: every quantity a point on its number line."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
+from cbackprop.drawing.choice import is_softmax, place_of, strongest_path
+from cbackprop.drawing.formulas import activation_name, cost_name
+from cbackprop.drawing.symbols import (
+    Label,
+    exact,
+    neuron_symbol,
+    number,
+    plain,
+    signed,
+    symbol,
+    target_symbol,
+    weight_symbol,
+)
+
+if TYPE_CHECKING:
+    from cbackprop.chain_rule import ChainRule, Pass, Term
+
+LENGTH = 180.0  # of a number line
+LEFT, MIDDLE, RIGHT = 0.0, 342.0, 672.0  # where the lines of w and b, of z and of a begin
+ROW = 168.0
+DEEPEST_HEADER = 8
+RANGES = {
+    "sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+}
+
+
+class Quantity(NamedTuple):
+    """What a number line shows: its label, its value, and that after the nudge."""
+
+    label: Label
+    value: float
+    nudged: float
+    chosen: bool = False
+
+
+def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
+    canvas = Canvas(f"The chain of neurons through {term.name}", theme)
+    place = place_of(rule, term)
+    path = strongest_path(rule, place)
+    size = _nudge_size(rule, term)
+    after = term.nudged_pass(size)
+    top = len(rule.sizes) - 1
+    y = 0.0
+    if top <= DEEPEST_HEADER:
+        _neurons(canvas, rule, path)
+        y += 100
+    chosen_a = {"a": place.layer - 1, "output": place.layer}.get(place.quantity)
+    _activation(canvas, rule, after, y, 0, path[0], chosen_a == 0)
+    for l in range(1, top + 1):
+        j, k = path[l], path[l - 1]
+        y += ROW
+        w, b = float(rule.weights[l - 1][j, k]), float(rule.biases[l - 1][j])
+        here = l == place.layer
+        of_w, of_b = here and place.quantity == "w", here and place.quantity == "b"
+        weight = Quantity(weight_symbol(rule.sizes, l, j, k), w, w + size * of_w, of_w)
+        bias = Quantity(neuron_symbol(rule.sizes, "b", l, j), b, b + size * of_b, of_b)
+        _number_line(
+            canvas, Point(LEFT, y - 42), weight, _span((weight.value, weight.nudged), True)
+        )
+        _number_line(canvas, Point(LEFT, y + 42), bias, _span((bias.value, bias.nudged), True))
+        z = float(rule.backward.z[l][j])
+        z_after = z if after.z[l] is None else float(after.z[l][0, j])
+        of_z = Quantity(neuron_symbol(rule.sizes, "z", l, j), z, z_after)
+        _number_line(canvas, Point(MIDDLE, y), of_z, _span((z, z_after), True))
+        _others(canvas, rule, y, l, j, k)
+        _activation(canvas, rule, after, y, l, j, chosen_a == l)
+        a_k = float(rule.backward.a[l - 1][k])
+        largest = largest_of([a_k, w, 1.0])
+        _arrow(
+            canvas,
+            Point(LEFT + LENGTH + 12, y - 42),
+            Point(MIDDLE - 12, y - 7),
+            "∂z/∂w",
+            a_k,
+            largest,
+            Point(LEFT + LENGTH + 14, y - 52),
+            of_w,
+        )
+        _arrow(
+            canvas,
+            Point(LEFT + LENGTH + 12, y + 42),
+            Point(MIDDLE - 12, y + 7),
+            "∂z/∂b",
+            1.0,
+            largest,
+            Point(LEFT + LENGTH + 14, y + 61),
+            of_b,
+        )
+        _arrow(
+            canvas,
+            Point(RIGHT + LENGTH / 2, y - ROW + 34),
+            Point(MIDDLE + LENGTH / 2, y - 38),
+            "∂z/∂a",
+            w,
+            largest,
+            Point(MIDDLE + 272, y - 66),
+            chosen_a == l - 1,
+        )
+        slope = rule.backward.da_dz[l][j, j] if is_softmax(rule, l) else rule.backward.da_dz[l][j]
+        _arrow(
+            canvas,
+            Point(MIDDLE + LENGTH + 12, y),
+            Point(RIGHT - 12, y),
+            "∂a/∂z",
+            float(slope),
+            1.0,
+            Point(MIDDLE + LENGTH + 16, y - 10),
+        )
+    y += ROW
+    _cost(canvas, rule, after, y, path[-1], chosen_a == top)
+    change = after.cost - term.nudged_pass(0.0).cost
+    moved = f"changes by {signed(change)}" if math.isfinite(change) else "is then not finite"
+    captions = [
+        f"A nudge of {signed(size)} to {term.name} moves each point to its ring.",
+        f"C {moved}; its derivative {number(term.value)} times the nudge predicts "
+        f"{signed(size * term.value)}.",
+    ]
+    if max(rule.sizes) > 1:
+        captions.append(
+            "One path of many: the derivative adds up what comes along all of them (see the tree)."
+        )
+    for i, caption in enumerate(captions):
+        canvas.text(Point(LEFT, y + 70 + 22 * i), caption, 13)
+    return canvas.drawing("\n".join([str(term), *captions]))
+
+
+# ---- number lines --------------------------------------------------------------------------------
+
+
+def _nudge_size(rule: ChainRule, term: Term) -> float:
+    """A fifth of the quantity's size, or of 1: to one digit."""
+    place = place_of(rule, term)
+    value = {
+        "w": lambda: rule.weights[place.layer - 1][place.j, place.k],
+        "b": lambda: rule.biases[place.layer - 1][place.j],
+        "a": lambda: rule.backward.a[place.layer - 1][place.k],
+        "output": lambda: rule.backward.a[place.layer][place.j],
+    }[place.quantity]()
+    size = abs(float(value)) / 5
+    return float(f"{min(size, 1e300) if size > 0.02 else 0.1:.0e}")
+
+
+def _span(values: tuple[float, ...], symmetric: bool = False) -> tuple[float, float]:
+    """Round ends of a number line with 0 on it."""
+    finite = [value for value in values if math.isfinite(value)]
+    largest = max((abs(value) for value in finite), default=0.0)
+    end = 1.0
+    if 0 < largest < 1e300:
+        power = 10.0 ** math.floor(math.log10(largest))
+        end = next((m * power for m in (1, 2, 5, 10, 20) if m * power >= 1.04 * largest), largest)
+    elif largest > 0:
+        end = largest
+    if symmetric:
+        return -end, end
+    return (-end if min(finite, default=0.0) < 0 else 0.0), end
+
+
+def _number_line(canvas: Canvas, at: Point, quantity: Quantity, span: tuple[float, float]) -> None:
+    """A line from at.x, the quantity's point on it, and a ring where the nudge takes it."""
+    low, high = span
+
+    def place(value: float) -> float:
+        share = (value / high - low / high) / (1.0 - low / high)
+        return at.x + LENGTH * min(1.04, max(-0.04, share))
+
+    canvas.line(at, Point(at.x + LENGTH, at.y), "quiet", 1.5)
+    ends = [(low, "start"), (high, "end")]
+    if low < 0 < high:
+        ends.insert(1, (0.0, "middle"))
+    for value, anchor in ends:
+        x = place(value)
+        canvas.line(Point(x, at.y - 4), Point(x, at.y + 4), "quiet", 1.2)
+        canvas.text(Point(x, at.y + 17), number(value), 10, anchor, "quiet")
+    name = [*quantity.label, *plain(f" = {number(quantity.value)}")]
+    canvas.text(Point(at.x, at.y - 14), name, 13, title=exact(quantity.value), bold=quantity.chosen)
+    if not math.isfinite(quantity.value):
+        return
+    x, after = place(quantity.value), quantity.nudged
+    if after != quantity.value and math.isfinite(after):
+        look = "positive" if after > quantity.value else "negative"
+        canvas.line(at._replace(x=x), at._replace(x=place(after)), look, 3.5)
+        ring = f"after the nudge {exact(after)}, moved by {exact(after - quantity.value)}"
+        canvas.circle(at._replace(x=place(after)), 7, "ring", ring)
+    look = "chosen" if quantity.chosen else "point"
+    canvas.circle(at._replace(x=x), 6 if quantity.chosen else 4.5, look, exact(quantity.value))
+
+
+def _activation(
+    canvas: Canvas, rule: ChainRule, after: Pass, y: float, layer: int, j: int, chosen: bool
+) -> None:
+    a, a_after = float(rule.backward.a[layer][j]), float(after.a[layer][0, j])
+    label = neuron_symbol(rule.sizes, "a", layer, j)
+    span = _activation_span(rule, layer, (a, a_after))
+    _number_line(canvas, Point(RIGHT, y), Quantity(label, a, a_after, chosen), span)
+    what = "input x" if layer == 0 else activation_name(rule, layer)
+    canvas.text(Point(RIGHT + LENGTH + 14, y + 5), what, 12, look="quiet")
+
+
+def _activation_span(rule: ChainRule, layer: int, values: tuple[float, ...]) -> tuple[float, float]:
+    activation = "" if layer == 0 else rule.activations[layer - 1]
+    low, high = RANGES.get(activation, (1.0, -1.0)) if isinstance(activation, str) else (1.0, -1.0)
+    if all(low <= value <= high for value in values):
+        return low, high
+    return _span(values)
+
+
+def _others(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, k: int) -> None:
+    """What the inputs beside a_k add to z_j."""
+    others = rule.sizes[layer - 1] - 1
+    if others:
+        products = rule.weights[layer - 1][j] * rule.backward.a[layer - 1].astype(np.float64)
+        rest = float(np.sum(np.delete(products, k)))
+        text = f"{others} other input{'s add' if others > 1 else ' adds'} {signed(rest)}"
+        canvas.text(Point(MIDDLE, y + 36), text, 11, look="quiet", title=exact(rest))
+
+
+def _cost(canvas: Canvas, rule: ChainRule, after: Pass, y: float, j: int, chosen: bool) -> None:
+    target = float(rule.y[j])
+    a = float(rule.backward.a[-1][j])
+    span = _activation_span(rule, len(rule.sizes) - 1, (target, a))
+    of_y = Quantity(target_symbol(rule.sizes, j), target, target)
+    _number_line(canvas, Point(LEFT, y), of_y, span)
+    canvas.arrow(Point(LEFT + LENGTH + 12, y), Point(MIDDLE - 12, y), "quiet", 1.2)
+    of_cost = Quantity(symbol("C"), rule.cost, after.cost)
+    _number_line(canvas, Point(MIDDLE, y), of_cost, _span((rule.cost, after.cost)))
+    what = cost_name(rule)
+    if rule.sizes[-1] > 1:
+        what = f"{what}, of all {rule.sizes[-1]} outputs"
+    canvas.text(Point(MIDDLE + LENGTH + 14, y + 5), what, 12, look="quiet")
+    slope = float(rule.backward.dC_da[-1][j])
+    _arrow(
+        canvas,
+        Point(RIGHT + LENGTH / 2, y - ROW + 34),
+        Point(MIDDLE + LENGTH / 2, y - 38),
+        "∂C/∂a",
+        slope,
+        largest_of([rule.backward.dC_da[-1]]),
+        Point(MIDDLE + 272, y - 66),
+        chosen,
+    )
+
+
+def _arrow(
+    canvas: Canvas,
+    start: Point,
+    end: Point,
+    name: str,
+    value: float,
+    largest: float,
+    label: Point,
+    bold: bool = False,
+) -> None:
+    line = stroke(value, largest)
+    title = f"{name} = {exact(value)}"
+    canvas.arrow(start, end, line.look, line.width, title, line.dashed)
+    canvas.text(label, f"{name} = {number(value)}", 12, title=title, bold=bold)
+
+
+# ---- the neurons above ---------------------------------------------------------------------------
+
+
+def _neurons(canvas: Canvas, rule: ChainRule, path: list[int]) -> None:
+    """The chain itself: a neuron of each layer with its activation, joined by the weights."""
+    gap = (RIGHT + LENGTH) / max(1, len(path) - 1)
+    weights = [float(W[j, k]) for W, j, k in zip(rule.weights, path[1:], path, strict=False)]
+    for l, w in enumerate(weights):
+        line = stroke(w, largest_of(weights))
+        title = f"w[{path[l + 1]}, {path[l]}] of layer {l + 1} = {exact(w)}"
+        start, end = Point(l * gap + 24, -20.0), Point((l + 1) * gap - 24, -20.0)
+        canvas.line(start, end, line.look, line.width, title, line.dashed)
+    for l, j in enumerate(path):
+        a = float(rule.backward.a[l][j])
+        at = Point(l * gap, -20.0)
+        canvas.circle(at, 23, "node", exact(a))
+        canvas.text(at._replace(y=-16.0), number(a, 2), 11, "middle", title=exact(a))
+        canvas.text(Point(at.x, 22), neuron_symbol(rule.sizes, "a", l, j), 13, "middle")
+        if rule.sizes[l] > 1:
+            canvas.text(Point(at.x, 39), f"{j} of 0 … {rule.sizes[l] - 1}", 10, "middle", "quiet")
