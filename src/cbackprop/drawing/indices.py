@@ -1,0 +1,196 @@
+"""Two layers with their indices: w_jk from neuron k to neuron j, and the paths into the cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
+from cbackprop.drawing.choice import Place, is_softmax, place_of, shown_neurons
+from cbackprop.drawing.symbols import (
+    Label,
+    derivative,
+    exact,
+    in_product,
+    label_width,
+    marked,
+    neuron_symbol,
+    number,
+    plain,
+    signed,
+    symbol,
+    weight_symbol,
+)
+
+if TYPE_CHECKING:
+    from cbackprop.chain_rule import ChainRule, Term
+
+BELOW, HERE, PRODUCTS, COST = 0.0, 310.0, 375.0, 780.0  # x of the columns
+ROW = 46.0
+
+
+def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
+    canvas = Canvas(f"Two layers and their indices, for {term.name}", theme)
+    place = place_of(rule, term)
+    l, j, k = place.layer, place.j, place.k
+    below = shown_neurons(rule.sizes[l - 1], [k])
+    here = shown_neurons(rule.sizes[l], [j])
+    height = ROW * (max(len(below), len(here)) - 1)
+    at_k = _places(below, BELOW, height)
+    at_j = _places(here, HERE, height)
+    _headers(canvas, rule, l)
+    _weights(canvas, rule, place, at_k, at_j)
+    contributions = _paths(canvas, rule, place, here, height)
+    _neurons(canvas, rule, place, below, here, height)
+    edge = plain(" = ") + plain(number(float(rule.weights[l - 1][j, k])))
+    _label_on(canvas, _middle(at_k[k], at_j[j]), [*weight_symbol(rule.sizes, l, j, k), *edge])
+    equations = _equations(rule, place, contributions)
+    for i, equation in enumerate(equations):
+        canvas.text(Point(BELOW - 110, height + 66 + 27 * i), equation, 13)
+    return canvas.drawing(str(term))
+
+
+def _places(rows: list[int | range], x: float, height: float) -> dict[int, Point]:
+    """Where the neurons of a column stand; the shorter column in the middle of the other."""
+    top = (height - ROW * (len(rows) - 1)) / 2
+    return {row: Point(x, top + ROW * i) for i, row in enumerate(rows) if isinstance(row, int)}
+
+
+def _middle(start: Point, end: Point) -> Point:
+    return Point((start.x + end.x) / 2, (start.y + end.y) / 2)
+
+
+def _headers(canvas: Canvas, rule: ChainRule, l: int) -> None:
+    for x, layer, index in ((BELOW, l - 1, "k"), (HERE, l, "j")):
+        canvas.text(Point(x, -62), f"layer {layer}", 13, "middle", bold=True)
+        last = rule.sizes[layer] - 1
+        numbers = "0" if last == 0 else f"0 … {last}"
+        canvas.text(Point(x, -42), [(index, "it"), (f" = {numbers}", "")], 13, "middle", "quiet")
+    factors = "w_j_k · ∂C/∂z_j" if is_softmax(rule, l) else "w_j_k · ∂a_j/∂z_j · ∂C/∂a_j"
+    canvas.text(Point(PRODUCTS, -42), marked(f"each path: {factors}"), 13, look="quiet")
+
+
+def _weights(
+    canvas: Canvas, rule: ChainRule, place: Place, at_k: dict[int, Point], at_j: dict[int, Point]
+) -> None:
+    """Every weight between neurons that are seen, those of a_k over the others."""
+    W = rule.weights[place.layer - 1]
+    for k, start in at_k.items():
+        if k != place.k:
+            for end in at_j.values():
+                canvas.line(start, end, "faint", 0.7)
+    largest = largest_of([W[:, place.k]])
+    start = at_k[place.k]
+    for j, end in at_j.items():
+        w = float(W[j, place.k])
+        line = stroke(w, largest)
+        title = f"w[{j}, {place.k}] of layer {place.layer} = {exact(w)}"
+        lit = line.width + (2.5 if j == place.j else 0.0)
+        canvas.line(start, end, line.look, lit, title, line.dashed)
+
+
+def _label_on(canvas: Canvas, at: Point, label: Label) -> None:
+    """The weight's label in a box, as lines run behind it."""
+    half = label_width(label, 14) / 2 + 7
+    canvas.box(Point(at.x - half, at.y - 14), 2 * half, 28, "chosen")
+    canvas.text(Point(at.x, at.y + 5), label, 14, "middle")
+
+
+def _neurons(
+    canvas: Canvas,
+    rule: ChainRule,
+    place: Place,
+    below: list[int | range],
+    here: list[int | range],
+    height: float,
+) -> None:
+    sizes, l = rule.sizes, place.layer
+    for x, layer, rows in ((BELOW, l - 1, below), (HERE, l, here)):
+        top = (height - ROW * (len(rows) - 1)) / 2
+        for i, row in enumerate(rows):
+            at = Point(x, top + ROW * i)
+            if isinstance(row, range):
+                canvas.left_out(at, len(row))
+                continue
+            a = float(rule.backward.a[layer][row])
+            lit = row == (place.k if layer < l else place.j)
+            label = neuron_symbol(sizes, "a", layer, row)
+            half = canvas.pill(at, label, "chosen" if lit else "node", exact(a), 12)
+            if layer < l:
+                beside = Point(x - half - 8, at.y + 5)
+                canvas.text(beside, f"{number(a)} =", 12, "end", title=exact(a))
+
+
+def _paths(
+    canvas: Canvas, rule: ChainRule, place: Place, here: list[int | range], height: float
+) -> list[float]:
+    """Beside each neuron j the product that leads from a_k through it, and a line into the cost."""
+    l, k = place.layer, place.k
+    weights = rule.weights[l - 1][:, k]
+    contributions = weights * rule.backward.delta[l].astype(np.float64)
+    top = (height - ROW * (len(here) - 1)) / 2
+    cost = Point(COST, height / 2)
+    rows = []
+    for i, row in enumerate(here):
+        if isinstance(row, range):
+            value = float(np.sum(contributions[row.start : row.stop]))
+            text = f"together {signed(value)}"
+        else:
+            value = float(contributions[row])
+            upper = (
+                [float(rule.backward.delta[l][row])]
+                if is_softmax(rule, l)
+                else [float(entry) for entry in rule.upper_factors(l, row)]
+            )
+            factors = " · ".join(
+                [number(float(weights[row])), *(in_product(entry) for entry in upper)]
+            )
+            text = f"{factors} = {signed(value)}"
+        rows.append((top + ROW * i, text, value))
+    largest = largest_of([value for _, _, value in rows])
+    end = PRODUCTS + max(label_width(plain(text), 12) for _, text, _ in rows) + 10
+    cost = Point(max(COST, end + 90), height / 2)
+    for y, text, value in rows:
+        look = "positive" if value > 0 else "negative" if value < 0 else "quiet"
+        canvas.text(Point(PRODUCTS, y + 4), text, 12, look=look, title=exact(value))
+        line = stroke(value, largest)
+        start = Point(end, y)
+        toward = Point(cost.x - 21, cost.y + 12 * (y - cost.y) / (height + 1))
+        title = f"this path contributes {exact(value)}"
+        canvas.line(start, toward, line.look, line.width, title, line.dashed)
+    canvas.pill(cost, symbol("C"), "node", exact(rule.cost))
+    canvas.text(Point(cost.x + 28, cost.y + 5), f"= {number(rule.cost)}", 12)
+    return [float(value) for value in contributions]
+
+
+def _equations(rule: ChainRule, place: Place, contributions: list[float]) -> list[Label]:
+    """What the paths add up to, and the weight itself."""
+    sizes, l, j, k = rule.sizes, place.layer, place.j, place.k
+    a_k = neuron_symbol(sizes, "a", l - 1, k)
+    terms = f"{len(contributions)} paths" if len(contributions) > 1 else "one path"
+    dC_da = number(float(rule.backward.dC_da[l - 1][k]))
+    a, delta = float(rule.backward.a[l - 1][k]), float(rule.backward.delta[l][j])
+    w = weight_symbol(sizes, l, j, k)
+    z = neuron_symbol(sizes, "z", l, j)
+    product = f"{number(a)} · {in_product(delta)} = {number(a * delta)}"
+    return [
+        [
+            *derivative(symbol("C"), a_k),
+            *plain(f" = the sum of {terms} = {dC_da}"),
+        ],
+        [
+            *derivative(symbol("C"), w),
+            *plain(" = "),
+            *a_k,
+            *plain(" · "),
+            *derivative(symbol("C"), z),
+            *plain(f" = {product}"),
+        ],
+        [
+            *derivative(symbol("C"), neuron_symbol(sizes, "b", l, j)),
+            *plain(" = "),
+            *derivative(symbol("C"), z),
+            *plain(f" = {number(delta)}"),
+        ],
+    ]
