@@ -1,0 +1,196 @@
+"""What notebooks show of an object: a headline, pictures and tables, folded without scripts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbackprop.drawing import curves
+from cbackprop.drawing import network as network_picture
+from cbackprop.drawing.canvas import escaped
+from cbackprop.drawing.symbols import short_name
+from cbackprop.functions import name_of
+
+if TYPE_CHECKING:
+    from cbackprop.chain_rule import ChainRule, Term
+    from cbackprop.gradient_check import GradientCheck
+    from cbackprop.gradients import Forward, Gradient
+    from cbackprop.network import Network
+    from cbackprop.nudges import Nudges
+    from cbackprop.training import History
+
+CELL = "padding:2px 10px;text-align:right"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col" style="{CELL}">{escaped(name)}</th>' for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{CELL}">{escaped(cell)}</td>' for cell in row) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def folded(summary: str, content: str, unfolded: bool = False) -> str:
+    opening = "<details open>" if unfolded else "<details>"
+    return f"{opening}<summary>{escaped(summary)}</summary>{content}</details>"
+
+
+def headline(text: str) -> str:
+    return f"<p><strong>{escaped(text)}</strong></p>"
+
+
+def preformatted(text: str) -> str:
+    return f"<pre>{escaped(text)}</pre>"
+
+
+# ---- the chain rule ------------------------------------------------------------------------------
+
+
+def chain_rule(rule: ChainRule) -> str:
+    layers = "-".join(str(n) for n in rule.sizes)
+    return (
+        headline(f"Chain rule of one example, {layers}, cost {rule.cost:.6g}")
+        + rule.svg()
+        + folded("every formula", rule.svg("summary"))
+        + folded("every layer", preformatted(str(rule)))
+    )
+
+
+def term(rule: ChainRule, of: Term) -> str:
+    return (
+        headline(f"∂C/∂ {of.name} = {of.value:.9g}")
+        + of.svg()
+        + folded("every formula", of.svg("summary"))
+    )
+
+
+def nudges(of: Nudges) -> str:
+    columns = ("nudge h", "measured change", "change / h", "error", "error / h")
+    title = f"Nudges of {of.name}, ∂C/∂ of it = {of.derivative:.9g}"
+    return headline(title) + table(columns, of.rows())
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+def gradient(of: Gradient) -> str:
+    """Length and largest entry of each layer's part; of n examples their means."""
+    many = of.vector.ndim == 2
+    rows = []
+    with np.errstate(all="ignore"):
+        for layer, parts in enumerate(zip(of.weights, of.biases, strict=True), start=1):
+            for kind, array in zip(("weights", "biases"), parts, strict=True):
+                shape = array.shape[1 if many else 0 :]
+                n = len(array) if many else 1
+                each = array.reshape(n, math.prod(shape)).astype(np.float64)
+                lengths = np.sqrt(np.square(each).sum(axis=1))
+                rows.append(
+                    (
+                        str(layer),
+                        kind,
+                        " × ".join(map(str, shape)),
+                        f"{_mean(lengths):.6g}",
+                        f"{np.abs(each).max(initial=0.0):.6g}",
+                    )
+                )
+    length = "mean norm" if many else "norm"
+    columns = ("layer", "part", "shape", length, "largest |∂C/∂w|")
+    return headline(repr(of).strip("<>")) + table(columns, rows)
+
+
+def _mean(values: Any) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def forward(of: Forward) -> str:
+    """The range of every layer's numbers; of a backward pass also of its derivatives."""
+    names = [name for name in ("z", "a", "da_dz", "dC_da", "delta") if hasattr(of, name)]
+    symbols = {"da_dz": "∂a/∂z", "dC_da": "∂C/∂a", "delta": "∂C/∂z"}
+    rows = []
+    for l, a in enumerate(of.a):
+        arrays = [getattr(of, name)[l] for name in names]
+        shape = " × ".join(str(n) for n in a.shape)
+        rows.append((str(l), shape, *(_range(array) for array in arrays)))
+    columns = ("layer", "shape", *(symbols.get(name, name) for name in names))
+    return headline(repr(of).strip("<>")) + table(columns, rows)
+
+
+def _range(array: Any) -> str:
+    if array is None or array.size == 0:
+        return "–"
+    low, high = float(array.min()), float(array.max())
+    return f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
+
+
+def gradient_check(of: GradientCheck) -> str:
+    rows = [
+        (
+            str(part.layer),
+            part.kind,
+            f"{part.largest_gradient:.6e}",
+            f"{part.largest_error:.2e}",
+            f"{part.relative_error:.1e}",
+            str(list(part.place)),
+            "passed" if part.relative_error <= of.tolerance else "FAILED",
+        )
+        for part in of.parts
+    ]
+    columns = ("layer", "part", "largest |∂C/∂w|", "largest error", "relative", "at", "")
+    text = f"Gradient check {'passed' if of.passed else 'FAILED'}, worst at {of.worst}"
+    return (
+        headline(text)
+        + table(columns, rows)
+        + f"<p>by {escaped(of.method)}, with a tolerance of {of.tolerance:.1e}</p>"
+    )
+
+
+# ---- networks and trainings ----------------------------------------------------------------------
+
+
+def network(of: Network) -> str:
+    rows = [("0", str(of.sizes[0]), "input", "", "")]
+    for l, (W, activation) in enumerate(zip(of.weights, of.activations, strict=True), start=1):
+        shape = f"{W.shape[0]} × {W.shape[1]}"
+        parameters = str(W.size + W.shape[0])
+        rows.append((str(l), str(W.shape[0]), short_name(name_of(activation)), shape, parameters))
+    columns = ("layer", "neurons", "activation", "weights", "parameters")
+    layers = "-".join(str(n) for n in of.sizes)
+    summary = (
+        f"Network {layers}, cost {short_name(name_of(of.cost_function))}, "
+        f"{of.n_parameters} parameters, {of.dtype.name}, {of.backend}"
+    )
+    return folded(
+        summary,
+        table(columns, rows) + folded("weights", network_picture.draw(of), unfolded=True),
+        unfolded=True,
+    )
+
+
+def history(of: History) -> str:
+    if not of.epochs:
+        return headline("History of 0 epochs")
+    named = {name: values for _, panel in curves.panels(of) for name, values in panel.items()}
+    rows = [
+        (str(epoch + 1), *(f"{values[epoch]:.6g}" for values in named.values()))
+        for epoch in _some(of.epochs)
+    ]
+    text = f"{repr(of).strip('<>')}; ended by {of.stop_reason}"
+    return (
+        headline(text)
+        + curves.draw(of)
+        + folded("numbers", table(("epoch", *(short_name(name) for name in named)), rows))
+    )
+
+
+def _some(epochs: int) -> list[int]:
+    """All epochs, or of many some that are evenly spread, the first and the last among them."""
+    if epochs <= 50:
+        return list(range(epochs))
+    return sorted({round(i * (epochs - 1) / 49) for i in range(50)})

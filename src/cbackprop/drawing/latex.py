@@ -1,0 +1,95 @@
+"""The chain rule of one quantity as a formula for LaTeX, MathJax and KaTeX."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbackprop.drawing.choice import is_softmax, place_of
+
+if TYPE_CHECKING:
+    from cbackprop.chain_rule import ChainRule, Term
+
+MOST_TERMS = 6  # of a sum that is written out
+
+
+def of_term(rule: ChainRule, term: Term) -> str:
+    """∂C/∂ of it = its factors with symbols = with numbers = the value."""
+    place = place_of(rule, term)
+    l, j, k = place.layer, place.j, place.k
+    value = number(term.value)
+    if place.quantity == "output":
+        return rf"\frac{{\partial C}}{{\partial {_neuron('a', l, j)}}} = {value}"
+    if place.quantity == "a":
+        left = rf"\frac{{\partial C}}{{\partial {_neuron('a', l - 1, k)}}}"
+        symbols, numbers = _sum_over_paths(rule, l, k)
+        return f"{left} = {symbols} = {numbers} = {value}"
+    quantity = _weight(l, j, k) if place.quantity == "w" else _neuron("b", l, j)
+    first = float(rule.backward.a[l - 1][k]) if place.quantity == "w" else 1.0
+    left = rf"\frac{{\partial C}}{{\partial {quantity}}}"
+    z = _neuron("z", l, j)
+    slope = rf"\frac{{\partial {z}}}{{\partial {quantity}}}"
+    symbols = rf"{slope} \, {_upper(rule, l, str(j))}"
+    numbers = _product([first, *_upper_numbers(rule, l, j)])
+    return f"{left} = {symbols} = {numbers} = {value}"
+
+
+def _neuron(letter: str, layer: int, j: int | str) -> str:
+    return f"{letter}^{{({layer})}}_{{{j}}}"
+
+
+def _weight(layer: int, j: int | str, k: int | str) -> str:
+    return f"w^{{({layer})}}_{{{j},{k}}}"
+
+
+def _upper(rule: ChainRule, layer: int, j: str) -> str:
+    """∂a_j/∂z_j · ∂C/∂a_j; of a softmax layer the sum over the outputs i that z_j moves."""
+    z, a = _neuron("z", layer, j), _neuron("a", layer, j)
+    if is_softmax(rule, layer):
+        a = _neuron("a", layer, "i")
+        return (
+            rf"\sum_{{i}} \frac{{\partial {a}}}{{\partial {z}}} \, "
+            rf"\frac{{\partial C}}{{\partial {a}}}"
+        )
+    return rf"\frac{{\partial {a}}}{{\partial {z}}} \, \frac{{\partial C}}{{\partial {a}}}"
+
+
+def _upper_numbers(rule: ChainRule, layer: int, j: int) -> list[float]:
+    if is_softmax(rule, layer):
+        return [float(rule.backward.delta[layer][j])]
+    return [float(entry) for entry in rule.upper_factors(layer, j)]
+
+
+def _sum_over_paths(rule: ChainRule, layer: int, k: int) -> tuple[str, str]:
+    """Σ_j w_jk ∂a_j/∂z_j ∂C/∂a_j, and its terms; of many the first ones and the last."""
+    symbols = rf"\sum_{{j}} {_weight(layer, 'j', k)} \, {_upper(rule, layer, 'j')}"
+    n = rule.sizes[layer]
+    written: list[Any] = list(range(n))
+    if n > MOST_TERMS:
+        written = [*range(MOST_TERMS - 2), None, n - 1]
+    terms = [
+        r"\cdots"
+        if j is None
+        else _product([float(rule.weights[layer - 1][j, k]), *_upper_numbers(rule, layer, j)])
+        for j in written
+    ]
+    return symbols, " + ".join(terms)
+
+
+def _product(factors: list[float]) -> str:
+    return r" \cdot ".join(
+        f"({number(value)})" if np.signbit(value) else number(value) for value in factors
+    )
+
+
+def number(value: float) -> str:
+    if math.isnan(value):
+        return r"\mathrm{nan}"
+    if math.isinf(value):
+        return r"\infty" if value > 0 else r"-\infty"
+    mantissa, _, exponent = f"{value:.6g}".partition("e")
+    if not exponent:
+        return mantissa
+    return rf"{mantissa} \times 10^{{{int(exponent)}}}"
