@@ -6,84 +6,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cbackprop import validation
+from cbackprop import paths, validation
 from cbackprop.calculus import activate, weighted_input
-from cbackprop.functions import Array
+from cbackprop.functions import Array, name_of, read_only
 from cbackprop.gradients import Backward
+from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
+from cbackprop.paths import FullPath, Path
+from cbackprop.paths import factor as _factor
+from cbackprop.paths import number as _number
 from cbackprop.reference import Engine
 
 if TYPE_CHECKING:
+    from cbackprop.drawing.canvas import Drawing
     from cbackprop.network import Network
 
-
-class Nudge:
-    """A small change of one quantity: what its derivative predicts, and what happens.
-
-    Attributes
-    ----------
-    size : float
-        The change h of the weight, bias or activation.
-    predicted : float
-        h times the derivative.
-    measured : float
-        C after minus C before, computed by the reference in float64.
-    ratio : float
-        measured / h: it tends to the derivative as h shrinks, and only in the limit.
-    """
-
-    def __init__(self, size: float, derivative: float, measured: float) -> None:
-        self.size = size
-        self.derivative = derivative
-        self.predicted = size * derivative
-        self.measured = measured
-        self.ratio = measured / size
-
-    def __str__(self) -> str:
-        return (
-            f"nudge {self.size:+.6g}: cost changes by {self.measured:+.9g}, predicted "
-            f"{self.predicted:+.9g}; ratio {self.ratio:.9g}, derivative {self.derivative:.9g}"
-        )
-
-    def __repr__(self) -> str:
-        return f"<Nudge {self}>"
+PICTURES = ("chain", "tree", "indices", "summary")
+THEMES = ("auto", "light", "dark")
 
 
-class Path:
-    """One path from an activation into the cost, through neuron j of the next layer.
+class Pass(NamedTuple):
+    """z and a of every layer, (1, n_l), None where a nudge came later, and the cost."""
 
-    Attributes
-    ----------
-    j : int
-        The neuron.
-    dz_da : float
-        ∂z_j/∂a_k = w_jk.
-    da_dz, dC_da : float
-        ∂a_j/∂z_j and ∂C/∂a_j. Through a softmax layer z_j moves every output i: ∂a_i/∂z_j and
-        ∂C/∂a_i, (n_L,), whose products are summed.
-    value : float
-        The path's contribution to ∂C/∂a_k.
-    """
-
-    def __init__(self, j: int, dz_da: float, da_dz: Any, dC_da: Any, value: float) -> None:
-        self.j = j
-        self.dz_da = dz_da
-        self.da_dz = da_dz
-        self.dC_da = dC_da
-        self.value = value
-
-    def __str__(self) -> str:
-        return (
-            f"through neuron {self.j}: {_number(self.dz_da)} · {_factor(self.da_dz)} · "
-            f"{_factor(self.dC_da)} = {_number(self.value)}"
-        )
-
-    def __repr__(self) -> str:
-        return f"<Path {self}>"
+    z: list[Any]
+    a: list[Array]
+    cost: float
 
 
 class Term:
@@ -99,9 +50,10 @@ class Term:
 
     name: str
     value: float
+    layer: int
 
-    def __init__(self, cost_change: Callable[[float], float]) -> None:
-        self._cost_change = cost_change
+    def __init__(self, rule: ChainRule) -> None:
+        self._rule = rule
 
     def nudge(self, size: float = 0.01) -> Nudge:
         """Change the quantity by ``size`` and see what the cost does.
@@ -123,9 +75,108 @@ class Term:
             If the nudged cost overflows.
         """
         number = validation.not_zero("size", size)
-        change = self._cost_change(number)
+        with np.errstate(all="ignore"):  # what is not finite is reported
+            change = self.nudged_pass(number).cost - self.nudged_pass(0.0).cost
         validation.nudge_stays_finite(number, change)
         return Nudge(number, self.value, change)
+
+    def nudges(self, sizes: Any = NUDGE_SIZES) -> Nudges:
+        """A table of nudges: measured / h tends to the derivative, and its error shrinks like h.
+
+        Parameters
+        ----------
+        sizes : sequence of float
+            The nudges h; by default 0.1, 0.01, … 0.00001.
+
+        Returns
+        -------
+        Nudges
+            A tuple of `Nudge` that prints as a table.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As `nudge`, for any of them.
+        """
+        return Nudges(
+            self.name,
+            self.value,
+            [self.nudge(size) for size in validation.nudge_sizes("sizes", sizes)],
+        )
+
+    def all_paths(self, limit: int = 10_000) -> tuple[FullPath, ...]:
+        """Every path through the layers into the cost, whose contributions add up to the value.
+
+        Parameters
+        ----------
+        limit : int
+            The most paths to list, ≥ 1. Their number is the product of the sizes of the layers
+            above.
+
+        Returns
+        -------
+        tuple of FullPath
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming ``limit``, also where there are more paths than that.
+        """
+        limit = validation.integer("limit", limit, 1)
+        validation.paths_within(limit, paths.count_from(self._rule.sizes, self.layer))
+        return tuple(self._full_paths())
+
+    def svg(self, kind: str = "tree", theme: str = "auto") -> Drawing:
+        """A picture of this derivative, in numbers.
+
+        Parameters
+        ----------
+        kind : {"tree", "chain", "indices", "summary"}
+            The tree of local derivatives from the quantity up to the cost; the chain of neurons on
+            its strongest path, every quantity a point on a number line; the two layers with their
+            indices j and k and the paths into the cost; or every formula with its number.
+        theme : {"auto", "light", "dark"}
+            auto follows the reader's system.
+
+        Returns
+        -------
+        str
+            SVG, which notebooks display; write it to a file as UTF-8.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        """
+        kind = validation.choice("kind", kind, PICTURES)
+        theme = validation.choice("theme", theme, THEMES)
+        from cbackprop import drawing
+
+        return drawing.of_term(self._rule, self, kind, theme)
+
+    def latex(self) -> str:
+        """The formula for LaTeX, MathJax or KaTeX: with symbols, then with numbers.
+
+        Returns
+        -------
+        str
+            Without the dollar signs around it.
+        """
+        from cbackprop.drawing import latex
+
+        return latex.of_term(self._rule, self)
+
+    def _repr_html_(self) -> str:
+        from cbackprop.drawing import html
+
+        return html.term(self._rule, self)
+
+    def nudged_pass(self, size: float) -> Pass:
+        """The example's forward pass after a nudge."""
+        raise NotImplementedError
+
+    def _full_paths(self) -> Iterator[FullPath]:
+        raise NotImplementedError
 
     def _lines(self) -> list[str]:
         raise NotImplementedError
@@ -154,18 +205,25 @@ class WeightTerm(Term):
 
     def __init__(
         self,
+        rule: ChainRule,
         layer: int,
         j: int,
         k: int,
         factors: tuple[float, Any, Any],
         value: float,
-        cost_change: Callable[[float], float],
     ) -> None:
-        super().__init__(cost_change)
+        super().__init__(rule)
         self.layer, self.j, self.k = layer, j, k
         self.dz_dw, self.da_dz, self.dC_da = factors
         self.value = value
         self.name = f"w[{j}, {k}] of layer {layer}"
+
+    def _full_paths(self) -> Iterator[FullPath]:
+        return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
+
+    def nudged_pass(self, size: float) -> Pass:
+        weights = self._rule._engine.weights[self.layer - 1]
+        return self._rule._pass_with_parameter(weights, (self.j, self.k), size)
 
     def _lines(self) -> list[str]:
         return [
@@ -191,18 +249,25 @@ class BiasTerm(Term):
 
     def __init__(
         self,
+        rule: ChainRule,
         layer: int,
         j: int,
         factors: tuple[Any, Any],
         value: float,
-        cost_change: Callable[[float], float],
     ) -> None:
-        super().__init__(cost_change)
+        super().__init__(rule)
         self.layer, self.j = layer, j
         self.dz_db = 1.0
         self.da_dz, self.dC_da = factors
         self.value = value
         self.name = f"b[{j}] of layer {layer}"
+
+    def _full_paths(self) -> Iterator[FullPath]:
+        return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
+
+    def nudged_pass(self, size: float) -> Pass:
+        biases = self._rule._engine.biases[self.layer - 1]
+        return self._rule._pass_with_parameter(biases, (self.j,), size)
 
     @property
     def dz_dw(self) -> float:
@@ -233,17 +298,23 @@ class ActivationTerm(Term):
 
     def __init__(
         self,
+        rule: ChainRule,
         layer: int,
         k: int,
         paths: tuple[Path, ...],
         value: float,
-        cost_change: Callable[[float], float],
     ) -> None:
-        super().__init__(cost_change)
+        super().__init__(rule)
         self.layer, self.k = layer, k
         self.paths = paths
         self.value = value
         self.name = f"a[{k}] of layer {layer}"
+
+    def _full_paths(self) -> Iterator[FullPath]:
+        return paths.from_activation(self._rule, self.layer, self.k)
+
+    def nudged_pass(self, size: float) -> Pass:
+        return self._rule._pass_with_activation(self.layer, self.k, size)
 
     def _lines(self) -> list[str]:
         if not self.paths:
@@ -264,10 +335,18 @@ class ChainRule:
         z, a, da_dz, dC_da and delta by layer, each (n_l,).
     cost : float
         C of the example.
+    sizes, activations, cost_function
+        As of the network.
+    weights, biases : tuple of ndarray
+        The parameters as they were then, in float64, read-only.
+    y : ndarray
+        The target, (n_L,), in float64.
     """
 
     def __init__(self, network: Network, x: Array, backward: Backward, y: Any) -> None:
         self.sizes = network.sizes
+        self.activations = network.activations
+        self.cost_function = network.cost_function
         self.backward = backward
         self.cost = float(backward.cost)
         self._softmax = network.activations[-1] == "softmax"
@@ -279,8 +358,11 @@ class ChainRule:
             strict=True,
         ):
             target[...] = source
+        self.weights = tuple(read_only(W) for W in self._engine.weights)
+        self.biases = tuple(read_only(b) for b in self._engine.biases)
         self._x = x.astype(np.float64).reshape(1, -1)
-        self._y = np.asarray(y, dtype=np.float64).reshape(1, -1)
+        self._y = np.array(y, dtype=np.float64).reshape(1, -1)
+        self.y = read_only(self._y[0])
 
     def weight(self, layer: int, j: int, k: int) -> WeightTerm:
         """∂C/∂w_jk of a layer.
@@ -306,14 +388,13 @@ class ChainRule:
         layer, j = self._place(layer, j)
         k = validation.neuron("k", k, self.sizes[layer - 1], layer - 1)
         a_k = float(self.backward.a[layer - 1][k])
-        W = self._engine.weights[layer - 1]
         return WeightTerm(
+            self,
             layer,
             j,
             k,
-            (a_k, *self._upper_factors(layer, j)),
+            (a_k, *self.upper_factors(layer, j)),
             float(a_k * self.backward.delta[layer][j]),
-            lambda size: self._cost_with(W, (j, k), size),
         )
 
     def bias(self, layer: int, j: int) -> BiasTerm:
@@ -331,13 +412,12 @@ class ChainRule:
         BiasTerm
         """
         layer, j = self._place(layer, j)
-        b = self._engine.biases[layer - 1]
         return BiasTerm(
+            self,
             layer,
             j,
-            self._upper_factors(layer, j),
+            self.upper_factors(layer, j),
             float(self.backward.delta[layer][j]),
-            lambda size: self._cost_with(b, (j,), size),
         )
 
     def activation(self, layer: int, k: int) -> ActivationTerm:
@@ -356,32 +436,69 @@ class ChainRule:
         """
         layer = validation.layer_number(layer, 0, len(self.sizes) - 1)
         k = validation.neuron("k", k, self.sizes[layer], layer)
-        paths: tuple[Path, ...] = ()
+        through: tuple[Path, ...] = ()
         if layer < len(self.sizes) - 1:
             W = self._engine.weights[layer]
             delta = self.backward.delta[layer + 1]
-            paths = tuple(
+            through = tuple(
                 Path(
                     j,
                     float(W[j, k]),
-                    *self._upper_factors(layer + 1, j),
+                    *self.upper_factors(layer + 1, j),
                     float(W[j, k]) * float(delta[j]),
                 )
                 for j in range(self.sizes[layer + 1])
             )
         return ActivationTerm(
+            self,
             layer,
             k,
-            paths,
+            through,
             float(self.backward.dC_da[layer][k]),
-            lambda size: self._cost_with_activation(layer, k, size),
         )
+
+    def svg(
+        self,
+        kind: str = "chain",
+        *,
+        layer: int | None = None,
+        j: int = 0,
+        k: int = 0,
+        theme: str = "auto",
+    ) -> Drawing:
+        """A picture of this example, with the weight w_jk of a layer as the one to look at.
+
+        Parameters
+        ----------
+        kind : {"chain", "tree", "indices", "summary"}
+            As in `Term.svg`.
+        layer, j, k : int
+            The weight, as `weight` takes it; by default of the last layer.
+        theme : {"auto", "light", "dark"}
+            auto follows the reader's system.
+
+        Returns
+        -------
+        str
+            SVG, which notebooks display; write it to a file as UTF-8.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        """
+        return self.weight(len(self.sizes) - 1 if layer is None else layer, j, k).svg(kind, theme)
+
+    def _repr_html_(self) -> str:
+        from cbackprop.drawing import html
+
+        return html.chain_rule(self)
 
     def _place(self, layer: int, j: int) -> tuple[int, int]:
         layer = validation.layer_number(layer, 1, len(self.sizes) - 1)
         return layer, validation.neuron("j", j, self.sizes[layer], layer)
 
-    def _upper_factors(self, layer: int, j: int) -> tuple[Any, Any]:
+    def upper_factors(self, layer: int, j: int) -> tuple[Any, Any]:
         """∂a/∂z_j and ∂C/∂a: numbers, or columns of the Jacobian and ∂C/∂a in a softmax layer."""
         da_dz, dC_da = self.backward.da_dz[layer], self.backward.dC_da[layer]
         if self._softmax and layer == len(self.sizes) - 1:
@@ -390,10 +507,12 @@ class ChainRule:
 
     # ---- nudges ----------------------------------------------------------------------------------
 
-    def _cost_from(self, layer: int, a: Array) -> float:
-        """The cost that follows from the activations a of a layer, (1, n_l)."""
+    def _pass_from(self, layer: int, below: list[Array]) -> Pass:
+        """What follows from the activations of the layers up to this one, each (1, n_l)."""
         engine = self._engine
-        z = da_dz = a
+        z: list[Any] = [None] * (layer + 1)
+        a = list(below[: layer + 1])
+        da_dz = a[-1]
         with np.errstate(all="ignore"):
             for W, b, activation in zip(
                 engine.weights[layer:],
@@ -401,24 +520,63 @@ class ChainRule:
                 engine.activations[layer:],
                 strict=True,
             ):
-                z = weighted_input(W, b, a)
-                a, da_dz = activate(activation, z)
-            return float(engine.output(z, a, da_dz, self._y)[0][0])
+                z.append(weighted_input(W, b, a[-1]))
+                a_l, da_dz = activate(activation, z[-1])
+                a.append(a_l)
+            if z[-1] is None:  # the output itself was given: there is no z to take the cost from
+                return Pass(z, a, self._cost_of_output(a[-1]))
+            return Pass(z, a, float(engine.output(z[-1], a[-1], da_dz, self._y)[0][0]))
 
-    def _cost_with(self, array: Array, index: tuple[int, ...], size: float) -> float:
-        before = self._cost_from(0, self._x)
+    def _cost_of_output(self, a: Array) -> float:
+        """C(a, y), of activations that need not be those of any z."""
+        y = self._y
+        if self.cost_function not in ("cross_entropy", "poisson"):
+            return float(self._engine.output(a, a, a, y)[0][0])
+        y_log_a = np.where(y == 0, 0.0, y * np.log(a))
+        if self.cost_function == "poisson":
+            return float(np.mean(a - y_log_a))
+        if self._softmax:
+            return float(-np.sum(y_log_a))
+        return float(-np.sum(y_log_a + np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))))
+
+    def _pass_with_parameter(self, array: Array, index: tuple[int, ...], size: float) -> Pass:
         value = array[index]
         try:
             array[index] = value + size
-            return self._cost_from(0, self._x) - before
+            return self._pass_from(0, [self._x])
         finally:
             array[index] = value
 
-    def _cost_with_activation(self, layer: int, k: int, size: float) -> float:
-        a = [self._x, *self._engine.run_forward(self._x)[1]][layer]
-        nudged = a.copy()
-        nudged[0, k] += size
-        return self._cost_from(layer, nudged) - self._cost_from(layer, a)
+    def _pass_with_activation(self, layer: int, k: int, size: float) -> Pass:
+        a = [self._x, *self._engine.run_forward(self._x)[1]]
+        a[layer] = a[layer].copy()
+        a[layer][0, k] += size
+        return self._pass_from(layer, a)
+
+    def __str__(self) -> str:
+        """Every layer's numbers, from the input up to the cost."""
+        back = self.backward
+        lines = [
+            f"layer 0, input, {self.sizes[0]} neurons",
+            *_aligned(("a = x", _some(back.a[0])), ("∂C/∂a", _some(back.dC_da[0]))),
+        ]
+        for l, activation in enumerate(self.activations, start=1):
+            # Of a softmax layer ∂a_i/∂z_j is a matrix, too large to print: its diagonal stands.
+            da_dz = back.da_dz[l]
+            slopes = ("∂a/∂z", da_dz) if da_dz.ndim == 1 else ("∂a_j/∂z_j", da_dz.diagonal())
+            lines += [
+                f"layer {l}, {name_of(activation)}, {self.sizes[l]} neurons",
+                *_aligned(
+                    ("z", _some(back.z[l])),
+                    ("a", _some(back.a[l])),
+                    (slopes[0], _some(slopes[1])),
+                    ("∂C/∂a", _some(back.dC_da[l])),
+                    ("∂C/∂z", _some(back.delta[l])),
+                ),
+            ]
+        lines.append(f"cost {name_of(self.cost_function)}")
+        lines += _aligned(("y", _some(self.y)), ("C", _number(self.cost)))
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         layers = "-".join(str(n) for n in self.sizes)
@@ -445,12 +603,9 @@ def _aligned(*rows: tuple[str, str]) -> list[str]:
     ]
 
 
-def _number(value: float) -> str:
-    return f"{value:.9g}"
-
-
-def _factor(value: Any) -> str:
-    """A number, or one for each output of a softmax layer."""
-    if isinstance(value, float):
-        return _number(value)
-    return f"({', '.join(f'{entry:.4g}' for entry in value)})"
+def _some(values: Array) -> str:
+    """All numbers of a small layer, the first and the last of a large one."""
+    texts = [f"{float(value):.6g}" for value in values[:5]]
+    if len(values) <= len(texts):
+        return ", ".join(texts)
+    return f"{', '.join(texts[:4])}, … {len(values) - 5} more …, {float(values[-1]):.6g}"

@@ -1044,6 +1044,36 @@ def stepper_size(sizes: tuple[int, ...], steps: int) -> None:
         )
 
 
+def nudge_sizes(argument: str, value: Any) -> tuple[Any, ...]:
+    """Some nudges; each of them is judged when it is made."""
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected a sequence of numbers"
+        ) from None
+    if not sizes:
+        raise ValueError(f"{argument} is empty; expected at least one nudge")
+    return sizes
+
+
+def axes(argument: str, value: Any) -> None:
+    """None, or something to plot on."""
+    if value is not None and not callable(getattr(value, "plot", None)):
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected axes of matplotlib"
+        )
+
+
+def paths_within(limit: int, count: int) -> None:
+    """Not more paths than are wanted in memory."""
+    if count > limit:
+        raise ValueError(
+            f"limit is {limit}; expected at least {shown(count)}, the number of paths from there "
+            "into the cost"
+        )
+
+
 # ---- numbers that were not finite ----------------------------------------------------------------
 
 
