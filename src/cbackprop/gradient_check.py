@@ -171,6 +171,11 @@ class GradientCheck:
             f"{self.max_relative_error:.2e} at {self.worst}>"
         )
 
+    def _repr_html_(self) -> str:
+        from cbackprop.drawing import html
+
+        return html.gradient_check(self)
+
 
 def _layers(gradient: Gradient) -> list[tuple[Array, Array]]:
     return list(zip(gradient.weights, gradient.biases, strict=True))

@@ -81,6 +81,11 @@ class Gradient:
             f"norm {self.norm():.6g}>"
         )
 
+    def _repr_html_(self) -> str:
+        from cbackprop.drawing import html
+
+        return html.gradient(self)
+
 
 class Forward:
     """Weighted inputs and activations of every layer.
@@ -98,6 +103,11 @@ class Forward:
     def __repr__(self) -> str:
         shapes = ", ".join(str(a.shape) for a in self.a)
         return f"<{type(self).__name__}, activations of shape {shapes}>"
+
+    def _repr_html_(self) -> str:
+        from cbackprop.drawing import html
+
+        return html.forward(self)
 
 
 class Backward(Forward):

@@ -372,6 +372,11 @@ class Network:
             f"backend={self.backend!r})"
         )
 
+    def _repr_html_(self) -> str:
+        from cbackprop.drawing import html
+
+        return html.network(self)
+
     def summary(self) -> str:
         """The layers, their sizes and parameters as a text table, and what computes them."""
         lines = [f"{'layer':<8}{'neurons':>8}  {'activation':<14}{'weights':>14}{'parameters':>12}"]

@@ -266,6 +266,54 @@ class History:
         parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
         return f"<History of {self.epochs} epochs, {', '.join(parts)}, {self.seconds:.3g} s>"
 
+    def plot(self, ax: Any = None, *, matplotlib: bool = False, theme: str = "auto") -> Any:
+        """The curves of the costs and metrics, of the learning rate where it moves.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw the costs and metrics instead.
+        matplotlib : bool
+            Draw them on new axes of matplotlib.
+        theme : {"auto", "light", "dark"}
+            Of the SVG: auto follows the reader's system.
+
+        Returns
+        -------
+        str or matplotlib axes
+            SVG, which notebooks display, or the axes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        ImportError
+            If matplotlib is asked for and not installed.
+        """
+        validation.axes("ax", ax)
+        wanted = validation.flag("matplotlib", matplotlib)
+        theme = validation.choice("theme", theme, ("auto", "light", "dark"))
+        from cbackprop.drawing import curves
+
+        if ax is None and not wanted:
+            return curves.draw(self, theme)
+        if ax is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError as error:
+                raise ImportError(
+                    f"matplotlib=True needs matplotlib, which cannot be imported ({error}); "
+                    "plot() alone draws without it"
+                ) from None
+            ax = pyplot.subplots()[1]
+        curves.on_axes(self, ax)
+        return ax
+
+    def _repr_html_(self) -> str:
+        from cbackprop.drawing import html
+
+        return html.history(self)
+
 
 class Snapshot:
     """Everything a training call may change, as it was: to go back to, or to give to a copy."""
