@@ -100,6 +100,34 @@ def test_nothing_in_drawing_imports_upward(path):
             assert below, f"drawing/{path.name} imports {name}"
 
 
+# The command line's own rows, from the bottom up.
+CLI_LAYERS = (
+    {"terminal", "options", "epochs", "info"},
+    {"demo", "train", "check", "bench"},
+    {"__init__"},
+)
+CLI_HEIGHT = {module: height for height, modules in enumerate(CLI_LAYERS) for module in modules}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_nothing_imports_upward_in_the_command_line(path):
+    assert path.stem in CLI_HEIGHT, f"{path.name} has no place in the command line"
+    for name in imported_modules(path) - {"cli"}:
+        assert HEIGHT[name] < HEIGHT["cli"], f"{path.stem} imports {name}"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.module == "cbackprop.cli":
+            names = [alias.name for alias in node.names]
+        elif node.module.startswith("cbackprop.cli."):
+            names = [node.module.split(".")[2]]
+        else:
+            continue
+        for name in names:
+            assert CLI_HEIGHT[name] < CLI_HEIGHT[path.stem], f"{path.stem} imports {name}"
+
+
 def raises(path: Path) -> list[tuple[int, str]]:
     """Line and exception of each raise in a file."""
     found = []

@@ -16,6 +16,7 @@ import pytest
 
 import cbackprop
 from cbackprop import bench, cli
+from cbackprop.cli import check
 from cbackprop.functions import ACTIVATIONS
 from cbackprop.gradient_check import GradientCheck
 
@@ -366,7 +367,7 @@ def test_check_of_random_examples_is_repeatable(capsys: pytest.CaptureFixture[st
 )
 def test_check_draws_targets_that_fit(output: str, cost: str) -> None:
     net = cbackprop.Network([3, 4], output, cost, seed=1)
-    X, Y = cli._random_examples(net, 200, 1)
+    X, Y = check.random_examples(net, 200, 1)
     assert X.shape == (200, 3)
     assert abs(X.mean()) < 0.2
     assert 0.8 < X.std() < 1.2

@@ -1,0 +1,46 @@
+"""``cbackprop info``: what this installation computes with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from cbackprop import info
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "info",
+        help="say what this installation computes with",
+        description="Say what this installation computes with.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    facts = dict(info())
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<{width}}  {_plain(value)}")
+    return 0
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def computed_by() -> str:
+    level = info()["simd_level"]
+    if level is None:
+        return "The NumPy reference computes."
+    return f"Compiled core, SIMD level {level}."
