@@ -22,7 +22,7 @@ LAYERS = (
     {"drawing"},
     {"calculus", "gradients", "validation", "nudges", "paths"},
     {"curvature", "datasets"},
-    {"reference"},
+    {"reference", "tables"},
     {"backend", "optimizers", "gradient_check", "chain_rule", "schedules", "progress"},
     {"model_file", "second_order"},
     {"checkpoints"},
