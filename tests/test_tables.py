@@ -209,7 +209,11 @@ def test_a_column_that_is_dropped_may_hold_anything(tmp_path: Path) -> None:
         ("1,2,3\n", {"target": "0,0"}, "target is '0,0'; it has column 0 twice, expected it once"),
         ("1,2,3\n", {"drop": "9"}, "drop is '9'; expected a column's number"),
         ("1,2,3\n", {"target": "0", "drop": "0,1"}, "drop is '0,1'; it has column 0, a target"),
-        ("1,2\n", {"target": "0", "drop": "1"}, "of 2 columns, 1 a target and 1 dropped, none is"),
+        (
+            "1,2\n",
+            {"target": "0", "drop": "1"},
+            "of 2 columns 1 is a target and 1 is dropped; expected one more",
+        ),
         (
             "a,a\n1,2\n",
             {"target": "a"},

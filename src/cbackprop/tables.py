@@ -211,8 +211,9 @@ def _chosen(form: Form, names: Sequence[str] | None, width: int) -> tuple[list[i
     inputs = [column for column in range(width) if column not in targets + dropped]
     if not inputs:
         raise ValueError(
-            f"of {width} columns, {len(targets)} a target and {len(dropped)} dropped, none is an "
-            "input; expected one at least"
+            f"of {width} column{'s' if width > 1 else ''} {len(targets)} "
+            f"{'is a target' if len(targets) == 1 else 'are targets'} and {len(dropped)} "
+            f"{'is' if len(dropped) == 1 else 'are'} dropped; expected one more at least, of inputs"
         )
     return inputs, targets
 
@@ -386,7 +387,7 @@ def _number(cell: str, place: _Place, perhaps_header: bool) -> float:
     elif perhaps_header:
         hint = "; the first line has numbers, so it is no header (--header if it is one)"
     else:
-        hint = "; --drop leaves out a column"
+        hint = "; --target and --drop name columns that are no inputs"
     raise ValueError(f"{place} is {shown(word)}; expected a number{hint}")
 
 
