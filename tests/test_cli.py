@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import one_line_error, python
 
 import cbackprop
 from cbackprop import bench, cli
@@ -21,28 +22,6 @@ from cbackprop.functions import ACTIVATIONS
 from cbackprop.gradient_check import GradientCheck
 
 NUMBER = r"-?\d+\.\d+"
-
-
-def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """A Python of its own; one import warning more is no matter here (no compiled core)."""
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        **options,  # type: ignore[call-overload]
-    )
-
-
-def one_line_error(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("cbackprop: error: ")
-    assert captured.err.endswith("\n")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def named(text: str, label: str) -> float:
@@ -170,80 +149,6 @@ def test_demo_fails_with_its_gradient_check(
     monkeypatch.setattr(cbackprop.Network, "check_gradient", failing)
     assert cli.main(["demo", "--epochs", "8"]) == 1
     assert capsys.readouterr().out.endswith("FAILED: the gradient check did not pass.\n")
-
-
-# ---- train -------------------------------------------------------------------------------------
-
-
-def test_train_on_mnist(mnist_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["train", "--mnist", str(mnist_directory), "--train-size", "2000", "--epochs", "2"]
-    assert cli.main(command) == 0
-    output = capsys.readouterr().out
-    assert "23860 parameters, float32, cost quadratic" in output
-    assert "2000 training examples in batches of 10, 10000 test examples" in output
-    assert "SGD(learning_rate=1.5, momentum=0.0, nesterov=False)" in output
-    rows = re.findall(
-        rf"^ +(\d+) +({NUMBER}) +({NUMBER}) +({NUMBER}) +({NUMBER}) +([\d,]+)$",
-        output,
-        re.MULTILINE,
-    )
-    assert [row[0] for row in rows] == ["1", "2"]
-    assert float(rows[1][1]) < float(rows[0][1])
-    accuracies = [float(row[3]) for row in rows]
-    assert accuracies[-1] > 0.75
-    best = accuracies.index(max(accuracies))
-    last = output.splitlines()[-1]
-    assert last == (
-        f"test accuracy: final {accuracies[-1]:.4f}, best {accuracies[best]:.4f} (epoch {best + 1})"
-    )
-
-
-def test_train_takes_every_option(
-    mnist_directory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = (
-        "--train-size 1000 --epochs 1 --hidden 16,8 --hidden 12 --activation tanh,relu,relu,softmax"
-        " --cost cross_entropy --optimizer adam --dtype float64 --init lecun --batch-size 20"
-        " --learning-rate 0.01 --seed 3"
-    )
-    assert cli.main(["train", "--mnist", str(mnist_directory), *options.split()]) == 0
-    output = capsys.readouterr().out
-    for line in (
-        r"1 +16 +tanh +16 x 784",
-        r"2 +8 +relu +8 x 16",
-        r"3 +12 +relu +12 x 8",
-        r"4 +10 +softmax +10 x 12",
-        r"\d+ parameters, float64, cost cross_entropy",
-        r"1000 training examples in batches of 20,",
-        r"Adam\(learning_rate=0\.01, ",
-    ):
-        assert re.search(rf"^{line}", output, re.MULTILINE), line
-
-
-def test_train_size_must_be_there(
-    mnist_directory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["train", "--mnist", str(mnist_directory), "--train-size", "60001"]
-    assert cli.main(command) == 2
-    assert "train_size is 60001; expected at most 60000" in one_line_error(capsys)
-
-
-def test_divergence_is_one_line(mnist_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--train-size 100 --activation exponential --learning-rate 1e6"
-    assert cli.main(["train", "--mnist", str(mnist_directory), *options.split()]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("cbackprop: error: training diverged in epoch 1")
-    assert error.count("\n") == 1
-
-
-def test_adam_keeps_its_own_learning_rate(
-    mnist_directory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = "--train-size 10 --epochs 0 --optimizer adam"
-    assert cli.main(["train", "--mnist", str(mnist_directory), *options.split()]) == 0
-    output = capsys.readouterr().out
-    assert "Adam(learning_rate=0.001," in output
-    assert re.search(rf"^test accuracy: final ({NUMBER}), best \1$", output, re.MULTILINE)
 
 
 # ---- check -------------------------------------------------------------------------------------
@@ -514,43 +419,12 @@ def test_bench_limits() -> None:
     assert first["W1"].limit(limits._replace(multiply_adds=None), "float32") is None
 
 
-# ---- errors ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("", "lacks train-images-idx3-ubyte"),
-        ("--hidden 0", "sizes[1] is 0"),
-        ("--hidden 16,x", "argument --hidden: '16,x'; expected an integer or several"),
-        ("--epochs -1", "epochs is -1"),
-        ("--epochs two", "argument --epochs: invalid int value: 'two'"),
-        ("--batch-size 0", "batch_size is 0"),
-        ("--learning-rate -1", "learning_rate is -1.0"),
-        ("--learning-rate nan", "learning_rate is nan"),
-        ("--train-size 0", "train_size is 0"),
-        ("--seed -1", "seed is -1"),
-        ("--dtype int8", "dtype is 'int8'"),
-        ("--init best", "init is 'best'"),
-        ("--optimizer newton", "optimizer is 'newton'"),
-        ("--cost low", "cost is 'low'"),
-        ("--cost cross_entropy --activation relu", "cost is 'cross_entropy'"),
-        ("--activation sigmoid,step", "activation[1] is 'step'"),
-        ("--activation relu,relu,relu", "activation has 3"),
-        ("more", "unrecognized arguments: more (see cbackprop --help)"),
-    ],
-)
-def test_bad_options(
-    options: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["train", "--mnist", str(tmp_path), *options.split()]) == 2
-    assert message in one_line_error(capsys)
+# ---- errors -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["train"], "the following arguments are required: --mnist (see cbackprop train --help)"),
         (["learn"], "invalid choice: 'learn'"),
         (["demo", "--epochs", "-1"], "epochs is -1"),
         (["demo", "--seed", "-1"], "seed is -1"),
@@ -579,20 +453,11 @@ def test_bad_options(
         (["bench", "--dtype", "int8"], "dtype is 'int8'; expected 'float32' or 'float64'"),
         (["bench", "all"], "unrecognized arguments: all"),
         (["--loud"], "unrecognized arguments: --loud"),
-        (["train", "--mnist", "no\nwhere"], "lacks train-images-idx3-ubyte"),
     ],
 )
 def test_bad_commands(command: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(command) == 2
     assert message in one_line_error(capsys)
-
-
-def test_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for part in ("train", "t10k"):
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-            (tmp_path / f"{part}-{kind}").write_bytes(b"no idx file")
-    assert cli.main(["train", "--mnist", str(tmp_path)]) == 2
-    assert "has magic number" in one_line_error(capsys)
 
 
 def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:

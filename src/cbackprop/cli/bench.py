@@ -6,18 +6,24 @@ import argparse
 import json
 from typing import Any
 
+from cbackprop.cli.options import add_command, add_json
 from cbackprop.validation import integer, number_type
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "bench",
-        help="measure this machine's limits and how near to them this installation comes",
-        description="Measure this machine's limits, and how near to them training, gradients and "
-        "predictions of usual sizes come, on random numbers. Takes about half a minute.",
+        run,
+        "measure this machine's limits and how near to them this installation comes",
+        "Measure this machine's limits, and how near to them training, gradients and predictions "
+        "of usual sizes come, on random numbers. Takes about half a minute.",
+        """
+        cbackprop bench
+        cbackprop bench --only W1,W4 --dtype float64
+        """,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("--dtype", default="float32", help="float32 or float64 (float32)")
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="measurements of each workload (5)"
@@ -25,7 +31,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--only", metavar="NAME[,NAME...]", help="these workloads, such as W1,W4 (all)"
     )
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

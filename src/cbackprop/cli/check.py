@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from cbackprop import Network, datasets, info
-from cbackprop.cli.options import add_network, add_seed, integers, network
+from cbackprop.cli.options import (
+    add_command,
+    add_init,
+    add_json,
+    add_number_type,
+    add_seed,
+    integers,
+)
 from cbackprop.cli.terminal import print_wrapped
 from cbackprop.functions import ACTIVATIONS, COSTS, OUTPUTS_OF_COST, Array, name_of
 from cbackprop.gradient_check import GradientCheck
@@ -27,14 +34,20 @@ CHECKED_OUTPUT = ("sigmoid", "quadratic")
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "check",
-        help="check a whole gradient against nudges of every parameter",
-        description="Check the gradient of a network against nudges of every parameter, without "
+        run,
+        "check a whole gradient against nudges of every parameter",
+        "Check the gradient of a network against nudges of every parameter, without "
         "backpropagation: on bundled digits where it has 64 inputs and 10 outputs, otherwise on "
         "random examples. Status 1 if they disagree.",
+        """
+        cbackprop check
+        cbackprop check --sizes 8,16,3 --activation gelu,softmax --cost cross_entropy
+        cbackprop check --all
+        """,
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "--all",
         action="store_true",
@@ -47,20 +60,37 @@ def add(commands: Any) -> None:
         metavar="N,N[,N...]",
         help="inputs, hidden layers, outputs (64,30,10)",
     )
-    add_network(parser, None)
+    add_number_type(parser, "float64")
+    add_init(parser)
+    parser.add_argument("--cost", help=f"{', '.join(COSTS)} (quadratic)")
+    parser.add_argument(
+        "--activation",
+        metavar="NAME[,NAME...]",
+        help="one for all layers, or one for each after the input: "
+        f"{', '.join(ACTIVATIONS)} (sigmoid)",
+    )
     parser.add_argument("--backend", default="compiled", help="compiled or reference (compiled)")
     parser.add_argument(
         "--examples", type=int, default=N_CHECKED, metavar="N", help=f"examples ({N_CHECKED})"
     )
     add_seed(parser, "the parameters and random examples")
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     n = integer("examples", arguments.examples, 1)
     if arguments.all:
         return _check_all(arguments, n)
-    net = network(arguments.sizes or [64, 30, 10], arguments, backend=arguments.backend)
+    names = (arguments.activation or "sigmoid").split(",")
+    net = Network(
+        arguments.sizes or [64, 30, 10],
+        names[0] if len(names) == 1 else names,
+        arguments.cost or "quadratic",
+        dtype=arguments.dtype or "float64",
+        init=arguments.init or "auto",
+        seed=arguments.seed,
+        backend=arguments.backend,
+    )
     digits = net.sizes[0] == 64 and net.sizes[-1] == 10
     X, Y = _first_digits(n) if digits else random_examples(net, n, arguments.seed)
     check = net.check_gradient(X, Y)

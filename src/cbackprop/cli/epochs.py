@@ -2,28 +2,68 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 from cbackprop import Network
 from cbackprop.training import History
 
+MOST_LINES = 40
+SECONDS_BETWEEN = 1.0
+
 
 class EpochTable:
-    """A callback of fit: a line per epoch, with the speed where the number of examples is given."""
+    """A callback of fit: a line per epoch.
 
-    def __init__(self, n_examples: int | None = None) -> None:
+    Parameters
+    ----------
+    judged : str
+        What the metric is of, in a word: "test".
+    epochs : int, optional
+        Those of the whole fit: where they are many, a line is printed for every second, fifth or
+        tenth only, and so on, and for an epoch that ends a second after the last line. By default
+        for each.
+    n_examples : int, optional
+        With it the lines tell the speed.
+    """
+
+    def __init__(self, judged: str, epochs: int = 0, n_examples: int | None = None) -> None:
+        self.judged = judged
+        self.epochs = epochs
         self.n_examples = n_examples
+        self.every = next(
+            step
+            for power in itertools.count()
+            for step in (10**power, 2 * 10**power, 5 * 10**power)
+            if epochs <= MOST_LINES * step
+        )
         self.seconds = 0.0
+        self.shown = 0
+        self.last = 0.0
 
     def __call__(self, network: Network, history: History) -> None:
-        line = f"{'epoch':>5}{'training cost':>16}{'test cost':>13}{'test accuracy':>16}"
-        if history.epochs == 1:
-            print(line + (f"{'seconds':>10}{'examples/s':>13}" if self.n_examples else ""))
-        line = (
-            f"{history.epochs:>5}{history.cost[-1]:>16.6f}{history.validation_cost[-1]:>13.6f}"
-            f"{history.metrics['accuracy'][-1]:>16.4f}"
-        )
+        now = time.monotonic()
+        if (
+            self.shown
+            and history.epochs % self.every
+            and history.epochs != self.epochs
+            and now - self.last < SECONDS_BETWEEN
+        ):
+            return
+        cells = [("epoch", 5, f"{history.epochs}")]
+        cells.append(("training cost", 16, f"{history.cost[-1]:.6f}"))
+        if history.validation_cost:
+            name = f"{self.judged} cost"
+            cells.append((name, max(13, len(name) + 2), f"{history.validation_cost[-1]:.6f}"))
+        for metric, values in history.metrics.items():
+            name = f"{self.judged} {'R²' if metric == 'r2' else metric}"
+            cells.append((name, max(16, len(name) + 2), f"{values[-1]:.4f}"))
         if self.n_examples:
             seconds = history.seconds - self.seconds
-            self.seconds = history.seconds
-            rate = f"{self.n_examples / seconds:,.0f}" if seconds > 0 else "-"
-            line += f"{seconds:>10.3f}{rate:>13}"
-        print(line, flush=True)
+            done = self.n_examples * (history.epochs - self.shown)
+            cells.append(("seconds", 10, f"{seconds:.3f}"))
+            cells.append(("examples/s", 13, f"{done / seconds:,.0f}" if seconds > 0 else "-"))
+        if not self.shown:
+            print("".join(f"{name:>{width}}" for name, width, _ in cells))
+        print("".join(f"{value:>{width}}" for _, width, value in cells), flush=True)
+        self.seconds, self.shown, self.last = history.seconds, history.epochs, now

@@ -7,17 +7,23 @@ import json
 from typing import Any
 
 from cbackprop import info
+from cbackprop.cli.options import add_command, add_json
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "info",
-        help="say what this installation computes with",
-        description="Say what this installation computes with.",
+        run,
+        "say what this installation computes with",
+        "Say what this installation computes with.",
+        """
+        cbackprop info
+        cbackprop info --json
+        """,
     )
-    parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

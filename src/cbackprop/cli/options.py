@@ -1,51 +1,81 @@
-"""Options that several commands have, and the network they describe."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from typing import Any, NoReturn, TypeAlias
 
-from cbackprop import Network
-from cbackprop.functions import ACTIVATIONS, COSTS, INITS
+from cbackprop.functions import INITS
+
+Options: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its options
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--epochs", type=int, default=30, metavar="N", help="passes over the training data (30)"
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like every other error of this program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def add_command(
+    commands: Any, name: str, run: Any, short: str, description: str, examples: str
+) -> Parser:
+    """A command's own parser; ``short`` stands in the list of commands."""
+    parser: Parser = commands.add_parser(
+        name,
+        help=short,
+        description=textwrap.fill(description, 78),
+        epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip("\n"), "  "),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_seed(parser, "the first parameters and every shuffle")
+    parser.set_defaults(run=run)
+    return parser
 
 
-def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_seed(parser: Options, what: str) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=f"fixes {what} (0)")
 
 
-def add_network(parser: argparse.ArgumentParser, dtype: str | None) -> None:
-    """Options of a Network, None where not given; without a dtype, float64 is the default."""
-    parser.add_argument("--dtype", default=dtype, help=f"float32 or float64 ({dtype or 'float64'})")
-    parser.add_argument("--init", help=f"{', '.join(INITS)} (auto)")
-    parser.add_argument("--cost", help=f"{', '.join(COSTS)} (quadratic)")
+def add_number_type(parser: Options, default: str) -> None:
+    parser.add_argument("--dtype", help=f"float32 or float64 ({default})")
+
+
+def add_init(parser: Options) -> None:
+    parser.add_argument("--init", help=f"first parameters: {', '.join(INITS)} (auto)")
+
+
+def add_examples(parser: argparse.ArgumentParser, mnist: str, target: str) -> None:
+    """DATA, --digits or --mnist, and how a file is to be read."""
     parser.add_argument(
-        "--activation",
-        metavar="NAME[,NAME...]",
-        help="one for all layers, or one for each after the input: "
-        f"{', '.join(ACTIVATIONS)} (sigmoid)",
+        "data", nargs="?", metavar="DATA", help="a CSV, .npy or .npz file; - for CSV from stdin"
     )
-
-
-def network(sizes: Sequence[int], arguments: argparse.Namespace, **others: Any) -> Network:
-    """A Network by the options of `add_network`."""
-    names = ["sigmoid"] if arguments.activation is None else arguments.activation.split(",")
-    return Network(
-        sizes,
-        names[0] if len(names) == 1 else names,
-        "quadratic" if arguments.cost is None else arguments.cost,
-        dtype="float64" if arguments.dtype is None else arguments.dtype,
-        init="auto" if arguments.init is None else arguments.init,
-        seed=arguments.seed,
-        **others,
+    parser.add_argument(
+        "--digits", action="store_true", help="instead of DATA the 1,797 bundled digits"
     )
+    parser.add_argument(
+        "--mnist", metavar="DIR", help=f"instead of DATA {mnist}, in the folder DIR"
+    )
+    reading = parser.add_argument_group(
+        "how DATA is read",
+        "Columns are named as the header does, or by numbers from 0; -1 is the last.",
+    )
+    reading.add_argument("--target", metavar="COLUMN[,...]", help=target)
+    reading.add_argument("--drop", metavar="COLUMN[,...]", help="columns that are not read")
+    reading.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="the first line has names (it has them if no cell of it is a number)",
+    )
+    reading.add_argument(
+        "--delimiter", metavar="CHARACTER", help="between the cells (, or ; or a tabulator)"
+    )
+    reading.add_argument("--x-key", metavar="NAME", help="the array of inputs of a .npz file (X)")
+    reading.add_argument("--y-key", metavar="NAME", help="the array of targets of a .npz file (Y)")
 
 
 def integers(text: str) -> list[int]:
@@ -55,3 +85,10 @@ def integers(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(
             f"{text!r}; expected an integer or several with commas between, such as 16,16"
         ) from None
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names with commas between; one that has a comma itself stands in double quotes."""
+    import csv
+
+    return None if text is None else [name.strip() for name in next(csv.reader([text]), [])]

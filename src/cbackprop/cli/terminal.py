@@ -11,15 +11,19 @@ from collections.abc import Callable
 WIDTH = 80
 
 
-def print_wrapped(text: str) -> None:
+def print_wrapped(text: str, indent: str = "  ") -> None:
+    """Print lines of any length; what follows the first row of each is indented."""
     for line in text.splitlines():
-        for part in textwrap.wrap(line, WIDTH, subsequent_indent="  "):
+        for part in textwrap.wrap(line, WIDTH, subsequent_indent=indent):
             print(part)
 
 
 def failed(error: Exception, status: int) -> int:
     """Say what went wrong in one line, without a traceback."""
-    print(f"cbackprop: error: {' '.join(str(error).split())}", file=sys.stderr)
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        text = f"{error.filename}: {error.strerror}"
+    print(f"cbackprop: error: {' '.join(text.split())}", file=sys.stderr)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

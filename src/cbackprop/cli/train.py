@@ -1,97 +1,341 @@
-"""``cbackprop train``."""
+"""``cbackprop train``: a network for the examples of a file, or the lesson's for digits."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import json
+import os
+import sys
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from cbackprop import datasets
+from cbackprop import Network
+from cbackprop.cli import examples
 from cbackprop.cli.epochs import EpochTable
-from cbackprop.cli.options import add_common, add_network, integers, network
-from cbackprop.optimizers import resolve
-from cbackprop.validation import integer
+from cbackprop.cli.options import (
+    add_command,
+    add_examples,
+    add_init,
+    add_json,
+    add_number_type,
+    add_seed,
+    integers,
+)
+from cbackprop.cli.scaling import NO_SCALES, Scales, scales_of
+from cbackprop.cli.training_examples import (
+    MNIST_TRAIN_SIZE,
+    Data,
+    Sets,
+    divided,
+    of_digits,
+    of_table,
+)
+from cbackprop.cli.training_report import Report
+from cbackprop.functions import ACTIVATIONS, COSTS, OUTPUTS_OF_COST
+from cbackprop.optimizers import OPTIMIZERS, Optimizer, resolve
+from cbackprop.training import EarlyStopping, History
+from cbackprop.validation import choice, file_path, fraction, integer, non_negative
 
-SGD_LEARNING_RATE = 1.5
+TASKS = ("classification", "regression")
+# The lesson's network, for --digits and --mnist; and what small tables are well served by.
+LESSON_LEARNING_RATE = {"digits": 2.0, "mnist": 1.5}
+LESSON_EPOCHS, EPOCHS = 30, 100
+HIDDEN = (30,)
+BATCH_SIZE = 10
+
+FRACTION_HELD = 0.2
+FEWEST_TO_HOLD_OUT = 50  # from this number of examples on a share is held out by itself
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "train",
-        help="train on MNIST",
-        description="Train a network on MNIST and report its accuracy on the 10,000 test digits.",
+        run,
+        "train a network on a table, on the bundled digits or on MNIST",
+        "Train a network on the rows of a table, and judge it by a fifth of them that it never "
+        "learns from. A target of names, or of at most 20 different whole numbers, is one of "
+        "classes: softmax outputs and the cost cross_entropy. Other targets are numbers to be met: "
+        "identity outputs and the cost mse. For --digits and --mnist it is the lesson's network: "
+        "sigmoid everywhere, quadratic cost, plain gradient descent, judged by the test digits.",
+        """
+        cbackprop train iris.csv --target species --save iris.model
+        cbackprop train houses.csv --target price --drop id --hidden 16,16
+        cbackprop train --digits --save digits.model
+        """,
     )
-    parser.set_defaults(run=run)
+    add_examples(parser, "MNIST's training digits", "what the others are to tell (-1)")
     parser.add_argument(
-        "--mnist",
-        required=True,
-        metavar="DIR",
-        help="folder with the four official files, plain or .gz",
-    )
-    parser.add_argument(
-        "--hidden",
-        type=integers,
-        action="extend",
-        metavar="N[,N...]",
-        help="sizes of the hidden layers; may be repeated (30)",
-    )
-    add_common(parser)
-    parser.add_argument(
-        "--batch-size", type=int, default=10, metavar="N", help="examples a step (10)"
-    )
-    parser.add_argument(
-        "--learning-rate",
-        type=float,
-        metavar="RATE",
-        help=f"size of the steps ({SGD_LEARNING_RATE} for sgd, adam's own 0.001)",
+        "--task", help="classification or regression, where the targets leave it open"
     )
     parser.add_argument(
         "--train-size",
         type=int,
-        default=50_000,
         metavar="N",
-        help="train on the first N of the 60,000 training digits (50000)",
+        help=f"with --mnist train on the first N of the 60,000 digits ({MNIST_TRAIN_SIZE})",
     )
-    parser.add_argument("--optimizer", default="sgd", help="sgd or adam (sgd)")
-    add_network(parser, "float32")
+    network = parser.add_argument_group("the network")
+    network.add_argument(
+        "--hidden",
+        type=integers,
+        action="extend",
+        metavar="N[,N...]",
+        help=f"sizes of the hidden layers; may be repeated ({','.join(map(str, HIDDEN))})",
+    )
+    network.add_argument(
+        "--sizes", type=integers, metavar="N,N[,N...]", help="instead: inputs, hidden, outputs"
+    )
+    network.add_argument(
+        "--activation",
+        metavar="NAME[,NAME...]",
+        help="of the hidden layers; or one for each layer after the input: "
+        f"{', '.join(ACTIVATIONS)} (tanh, for digits sigmoid)",
+    )
+    network.add_argument(
+        "--output", metavar="NAME", help="activation of the outputs (softmax, identity; sigmoid)"
+    )
+    network.add_argument(
+        "--cost", help=f"{', '.join(COSTS)} (cross_entropy, mse; for digits quadratic)"
+    )
+    add_number_type(network, "float64, with --mnist float32")
+    add_init(network)
+    network.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="that share the work of wide layers, at most (1)",
+    )
+    add_seed(network, "the first parameters, what is held out, and every shuffle")
+
+    training = parser.add_argument_group("the training")
+    training.add_argument(
+        "--epochs", type=int, metavar="N", help=f"passes ({EPOCHS}, for digits {LESSON_EPOCHS})"
+    )
+    training.add_argument(
+        "--batch-size",
+        type=int,
+        default=BATCH_SIZE,
+        metavar="N",
+        help=f"examples a step ({BATCH_SIZE})",
+    )
+    training.add_argument("--optimizer", help=f"{', '.join(OPTIMIZERS)} (adam, for digits sgd)")
+    training.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help="size of the steps (the optimizer's own; of sgd 2 for --digits, 1.5 for --mnist)",
+    )
+    training.add_argument(
+        "--l2",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="adds X/2 times the sum of w² to the cost",
+    )
+    training.add_argument(
+        "--standardise",
+        action=argparse.BooleanOptionalAction,
+        help="train on inputs of mean 0, deviation 1, and on such targets for identity outputs; "
+        "the scaling then becomes part of the first and the last layer: the saved model takes "
+        "numbers as they are (yes, for digits no)",
+    )
+    training.add_argument(
+        "--validation-fraction",
+        type=float,
+        metavar="X",
+        help=f"share of the examples to hold out ({FRACTION_HELD}; 0 with fewer than "
+        f"{FEWEST_TO_HOLD_OUT} examples, and for digits)",
+    )
+    training.add_argument(
+        "--early-stopping",
+        type=int,
+        nargs="?",
+        const=10,
+        metavar="EPOCHS",
+        help="stop after so many without a lower cost of what is held out (10), and keep the best",
+    )
+    training.add_argument("--save", metavar="FILE", help="where to write the model")
+    training.add_argument(
+        "--checkpoint", metavar="FILE", help="written after each epoch, for --resume"
+    )
+    training.add_argument(
+        "--resume", action="store_true", help="go on from --checkpoint, to the bit"
+    )
+    add_json(parser)
+
+
+class _Asked(NamedTuple):
+    """What the options say of the training, every part of it looked at."""
+
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    l2: float
+    early_stopping: EarlyStopping | None
+    held: float | None  # None: not said
 
 
 def run(arguments: argparse.Namespace) -> int:
-    # All of this before the data are read: a bad option is then told at once.
-    net = network([784, *(arguments.hidden or [30]), 10], arguments)
-    rate = arguments.learning_rate
-    if rate is None and arguments.optimizer == "sgd":
-        rate = SGD_LEARNING_RATE
-    optimizer = resolve(arguments.optimizer, rate)
-    epochs = integer("epochs", arguments.epochs, 0)
-    batch_size = integer("batch_size", arguments.batch_size, 1)
-    n = integer("train_size", arguments.train_size, 1)
+    """Train, say how well it went, and save."""
+    source = examples.source(arguments)
+    asked = _asked(arguments, source)
+    if source == "data":
+        data = of_table(arguments)
+        net = _network(arguments, source, data)
+    else:
+        # Of digits all is known: a bad option is told before they are read.
+        net = _network(arguments, source, None)
+        data = of_digits(arguments, source)
+    sets = divided(data, _share(asked, source, len(data.X)), net.sizes, arguments.seed)
+    standardise = source == "data" if arguments.standardise is None else arguments.standardise
+    scales = NO_SCALES
+    if standardise:
+        with_outputs = data.classes is None and net.activations[-1] == "identity"
+        scales = scales_of(*sets.learn, with_outputs)
 
-    (X, labels), (X_test, labels_test) = datasets.load_mnist(arguments.mnist)
-    if n > len(X):
-        raise ValueError(f"train_size is {n}; expected at most {len(X)}")
-    Y = datasets.one_hot(labels[:n], 10)
-    Y_test = datasets.one_hot(labels_test, 10)
-
-    print(net.summary())
-    print(f"{n} training examples in batches of {batch_size}, {len(X_test)} test examples")
-    print(optimizer)
-    print(flush=True)
-    history = net.fit(
-        X[:n],
-        Y,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        validation_data=(X_test, Y_test),
-        metrics=("accuracy",),
-        callbacks=(EpochTable(n),),
-    )
-    accuracies = history.metrics["accuracy"] or [net.score(X_test, Y_test)]
-    best = int(np.argmax(accuracies))
-    where = f" (epoch {best + 1})" if history.epochs else ""
-    print()
-    print(f"test accuracy: final {accuracies[-1]:.4f}, best {accuracies[best]:.4f}{where}")
+    report = Report(net, asked.optimizer, asked.batch_size, data, sets, scales)
+    if not arguments.json:
+        report.before()
+    history = _fit(net, asked, arguments, sets, scales, data.metric)
+    scales.fold(net)
+    if arguments.save is not None:
+        net.save(arguments.save)
+    if arguments.json:
+        facts = {**report.facts(history), "saved": arguments.save}
+        print(json.dumps(facts, indent=2, allow_nan=False))
+    else:
+        report.after(history)
+        report.next_commands(arguments.save, source, arguments.mnist)
     return 0
+
+
+def _fit(
+    net: Network,
+    asked: _Asked,
+    arguments: argparse.Namespace,
+    sets: Sets,
+    scales: Scales,
+    metric: str,
+) -> History:
+    # A table of epochs on a terminal; otherwise what fit itself shows of long ones, on stderr.
+    table = not arguments.json and sys.stdout is not None and sys.stdout.isatty()
+    if table:
+        print()
+    return net.fit(
+        *scales.apply(sets.learn),
+        epochs=asked.epochs,
+        batch_size=asked.batch_size,
+        optimizer=asked.optimizer,
+        l2=asked.l2,
+        validation_data=None if sets.judged is None else scales.apply(sets.judged),
+        metrics=(metric,),
+        early_stopping=asked.early_stopping,
+        callbacks=(EpochTable(sets.name, asked.epochs, len(sets.learn[0])),) if table else (),
+        progress=False if table else None,
+        checkpoint=arguments.checkpoint,
+        resume=arguments.resume,
+    )
+
+
+# ---- what is asked ------------------------------------------------------------------------------
+
+
+def _asked(arguments: argparse.Namespace, source: str) -> _Asked:
+    lesson = source != "data"
+    word = arguments.optimizer or ("sgd" if lesson else "adam")
+    rate = arguments.learning_rate
+    if rate is None and lesson and word == "sgd":
+        rate = LESSON_LEARNING_RATE[source]
+    if arguments.task is not None:
+        choice("task", arguments.task, TASKS)
+        if lesson:
+            raise ValueError("argument --task: only with DATA")
+    if arguments.train_size is not None and source != "mnist":
+        raise ValueError("argument --train-size: only with --mnist")
+    if arguments.hidden is not None and arguments.sizes is not None:
+        raise ValueError("argument --sizes: not with --hidden, whose sizes it has, too")
+    if arguments.resume and arguments.checkpoint is None:
+        raise ValueError("argument --resume: only with --checkpoint, the file to go on from")
+    for option in ("save", "checkpoint"):
+        _require_folder(option, getattr(arguments, option))
+    patience = arguments.early_stopping
+    held = arguments.validation_fraction
+    if patience is not None and held == 0:
+        raise ValueError(
+            "argument --early-stopping: only with a --validation-fraction above 0: it looks at the "
+            "cost of what is held out"
+        )
+    return _Asked(
+        optimizer=resolve(word, rate),
+        epochs=integer(
+            "epochs",
+            (LESSON_EPOCHS if lesson else EPOCHS) if arguments.epochs is None else arguments.epochs,
+            0,
+        ),
+        batch_size=integer("batch_size", arguments.batch_size, 1),
+        l2=non_negative("l2", arguments.l2),
+        early_stopping=None if patience is None else EarlyStopping(patience),
+        held=None if held is None else fraction("validation_fraction", held),
+    )
+
+
+def _require_folder(option: str, path: str | None) -> None:
+    """A file that cannot be written is told before the training, not after."""
+    if path is None:
+        return
+    folder = os.path.dirname(os.path.abspath(file_path(option, path)))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{option} is {path!r}; expected a folder that is there: {folder}")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{option} is {path!r}; expected a file, not a folder")
+
+
+def _share(asked: _Asked, source: str, n: int) -> float:
+    """How much of the examples is held out."""
+    if asked.held is not None:
+        return asked.held
+    by_itself = source == "data" and n >= FEWEST_TO_HOLD_OUT
+    return FRACTION_HELD if by_itself or asked.early_stopping is not None else 0.0
+
+
+def _network(arguments: argparse.Namespace, source: str, data: Data | None) -> Network:
+    """The network by its options, and by the data where they say nothing; without data digits'."""
+    if data is None:
+        n_in, n_out, classify = 64 if source == "digits" else 784, 10, True
+    else:
+        n_in, n_out, classify = data.X.shape[1], data.Y.shape[1], data.classes is not None
+    lesson = source != "data"
+    sizes = arguments.sizes or [n_in, *(arguments.hidden or HIDDEN), n_out]
+    if lesson:
+        activation, output = "sigmoid", "sigmoid"
+    else:
+        activation, output = "tanh", "softmax" if classify else "identity"
+    given = None if arguments.activation is None else arguments.activation.split(",")
+    if given is not None and len(given) > 1 and arguments.output is None:
+        activations = given
+    else:
+        hidden = [activation] if given is None else given
+        hidden = hidden * (len(sizes) - 2) if len(hidden) == 1 else hidden
+        activations = [*hidden, arguments.output or output]
+    cost = arguments.cost
+    if cost is None and lesson:
+        cost = "quadratic"
+    elif cost is None:
+        possible = classify and activations[-1] in OUTPUTS_OF_COST["cross_entropy"]
+        cost = "cross_entropy" if possible else "mse"
+    net = Network(
+        sizes,
+        activations,
+        cost,
+        dtype=arguments.dtype or ("float32" if source == "mnist" else "float64"),
+        init=arguments.init or "auto",
+        seed=arguments.seed,
+        threads=arguments.threads,
+    )
+    if net.sizes[0] != n_in or net.sizes[-1] != n_out:
+        raise ValueError(
+            f"sizes is {list(net.sizes)}; expected {n_in} inputs and {n_out} outputs, as the "
+            "examples have"
+        )
+    return net

@@ -1,0 +1,67 @@
+"""What demo and explain show alike: a digit in characters, and nudges in a table."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cbackprop.chain_rule import WeightTerm
+from cbackprop.cli.terminal import print_wrapped
+from cbackprop.functions import Array
+
+SHADES = " .:-=+*#%@"
+
+
+def print_digit(x: Array, label: int, outputs: Array) -> None:
+    """An 8x8 picture in characters, with the label and the outputs beside it."""
+    prediction = int(outputs.argmax())
+    verdict = "right" if prediction == label else "wrong"
+    beside = [f"label {label}, prediction {prediction}: {verdict}", ""]
+    beside += [
+        f"{j}: {outputs[j]:.4f}    {j + 5}: {outputs[j + 5]:.4f}" for j in range(len(outputs) // 2)
+    ]
+    beside += [""]
+    for row, text in zip(x.reshape(8, 8), beside, strict=True):
+        # Each pixel twice, because characters are about twice as high as wide.
+        pixels = "".join(2 * SHADES[round(value * (len(SHADES) - 1))] for value in row.tolist())
+        print(f"  |{pixels}|   {text}".rstrip())
+
+
+def nudge_sizes(term: WeightTerm) -> list[float]:
+    """Three sizes, a tenth of each other: 0.1 at first, less where a large a_k makes much of it."""
+    scale = 10.0 ** -math.ceil(math.log10(max(1.0, abs(term.dz_dw))))
+    return [size * scale for size in (0.1, 0.01, 0.001)]
+
+
+def print_nudges(term: WeightTerm, name: str) -> None:
+    """What the derivative predicts of three nudges, and what they do."""
+    print_wrapped(
+        f"Nudge {name} and run the network again. Predicted is nudge · ∂C/∂w; the smaller the "
+        "nudge, the nearer measured / nudge comes to ∂C/∂w.",
+        indent="",
+    )
+    print(f"{'nudge':>8}{'predicted change':>20}{'measured change':>20}{'measured / nudge':>20}")
+    form = ".9f" if 1e-4 <= abs(term.value) < 1e6 else ".9g"
+    for size in nudge_sizes(term):
+        nudge = term.nudge(size)
+        numbers = (nudge.predicted, nudge.measured, nudge.ratio)
+        print(f"{size:>8g}" + "".join(f"{number:>20{form}}" for number in numbers))
+
+
+def facts_of(term: WeightTerm) -> dict[str, Any]:
+    """What --json prints of it; lists where a softmax layer has a factor for each output."""
+    return {
+        "layer": term.layer,
+        "j": term.j,
+        "k": term.k,
+        "dz_dw": term.dz_dw,
+        "da_dz": np.asarray(term.da_dz).tolist(),
+        "dC_da": np.asarray(term.dC_da).tolist(),
+        "dC_dw": term.value,
+        "nudges": [
+            {"size": nudge.size, "predicted": nudge.predicted, "measured": nudge.measured}
+            for nudge in (term.nudge(size) for size in nudge_sizes(term))
+        ],
+    }

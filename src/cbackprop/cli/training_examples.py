@@ -1,0 +1,161 @@
+"""What ``cbackprop train`` learns from: inputs, targets, classes, and what is held out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from cbackprop import datasets
+from cbackprop.cli import examples
+from cbackprop.functions import Array
+from cbackprop.random_numbers import RandomNumbers
+from cbackprop.tables import LAST_COLUMN, Table
+from cbackprop.validation import integer
+
+MOST_CLASSES = 20  # of whole numbers; with more of them they are numbers to be met
+MOST_CLASSES_SHOWN = 12
+DIGITS_TEST_STEP = 5  # every fifth digit is for testing, as in the demo
+MNIST_TRAIN_SIZE = 50_000
+
+Pair = tuple[Array, Array]
+
+
+class Data(NamedTuple):
+    """The examples, and what the outputs are to be.
+
+    Attributes
+    ----------
+    X, Y : ndarray
+        (n, n_0) and (n, n_L).
+    classes : list of str or None
+        Their names in the order of the outputs; None for targets that are numbers.
+    test : pair of ndarrays or None
+        Examples that are for testing alone, where the data has such.
+    text : str
+        All of this in a line.
+    """
+
+    X: Array
+    Y: Array
+    classes: list[str] | None
+    test: Pair | None
+    text: str
+
+    @property
+    def metric(self) -> str:
+        """What an epoch is judged by beside the cost."""
+        return "r2" if self.classes is None else "accuracy"
+
+
+class Sets(NamedTuple):
+    """The examples by their use.
+
+    Attributes
+    ----------
+    learn : pair of ndarrays
+        To train on.
+    judged, name : pair of ndarrays or None, and a word for it
+        What each epoch is judged by; None for the training examples themselves.
+    final, final_name : pair of ndarrays, and a word for it
+        What the trained network is judged by.
+    """
+
+    learn: Pair
+    judged: Pair | None
+    name: str
+    final: Pair
+    final_name: str
+
+
+def of_table(arguments: argparse.Namespace) -> Data:
+    table = examples.read(arguments, LAST_COLUMN, arguments.task == "classification")
+    name = ", ".join(dict.fromkeys(table.target_names))
+    n, n_in = table.X.shape
+    text = f"{arguments.data}: {n} examples, {n_in} input{'s' if n_in > 1 else ''}, target {name}: "
+    if not _is_classification(table, name, arguments.task):
+        Y = np.stack(table.targets, axis=1).astype(np.float64)
+        return Data(table.X, Y, None, None, text + ("a number" if Y.shape[1] == 1 else "numbers"))
+    (column,) = table.targets
+    classes = examples.class_names(column)
+    if len(classes) < 2:
+        raise ValueError(f"{name} has one class, {classes[0]!r}; expected two at least")
+    counts = np.unique(column, return_counts=True)[1].tolist()
+    shown = [f"{one} {count}" for one, count in zip(classes, counts, strict=True)]
+    more = ", …" if len(shown) > MOST_CLASSES_SHOWN else ""
+    text += f"{len(classes)} classes ({', '.join(shown[:MOST_CLASSES_SHOWN])}{more})"
+    return Data(table.X, examples.one_hot(column, classes, name), classes, None, text)
+
+
+def _is_classification(table: Table, name: str, task: str | None) -> bool:
+    names = any(column.dtype.kind == "U" for column in table.targets)
+    if task == "regression" and names:
+        raise ValueError(f"task is 'regression'; {name} has names, expected numbers")
+    if len(table.targets) > 1:
+        if names or task == "classification":
+            raise ValueError(
+                f"target is {name}, {len(table.targets)} columns; expected one column of classes, "
+                "or columns of numbers"
+            )
+        return False
+    (column,) = table.targets
+    if task is not None:
+        return task == "classification"
+    return names or (column.dtype.kind == "i" and len(np.unique(column)) <= MOST_CLASSES)
+
+
+def of_digits(arguments: argparse.Namespace, source: str) -> Data:
+    classes = [str(digit) for digit in range(10)]
+    if source == "digits":
+        pictures, digits = datasets.load_digits()
+        Y = datasets.one_hot(digits, 10)
+        test = np.arange(len(pictures)) % DIGITS_TEST_STEP == 0
+        text = f"the bundled digits: {len(pictures)} pictures of 8 x 8 pixels"
+        return Data(pictures[~test], Y[~test], classes, (pictures[test], Y[test]), text)
+    n = integer(
+        "train_size",
+        MNIST_TRAIN_SIZE if arguments.train_size is None else arguments.train_size,
+        1,
+    )
+    (X, labels), (X_test, labels_test) = datasets.load_mnist(arguments.mnist)
+    if n > len(X):
+        raise ValueError(f"train_size is {n}; expected at most {len(X)}")
+    return Data(
+        X[:n],
+        datasets.one_hot(labels[:n], 10),
+        classes,
+        (X_test, datasets.one_hot(labels_test, 10)),
+        f"MNIST: {len(X)} pictures of 28 x 28 pixels",
+    )
+
+
+def divided(data: Data, share: float, sizes: Sequence[int], seed: int) -> Sets:
+    """Hold out a share of the examples, drawn at random; without one, those for testing judge."""
+    learn, held = (data.X, data.Y), None
+    if share > 0:
+        learn, held = _held_out(data, share, sizes, seed)
+    judged, name = held, "held-out"
+    if held is None:
+        judged, name = data.test, "training" if data.test is None else "test"
+    if data.test is not None:
+        return Sets(learn, judged, name, data.test, "test")
+    return Sets(learn, judged, name, learn if judged is None else judged, name)
+
+
+def _held_out(data: Data, share: float, sizes: Sequence[int], seed: int) -> tuple[Pair, Pair]:
+    n = len(data.X)
+    count = max(1, round(share * n))
+    if count >= n:
+        raise ValueError(
+            f"validation_fraction is {share} of {n} examples: none would be left to train on; "
+            "expected more examples or a smaller fraction"
+        )
+    # After the words that have gone into the parameters.
+    random = RandomNumbers(seed)
+    random.words(sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)))
+    order = np.argsort(random.words(n), kind="stable")
+    rest, kept = np.sort(order[count:]), np.sort(order[:count])
+    return (data.X[rest], data.Y[rest]), (data.X[kept], data.Y[kept])

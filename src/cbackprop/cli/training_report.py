@@ -1,0 +1,106 @@
+"""What ``cbackprop train`` says, before and after."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, NamedTuple
+
+from cbackprop import Network
+from cbackprop.cli.examples import in_words, scores
+from cbackprop.cli.scaling import Scales
+from cbackprop.cli.terminal import print_wrapped
+from cbackprop.cli.training_examples import Data, Sets
+from cbackprop.functions import name_of
+from cbackprop.optimizers import Optimizer
+from cbackprop.training import History
+
+
+class Report(NamedTuple):
+    """A training, and what can be said of it. Scores are those of the network as it is then."""
+
+    net: Network
+    optimizer: Optimizer
+    batch_size: int
+    data: Data
+    sets: Sets
+    scales: Scales
+
+    def before(self) -> None:
+        """What is trained on what."""
+        print_wrapped(self.data.text)
+        text = f"{len(self.sets.learn[0])} training examples in batches of {self.batch_size}"
+        if self.sets.judged is not None:
+            text += f", {len(self.sets.judged[0])} {self.sets.name} examples"
+        print(text)
+        if self.scales.inputs is not None:
+            what = "inputs" if self.scales.outputs is None else "inputs and targets"
+            print_wrapped(f"{what} standardised for the training; the model takes them as they are")
+        print(self.net.summary())
+        print(self.optimizer, flush=True)
+
+    def after(self, history: History) -> None:
+        """How well it went."""
+        print()
+        text = f"{history.epochs} epoch{'' if history.epochs == 1 else 's'}"
+        if history.best_epoch is not None:
+            text += f", the best of them epoch {history.best_epoch + 1}"
+        if history.stop_reason != "epochs":
+            text += f" ({history.stop_reason})"
+        print(f"{text}; {history.seconds:.3g} s of training")
+        print(f"{self.sets.final_name} {in_words(self._scores(), len(self.sets.final[0]))}")
+
+    def next_commands(self, path: str | None, source: str, mnist: str | None) -> None:
+        """Where the model is, and what to do with it."""
+        if path is None:
+            print("not saved; --save FILE keeps the model")
+            return
+        print(f"saved to {path}")
+        data = {"digits": "--digits", "mnist": f"--mnist {shlex.quote(str(mnist))}"}
+        examples = data.get(source, "DATA")
+        labels = ""
+        if source != "data":
+            labels = " --labels"
+        elif self.data.classes is not None:
+            labels = f" --labels {_as_option(self.data.classes)}"
+        model = shlex.quote(path)
+        print(f"  cbackprop predict {model} {examples}{labels}")
+        print(f"  cbackprop explain {model} {examples}{labels if source == 'data' else ''}")
+
+    def facts(self, history: History) -> dict[str, Any]:
+        """What --json prints."""
+        return {
+            "sizes": self.net.sizes,
+            "activations": [name_of(activation) for activation in self.net.activations],
+            "cost": name_of(self.net.cost_function),
+            "dtype": self.net.dtype.name,
+            "optimizer": repr(self.optimizer),
+            "batch_size": self.batch_size,
+            "classes": self.data.classes,
+            "standardised": self.scales.inputs is not None,
+            "training_examples": len(self.sets.learn[0]),
+            "judged": self.sets.final_name,
+            "judged_examples": len(self.sets.final[0]),
+            **self._scores(),
+            "epochs": history.epochs,
+            "best_epoch": None if history.best_epoch is None else history.best_epoch + 1,
+            "stop_reason": history.stop_reason,
+            "seconds": history.seconds,
+            "history": {
+                "cost": history.cost,
+                "validation_cost": history.validation_cost,
+                **history.metrics,
+            },
+        }
+
+    def _scores(self) -> dict[str, float]:
+        return scores(self.net, *self.sets.final, self.data.classes is not None)
+
+
+def _as_option(classes: list[str]) -> str:
+    """Class names as --labels takes them, in a shell."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(classes)
+    return shlex.quote(text.getvalue())
