@@ -464,7 +464,7 @@ def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     error = capsys.readouterr().err
     assert error.startswith("usage: cbackprop ")
-    for command in ("demo", "train", "check", "bench", "info"):
+    for command in ("demo", "train", "predict", "explain", "check", "bench", "info"):
         assert re.search(rf"^ +{command} ", error, re.MULTILINE)
 
 

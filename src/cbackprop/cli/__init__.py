@@ -1,4 +1,4 @@
-"""The command line: ``cbackprop demo``, ``train``, ``check`` and others.
+"""The command line: ``cbackprop demo``, ``train``, ``predict``, ``explain`` and others.
 
 Exit statuses: 0; 1 where the computation itself disappoints (a failed check, divergence); 2 for
 what was asked wrongly; 130 for Ctrl-C; 141 where the reader of a pipe has gone. Every error is one
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from cbackprop import __version__
-from cbackprop.cli import bench, check, demo, info, train
+from cbackprop.cli import bench, check, demo, explain, info, predict, train
 from cbackprop.cli.options import Parser
 from cbackprop.cli.terminal import discard_output, failed, make_encodable
 
@@ -72,6 +72,6 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"cbackprop {__version__}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="command")
-    for command in (demo, train, check, bench, info):
+    for command in (demo, train, predict, explain, check, bench, info):
         command.add(commands)
     return parser

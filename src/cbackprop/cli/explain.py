@@ -1,0 +1,130 @@
+"""``cbackprop explain``: the chain rule of one weight of a saved network, for one example."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from cbackprop import Network
+from cbackprop.cli import examples
+from cbackprop.cli.lesson import facts_of, print_digit, print_nudges
+from cbackprop.cli.options import add_command, add_examples, add_json, names
+from cbackprop.cli.terminal import print_wrapped
+from cbackprop.functions import Array
+from cbackprop.tables import LAST_COLUMN
+from cbackprop.validation import integer, layer_number, neuron
+
+MOST_OUTPUTS = 12
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = add_command(
+        commands,
+        "explain",
+        run,
+        "take the derivative by one weight apart, factor by factor",
+        "Show how the cost of one example depends on one weight of a saved model: the three "
+        "factors of the chain rule, and nudges of the weight, predicted and measured. Of the "
+        "weights that --layer, --j and --k leave, it is the one with the largest derivative.",
+        """
+        cbackprop explain digits.model --digits --row 3
+        cbackprop explain iris.model iris.csv --target species --row 50 --layer 1
+        cbackprop explain iris.model iris.csv --row 50 --layer 2 --j 1 --k 7
+        """,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a file of train --save or Network.save")
+    add_examples(parser, "MNIST's test digits", "what the model was trained to tell (-1)")
+    parser.add_argument(
+        "--labels", metavar="NAME,...", help="the classes in the order of the outputs"
+    )
+    parser.add_argument("--row", type=int, default=0, metavar="N", help="the example, from 0 (0)")
+    parser.add_argument("--layer", type=int, metavar="L", help="the weight's layer, from 1")
+    parser.add_argument("--j", type=int, metavar="J", help="its neuron of that layer, from 0")
+    parser.add_argument("--k", type=int, metavar="K", help="its neuron of the layer below, from 0")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Choose the weight, and print its chain rule."""
+    row = integer("row", arguments.row, 0)
+    net = examples.model(arguments.model)
+    if arguments.layer is not None:
+        layer_number(arguments.layer, 1, len(net.sizes) - 1)
+    table = examples.read(arguments, LAST_COLUMN, True)
+    examples.require_inputs(table, net)
+    if row >= len(table.X):
+        raise ValueError(f"row is {row}; expected 0 to {len(table.X) - 1}")
+    labels = names(arguments.labels)
+    if labels is None:
+        labels = examples.known_classes(arguments, net)
+    x, y = table.X[row], examples.targets_of(table, net, labels)[0][row]
+    layer, j, k = _weight(net, x, y, (arguments.layer, arguments.j, arguments.k))
+    chain = net.chain_rule(x, y)
+    term = chain.weight(layer, j, k)
+    if arguments.json:
+        facts = {"row": row, "cost": chain.cost, **facts_of(term)}
+        print(json.dumps(facts, indent=2, allow_nan=False))
+        return 0
+    outputs = net.predict(x)
+    if arguments.digits and net.sizes[-1] == 10:
+        print(f"Digit {row} of the bundled ones, and the network's ten outputs:")
+        print_digit(x, int(y.argmax()), outputs)
+    else:
+        _print_example(row, y, outputs)
+    print()
+    print_wrapped(
+        f"How does its cost C = {chain.cost:.6g} depend on w[{j}, {k}] of layer {layer} = "
+        f"{net.weights[layer - 1][j, k]:.6g}, the weight from {_neuron_name(table, layer - 1, k)} "
+        f"to neuron {j} of layer {layer}?",
+        indent="",
+    )
+    print_wrapped(str(term))
+    print()
+    print_nudges(term, f"w[{j}, {k}]")
+    return 0
+
+
+def _weight(
+    net: Network, x: Array, y: Array, asked: tuple[int | None, int | None, int | None]
+) -> tuple[int, int, int]:
+    """The weight of the largest |∂C/∂w| among those that have what was asked for."""
+    layer, j, k = asked
+    gradient = net.gradient(x, y)
+    best: tuple[float, int, int, int] | None = None
+    for number, dC_dw in enumerate(gradient.weights, start=1):
+        if layer is not None and number != layer:
+            continue
+        # Without a layer any that has such neurons; with one, a neuron it lacks is an error.
+        if layer is None and (
+            (j is not None and not 0 <= j < dC_dw.shape[0])
+            or (k is not None and not 0 <= k < dC_dw.shape[1])
+        ):
+            continue
+        rows = slice(None) if j is None else slice(neuron("j", j, dC_dw.shape[0], number), j + 1)
+        columns = (
+            slice(None) if k is None else slice(neuron("k", k, dC_dw.shape[1], number - 1), k + 1)
+        )
+        size = np.abs(dC_dw[rows, columns])
+        place = np.unravel_index(int(size.argmax()), size.shape)
+        largest = float(size[place])
+        if best is None or largest > best[0]:
+            best = (largest, number, int(place[0]) + (j or 0), int(place[1]) + (k or 0))
+    if best is None:
+        raise ValueError(f"j is {j} and k is {k}; expected neurons that one of the layers has")
+    return best[1:]
+
+
+def _neuron_name(table: Any, layer: int, k: int) -> str:
+    return f"input {k} ({table.inputs[k]})" if layer == 0 else f"neuron {k} of layer {layer}"
+
+
+def _print_example(row: int, y: Array, outputs: Array) -> None:
+    print(f"Row {row}: wanted outputs y, and those of the network, a:")
+    for name, values in (("y", y), ("a", outputs)):
+        more = ", …" if len(values) > MOST_OUTPUTS else ""
+        shown = ", ".join(f"{value:.6g}" for value in values[:MOST_OUTPUTS].tolist())
+        print_wrapped(f"  {name} = ({shown}{more})")
