@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import one_line_error, python
+from command_line import as_json, one_line_error, printed, python
 
 import cbackprop
 from cbackprop import bench, cli
@@ -419,6 +419,70 @@ def test_bench_limits() -> None:
     assert first["W1"].limit(limits._replace(multiply_adds=None), "float32") is None
 
 
+def test_demo_json(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = as_json(capsys, "demo")
+    assert facts["passed"] is True
+    assert 0.95 <= facts["accuracy"] <= 1
+    assert facts["epochs"] == 30
+    chain = facts["chain_rule"]
+    product = chain["dz_dw"] * chain["da_dz"] * chain["dC_da"]
+    assert product == pytest.approx(chain["dC_dw"], rel=1e-12)
+    assert facts["gradient_check"]["passed"] is True
+    assert 0 < facts["gradient_check"]["max_relative_error"] < 1e-12
+    assert as_json(capsys, "demo", "--epochs", "1", status=1)["passed"] is False
+
+
+# ---- help ---------------------------------------------------------------------------------------
+
+COMMANDS = ("demo", "train", "predict", "explain", "check", "bench", "info")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_can_be_asked(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([command, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "--json" in text
+    examples = re.findall(r"^  cbackprop (.*)$", text.split("\nexamples:\n")[1], re.MULTILINE)
+    assert len(examples) >= 2
+    for example in examples:
+        arguments, rest = cli._parser().parse_known_args(example.split())
+        assert example.split()[0] == command
+        assert (arguments.run is not None, rest) == (True, [])
+
+
+def test_the_readme_s_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, with small tables in place of the reader's own."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    section = readme.split("\n## On the command line\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    kinds = ("setosa", "versicolor", "virginica")
+    rows = [f"{i % 3},{i},{1 / (i + 1)},0.5,{kinds[i % 3]}" for i in range(60)]
+    Path("iris.csv").write_text("a,b,c,d,species\n" + "\n".join(rows))
+    Path("new.csv").write_text("a,b,c,d\n1,2,3,4\n")
+    commands = block.splitlines()
+    outputs = [printed(capsys, *command.split()[1:]) for command in commands]
+    assert outputs[3].startswith("label,setosa,versicolor,virginica\n")
+    # What is shown of the second, its numbers rounded otherwise without FMA.
+    number = re.compile(r"(?<= )-?\d+\.\d+(?:e-\d+)?")
+    expected, printed_ = shown.splitlines(), outputs[1].splitlines()
+    start = printed_.index(next(line for line in printed_ if line.startswith("How does")))
+    for line, came in zip(expected, printed_[start:], strict=False):
+        assert number.sub("#", line) == number.sub("#", came)
+        values = [[float(x) for x in number.findall(text)] for text in (line, came)]
+        assert values[0] == pytest.approx(values[1], rel=1e-4)
+    assert len(expected) == 8
+
+
 # ---- errors -------------------------------------------------------------------------------------
 
 
@@ -464,7 +528,7 @@ def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     error = capsys.readouterr().err
     assert error.startswith("usage: cbackprop ")
-    for command in ("demo", "train", "predict", "explain", "check", "bench", "info"):
+    for command in COMMANDS:
         assert re.search(rf"^ +{command} ", error, re.MULTILINE)
 
 

@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"to neuron {j} of layer {layer}?",
         indent="",
     )
+    print()
     print_wrapped(str(term))
     print()
     print_nudges(term, f"w[{j}, {k}]")

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         "If --target names the true answers in the table, say on stderr how good the outputs are.",
         """
         cbackprop predict iris.model new.csv --labels setosa,versicolor,virginica
-        cbackprop predict houses.model houses.csv --target price --drop id --out prices.csv
+        cbackprop predict houses.model houses.csv --target price --out out.csv
         cbackprop predict digits.model --digits --labels
         """,
     )
