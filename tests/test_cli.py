@@ -618,6 +618,10 @@ def test_plain_letters_for_a_terminal_without_the_lessons(monkeypatch: pytest.Mo
     text = raw.getvalue().decode("ascii")
     assert "dC/dw = dz/dw * da/dz * dC/da" in text
     assert "?/?" not in text
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    sys.stdout.flush()
+    assert "times the sum of w2 to the cost" in " ".join(raw.getvalue().decode("ascii").split())
 
 
 def test_closed_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

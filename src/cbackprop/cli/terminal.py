@@ -51,6 +51,6 @@ def make_encodable() -> None:
 def _plain_letters(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    letters = {"∂": "d", "σ": "s", "′": "'", "·": "*", "Σ": "S", "µ": "u"}
+    letters = {"∂": "d", "σ": "s", "′": "'", "·": "*", "Σ": "S", "µ": "u", "²": "2", "…": "~"}
     text = error.object[error.start : error.end]
     return "".join(letters.get(letter, "?") for letter in text), error.end
