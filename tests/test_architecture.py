@@ -29,7 +29,7 @@ LAYERS = (
     {"pickling", "stepper", "training"},
     {"network"},
     {"__init__"},
-    {"bench", "step_command"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 )
@@ -105,7 +105,7 @@ CLI_LAYERS = (
     {"terminal", "options", "epochs", "scaling", "examples"},
     {"lesson", "training_examples", "info"},
     {"training_report"},
-    {"demo", "train", "predict", "explain", "check", "bench"},
+    {"demo", "train", "predict", "explain", "step", "check", "bench"},
     {"__init__"},
 )
 CLI_HEIGHT = {module: height for height, modules in enumerate(CLI_LAYERS) for module in modules}

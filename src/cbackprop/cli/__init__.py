@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from cbackprop import __version__
-from cbackprop.cli import bench, check, demo, explain, info, predict, train
+from cbackprop.cli import bench, check, demo, explain, info, predict, step, train
 from cbackprop.cli.options import Parser
 from cbackprop.cli.terminal import discard_output, failed, make_encodable
 
@@ -72,6 +72,6 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"cbackprop {__version__}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="command")
-    for command in (demo, train, predict, explain, check, bench, info):
+    for command in (demo, train, predict, explain, step, check, bench, info):
         command.add(commands)
     return parser

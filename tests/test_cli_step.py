@@ -87,3 +87,14 @@ def test_command_s_errors_are_one_line(options, message, tmp_path, monkeypatch, 
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_command_s_json(tmp_path, capsys):
+    out = tmp_path / "page.html"
+    assert cli.main(["step", "--steps", "3", "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "path": str(out),
+        "steps": 3,
+        "sizes": [2, 3, 1],
+    }
+    assert len(read(out)["steps"]) == 3

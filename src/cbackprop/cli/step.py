@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from cbackprop import Network
-from cbackprop.functions import ACTIVATIONS, COSTS, INITS
+from cbackprop.cli.options import (
+    add_command,
+    add_init,
+    add_json,
+    add_number_type,
+    add_seed,
+    integers,
+)
+from cbackprop.functions import ACTIVATIONS, COSTS
 
 # Exclusive or: what one neuron cannot learn, and a small network with a hidden layer can. (1, 1)
 # comes first, as (0, 0) moves no weight of the first layer: a dull first step.
@@ -19,19 +28,25 @@ STEPS = 20
 LEARNING_RATE = 0.5
 
 
-def add_step(subparsers: Any) -> None:
+def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        commands,
         "step",
-        help="write a web page that steps through backpropagation with every number",
-        description="Write a web page that steps through a network's learning of exclusive or: "
-        "forward pass, cost, deltas, gradient and update of one example at a time, every factor "
-        "of the chain rule a number. The page is one file and needs no network.",
+        run,
+        "write a web page that steps through backpropagation with every number",
+        "Write a web page that steps through a network's learning of exclusive or: forward pass, "
+        "cost, deltas, gradient and update of one example at a time, every factor of the chain "
+        "rule a number. The page is one file and loads nothing. Network.stepper_html writes it "
+        "for data of your own.",
+        """
+        cbackprop step --open
+        cbackprop step --sizes 2,4,1 --activation tanh,sigmoid --cost cross_entropy --out xor.html
+        """,
     )
-    parser.set_defaults(run=run_step)
     parser.add_argument(
         "--sizes",
-        type=_integers,
+        type=integers,
         default=list(SIZES),
         metavar="2,N[,N...],1",
         help="inputs, hidden layers, outputs (2,3,1)",
@@ -45,11 +60,9 @@ def add_step(subparsers: Any) -> None:
         f"{', '.join(ACTIVATIONS)} (sigmoid)",
     )
     parser.add_argument("--cost", default="quadratic", help=f"{', '.join(COSTS)} (quadratic)")
-    parser.add_argument("--init", default="auto", help=f"{', '.join(INITS)} (auto)")
-    parser.add_argument("--dtype", default="float64", help="float32 or float64 (float64)")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="fixes the first parameters (0)"
-    )
+    add_init(parser)
+    add_number_type(parser, "float64")
+    add_seed(parser, "the first parameters")
     parser.add_argument(
         "--steps", type=int, default=STEPS, metavar="N", help=f"examples to go through ({STEPS})"
     )
@@ -64,16 +77,18 @@ def add_step(subparsers: Any) -> None:
         "--out", default="step.html", metavar="FILE", help="where the page goes (step.html)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    add_json(parser)
 
 
-def run_step(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Write the page."""
     names = arguments.activation
     net = Network(
         arguments.sizes,
         names[0] if len(names) == 1 else names,
         arguments.cost,
-        dtype=arguments.dtype,
-        init=arguments.init,
+        dtype=arguments.dtype or "float64",
+        init=arguments.init or "auto",
         seed=arguments.seed,
     )
     page = net.stepper_html(
@@ -85,21 +100,18 @@ def run_step(arguments: argparse.Namespace) -> int:
     )
     path = Path(arguments.out)
     path.write_text(page, encoding="utf-8")
+    opened = False
+    if arguments.open:
+        import webbrowser
+
+        opened = webbrowser.open(path.resolve().as_uri())
+    if arguments.json:
+        facts = {"path": str(path), "steps": arguments.steps, "sizes": list(net.sizes)}
+        print(json.dumps(facts, indent=2))
+        return 0
     print(f"{path}: {arguments.steps} steps of a {'-'.join(map(str, net.sizes))} network")
     if not arguments.open:
         print("Open it in a browser.")
-        return 0
-    import webbrowser
-
-    if not webbrowser.open(path.resolve().as_uri()):
+    elif not opened:
         print("No browser was found to open it with.")
     return 0
-
-
-def _integers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}; expected integers with commas between, such as 2,3,1"
-        ) from None
