@@ -71,7 +71,7 @@ def test_command_opens_the_page(tmp_path, monkeypatch, capsys, found):
     ("options", "message"),
     [
         (["--sizes", "3,1"], "X has shape (4, 2); expected (n, 3)"),
-        (["--sizes", "2,x"], "argument --sizes: '2,x'; expected integers"),
+        (["--sizes", "2,x"], "argument --sizes: '2,x'; expected an integer"),
         (["--sizes", "2,40,1"], "expected at most 16 to draw"),
         (["--steps", "0"], "steps is 0"),
         (["--learning-rate", "-1"], "learning_rate is -1.0"),
