@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -209,6 +210,27 @@ def test_two_classes_and_one_output(
     net.save(tmp_path / "a.model")
     facts = as_json(capsys, "explain", str(tmp_path / "a.model"), str(tmp_path / "a.csv"))
     assert facts["cost"] == net.cost([0.5], [target])
+
+
+def test_pictures(
+    model: str, table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["explain", model, table, "--layer", "2", "--j", "3", "--k", "1"]
+    text = printed(capsys, *command)
+    svg, html = tmp_path / "a.svg", tmp_path / "a.html"
+    assert printed(capsys, *command, "--svg", str(svg), "--html", str(html)) == text
+    term = Network.load(model).chain_rule(X[0], Y[0]).weight(2, 3, 1)
+    assert svg.read_text(encoding="utf-8") == str(term.svg())
+    assert ElementTree.parse(svg).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    page = html.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>\n")
+    assert "<title>∂C/∂w[3, 1] of layer 2</title>" in page
+    assert term._repr_html_() in page
+    assert printed(capsys, *command, "--latex") == f"{term.latex()}\n"
+    assert as_json(capsys, *command, "--svg", str(tmp_path / "b.svg"))["j"] == 3
+    assert (tmp_path / "b.svg").read_bytes() == svg.read_bytes()
+    assert "not with --json" in refusal(capsys, *command, "--latex", "--json")
+    assert "no/a.svg: No such file or directory" in refusal(capsys, *command, "--svg", "no/a.svg")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cbackprop import Network
+from cbackprop.chain_rule import WeightTerm
 from cbackprop.cli import examples
 from cbackprop.cli.lesson import facts_of, print_digit, print_nudges
 from cbackprop.cli.options import add_command, add_examples, add_json, names
@@ -34,6 +35,7 @@ def add(commands: Any) -> None:
         cbackprop explain digits.model --digits --row 3
         cbackprop explain iris.model iris.csv --target species --row 50 --layer 1
         cbackprop explain iris.model iris.csv --row 50 --layer 2 --j 1 --k 7
+        cbackprop explain digits.model --digits --row 3 --svg tree.svg
         """,
     )
     parser.add_argument("model", metavar="MODEL", help="a file of train --save or Network.save")
@@ -45,11 +47,18 @@ def add(commands: Any) -> None:
     parser.add_argument("--layer", type=int, metavar="L", help="the weight's layer, from 1")
     parser.add_argument("--j", type=int, metavar="J", help="its neuron of that layer, from 0")
     parser.add_argument("--k", type=int, metavar="K", help="its neuron of the layer below, from 0")
+    parser.add_argument("--svg", metavar="FILE", help="write a picture of the derivative, too")
+    parser.add_argument("--html", metavar="FILE", help="write a page with it and its numbers, too")
+    parser.add_argument(
+        "--latex", action="store_true", help="print the formula for LaTeX, and nothing else"
+    )
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Choose the weight, and print its chain rule."""
+    if arguments.latex and arguments.json:
+        raise ValueError("argument --latex: not with --json, which is another form")
     row = integer("row", arguments.row, 0)
     net = examples.model(arguments.model)
     if arguments.layer is not None:
@@ -65,6 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     layer, j, k = _weight(net, x, y, (arguments.layer, arguments.j, arguments.k))
     chain = net.chain_rule(x, y)
     term = chain.weight(layer, j, k)
+    _write_pictures(term, arguments.svg, arguments.html)
+    if arguments.latex:
+        print(term.latex())
+        return 0
     if arguments.json:
         facts = {"row": row, "cost": chain.cost, **facts_of(term)}
         print(json.dumps(facts, indent=2, allow_nan=False))
@@ -117,6 +130,18 @@ def _weight(
     if best is None:
         raise ValueError(f"j is {j} and k is {k}; expected neurons that one of the layers has")
     return best[1:]
+
+
+def _write_pictures(term: WeightTerm, svg: str | None, html: str | None) -> None:
+    if svg is not None:
+        with open(svg, "w", encoding="utf-8") as stream:
+            stream.write(term.svg())
+    if html is not None:
+        with open(html, "w", encoding="utf-8") as stream:
+            stream.write(
+                f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
+                f"<title>∂C/∂{term.name}</title>\n{term._repr_html_()}\n</html>\n"
+            )
 
 
 def _neuron_name(table: Any, layer: int, k: int) -> str:
