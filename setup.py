@@ -3,6 +3,7 @@
 CBACKPROP_CHECKED=1      guards behind allocations and the padding's zeros are looked at after each
                          call; the 512-bit level is lowered to AVX2, so that it is tested anywhere
 CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (address,undefined for one), with debug information
+CBACKPROP_LEVELS=LIST    these SIMD levels alone (v3,v4 for one): for a check, soon thrown away
 CBACKPROP_DEBUG=1        with debug information, nothing stripped: for valgrind and debuggers
 CBACKPROP_COVERAGE=1     gcov counts which lines of the kernels run (tests/deep/coverage.py)
 CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
@@ -21,6 +22,7 @@ CHECKED = os.environ.get("CBACKPROP_CHECKED", "") not in ("", "0")
 SANITIZE = os.environ.get("CBACKPROP_SANITIZE", "")
 DEBUG = os.environ.get("CBACKPROP_DEBUG", "") not in ("", "0")
 COVERAGE = os.environ.get("CBACKPROP_COVERAGE", "") not in ("", "0")
+LEVELS = os.environ.get("CBACKPROP_LEVELS", "")
 PURE = os.environ.get("CBACKPROP_PURE", "") not in ("", "0")
 REQUIRE_EXT = os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0")
 
@@ -114,6 +116,8 @@ def extension_modules():
     included += ("per_example", "random", "steps", "tile", "tiny", "updates")
     headers += [f"{KERNELS}/{name}.pyx" for name in included]
     for level, level_flags in simd_levels():
+        if LEVELS and level not in LEVELS.split(","):
+            continue
         for suffix, macros in (("f32", [("CBACKPROP_FLOAT32", "1")]), ("f64", [])):
             modules.append(
                 Extension(

@@ -36,8 +36,8 @@ def arguments(description: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def built_copy(name: str, **switches: str) -> Path:
-    """A copy of the working tree, built with these switches, in build/deep/NAME.
+def built_copy(name: str, level: str | None, **switches: str) -> Path:
+    """A copy of the working tree in build/deep, built so, for one SIMD level or for all of them.
 
     It stays there, so that the next run compiles only what has changed: times of change are copied.
     """
@@ -57,7 +57,12 @@ def built_copy(name: str, **switches: str) -> Path:
     result = subprocess.run(
         [sys.executable, "setup.py", "build_ext", "--inplace"],
         cwd=copy,
-        env={**kept, "CBACKPROP_REQUIRE_EXT": "1", **switches},
+        env={
+            **kept,
+            "CBACKPROP_REQUIRE_EXT": "1",
+            "CBACKPROP_LEVELS": level or "",
+            **switches,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,9 +92,9 @@ def environment(copy: Path, level: str, **variables: str) -> dict[str, str]:
 
 
 def levels() -> tuple[str, ...]:
-    """Those of the SIMD levels v3 and v4 that this processor runs, or the generic one."""
+    """Those of the SIMD levels v3 and v4 that this processor runs, or else the best one."""
     supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
-    return tuple(level for level in ("v3", "v4") if level in supported) or supported[-1:]
+    return tuple(level for level in ("v3", "v4") if level in supported) or supported[:1]
 
 
 def run_tests(

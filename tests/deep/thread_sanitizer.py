@@ -144,12 +144,13 @@ def main() -> None:
     library = compiler_library("libtsan.so")
     if library is None:
         tell(PART, "", "skipped: GCC with libtsan is not installed", None)
-    copy = built_copy("thread", CBACKPROP_SANITIZE="thread")
+    level = levels()[0]
+    copy = built_copy("thread", level, CBACKPROP_SANITIZE="thread")
     n_passed, problems = 0, []
     with tempfile.TemporaryDirectory() as folder:
         # The forked children of the tests start threads again, which it forbids by default.
         told = f"exitcode=66:die_after_fork=0:log_path={folder}/report"
-        variables = environment(copy, levels()[0], LD_PRELOAD=library, TSAN_OPTIONS=told)
+        variables = environment(copy, level, LD_PRELOAD=library, TSAN_OPTIONS=told)
         started = subprocess.run(
             [sys.executable, "-c", "import cbackprop"],
             env=variables,

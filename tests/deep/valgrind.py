@@ -238,7 +238,7 @@ def main() -> None:
     if shutil.which("valgrind") is None:
         tell(PART, "", "skipped: valgrind is not installed", None)
     level = levels()[0]
-    copy = built_copy("valgrind", CBACKPROP_DEBUG="1")
+    copy = built_copy("valgrind", level, CBACKPROP_DEBUG="1")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = ["valgrind", "--tool=memcheck", "--xml=yes", f"--xml-file={report}"]
