@@ -41,7 +41,6 @@ cdef enum:
     BLOCK = 256             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
     GROUP_BLOCKS = 64
     SMALL = 512             # numbers that may be kept on the stack
-    GUARD = 16              # numbers behind each allocation that the checked build watches
     # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
@@ -70,6 +69,25 @@ cdef extern from *:
     #endif
     """
     const bint CHECKED_BUILD "CBACKPROP_CHECKED_BUILD"
+
+# What lies behind the numbers of each allocation: the checked build watches it; AddressSanitizer is told of it, and
+# given so much that NumPy does not keep the memory for its next small array.
+cdef extern from *:
+    """
+    #ifndef __has_feature
+    #define __has_feature(name) 0
+    #endif
+    #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+    #include <sanitizer/asan_interface.h>
+    #define CBACKPROP_GUARD 256
+    #define CBACKPROP_FORBID(memory, n_bytes) ASAN_POISON_MEMORY_REGION(memory, n_bytes)
+    #else
+    #define CBACKPROP_GUARD 16
+    #define CBACKPROP_FORBID(memory, n_bytes) ((void)(memory), (void)(n_bytes))
+    #endif
+    """
+    const int GUARD "CBACKPROP_GUARD"   # numbers
+    void FORBID "CBACKPROP_FORBID"(const void *memory, size_t n_bytes) noexcept nogil
 
 cdef int REAL_TYPE = cnp.NPY_FLOAT32 if sizeof(real) == 4 else cnp.NPY_FLOAT64
 
@@ -111,7 +129,9 @@ cdef object aligned_zeros(Py_ssize_t count):
     cdef object raw = np.zeros((count + 2 * GUARD) * sizeof(real) + 64, dtype=np.uint8)
     cdef uintptr_t address = <uintptr_t> cnp.PyArray_DATA(<cnp.ndarray> raw)
     cdef Py_ssize_t start = <Py_ssize_t> ((64 - address % 64) % 64)
-    return raw[start:start + count * <Py_ssize_t> sizeof(real)].view(dtype)
+    cdef Py_ssize_t end = start + count * <Py_ssize_t> sizeof(real)
+    FORBID(<const void *> (address + <uintptr_t> end), cnp.PyArray_SIZE(raw) - end)
+    return raw[start:end].view(dtype)
 
 
 cdef real *data(object array) noexcept:
