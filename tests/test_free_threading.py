@@ -411,6 +411,48 @@ def test_every_call_on_a_network_that_another_thread_keeps_is_refused(backend, f
         call()
 
 
+@pytest.mark.parametrize(
+    ("method", "between"),
+    [
+        ("chain_rule", "_backward"),
+        ("check_gradient", "gradient"),
+        ("partial_fit", "_chosen_optimizer"),
+        ("partial_fit", "_check_training"),
+        ("fit", "_check_training"),
+    ],
+)
+@every_backend
+def test_nothing_comes_between_what_a_call_looks_at_first_and_the_rest(backend, method, between):
+    X, Y = data((4, 5, 3), 6)
+    refused, others = [], []
+
+    def other():
+        calls = (
+            lambda: net.partial_fit(X, Y, optimizer=Adam(0.01)),
+            lambda: setattr(net, "parameters", np.zeros(net.n_parameters)),
+        )
+        for call in calls:
+            with pytest.raises(RuntimeError, match=REFUSED):
+                call()
+            refused.append(call)
+
+    class Watched(Network):
+        pass
+
+    def watched(self, *arguments):
+        result = getattr(Network, between)(self, *arguments)
+        if not others:
+            others.append(other)
+            together(others)
+        return result
+
+    setattr(Watched, between, watched)
+    net = Watched((4, 5, 3), seed=0, backend=backend)
+    x, y = (X[0], Y[0]) if method == "chain_rule" else (X, Y)
+    getattr(net, method)(x, y)
+    assert len(refused) == 2
+
+
 @every_backend
 def test_a_network_is_free_after_every_error(backend):
     """Whatever ends a call, a fit or what is kept between them."""
