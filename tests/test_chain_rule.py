@@ -324,6 +324,9 @@ def test_latex_of_numbers_that_are_not_finite():
     net.parameters = [800.0, 0.0]
     assert net.chain_rule([1.0], [0.0]).activation(1, 0).latex().endswith(r" = \infty")
     assert net.chain_rule([-1.0], [1.0]).activation(1, 0).latex().endswith(r" = -\infty")
+    net.parameters = [1e-300, 1e300]
+    with np.errstate(all="raise"):  # 1e-300 · 1e-300 vanishes where the strongest input is sought
+        assert net.chain_rule([1e-300], [0.5]).bias(1, 0).latex()
 
 
 # ---- text ----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from cbackprop import Activation, Cost, EarlyStopping, History, Network, schedul
 from cbackprop.drawing.canvas import COLOURS, Canvas, Point
 from cbackprop.drawing.choice import shown_neurons
 from cbackprop.drawing.network import draw as draw_network
-from cbackprop.drawing.symbols import number
+from cbackprop.drawing.symbols import in_product, number
 from cbackprop.optimizers import Optimizer
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -489,9 +489,13 @@ def test_the_summary_has_every_formula_with_its_number(activation, cost):
         0.01 * term.value,
     ):
         assert shows(svg, value), value
+    factors = [term.dz_dw, back.delta[2][1]]
     if activation != "softmax":
         assert shows(svg, back.da_dz[2][1])
         assert shows(svg, back.dC_da[2][1])
+        factors = [term.dz_dw, term.da_dz, term.dC_da]
+    product = " · ".join([number(factors[0]), *map(in_product, factors[1:])])
+    assert f"{product} = {number(term.value)}".replace("−", "-") in texts(svg)
 
 
 def test_the_chain_shows_where_a_nudge_leads():

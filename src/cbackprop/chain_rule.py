@@ -48,6 +48,7 @@ class Term:
         ∂C/∂ of it.
     """
 
+    quantity: str  # "w", "b" or "a"
     name: str
     value: float
     layer: int
@@ -203,6 +204,8 @@ class WeightTerm(Term):
         Their product (summed over i for softmax), formed as the gradient forms it.
     """
 
+    quantity = "w"
+
     def __init__(
         self,
         rule: ChainRule,
@@ -246,6 +249,8 @@ class BiasTerm(Term):
     da_dz, dC_da, value
         As in `WeightTerm`.
     """
+
+    quantity = "b"
 
     def __init__(
         self,
@@ -295,6 +300,8 @@ class ActivationTerm(Term):
     value : float
         Their sum.
     """
+
+    quantity = "a"
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cbackprop.drawing.canvas import Drawing
 
 
+@np.errstate(all="ignore")
 def of_term(rule: ChainRule, term: Term, kind: str, theme: str) -> Drawing:
     """One of the lesson's four pictures; numbers that are not finite are written as such."""
     from cbackprop.drawing import chain, indices, summary, tree
@@ -25,5 +26,4 @@ def of_term(rule: ChainRule, term: Term, kind: str, theme: str) -> Drawing:
         "indices": indices.draw,
         "summary": summary.draw,
     }
-    with np.errstate(all="ignore"):
-        return pictures[kind](rule, term, theme)
+    return pictures[kind](rule, term, theme)

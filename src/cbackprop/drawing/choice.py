@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
+    from cbackprop.chain_rule import ActivationTerm, BiasTerm, ChainRule, Term, WeightTerm
 
 WIDEST = 16  # layers of more neurons are elided
 
@@ -51,18 +51,17 @@ def is_softmax(rule: ChainRule, layer: int) -> bool:
 
 def place_of(rule: ChainRule, term: Term) -> Place:
     """The weight beside which a bias or an activation is seen has the strongest influence."""
-    quantity = term.name[0]
-    if quantity == "w":
-        return Place("w", term.layer, term.j, term.k)  # type: ignore[attr-defined]
-    if quantity == "b":
-        j = term.j  # type: ignore[attr-defined]
-        k = largest_index(rule.weights[term.layer - 1][j] * rule.backward.a[term.layer - 1])
-        return Place("b", term.layer, j, k)
-    k = term.k  # type: ignore[attr-defined]
-    if term.layer == len(rule.sizes) - 1:
-        below = largest_index(rule.weights[-1][k] * rule.backward.a[-2])
-        return Place("output", term.layer, k, below)
-    return Place("a", term.layer + 1, strongest_above(rule, term.layer, k), k)
+    l = term.layer
+    if term.quantity == "w":
+        weight = cast("WeightTerm", term)
+        return Place("w", l, weight.j, weight.k)
+    if term.quantity == "b":
+        j = cast("BiasTerm", term).j
+        return Place("b", l, j, strongest_below(rule, l, j))
+    k = cast("ActivationTerm", term).k
+    if l == len(rule.sizes) - 1:
+        return Place("output", l, k, strongest_below(rule, l, k))
+    return Place("a", l + 1, strongest_above(rule, l, k), k)
 
 
 def strongest_above(rule: ChainRule, layer: int, k: int) -> int:

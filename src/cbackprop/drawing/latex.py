@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MOST_TERMS = 6  # of a sum that is written out
 
 
+@np.errstate(all="ignore")
 def of_term(rule: ChainRule, term: Term) -> str:
     """∂C/∂ of it = its factors with symbols = with numbers = the value."""
     place = place_of(rule, term)

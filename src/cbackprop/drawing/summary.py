@@ -275,7 +275,7 @@ def _passed_back(rule: ChainRule, place: Place) -> list[Row]:
 
 
 def _nudge(term: Term) -> list[Row]:
-    quantity = [(term.name[0], "it")]
+    quantity = symbol(term.quantity)
     formula: Formula = [
         plain("C("),
         quantity,
