@@ -35,7 +35,7 @@ def panels(history: History) -> list[tuple[str, dict[str, list[float]]]]:
 
 def draw(history: History, theme: str = "auto") -> Drawing:
     canvas = Canvas(f"Training over {history.epochs} epochs", theme)
-    lines = [repr(history)]
+    lines = [f"{history.epochs} epochs, stop reason: {history.stop_reason}"]
     y = 0.0
     for title, curves in panels(history):
         _panel(canvas, y, title, curves, history)

@@ -181,7 +181,7 @@ def history(of: History) -> str:
         (str(epoch + 1), *(f"{values[epoch]:.6g}" for values in named.values()))
         for epoch in _some(of.epochs)
     ]
-    text = f"{repr(of).strip('<>')}; ended by {of.stop_reason}"
+    text = f"{repr(of).strip('<>')}; stop reason: {of.stop_reason}"
     return (
         headline(text)
         + curves.draw(of)
