@@ -327,15 +327,17 @@ def test_ctrl_c_stops_a_fit_at_a_batch_boundary(record_property):
 
 
 @needs_compiled
-@pytest.mark.parametrize("call", ["fit", "gradient", "predict"])
+@pytest.mark.parametrize("call", ["forward", "gradient", "train"])
 def test_the_gil_is_released_so_that_other_threads_go_on_during_a_call(call):
-    """A thread counts; nothing but the call itself can let it, for Python would not take turns."""
-    X, Y = data(20_000, 100, 10)
-    net = Network([100, 120, 10], seed=0)
+    """A thread counts; nothing but the core can let it, for Python itself would not take turns."""
+    X, Y = data(5_000, 100, 10)
+    net = Network([100, 120, 10], seed=0).partial_fit(X, Y)
+    engine, a, vector = net._engine, np.empty((5_000, 10)), np.empty(net.n_parameters)
+    # The core's own calls: what NumPy does around them releases the GIL, too.
     work = {
-        "fit": lambda: net.fit(X, Y, epochs=1, batch_size=20_000),
-        "gradient": lambda: net.gradient(X, Y),
-        "predict": lambda: net.predict(X),
+        "forward": lambda: engine.forward(X, [None, None], [None, a]),
+        "gradient": lambda: engine.gradient(X, Y, None, 5_000.0, vector),
+        "train": lambda: engine.train(X, Y, None, 5_000, None, None, 0),
     }[call]
     count, stop = 0, threading.Event()
 
@@ -350,14 +352,16 @@ def test_the_gil_is_released_so_that_other_threads_go_on_during_a_call(call):
     thread.start()
     try:
         sys.setswitchinterval(CLOCK_LIMIT)
-        before = count
-        work()
+        before, give_up = count, time.monotonic() + CLOCK_LIMIT / 3
+        # One call is enough on an idle machine.
+        while count - before < 100 and time.monotonic() < give_up:
+            work()
         counted = count - before
     finally:
         stop.set()
         sys.setswitchinterval(interval)
         thread.join(CLOCK_LIMIT)
-    assert counted > 100
+    assert counted >= 100
 
 
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
