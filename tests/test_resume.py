@@ -186,6 +186,28 @@ def test_other_things_may_be_looked_at_after_the_checkpoint(tmp_path: Path) -> N
     assert (again.metrics, again.validation_cost, again.epochs) == ({}, [], 5)
 
 
+def test_early_stopping_after_the_checkpoint_may_be_another(tmp_path: Path) -> None:
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+
+    def fit(epochs: int, resume: bool, **arguments: Any) -> tuple[Network, Any]:
+        net = Network(SIZES, seed=1)
+        arguments |= {"learning_rate": 0.5, "metrics": "mse", "checkpoint": file}
+        return net, net.fit(X, Y, epochs=epochs, resume=resume, **arguments)
+
+    fit(3, False, early_stopping=EarlyStopping(9, monitor="cost"))
+    # No longer asked for: the last epoch's parameters stay.
+    net, history = fit(4, True)
+    plain, _ = fit(4, False)
+    assert history.best_epoch is None
+    assert net.parameters.tobytes() == plain.parameters.tobytes()
+    # Asked for something that was not judged before: the first epoch that is judged is its best.
+    fit(3, False, early_stopping=EarlyStopping(9, monitor="cost"))
+    stopping = EarlyStopping(9, monitor="validation_cost")
+    _, history = fit(4, True, early_stopping=stopping, validation_data=(X, Y))
+    assert history.best_epoch == 3
+
+
 def changed(name: str, value: Any) -> Any:
     def change(tensors: dict[str, Any], state: dict[str, Any]) -> None:
         state["history"][name] = value

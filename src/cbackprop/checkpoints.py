@@ -80,6 +80,12 @@ def resume(
     found["validation_cost"] = (found["validation_cost"] or missing) if judged else []
     vars(history).update(found)
     history.stop_reason = "epochs"
+    stopping = plan.early_stopping
+    # Of what is no longer asked for, or was not judged then, no epoch is the best.
+    if stopping is None or not stopping.knows_best(history):
+        history.best_epoch = None
+    if stopping is None or history.best_epoch is None or not stopping.restore_best:
+        best = None
     network._optimizer = plan.optimizer
     return best, rows
 

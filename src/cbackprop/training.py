@@ -113,6 +113,11 @@ class EarlyStopping:
         sign = -1.0 if self.larger_is_better else 1.0
         return sign * values[-1] < sign * values[history.best_epoch] - self.min_delta
 
+    def knows_best(self, history: History) -> bool:
+        """Whether there is a best epoch, judged by what this looks at."""
+        best = history.best_epoch
+        return best is not None and not math.isnan(self._values(history)[best])
+
     def is_over(self, history: History) -> bool:
         """Whether the patience has run out."""
         best = history.best_epoch
