@@ -403,3 +403,31 @@ def test_ctrl_c_during_a_fit_on_two_threads():
     print("ok")
     """
     assert python(START + code) == "ok"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limits are Linux's")
+def test_no_thread_can_be_started():
+    """The caller does all parts itself: each thread would want more memory than there may be."""
+    limits = """
+    import os, resource, sys
+
+    # A new thread's stack is as large as the limit that its process began with.
+    for limit, size in ((resource.RLIMIT_STACK, 1 << 40), (resource.RLIMIT_AS, 1 << 36)):
+        resource.setrlimit(limit, (size, resource.getrlimit(limit)[1]))
+    os.execv(sys.executable, [sys.executable, "-c", CODE])
+    """
+    code = """
+    try:
+        threading.Thread(target=print).start()
+        raise AssertionError("a thread could be started")
+    except RuntimeError:
+        pass
+    expected = fit(Network((200, 200, 3), "tanh", seed=0, threads=1))
+    for threads in (2, 5):
+        net = Network((200, 200, 3), "tanh", seed=0, threads=threads)
+        assert np.array_equal(fit(net), expected)
+    assert len(os.listdir("/proc/self/task")) == 1
+    print("ok")
+    """
+    code = f"CODE = {textwrap.dedent(START + code)!r}\n{textwrap.dedent(limits)}"
+    assert python(code, OPENBLAS_NUM_THREADS="1") == "ok"
