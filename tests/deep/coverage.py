@@ -34,6 +34,7 @@ KERNELS = "src/cbackprop/kernels"
 MARK = re.compile(r'\s*/\* "(?:src/)?cbackprop/kernels/([\w.]+)":(\d+)')
 # cdef functions, their fused kinds, def functions and methods, and what takes their arguments
 OURS = re.compile(r"__pyx_(f|fuse|pf|pw)_")
+NOT_HERE = "check_guards"  # runs in the checked build alone
 
 Lines = dict[str, dict[int, bool]]  # file: line: has it run?
 
@@ -95,8 +96,8 @@ def module_lines(copy: Path, notes: Path) -> Iterator[tuple[str, int, bool]]:
         elif path.suffix == ".c":
             marks = marks_of(path)
             for line in file["lines"]:
-                mark = marks[line["line_number"]]
-                if mark and OURS.match(line.get("function_name", "")):
+                mark, function = marks[line["line_number"]], line.get("function_name", "")
+                if mark and OURS.match(function) and not function.endswith(NOT_HERE):
                     yield *mark, line["count"] > 0
 
 
