@@ -160,7 +160,10 @@ def extension_modules():
     return modules
 
 
-setup(
-    ext_modules=[] if PURE else extension_modules(),
-    options={"build": {"build_base": BUILD}, "build_ext": {"parallel": os.cpu_count() or 1}},
-)
+# Cython translates in several processes, which import this file where they are not forked: on
+# Linux from Python 3.14 on, too.
+if __name__ == "__main__":
+    setup(
+        ext_modules=[] if PURE else extension_modules(),
+        options={"build": {"build_base": BUILD}, "build_ext": {"parallel": os.cpu_count() or 1}},
+    )
