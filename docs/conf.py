@@ -25,7 +25,7 @@ html_static_path = ["_static"]
 html_css_files = ["wide_tables.css"]
 html_theme_options = {
     "show_prev_next": False,
-    "header_links_before_dropdown": 10,
+    "header_links_before_dropdown": 8,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
@@ -36,7 +36,8 @@ html_show_sourcelink = False
 html_sidebars = {
     page: []
     for page in (
-        "index lesson training gradients deployment guarantees accuracy speed published_runs"
+        "index lesson chain_rule training gradients deployment command_line guarantees accuracy "
+        "speed published_runs"
     ).split()
 }
 
