@@ -128,7 +128,8 @@ def test_no_optimiser_is_set(dtype):
         train(engine, X, Y, None)
     assert np.array_equal(engine.parameter_arrays()[2], before)
     # The engine is free again.
-    engine.require_idle()
+    with engine:
+        assert not engine.is_fitting
 
 
 def test_an_engine_of_the_other_number_type():

@@ -398,7 +398,7 @@ def total_weight(sample_weight: Array | None, n: int) -> float:
 
 
 def penalty(network: Network, options: tuple[float, ...]) -> float:
-    """l1 Σ|w| + (l2/2) Σw² over the weights, in float64; infinity beyond its largest number."""
+    """l1 Σ|w| + (l2/2) Σw² over the weights, in float64; infinite beyond its largest number."""
     l1, l2 = options[:2]
     total = 0.0
     with np.errstate(over="ignore", under="ignore"):

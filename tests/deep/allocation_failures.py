@@ -224,7 +224,7 @@ def state(net: Network) -> Any:
             )
         ),
         None if second_order is None else bits((second_order.arrays, second_order.numbers)),
-        engine.owner,  # of a fit that is not over
+        engine.is_fitting,  # of a fit that is not over
     )  # fmt: skip
 
 

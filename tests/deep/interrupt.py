@@ -71,7 +71,7 @@ def state(net: Network) -> tuple[Any, ...]:
         engine.parameter_arrays()[2].tobytes(),
         tuple(slot.tobytes() for slot in engine.slots),
         engine.step_count,
-        engine.owner,
+        engine.is_fitting,
     )
 
 
