@@ -202,6 +202,57 @@ def test_one_network_hammered_by_threads(backend, sizes, optimizer, n):
     assert net._engine.step_count == steps + 1
 
 
+def hurried(call, tries, expected=None):
+    """Call so often with nothing between the calls; how many were not refused."""
+    refused = 0
+    for _ in range(tries):
+        try:
+            result = call()
+        except RuntimeError:
+            refused += 1
+        else:
+            assert expected is None or result == expected
+    return tries - refused
+
+
+@every_backend
+def test_of_many_quick_steps_none_is_lost(backend):
+    """Without the GIL two threads are to meet within nanoseconds, so it takes many."""
+    tries = 20_000 if backend == "compiled" else 300
+    X, Y = data((2, 3, 1), 1)
+    x, y = X[0], Y[0]
+    net = Network((2, 3, 1), seed=0, backend=backend)
+    net.partial_fit(x, y, optimizer=SGD(1e-4))
+    alone = net.copy()
+    steps = sum(together([lambda: hurried(lambda: net.partial_fit(x, y), tries)] * 3))
+    for _ in range(steps):
+        alone.partial_fit(x, y)
+    assert net._engine.step_count == alone._engine.step_count
+    assert bits(net.parameters) == bits(alone.parameters)
+
+
+@every_backend
+@pytest.mark.parametrize("method", ["cost", "gradient", "gradient_moments"])
+def test_of_many_quick_sums_none_is_anothers(method, backend):
+    tries = 20_000 if backend == "compiled" else 300
+    X, Y = data((2, 3, 1), 3)
+    net = Network((2, 3, 1), seed=0, backend=backend)
+    P = net.n_parameters
+
+    def work(x, y):
+        rest = {
+            "cost": (np.empty(1), None),
+            "gradient": (None, 1.0, np.empty(P)),
+            "gradient_moments": (np.empty(P), np.empty(P), np.empty(1)),
+        }[method]
+        call = getattr(net._engine, method)
+        expected = call(x, y, *rest)
+        return lambda: hurried(lambda: call(x, y, *rest), tries, expected)
+
+    works = [work(X[i : i + 1], Y[i : i + 1]) for i in range(3)]
+    assert sum(together(works)) > 0
+
+
 @every_backend
 def test_steps_whose_optimizer_is_given_are_whole_too(backend):
     """The one that is in use is looked at, and replaced, by one thread at a time."""
