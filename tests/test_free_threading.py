@@ -202,29 +202,28 @@ def test_one_network_hammered_by_threads(backend, sizes, optimizer, n):
     assert net._engine.step_count == steps + 1
 
 
-def hurried(call, tries, expected=None):
-    """Call so often with nothing between the calls; how many were not refused."""
+def hurried(call, arguments, tries, expected):
+    """Call so often with next to nothing between the calls; how many were not refused."""
     refused = 0
     for _ in range(tries):
         try:
-            result = call()
+            if call(*arguments) != expected:
+                raise AssertionError("a wrong result")
         except RuntimeError:
             refused += 1
-        else:
-            assert expected is None or result == expected
     return tries - refused
 
 
 @every_backend
 def test_of_many_quick_steps_none_is_lost(backend):
     """Without the GIL two threads are to meet within nanoseconds, so it takes many."""
-    tries = 20_000 if backend == "compiled" else 300
+    tries = 100_000 if backend == "compiled" else 300
     X, Y = data((2, 3, 1), 1)
     x, y = X[0], Y[0]
     net = Network((2, 3, 1), seed=0, backend=backend)
     net.partial_fit(x, y, optimizer=SGD(1e-4))
     alone = net.copy()
-    steps = sum(together([lambda: hurried(lambda: net.partial_fit(x, y), tries)] * 3))
+    steps = sum(together([lambda: hurried(net.partial_fit, (x, y), tries, net)] * 2))
     for _ in range(steps):
         alone.partial_fit(x, y)
     assert net._engine.step_count == alone._engine.step_count
@@ -234,7 +233,7 @@ def test_of_many_quick_steps_none_is_lost(backend):
 @every_backend
 @pytest.mark.parametrize("method", ["cost", "gradient", "gradient_moments"])
 def test_of_many_quick_sums_none_is_anothers(method, backend):
-    tries = 20_000 if backend == "compiled" else 300
+    tries = 100_000 if backend == "compiled" else 300
     X, Y = data((2, 3, 1), 3)
     net = Network((2, 3, 1), seed=0, backend=backend)
     P = net.n_parameters
@@ -247,9 +246,9 @@ def test_of_many_quick_sums_none_is_anothers(method, backend):
         }[method]
         call = getattr(net._engine, method)
         expected = call(x, y, *rest)
-        return lambda: hurried(lambda: call(x, y, *rest), tries, expected)
+        return lambda: hurried(call, (x, y, *rest), tries, expected)
 
-    works = [work(X[i : i + 1], Y[i : i + 1]) for i in range(3)]
+    works = [work(X[i : i + 1], Y[i : i + 1]) for i in range(2)]
     assert sum(together(works)) > 0
 
 
