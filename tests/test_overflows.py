@@ -134,14 +134,15 @@ def test_state_of_the_optimiser(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("options", [{}, {"l2": 0.1}, {"clip_norm": 1.0}])
-def test_one_of_the_last_examples_of_a_large_batch(options, dtype, backend):
-    """Many blocks of it are summed up before."""
+@pytest.mark.parametrize("n", [3000, 33000])
+def test_one_of_the_last_examples_of_a_large_batch(n, options, dtype, backend):
+    """Many blocks of it are summed up before, in one chain or in three."""
     net = Network([2, 3, 1], activation="identity", seed=0, dtype=dtype, backend=backend)
-    X, Y = np.ones((3000, 2)), np.ones((3000, 1))
-    Y[2990] = HUGE[dtype]
+    X, Y = np.ones((n, 2)), np.ones((n, 1))
+    Y[n - 10] = HUGE[dtype]
     before = net.parameters
-    options = {"batch_size": 3000, "optimizer": SGD(0.01), **options}
+    options = {"batch_size": n, "optimizer": SGD(0.01), **options}
     fails("^training diverged in epoch 1: .*overflowed", net.fit, X, Y, **options)
     assert np.array_equal(net.parameters, before)
-    net.fit(X[:2990], Y[:2990], epochs=1, **options)
+    net.fit(X[: n - 10], Y[: n - 10], epochs=1, **options)
     assert not np.array_equal(net.parameters, before)
