@@ -286,6 +286,19 @@ def test_a_checkpoint_that_no_fit_has_written(change: Any, tmp_path: Path) -> No
     assert (net._optimizer, net._second_order) == (None, None)
 
 
+def test_a_checkpoint_without_its_only_row_held_out(tmp_path: Path) -> None:
+    X, Y = data()
+    file = tmp_path / "fit.checkpoint"
+    arguments: dict[str, Any] = {"validation_fraction": 1 / 60, "checkpoint": file}
+    net = Network(SIZES, seed=1)
+    net.fit(X, Y, epochs=2, **arguments)
+    tensors, state = model_file.read_checkpoint(file, net)
+    assert tensors.pop("held_out").shape == (1,)
+    model_file.write_checkpoint(file, net, tensors, state)
+    with pytest.raises(ModelFileError, match="held no examples out; expected 1"):
+        Network(SIZES, seed=2).fit(X, Y, epochs=3, resume=True, **arguments)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "change"),
     [

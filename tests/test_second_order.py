@@ -1078,3 +1078,10 @@ def test_breast_cancer() -> None:
     net = Network((30, 5, 5, 2), ["tanh", "tanh", "identity"], "mse", seed=0)
     costs, _, _ = steps(net, X, Y, LevenbergMarquardt(), 30, goal=0.012)
     assert costs[-1] <= 0.012
+
+
+def test_a_levenberg_marquardt_fit_has_the_rate_1():
+    """There is none to choose; the history shows it all the same."""
+    net = Network([1, 2, 1], "tanh", "mse", seed=0)
+    history = net.fit(np.ones((3, 1)), np.zeros((3, 1)), epochs=1, optimizer=LevenbergMarquardt())
+    assert history.learning_rate == [1.0]
