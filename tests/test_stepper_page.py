@@ -19,6 +19,7 @@ from cbackprop import SGD, Activation, Cost, Network
 pytest.importorskip("selenium", reason="Selenium is not installed: pip install '.[browser]'")
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -102,6 +103,12 @@ class Stepper:
 
     def all_digits(self) -> None:
         self.find('#digits option[value="all"]').click()
+        # A busy browser answers the click before the page has heard of it.
+        self.wait(lambda: self.find("#digits").get_property("value") == "all")
+
+    def press(self, *keys: str) -> None:
+        """Keys for whatever has the focus when they come: the page may have drawn it anew."""
+        ActionChains(self.browser).send_keys(*keys).perform()
 
     def table(self, i: int = 0) -> list[list[str]]:
         """The texts of all cells of a table's body."""
@@ -426,12 +433,12 @@ def test_keys(stepper):
     body.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
     assert stepper.place() == [1, 3]
     stepper.find("#phases li:last-child button").send_keys("")
-    stepper.browser.switch_to.active_element.send_keys(Keys.TAB)
+    stepper.press(Keys.TAB)
     focused = stepper.browser.switch_to.active_element
     assert focused.get_attribute("aria-label") == "neuron 0 of layer 1"
     a = net.forward(X[0]).a[1]
     for key, j in [(Keys.ARROW_DOWN, 1), (Keys.ARROW_RIGHT, 2), (Keys.ARROW_DOWN, 0)]:
-        stepper.browser.switch_to.active_element.send_keys(key)
+        stepper.press(key)
         focused = stepper.browser.switch_to.active_element
         assert focused.get_attribute("aria-label") == f"neuron {j} of layer 1"
         assert focused.get_attribute("aria-checked") == "true"
@@ -464,12 +471,12 @@ def test_keys_reach_every_parameter(stepper):
         start.send_keys(Keys.ENTER)
         results = [stepper.result()]
         for _ in expected:
-            stepper.browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+            stepper.press(Keys.ARROW_RIGHT)
             results.append(stepper.result())
         assert results[-1] == results[0]  # once round
         first = list(expected).index(results[0])
         assert results[:-1] == [*expected[first:], *expected[:first]]
-        stepper.browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+        stepper.press(Keys.ARROW_LEFT)
         assert stepper.result() == results[-2]
 
 
