@@ -19,7 +19,9 @@ SIZES = (3, 4, 2)
 def engine_of(dtype, sizes=SIZES, kernels_dtype=None):
     kind = backend.kernels(kernels_dtype or dtype).Engine
     engine = kind(sizes, ("tanh",) * (len(sizes) - 1), "quadratic", dtype, 1)
-    engine.parameter_arrays()[2][...] = 0.25
+    weights, biases, _ = engine.parameter_arrays()
+    for array in (*weights, *biases):  # not the padding, which stays 0
+        array[...] = 0.25
     return engine
 
 
