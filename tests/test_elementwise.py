@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import backend, calculus, random_numbers
+from cbackprop import backend, random_numbers
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.reference import calculus
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,11 +11,11 @@ import pytest
 
 import cbackprop
 from cbackprop import Activation, Adam, Cost, Network
-from cbackprop.calculus import activation_values
 from cbackprop.functions import ACTIVATIONS, COSTS, OUTPUTS_OF_COST
 from cbackprop.gradient_check import GradientCheck, extrapolated_slopes
 from cbackprop.gradients import Gradient
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.reference.calculus import activation_values
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

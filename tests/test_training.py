@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cbackprop import SGD, Activation, Adam, Cost, Network, calculus, datasets, reference
+from cbackprop import SGD, Activation, Adam, Cost, Network, datasets
+from cbackprop.reference import calculus
+from cbackprop.reference import engine as reference
 
 
 @pytest.fixture(params=["compiled", "reference"])

@@ -17,7 +17,8 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-from cbackprop import calculus, reference
+from cbackprop.reference import calculus
+from cbackprop.reference import engine as reference
 
 SUFFIXES = {"float32": "f32", "float64": "f64"}
 HOW_TO_BUILD = (

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cbackprop import paths, validation
-from cbackprop.calculus import activate, weighted_input
 from cbackprop.functions import Array, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
 from cbackprop.paths import FullPath, Path
 from cbackprop.paths import factor as _factor
 from cbackprop.paths import number as _number
-from cbackprop.reference import Engine
+from cbackprop.reference.calculus import activate, weighted_input
+from cbackprop.reference.engine import Engine
 
 if TYPE_CHECKING:
     from cbackprop.drawing.canvas import Drawing

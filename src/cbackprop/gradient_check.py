@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cbackprop.calculus import activate, weighted_input
 from cbackprop.functions import Activation, Array, Cost, read_only
 from cbackprop.gradients import Gradient
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.reference import Engine
+from cbackprop.reference.calculus import activate, weighted_input
+from cbackprop.reference.engine import Engine
 
 if TYPE_CHECKING:
     from cbackprop.network import Network

@@ -11,12 +11,12 @@ import numpy as np
 
 from cbackprop import backend as backends
 from cbackprop import model_file, optimizers, training, validation
-from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient, variance_of
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.reference.calculus import softmax_jacobian
 
 _FIXED_ATTRIBUTES = (
     "sizes",

@@ -22,7 +22,7 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch
-from cbackprop.reference import Engine
+from cbackprop.reference.engine import Engine
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
 DECREASE, FLATTENING = 1e-4, 0.9

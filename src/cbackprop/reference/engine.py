@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cbackprop.calculus import (
+from cbackprop.functions import Activation, Array, Cost, read_only
+from cbackprop.random_numbers import normals_at, words_at
+from cbackprop.reference.calculus import (
     accumulate_gradient,
     activate,
     adagrad_update,
@@ -34,10 +36,8 @@ from cbackprop.calculus import (
     softmax_jacobian,
     weighted_input,
 )
-from cbackprop.curvature import output_curvature, second_derivative, softmax_curvature
-from cbackprop.functions import Activation, Array, Cost, read_only
-from cbackprop.in_use import InUse, OneThreadAtATime
-from cbackprop.random_numbers import normals_at, words_at
+from cbackprop.reference.curvature import output_curvature, second_derivative, softmax_curvature
+from cbackprop.reference.ownership import InUse, OneThreadAtATime
 
 
 class Engine(OneThreadAtATime):

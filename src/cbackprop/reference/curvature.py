@@ -22,8 +22,8 @@ import math
 
 import numpy as np
 
-from cbackprop.calculus import sums_of_others
 from cbackprop.functions import Activation, Array, Cost, read_only
+from cbackprop.reference.calculus import sums_of_others
 
 
 def second_derivative(activation: str | Activation, z: Array, a: Array, da_dz: Array) -> Array:
