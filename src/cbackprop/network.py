@@ -11,6 +11,7 @@ import numpy as np
 
 from cbackprop import backend as backends
 from cbackprop import model_file, optimizers, training, validation
+from cbackprop._version import __version__
 from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
@@ -1423,8 +1424,6 @@ def info() -> Mapping[str, Any]:
         ``version``, ``backend``, ``simd_level`` (None without the compiled core), ``vector_bytes``,
         ``fused_multiply_add``, ``checked_build``, ``numpy``.
     """
-    from cbackprop import __version__
-
     level = backends.simd_level()
     kernels = None if level is None else backends.kernels("float64")
     return {
