@@ -67,6 +67,7 @@ class Term:
         Returns
         -------
         Nudge
+            What the derivative predicts, and what the cost does.
 
         Raises
         ------
@@ -117,6 +118,7 @@ class Term:
         Returns
         -------
         tuple of FullPath
+            Sorted by their neurons, from the lowest layer up.
 
         Raises
         ------
@@ -276,6 +278,7 @@ class BiasTerm(Term):
 
     @property
     def dz_dw(self) -> float:
+        """The first factor, 1: what `dz_db` is, under the name that a weight's has."""
         return self.dz_db
 
     def _lines(self) -> list[str]:
@@ -345,7 +348,7 @@ class ChainRule:
     sizes, activations, cost_function
         As of the network.
     weights, biases : tuple of ndarray
-        The parameters as they were then, in float64, read-only.
+        The parameters as they were then, (n_l, n_{l-1}) and (n_l,), in float64, read-only.
     y : ndarray
         The target, (n_L,), in float64.
     """
@@ -386,6 +389,7 @@ class ChainRule:
         Returns
         -------
         WeightTerm
+            Its three factors and their product.
 
         Raises
         ------
@@ -417,6 +421,12 @@ class ChainRule:
         Returns
         -------
         BiasTerm
+            Its three factors and their product.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
         """
         layer, j = self._place(layer, j)
         return BiasTerm(
@@ -440,6 +450,12 @@ class ChainRule:
         Returns
         -------
         ActivationTerm
+            A path for each neuron of the next layer, and their sum.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
         """
         layer = validation.layer_number(layer, 0, len(self.sizes) - 1)
         k = validation.neuron("k", k, self.sizes[layer], layer)

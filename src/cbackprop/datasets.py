@@ -87,9 +87,11 @@ def load_mnist(
 
     Returns
     -------
-    (X_train, labels_train), (X_test, labels_test) : two pairs of ndarrays
-        X: float32, shapes (60000, 784) and (10000, 784), pixels row by row, uint8 / 255 and so in
-        [0, 1]. labels: int64, shapes (60000,) and (10000,), values 0 to 9.
+    (X_train, labels_train) : tuple of ndarray
+        X: float32, shape (60000, 784), pixels row by row, uint8 / 255 and so in [0, 1].
+        labels: int64, shape (60000,), values 0 to 9.
+    (X_test, labels_test) : tuple of ndarray
+        Likewise, shapes (10000, 784) and (10000,).
 
     Raises
     ------
@@ -182,6 +184,7 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (n, k), float64
+        A new array, 0 but for the n ones.
 
     Raises
     ------

@@ -48,14 +48,22 @@ class Gradient:
 
     @property
     def weights(self) -> tuple[Array, ...]:
+        """∂C/∂W⁽¹⁾ … ∂C/∂W⁽ᴸ⁾: views onto ``vector``, each (n_l, n_{l-1}), (n, …) per example."""
         return tuple(W for W, _ in self._parts())
 
     @property
     def biases(self) -> tuple[Array, ...]:
+        """∂C/∂b⁽¹⁾ … ∂C/∂b⁽ᴸ⁾: views onto ``vector``, each (n_l,), (n, n_l) per example."""
         return tuple(b for _, b in self._parts())
 
     def norm(self) -> Any:
-        """Euclidean length: a float, or (n,) per example."""
+        """Euclidean length √(Σ g²), over all parameters.
+
+        Returns
+        -------
+        float or ndarray
+            Of the gradient, or of each example's own, (n,).
+        """
         largest = np.max(np.abs(self.vector), axis=-1, keepdims=True, initial=0.0)
         scale = np.where(largest > 0, largest, 1)
         # Scaled, so that no square overflows, and none vanishes that matters.

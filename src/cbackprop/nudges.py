@@ -70,7 +70,13 @@ class Nudges(tuple[Nudge, ...]):
         return tuple(nudge.ratio - self.derivative for nudge in self)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The columns of each nudge as text."""
+        """The columns of each nudge as text.
+
+        Returns
+        -------
+        list of tuple of str
+            The five columns above, a tuple for each nudge.
+        """
         return [
             (
                 f"{nudge.size:g}",

@@ -142,7 +142,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon
+    learning_rate, beta1, beta2, epsilon : float
         As `Adam`'s.
     weight_decay : float
         ≥ 0.

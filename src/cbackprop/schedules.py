@@ -55,6 +55,11 @@ class StepDecay(Schedule):
         Epochs between two reductions, ≥ 1.
     factor : float
         > 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
     """
 
     def __init__(self, every: int, factor: float = 0.1) -> None:
@@ -72,6 +77,11 @@ class ExponentialDecay(Schedule):
     ----------
     factor : float
         > 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
     """
 
     def __init__(self, factor: float) -> None:
@@ -92,6 +102,11 @@ class CosineDecay(Schedule):
         Epochs until ``least`` is reached, ≥ 1.
     least : float
         ≥ 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
     """
 
     def __init__(self, epochs: int, least: float = 0.0) -> None:
@@ -118,6 +133,11 @@ class OneCycle(Schedule):
         The share of the way up, in [0, 1).
     start_divisor, end_divisor : float
         ≥ 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
     """
 
     def __init__(
@@ -159,6 +179,11 @@ class ReduceOnPlateau(Schedule):
         Share of the cost by which a new low must lie below the last one, in [0, 1).
     least : float
         The rate goes no lower, ≥ 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, for a value outside the above.
     """
 
     def __init__(
