@@ -102,6 +102,12 @@ class Network:
     MemoryError
         Naming the bytes, for parameters that memory cannot hold.
 
+    Notes
+    -----
+    One thread at a time has a network: what computes or changes something raises RuntimeError
+    while another thread has it, or from a callback in the middle of another call; so does a look at
+    `parameters`. `copy` makes one for each.
+
     Examples
     --------
     >>> net = Network([784, 30, 10], seed=0)
@@ -199,6 +205,17 @@ class Network:
 
     @property
     def parameters(self) -> Array:
+        """All weights and biases, (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row.
+
+        A read-only copy. Assigning P numbers replaces them, all or none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming what was assigned, where it is not (P,) finite numbers.
+        RuntimeError
+            If they are assigned during a fit, or while another thread has the network.
+        """
         with self._engine:
             parts = []
             for W, b in zip(self.weights, self.biases, strict=True):
@@ -228,7 +245,20 @@ class Network:
                 raise
 
     def copy(self) -> Network:
-        """An independent network with the same parameters, optimiser state and generator state."""
+        """An independent network with the same parameters, optimiser state and generator state.
+
+        Returns
+        -------
+        Network
+            Of the same class, with what a subclass keeps besides: that is shared, not copied.
+
+        Raises
+        ------
+        MemoryError
+            Naming the bytes.
+        RuntimeError
+            If another thread has the network.
+        """
         with self._engine:
             snapshot = training.Snapshot(self)
         twin = type(self).__new__(type(self))
@@ -275,6 +305,18 @@ class Network:
         ----------
         seed : int or None
             Non-negative; None for a seed from the system's entropy.
+
+        Returns
+        -------
+        Network
+            This network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming ``seed``.
+        RuntimeError
+            If a fit of this network is under way, or another thread has it.
         """
         random = RandomNumbers(validation.seed(seed))
         self._require_no_fit("its parameters cannot be replaced")
@@ -341,8 +383,10 @@ class Network:
         ----------
         path : str, bytes or os.PathLike
             A file of `save`, or a checkpoint of `fit`, of which the parameters are taken.
-        threads, backend
-            As `Network` takes them; they are not in the file.
+        threads : int
+            As `Network` takes it; it is not in the file.
+        backend : {"compiled", "reference"}
+            Likewise.
         allow_nonfinite : bool
             Whether a file of `save` with ``allow_nonfinite`` is read, too.
 
@@ -379,7 +423,13 @@ class Network:
         return html.network(self)
 
     def summary(self) -> str:
-        """The layers, their sizes and parameters as a text table, and what computes them."""
+        """The layers, their sizes and parameters as a text table, and what computes them.
+
+        Returns
+        -------
+        str
+            A line for each layer, and one for the whole.
+        """
         lines = [f"{'layer':<8}{'neurons':>8}  {'activation':<14}{'weights':>14}{'parameters':>12}"]
         lines.append(f"{'0 input':<8}{self.sizes[0]:>8}")
         for l, (W, activation) in enumerate(
@@ -501,6 +551,13 @@ class Network:
         -------
         Forward
             ``.z[l]`` and ``.a[l]``, (n, n_l).
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
         """
         examples, single = self._examples(X)
         z: list[Array | None] = [self._empty(len(examples), n_l) for n_l in self.sizes[1:]]
@@ -526,6 +583,13 @@ class Network:
         -------
         float or ndarray
             The mean, or (n,) costs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
         each = validation.flag("per_example", per_example)
         examples, targets, single = self._pair(X, Y)
@@ -558,6 +622,13 @@ class Network:
         Backward
             ``.z``, ``.a``, ``.da_dz``, ``.dC_da``, ``.delta`` by layer, each (n, n_l), and
             ``.cost`` (n,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
         return self._backward(*self._pair(X, Y))
 
@@ -611,6 +682,15 @@ class Network:
         -------
         Gradient
             ``.vector`` (P,) or (n, P), ``.weights``, ``.biases``, ``.cost``, ``.norm()``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        MemoryError
+            Naming the bytes.
+        FloatingPointError
+            If finite inputs overflow.
 
         Notes
         -----
@@ -670,7 +750,7 @@ class Network:
 
         See Also
         --------
-        gradient : with ``per_example=True`` the gradients themselves, n·P numbers.
+        gradient : With ``per_example=True`` the gradients themselves, n·P numbers.
 
         Notes
         -----
@@ -792,10 +872,12 @@ class Network:
 
         Returns
         -------
-        mean, variance : Gradient
-            ``.vector`` (P,) each: (1/n) Σ_i ∇C_i, bit for bit `gradient`'s, and
-            (1/n) Σ_i (∇C_i − mean)², divided by n. ``.cost`` is the mean of the costs C_i, and
-            their variance.
+        mean : Gradient
+            ``.vector`` (P,): (1/n) Σ_i ∇C_i, bit for bit `gradient`'s; ``.cost`` is the mean of
+            the costs C_i.
+        variance : Gradient
+            ``.vector`` (P,): (1/n) Σ_i (∇C_i − mean)², divided by n; ``.cost`` is the variance of
+            the costs C_i.
 
         Raises
         ------
@@ -1052,6 +1134,13 @@ class Network:
         -------
         ChainRule
             ``.weight(layer, j, k)``, ``.bias(layer, j)``, ``.activation(layer, k)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
         examples, targets, _ = self._pair(*validation.one_example(x, y), ("x", "y"))
         validation.require_finite("x", examples)
@@ -1072,6 +1161,13 @@ class Network:
         -------
         GradientCheck
             ``.max_relative_error``, ``.worst`` (a named parameter), ``.passed``; printable.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "a gradient")
@@ -1180,13 +1276,13 @@ class Network:
             (n,) ≥ 0. A batch's gradient is Σ w_i ∇C_i / Σ w_i over the batch; a batch whose weights
             are all 0 makes no step.
         class_weight : dict, array_like or "balanced", optional
-            A weight for each class, times ``sample_weight``. An example's class is its largest
-            target; with one output, whether that is above ½. "balanced": n/(classes · examples of
-            the class).
+            A weight for each class, (n_L,), or (2,) with one output, times ``sample_weight``. An
+            example's class is its largest target; with one output, whether that is above ½.
+            "balanced": n/(classes · examples of the class).
         l1, l2 : float
-            Add l1 Σ|w| + (l2/2) Σw² to the cost, of weights, not of biases. (scikit-learn's alpha
-            is n·l2 for n examples a batch, PyTorch's weight_decay of SGD is l2 but takes biases,
-            too, and Nielsen's λ is n·l2 for n examples in all.)
+            Add l1 Σ|w| + (l2/2) Σw² to the cost, of weights, not of biases. In scikit-learn alpha
+            is n·l2 for n examples a batch; PyTorch's weight_decay of SGD is l2 but takes biases,
+            too; Nielsen's λ is n·l2 for n examples in all.
         dropout : float
             In [0, 1): each hidden activation is left out of a step with this probability, and the
             others are divided by 1 − dropout (Srivastava et al. 2014). Predictions use all.
@@ -1224,6 +1320,7 @@ class Network:
         Returns
         -------
         History
+            The costs and metrics of each epoch, and why the fit ended.
 
         Raises
         ------
@@ -1399,6 +1496,14 @@ class Network:
         Returns
         -------
         float
+            What the metric says of all examples together.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
         checked = validation.metric("metric", metric, tuple(training.METRICS))
         examples, targets, _ = self._pair(X, Y)
