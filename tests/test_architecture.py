@@ -41,6 +41,13 @@ DRAWING_LAYERS = (
     {"html"},
     {"__init__"},
 )
+# Within the judging of arguments likewise.
+VALIDATION_LAYERS = (
+    {"scalars"},
+    {"arrays"},
+    {"network", "fitting", "looking"},
+    {"__init__"},
+)
 HEIGHT = {module: height for height, modules in enumerate(LAYERS) for module in modules}
 
 
@@ -98,6 +105,20 @@ def test_nothing_in_drawing_imports_upward(path):
             below = heights[name] < heights[path.stem]
             # Names that are for type checkers only come from below, too.
             assert below, f"drawing/{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "validation").glob("*.py")), ids=lambda path: path.stem
+)
+def test_nothing_in_validation_imports_upward(path):
+    heights = {module: i for i, modules in enumerate(VALIDATION_LAYERS) for module in modules}
+    assert path.stem in heights, f"validation/{path.name} has no place in the architecture"
+    for name in imported_modules(path) - {"validation"}:
+        assert HEIGHT[name] < HEIGHT["validation"], f"validation/{path.name} imports {name}"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("cbackprop.validation"):
+            below = heights[node.module.split(".")[2]] < heights[path.stem]
+            assert below, f"validation/{path.name} imports {node.module}"
 
 
 # The command line's own rows, from the bottom up.

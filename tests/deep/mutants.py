@@ -28,7 +28,11 @@ MEMORY_LIMIT = 8 << 30
 
 # The tests that should see a fault in a module, the likeliest first.
 PYTHON = {
-    "validation": ["bad_input", "model_file", "toolbox", "fit_options", "datasets", "optimizers"],
+    "validation/scalars": ["bad_input", "optimizers", "model_file", "datasets"],
+    "validation/arrays": ["bad_input", "rare_refusals", "toolbox", "datasets"],
+    "validation/network": ["bad_input", "model_file", "toolbox", "second_order"],
+    "validation/fitting": ["bad_input", "fit_options", "optimizers", "toolbox"],
+    "validation/looking": ["bad_input", "stepper", "lesson"],
     "model_file": ["model_file", "pickling", "resume"],
     "checkpoints": ["resume", "pickling", "model_file"],
     "pickling": ["pickling"],
@@ -233,7 +237,7 @@ def main() -> int:
     parser.add_argument("--python", type=int, default=150, help="faults in Python modules")
     parser.add_argument("--kernels", type=int, default=60, help="faults in kernels")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="one module or kernel, as validation or passes.pyx")
+    parser.add_argument("--only", help="one module or kernel, as validation/arrays or passes.pyx")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.python, arguments.kernels = 8, 4
