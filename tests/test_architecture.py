@@ -29,7 +29,6 @@ LAYERS = (
     {"pickling", "stepper", "training"},
     {"network"},
     {"__init__"},
-    {"bench"},
     {"cli"},
     {"__main__"},
 )
@@ -123,7 +122,7 @@ def test_nothing_in_validation_imports_upward(path):
 
 # The command line's own rows, from the bottom up.
 CLI_LAYERS = (
-    {"terminal", "options", "epochs", "scaling", "examples"},
+    {"terminal", "options", "epochs", "scaling", "examples", "workloads"},
     {"lesson", "training_examples", "info"},
     {"training_report"},
     {"demo", "train", "predict", "explain", "step", "check", "bench"},
@@ -230,8 +229,8 @@ def test_pictures_are_imported_by_what_draws():
     assert run.stdout.split("\n")[-3:] == ["False", "True", ""]
 
 
-def test_the_command_line_leaves_bench_to_its_command():
-    code = "import sys, cbackprop.cli; print('cbackprop.bench' in sys.modules)"
+def test_the_command_line_leaves_workloads_to_bench():
+    code = "import sys, cbackprop.cli; print('cbackprop.cli.workloads' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 

@@ -1,4 +1,4 @@
-"""What this machine reaches, beside what it could: the measurements of ``cbackprop bench``.
+"""What this machine reaches, and what it could: the measurements of ``cbackprop bench``.
 
 Everything is drawn from a fixed seed, so nothing is read. The machine's limits are measured first:
 multiply-adds a second on registers, bytes written to memory, bytes read from the second-level
