@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cbackprop import backend, calculus, functions, reference
+from cbackprop import backend, calculus, functions, quantities, reference
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
 
 # From the bottom up: a module may import from the rows above its own, never from its own or below.
 LAYERS = (
-    {"kernels", "random_numbers", "in_use"},
+    {"kernels", "random_numbers", "in_use", "quantities"},
     {"functions"},
     {"drawing"},
     {"calculus", "gradients", "validation", "nudges", "paths"},
@@ -233,6 +233,32 @@ def test_the_command_line_leaves_workloads_to_bench():
     code = "import sys, cbackprop.cli; print('cbackprop.cli.workloads' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+@pytest.mark.parametrize("quantity", sorted(quantities.WORDS))
+def test_words_of_a_quantity(quantity):
+    """A call, a step or both can fail for it; where it cannot, nothing is made up."""
+    words = quantities.WORDS[quantity]
+    assert words.call or words.step
+    for text, told in ((words.call, quantities.in_call), (words.step, quantities.in_step)):
+        if text is None:
+            with pytest.raises(NotImplementedError, match=f"no words for '{quantity}'"):
+                told(quantity, 0)
+        else:
+            assert told(quantity, 0) == text
+            assert told(quantity, 3) == f"{text} of layer 3"
+
+
+def test_unknown_quantities_have_no_words():
+    for told in (quantities.in_call, quantities.in_step):
+        with pytest.raises(KeyError):
+            told("momentum", 1)
+
+
+def test_every_quantity_of_an_engine_has_words():
+    if backend.simd_level() is None:
+        pytest.skip("the compiled core is not built")
+    assert set(backend.kernels("float64").QUANTITIES) <= set(quantities.WORDS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cbackprop import backend, checkpoints, second_order, validation
+from cbackprop import backend, checkpoints, quantities, second_order, validation
 from cbackprop.functions import Array, read_only
 from cbackprop.optimizers import Optimizer, WholeBatch
 from cbackprop.progress import Progress
@@ -588,13 +588,7 @@ def raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> N
     The whole of X is looked at only here: a NaN or an infinity in it cannot pass through z unseen.
     """
     validation.require_finite("X", X)
-    quantity, layer = failure
-    where = {
-        "parameters": "the parameters",
-        "norm": "the norm of an example's gradient",
-        "penalty": "the penalty by l1 and l2",
-        "jacobian": f"a derivative by the parameters of layer {layer}",
-    }.get(quantity, f"{quantity} of layer {layer}")
+    where = quantities.in_step(*failure)
     if epoch is None:
         raise FloatingPointError(
             f"the step diverged: {where} overflowed; everything is as it was before the call. "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cbackprop import quantities
 from cbackprop.functions import Array, Cost
 from cbackprop.validation.scalars import refuse_masked_entries, shown
 
@@ -373,21 +374,7 @@ def explain_not_finite(
     """
     require_finite(examples_argument, X)
     require_finite_parameters(weights, biases)
-    quantity, layer = failure
-    names = {
-        "z": "the weighted input z",
-        "a": "the activation a",
-        "delta": "the cost or its gradient",
-        "parameters": "a parameter",
-        "norm": "the norm of a gradient",
-        "jacobian": "a derivative of the outputs",
-        "gram": "an inner product of two gradients",
-        "moments": "the variance of a derivative",
-        "cost_variance": "the variance of the costs",
-        "curvature": "the product of the curvature with v",
-    }
-    where = f" of layer {layer}" if layer else ""
     raise FloatingPointError(
-        f"{names[quantity]}{where} is not finite: finite inputs and parameters overflowed "
+        f"{quantities.in_call(*failure)} is not finite: finite inputs and parameters overflowed "
         f"{X.dtype}; scale them down"
     )
