@@ -275,6 +275,13 @@ def test_idx_path_that_cannot_be(path):
         read_idx(path)
 
 
+@pytest.mark.parametrize(("call", "argument"), [(read_idx, "path"), (load_mnist, "directory")])
+def test_empty_path(call, argument):
+    """It is no other name of the folder one happens to be in."""
+    with pytest.raises(ValueError, match=rf"^{argument} is ''; expected a path of at least one"):
+        call("")
+
+
 def test_idx_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_idx(tmp_path / "x")

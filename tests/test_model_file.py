@@ -928,6 +928,9 @@ def test_paths_that_are_none(tmp_path: Path) -> None:
                 call(value)  # type: ignore[operator]
         with pytest.raises(ValueError, match=r"^path is .* without NUL"):
             call(str(tmp_path / "a\0b"))
+        if os.name != "nt":  # Windows file names may hold one
+            with pytest.raises(ValueError, match=r"^path is .* without NUL or lone surrogates"):
+                call("\ud800")
         with pytest.raises(ValueError, match=r"^path is ''; expected a path of at least one char"):
             call("")
         with pytest.raises(FileNotFoundError) as caught:

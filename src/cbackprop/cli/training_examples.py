@@ -14,7 +14,7 @@ from cbackprop.cli import examples
 from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.tables import LAST_COLUMN, Table
-from cbackprop.validation import integer
+from cbackprop.validation import held_out, integer
 
 MOST_CLASSES = 20  # of whole numbers; with more of them they are numbers to be met
 MOST_CLASSES_SHOWN = 12
@@ -147,12 +147,7 @@ def divided(data: Data, share: float, sizes: Sequence[int], seed: int) -> Sets:
 
 def _held_out(data: Data, share: float, sizes: Sequence[int], seed: int) -> tuple[Pair, Pair]:
     n = len(data.X)
-    count = max(1, round(share * n))
-    if count >= n:
-        raise ValueError(
-            f"validation_fraction is {share} of {n} examples: none would be left to train on; "
-            "expected more examples or a smaller fraction"
-        )
+    count = held_out(share, None, n)
     # After the words that have gone into the parameters.
     random = RandomNumbers(seed)
     random.words(sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)))

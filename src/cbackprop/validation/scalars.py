@@ -143,18 +143,24 @@ def word(argument: str, value: Any) -> str:
     return str.__str__(value)
 
 
-def file_path(argument: str, value: Any) -> str:
+def file_path(argument: str, value: Any, expected: str = "a str, bytes or a pathlib.Path") -> str:
     """A path as a str. Numbers are not paths: open() would take one for a file descriptor."""
-    if not isinstance(value, (str, bytes, os.PathLike)):
+    try:
+        path = os.fsdecode(value)
+    except TypeError:
         raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); "
-            "expected a str, bytes or a pathlib.Path"
-        )
-    path = os.fsdecode(value)
+            f"{argument} is {shown(value)} ({type(value).__name__}); expected {expected}"
+        ) from None
     if not path:
         raise ValueError(f"{argument} is {path!r}; expected a path of at least one character")
-    if "\0" in path:
-        raise ValueError(f"{argument} is {shown(path)}; expected a path without NUL characters")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ValueError(
+            f"{argument} is {shown(value)}; expected a path without NUL or lone surrogates"
+        )
     return path
 
 
