@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cbackprop import quantities
 from cbackprop.functions import Array, Cost
-from cbackprop.validation.scalars import refuse_masked_entries, shown
+from cbackprop.validation.scalars import refuse_masked_entries, shown, wrong_type
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LARGEST_ARRAY = sys.maxsize // 8  # numbers; float64 ones then take as many bytes as there can be
 
 
-def numbers(argument: str, value: Any, dtype: str) -> Array:
+def numbers(argument: str, value: object, dtype: str) -> Array:
     """Real numbers as a C-contiguous, aligned, native array of ``dtype``, in any shape.
 
     The caller's own array where it is one already; a copy otherwise. Numbers that are not finite
@@ -41,7 +44,7 @@ def numbers(argument: str, value: Any, dtype: str) -> Array:
     return converted
 
 
-def as_array(argument: str, value: Any) -> Array:
+def as_array(argument: str, value: object) -> Array:
     if type(value) is not np.ndarray:
         _refuse_what_is_no_array(argument, value)
         refuse_masked_entries(argument, value)
@@ -53,10 +56,7 @@ def as_array(argument: str, value: Any) -> Array:
         raise _no_array(argument, value, error) from error
     if array.dtype.kind == "O" and not isinstance(value, np.ndarray):
         if array.ndim == 0:
-            raise TypeError(
-                f"{argument} is {shown(value)} ({type(value).__name__}); "
-                "expected an array of numbers"
-            )
+            raise wrong_type(argument, value, "an array of numbers")
         array = _from_large_integers(argument, array)
     if array.dtype.kind not in "fiub":
         raise TypeError(
@@ -70,9 +70,7 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
     if value is None:
         raise TypeError(f"{argument} is None; expected an array of numbers")
     if isinstance(value, (str, bytes, bytearray, Mapping, Set, Iterator)):
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected an array of numbers"
-        )
+        raise wrong_type(argument, value, "an array of numbers")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(
             f"{argument} is a sparse {type(value).__name__}; expected a dense array: use .toarray()"
@@ -89,7 +87,7 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
                 )
 
 
-def _no_array(argument: str, value: Any, error: Exception) -> TypeError | ValueError:
+def _no_array(argument: str, value: object, error: Exception) -> TypeError | ValueError:
     """What to raise for a value that NumPy made no array of."""
     if isinstance(error, OverflowError):
         return _too_large(argument)
@@ -142,15 +140,15 @@ def require_finite(argument: str, array: Array) -> None:
             )
 
 
-def _first(wrong: Array) -> tuple[Any, ...]:
+def _first(wrong: Array) -> tuple[np.intp, ...]:
     return np.unravel_index(int(np.argmax(wrong)), wrong.shape)
 
 
-def _place(index: tuple[Any, ...]) -> str:
+def _place(index: tuple[np.intp, ...]) -> str:
     return f"[{', '.join(str(int(i)) for i in index)}]"
 
 
-def examples(argument: str, X: Any, sizes: tuple[int, ...], dtype: str) -> tuple[Array, bool]:
+def examples(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> tuple[Array, bool]:
     """X as (n, n_0), and whether it was a single example (n_0,)."""
     array = numbers(argument, X, dtype)
     n_0 = sizes[0]
@@ -169,7 +167,7 @@ def examples(argument: str, X: Any, sizes: tuple[int, ...], dtype: str) -> tuple
     return array, False
 
 
-def batch(argument: str, X: Any, sizes: tuple[int, ...], dtype: str) -> Array:
+def batch(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> Array:
     """X as (n, n_0), for the calls that want examples in rows and nothing else."""
     array, single = examples(argument, X, sizes, dtype)
     if single:
@@ -182,7 +180,7 @@ def batch(argument: str, X: Any, sizes: tuple[int, ...], dtype: str) -> Array:
 
 def targets(
     argument: str,
-    Y: Any,
+    Y: object,
     n: int,
     single: bool,
     sizes: tuple[int, ...],
@@ -230,7 +228,7 @@ def targets(
     return array
 
 
-def class_labels(argument: str, value: Any) -> Array:
+def class_labels(argument: str, value: object) -> NDArray[np.integer[Any]]:
     """Integers (n,), whatever they are."""
     array = as_array(argument, value)
     if array.size == 0 and isinstance(value, (list, tuple)):
@@ -249,7 +247,7 @@ def at_least_one_example(argument: str, n: int, what: str) -> None:
         raise ValueError(f"{argument} has 0 examples; expected at least 1 for {what}")
 
 
-def sample_weight(argument: str, weight: Any, n: int, dtype: str) -> tuple[Array | None, float]:
+def sample_weight(argument: str, weight: object, n: int, dtype: str) -> tuple[Array | None, float]:
     """Weights (n,) ≥ 0, not all 0, and their sum; None is 1 for each example."""
     if weight is None:
         return None, float(n)
@@ -272,7 +270,7 @@ def sample_weight(argument: str, weight: Any, n: int, dtype: str) -> tuple[Array
     return array, total
 
 
-def no_weights_per_example(per_example: bool, weight: Any) -> None:
+def no_weights_per_example(per_example: bool, weight: object) -> None:
     """Weights belong to a mean; an example's own cost or gradient has none."""
     if per_example and weight is not None:
         raise ValueError(
@@ -281,7 +279,7 @@ def no_weights_per_example(per_example: bool, weight: Any) -> None:
         )
 
 
-def one_example(x: Any, y: Any) -> tuple[Any, Any]:
+def one_example(x: object, y: object) -> tuple[Array, Array]:
     """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
     result = []
     for argument, value in (("x", x), ("y", y)):
@@ -295,10 +293,10 @@ def one_example(x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def output_array(
-    argument: str, out: Any, shape: tuple[int, ...], dtype: str, others: Mapping[str, Array]
+    argument: str, out: object, shape: tuple[int, ...], dtype: str, others: Mapping[str, Array]
 ) -> Array:
     """The caller's array for results: exactly the right one, and none of ``others``' memory."""
-    if type(out) not in (np.ndarray, np.memmap):
+    if not isinstance(out, np.ndarray) or type(out) not in (np.ndarray, np.memmap):
         # Of another subclass nobody knows what assignment does: a mask may keep the results out.
         raise TypeError(f"{argument} is {type(out).__name__}; expected a NumPy array")
     if out.dtype != np.dtype(dtype) or not out.dtype.isnative:
@@ -326,7 +324,7 @@ def result_size(what: str, n: int, width: int, dtype: str) -> None:
         )
 
 
-def parameter_vector(argument: str, value: Any, n_parameters: int, dtype: str) -> Array:
+def parameter_vector(argument: str, value: object, n_parameters: int, dtype: str) -> Array:
     """A number for each parameter (P,), finite."""
     array = numbers(argument, value, dtype)
     if array.shape != (n_parameters,):
@@ -335,7 +333,7 @@ def parameter_vector(argument: str, value: Any, n_parameters: int, dtype: str) -
     return array
 
 
-def both_or_neither(*pair: tuple[str, Any]) -> None:
+def both_or_neither(*pair: tuple[str, object]) -> None:
     """Two optional arguments that make sense together only."""
     (name, value), (other_name, other) = pair
     if (value is None) != (other is None):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -16,20 +16,28 @@ from cbackprop.validation.arrays import (
     require_finite,
     targets,
 )
-from cbackprop.validation.scalars import choice, flag, integer, non_negative, shown
+from cbackprop.validation.scalars import (
+    Word,
+    choice,
+    flag,
+    integer,
+    non_negative,
+    shown,
+    wrong_type,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def validation_pair(
-    pair: Any, sizes: tuple[int, ...], dtype: str, cost: str | Cost
+    pair: object, sizes: tuple[int, ...], dtype: str, cost: str | Cost
 ) -> tuple[Array, Array] | None:
     """(X, Y) to judge each epoch on, or None."""
     if pair is None:
         return None
     if not isinstance(pair, (tuple, list)):
-        raise TypeError(
-            f"validation_data is {shown(pair)} ({type(pair).__name__}); "
-            "expected a pair (X_validation, Y_validation)"
-        )
+        raise wrong_type("validation_data", pair, "a pair (X_validation, Y_validation)")
     if len(pair) != 2:
         raise ValueError(
             f"validation_data has {len(pair)} entries; expected 2, (X_validation, Y_validation)"
@@ -43,7 +51,7 @@ def validation_pair(
     return X, Y
 
 
-def held_out(fraction_held: float, pair: Any, n: int) -> int:
+def held_out(fraction_held: float, pair: object, n: int) -> int:
     """How many examples validation_fraction keeps from training."""
     if fraction_held == 0:
         return 0
@@ -70,7 +78,7 @@ def some_weight_left(weight: Array | None, held: int) -> None:
         )
 
 
-def permutation(argument: str, value: Any, n: int) -> Array:
+def permutation(argument: str, value: object, n: int) -> NDArray[np.int64]:
     """An order of the examples: every number of 0 … n−1 once, as int64.
 
     A copy: what is read at these places must not change between this check and its use.
@@ -95,7 +103,9 @@ def permutation(argument: str, value: Any, n: int) -> Array:
     return order
 
 
-def batch_order(argument: str, value: Any, n: int) -> Any:
+def batch_order(
+    argument: str, value: object, n: int
+) -> bool | NDArray[np.int64] | Callable[..., Any]:
     """True, False, an order of the examples, or a function of the epoch that returns one."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
@@ -104,13 +114,14 @@ def batch_order(argument: str, value: Any, n: int) -> Any:
     is_array = hasattr(value, "__array__") and not isinstance(value, np.generic)
     if is_array or isinstance(value, (list, tuple, range)):
         return permutation(argument, value, n)
-    raise TypeError(
-        f"{argument} is {shown(value)} ({type(value).__name__}); expected True, False, an order of "
-        "the examples, or a function of the epoch that returns one"
+    raise wrong_type(
+        argument,
+        value,
+        "True, False, an order of the examples, or a function of the epoch that returns one",
     )
 
 
-def class_weight(argument: str, value: Any, Y: Array) -> Array | None:
+def class_weight(argument: str, value: object, Y: Array) -> NDArray[np.float64] | None:
     """A weight for each example, (n,) float64, from a weight for each class.
 
     The class of an example is its largest target; with one output, whether that is above ½.
@@ -143,19 +154,16 @@ def class_weight(argument: str, value: Any, Y: Array) -> Array | None:
         require_finite(argument, weights)
         if (weights < 0).any():
             raise ValueError(f"{argument} has a negative number; expected numbers >= 0")
-    each: Array = weights[labels]
+    each: NDArray[np.float64] = weights[labels]
     return each
 
 
-def option_names(argument: str, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
+def option_names(argument: str, value: object, known: tuple[str, ...]) -> dict[str, Any]:
     """A dict whose keys are among ``known``; None is an empty one."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected a dict with some of "
-            f"{', '.join(known)}"
-        )
+        raise wrong_type(argument, value, f"a dict with some of {', '.join(known)}")
     for key in value:
         choice(f"{argument} key", key, known)
     return dict(value)
@@ -220,17 +228,22 @@ def optimizer_in(optimizer: Any, dtype: str) -> None:
         )
 
 
-def schedule(value: Any) -> Any:
+def schedule(value: object) -> Callable[..., Any] | None:
     """None, or a function of the epoch and the learning rate."""
-    if value is not None and not callable(value):
-        raise TypeError(
-            f"schedule is {shown(value)} ({type(value).__name__}); expected a function "
-            "f(epoch, learning_rate) that returns a learning rate"
-        )
-    return value
+    if value is None or callable(value):
+        return value
+    raise wrong_type(
+        "schedule", value, "a function f(epoch, learning_rate) that returns a learning rate"
+    )
 
 
-def monitor(early_stopping: Any, names: tuple[str, ...], is_judged: bool) -> None:
+class Monitoring(Protocol):
+    """Early stopping, by the one attribute that can be wrong here."""
+
+    monitor: str
+
+
+def monitor(early_stopping: Monitoring, names: tuple[str, ...], is_judged: bool) -> None:
     """What early stopping looks at must be there to look at."""
     known = ("cost", *(("validation_cost",) if is_judged else ()), *names)
     if early_stopping.monitor not in known:
@@ -241,18 +254,18 @@ def monitor(early_stopping: Any, names: tuple[str, ...], is_judged: bool) -> Non
         )
 
 
-def progress(value: Any) -> bool | None:
+def progress(value: object) -> bool | None:
     """None, True or False."""
     return None if value is None else flag("progress", value)
 
 
-def resume_needs_checkpoint(resume: bool, checkpoint: Any) -> None:
+def resume_needs_checkpoint(resume: bool, checkpoint: object) -> None:
     """There is nothing else to go on from."""
     if resume and checkpoint is None:
         raise ValueError("resume is True without checkpoint; expected the path of one")
 
 
-def same_plan(found: Any, expected: Mapping[str, Any]) -> None:
+def same_plan(found: object, expected: Mapping[str, object]) -> None:
     """A fit goes on as it began."""
     for name, value in expected.items():
         before = found.get(name) if isinstance(found, Mapping) else None
@@ -263,41 +276,36 @@ def same_plan(found: Any, expected: Mapping[str, Any]) -> None:
             )
 
 
-def metrics(value: Any, known: tuple[str, ...]) -> tuple[Any, ...]:
+def metrics(value: object, known: Collection[Word]) -> tuple[Word | Callable[..., Any], ...]:
     """Names of metrics, or functions of (predictions, targets)."""
     entries = (value,) if isinstance(value, str) or callable(value) else value
     if not _has_an_order(entries):
-        raise TypeError(
-            f"metrics is {shown(value)} ({type(value).__name__}); expected names or functions"
-        )
+        raise wrong_type("metrics", value, "names or functions")
     return tuple(metric(f"metrics[{i}]", entry, known) for i, entry in enumerate(entries))
 
 
-def metric(argument: str, value: Any, known: tuple[str, ...]) -> Any:
+def metric(argument: str, value: object, known: Collection[Word]) -> Word | Callable[..., Any]:
     """The name of a metric, or a function of (predictions, targets)."""
     if callable(value):
         return value
     return choice(argument, value, known, " or a function of (predictions, targets)")
 
 
-def functions(argument: str, value: Any) -> tuple[Callable[..., Any], ...]:
+def functions(argument: str, value: object) -> tuple[Callable[..., Any], ...]:
     """One function or several."""
     if callable(value):
         return (value,)
     if not _has_an_order(value):
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected functions"
-        )
-    entries = tuple(value)
-    for i, entry in enumerate(entries):
+        raise wrong_type(argument, value, "functions")
+    entries: list[Callable[..., Any]] = []
+    for i, entry in enumerate(value):
         if not callable(entry):
-            raise TypeError(
-                f"{argument}[{i}] is {shown(entry)} ({type(entry).__name__}); expected a function"
-            )
-    return entries
+            raise wrong_type(f"{argument}[{i}]", entry, "a function")
+        entries.append(entry)
+    return tuple(entries)
 
 
-def _has_an_order(value: Any) -> bool:
+def _has_an_order(value: object) -> TypeGuard[Iterable[object]]:
     """Whether it can be gone through, one entry after the other (no 0-d array can)."""
     if isinstance(value, (str, bytes, Set, Mapping)) or getattr(value, "ndim", 1) == 0:
         return False

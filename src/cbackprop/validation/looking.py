@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cbackprop.validation.scalars import integer, shown
+from cbackprop.validation.scalars import integer, shown, wrong_type
 
 # What a page of `Network.stepper_html` can show; a number takes some 20 bytes of it.
 STEPPER_NEURONS = 16
@@ -15,7 +15,7 @@ STEPPER_LAYERS = 8
 STEPPER_NUMBERS = 200_000
 
 
-def neuron(argument: str, value: Any, count: int, layer: int) -> int:
+def neuron(argument: str, value: object, count: int, layer: int) -> int:
     """A neuron's number in its layer, from 0."""
     number = integer(argument, value, 0)
     if number >= count:
@@ -26,7 +26,7 @@ def neuron(argument: str, value: Any, count: int, layer: int) -> int:
     return number
 
 
-def layer_number(value: Any, lowest: int, n_layers: int) -> int:
+def layer_number(value: object, lowest: int, n_layers: int) -> int:
     """A layer's number: 0 is the input, n_layers the output."""
     number = integer("layer", value, 0)
     if number < lowest:
@@ -49,14 +49,12 @@ def nudge_stays_finite(size: float, change: float) -> None:
         )
 
 
-def nudge_sizes(argument: str, value: Any) -> tuple[Any, ...]:
+def nudge_sizes(argument: str, value: object) -> tuple[Any, ...]:
     """Some nudges; each of them is judged when it is made."""
     try:
-        sizes = tuple(value)
+        sizes: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]  # this is what is tried
     except TypeError:
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected a sequence of numbers"
-        ) from None
+        raise wrong_type(argument, value, "a sequence of numbers") from None
     if not sizes:
         raise ValueError(f"{argument} is empty; expected at least one nudge")
     return sizes
@@ -94,9 +92,7 @@ def stepper_size(sizes: tuple[int, ...], steps: int) -> None:
         )
 
 
-def axes(argument: str, value: Any) -> None:
+def axes(argument: str, value: object) -> None:
     """None, or something to plot on."""
     if value is not None and not callable(getattr(value, "plot", None)):
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected axes of matplotlib"
-        )
+        raise wrong_type(argument, value, "axes of matplotlib")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -19,16 +18,13 @@ from cbackprop.functions import (
     name_of,
 )
 from cbackprop.validation.arrays import LARGEST_ARRAY
-from cbackprop.validation.scalars import choice, integer, shown
+from cbackprop.validation.scalars import choice, integer, shown, wrong_type
 
 
-def layer_sizes(sizes: Any) -> tuple[int, ...]:
+def layer_sizes(sizes: object) -> tuple[int, ...]:
     """n_0, …, n_L: at least two positive integers, in an order that means something."""
     if isinstance(sizes, (str, bytes, bytearray)):
-        raise TypeError(
-            f"sizes is {shown(sizes)} ({type(sizes).__name__}); "
-            "expected a sequence of integers such as [784, 30, 10]"
-        )
+        raise wrong_type("sizes", sizes, "a sequence of integers such as [784, 30, 10]")
     if isinstance(sizes, (Set, Mapping)):
         raise TypeError(
             f"sizes is {shown(sizes)} ({type(sizes).__name__}), which has no order; "
@@ -37,12 +33,9 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
     if isinstance(sizes, np.ndarray) and sizes.ndim != 1:
         raise ValueError(f"sizes has shape {sizes.shape}; expected one dimension")
     try:
-        entries = tuple(sizes)
+        entries: tuple[object, ...] = tuple(sizes)  # type: ignore[arg-type]  # this is what is tried
     except TypeError:
-        raise TypeError(
-            f"sizes is {shown(sizes)} ({type(sizes).__name__}); "
-            "expected a sequence of integers such as [784, 30, 10]"
-        ) from None
+        raise wrong_type("sizes", sizes, "a sequence of integers such as [784, 30, 10]") from None
     if len(entries) < 2:
         raise ValueError(
             f"sizes is {shown(list(entries))}; expected at least 2 entries, inputs and outputs"
@@ -57,7 +50,7 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
     return result
 
 
-def activations(argument: Any, n_layers: int) -> tuple[str | Activation, ...]:
+def activations(argument: object, n_layers: int) -> tuple[str | Activation, ...]:
     """One activation for every layer after the input."""
     choices = (*ACTIVATIONS, *ACTIVATION_ALIASES)
     if isinstance(argument, (list, tuple)):
@@ -84,7 +77,7 @@ def activations(argument: Any, n_layers: int) -> tuple[str | Activation, ...]:
     return tuple(result)
 
 
-def cost(argument: Any, output: str | Activation) -> str | Cost:
+def cost(argument: object, output: str | Activation) -> str | Cost:
     """A cost that the last layer's activation can serve."""
     if isinstance(argument, Cost):
         return argument
@@ -103,10 +96,10 @@ def cost(argument: Any, output: str | Activation) -> str | Cost:
     return word
 
 
-def number_type(dtype: Any) -> str:
+def number_type(dtype: object) -> str:
     """'float32' or 'float64'."""
     try:
-        result = np.dtype(dtype)
+        result = np.dtype(dtype)  # type: ignore[call-overload]  # this is what is tried
     except Exception:
         raise TypeError(f"dtype is {shown(dtype)}; expected 'float32' or 'float64'") from None
     if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -114,24 +107,24 @@ def number_type(dtype: Any) -> str:
     return str(result.name)
 
 
-def init(argument: Any) -> str:
+def init(argument: object) -> str:
     """How the first parameters are drawn."""
     return choice("init", argument, INITS)
 
 
-def seed(argument: Any) -> int | None:
+def seed(argument: object) -> int | None:
     """A non-negative integer, or None."""
     if argument is None:
         return None
     return integer("seed", argument, 0)
 
 
-def threads(argument: Any) -> int:
+def threads(argument: object) -> int:
     """An upper limit ≥ 1; the kernels have 64 at most (threads.h)."""
     return min(integer("threads", argument, 1), 64)
 
 
-def backend(argument: Any) -> str:
+def backend(argument: object) -> str:
     """'compiled' or 'reference'."""
     return choice("backend", argument, ("compiled", "reference"))
 

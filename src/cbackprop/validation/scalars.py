@@ -6,14 +6,19 @@ import difflib
 import operator
 import os
 import sys
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
 
 import numpy as np
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Word = TypeVar("Word", bound=str)
 
 
-def shown(value: Any) -> str:
+# ---- messages ------------------------------------------------------------------------------------
+
+
+def shown(value: object) -> str:
     """A value as messages show it: its repr, cut to one short line."""
     try:
         text = " ".join(repr(value).split())
@@ -23,17 +28,31 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def integer(argument: str, value: Any, lowest: int) -> int:
+def wrong_type(argument: str, value: object, expected: str) -> TypeError:
+    """What to raise for a value of a type that cannot be meant."""
+    return TypeError(f"{argument} is {shown(value)} ({type(value).__name__}); expected {expected}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that is most like it, if any is."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def integer(argument: str, value: object, lowest: int) -> int:
     """A Python int of at least ``lowest``; booleans are not numbers here."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{argument} is {value!r}; expected an integer, not a boolean")
     refuse_masked_entries(argument, value)
     try:
-        number = operator.index(value)
+        number = operator.index(value)  # type: ignore[arg-type]  # raises for what has none
     except Exception as error:
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected an integer"
-        ) from (None if isinstance(error, TypeError) else error)
+        raise wrong_type(argument, value, "an integer") from (
+            None if isinstance(error, TypeError) else error
+        )
     if number < lowest:
         raise ValueError(f"{argument} is {shown(number)}; expected at least {lowest}")
     if number > sys.maxsize:
@@ -41,7 +60,7 @@ def integer(argument: str, value: Any, lowest: int) -> int:
     return number
 
 
-def real_number(argument: str, value: Any) -> float:
+def real_number(argument: str, value: object) -> float:
     """A finite Python float from a real number or a 0-d array of one."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -49,9 +68,7 @@ def real_number(argument: str, value: Any) -> float:
     if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected a real number"
-        )
+        raise wrong_type(argument, value, "a real number")
     try:
         number = float(value)
     except OverflowError:
@@ -61,96 +78,102 @@ def real_number(argument: str, value: Any) -> float:
     return number
 
 
-def non_negative(argument: str, value: Any) -> float:
+def non_negative(argument: str, value: object) -> float:
     """A finite number ≥ 0."""
-    number = real_number(argument, value)
-    if number < 0:
-        raise ValueError(f"{argument} is {number}; expected a number >= 0")
-    return number
+    return at_least(argument, value, 0)
 
 
-def positive(argument: str, value: Any) -> float:
+def positive(argument: str, value: object) -> float:
     """A finite number > 0."""
-    number = real_number(argument, value)
-    if number <= 0:
-        raise ValueError(f"{argument} is {number}; expected a number > 0")
-    return number
+    return above(argument, value, 0)
 
 
-def at_least(argument: str, value: Any, lowest: float) -> float:
+def at_least(argument: str, value: object, lowest: float) -> float:
     """A finite number ≥ ``lowest``."""
-    number = real_number(argument, value)
-    if number < lowest:
-        raise ValueError(f"{argument} is {number}; expected a number >= {lowest}")
-    return number
+    return _number_that(argument, value, lambda number: number >= lowest, f">= {lowest}")
 
 
-def above(argument: str, value: Any, bound: float) -> float:
+def above(argument: str, value: object, bound: float) -> float:
     """A finite number > ``bound``."""
-    number = real_number(argument, value)
-    if number <= bound:
-        raise ValueError(f"{argument} is {number}; expected a number > {bound:g}")
-    return number
+    return _number_that(argument, value, lambda number: number > bound, f"> {bound:g}")
 
 
-def not_zero(argument: str, value: Any) -> float:
+def not_zero(argument: str, value: object) -> float:
     """A finite number other than 0."""
-    number = real_number(argument, value)
-    if number == 0:
-        raise ValueError(f"{argument} is {number}; expected a number other than 0")
-    return number
+    return _number_that(argument, value, lambda number: number != 0, "other than 0")
 
 
-def fraction(argument: str, value: Any) -> float:
+def fraction(argument: str, value: object) -> float:
     """A number in [0, 1)."""
+    return _number_that(argument, value, lambda number: 0 <= number < 1, "in [0, 1)")
+
+
+def _number_that(
+    argument: str, value: object, does: Callable[[float], bool], expected: str
+) -> float:
     number = real_number(argument, value)
-    if not 0 <= number < 1:
-        raise ValueError(f"{argument} is {number}; expected a number in [0, 1)")
+    if not does(number):
+        raise ValueError(f"{argument} is {number}; expected a number {expected}")
     return number
 
 
-def flag(argument: str, value: Any) -> bool:
+def refuse_masked_entries(argument: str, value: object) -> None:
+    """Masked entries, also in lists: NumPy would take what is under the mask."""
+    masked = _count_masked(value)
+    if masked:
+        raise ValueError(
+            f"{argument} has {masked} masked entries; expected none: fill or drop them first"
+        )
+
+
+def _count_masked(value: object, depth: int = 3) -> int:
+    if isinstance(value, np.ma.MaskedArray):
+        return int(np.count_nonzero(np.ma.getmaskarray(value)))
+    # A list of plain numbers needs no second look, and one that holds itself has no end.
+    if isinstance(value, (list, tuple)) and depth > 0 and not {*map(type, value)} <= {int, float}:
+        return sum(_count_masked(entry, depth - 1) for entry in value)
+    return 0
+
+
+# ---- yes or no, words, paths ---------------------------------------------------------------------
+
+
+def flag(argument: str, value: object) -> bool:
     """A boolean, and nothing that merely counts as one."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected True or False"
-        )
+        raise wrong_type(argument, value, "True or False")
     return bool(value)
 
 
-def choice(argument: str, value: Any, choices: tuple[str, ...], otherwise: str = "") -> str:
+def choice(argument: str, value: object, choices: Collection[Word], otherwise: str = "") -> Word:
     """One of the words ``choices``."""
-    expected = ", ".join(repr(word) for word in choices)
+    expected = f"one of {', '.join(repr(word) for word in choices)}{otherwise}"
     if not isinstance(value, str):
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); "
-            f"expected one of {expected}{otherwise}"
-        )
-    if value not in choices:
-        near = difflib.get_close_matches(value, choices, 1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"{argument} is {shown(value)}; expected one of {expected}{otherwise}{suggestion}"
-        )
-    # The word itself, where an enum's member or another subclass of str equals it.
-    return choices[choices.index(value)]
+        raise wrong_type(argument, value, expected)
+    for word in choices:
+        if word == value:
+            # The word itself, where an enum's member or another subclass of str equals it.
+            return word
+    raise ValueError(
+        f"{argument} is {shown(value)}; expected {expected}{did_you_mean(value, choices)}"
+    )
 
 
-def word(argument: str, value: Any) -> str:
+def word(argument: str, value: object) -> str:
     """A string, and of no subclass."""
     if not isinstance(value, str):
-        raise TypeError(f"{argument} is {shown(value)} ({type(value).__name__}); expected a string")
+        raise wrong_type(argument, value, "a string")
     return str.__str__(value)
 
 
-def file_path(argument: str, value: Any, expected: str = "a str, bytes or a pathlib.Path") -> str:
+def file_path(
+    argument: str, value: object, expected: str = "a str, bytes or a pathlib.Path"
+) -> str:
     """A path as a str. Numbers are not paths: open() would take one for a file descriptor."""
     try:
-        path = os.fsdecode(value)
+        path = os.fsdecode(value)  # type: ignore[arg-type]  # raises for what is no path
     except TypeError:
-        raise TypeError(
-            f"{argument} is {shown(value)} ({type(value).__name__}); expected {expected}"
-        ) from None
+        raise wrong_type(argument, value, expected) from None
     if not path:
         raise ValueError(f"{argument} is {path!r}; expected a path of at least one character")
     try:
@@ -162,21 +185,3 @@ def file_path(argument: str, value: Any, expected: str = "a str, bytes or a path
             f"{argument} is {shown(value)}; expected a path without NUL or lone surrogates"
         )
     return path
-
-
-def refuse_masked_entries(argument: str, value: Any) -> None:
-    """Masked entries, also in lists: NumPy would take what is under the mask."""
-    masked = _count_masked(value)
-    if masked:
-        raise ValueError(
-            f"{argument} has {masked} masked entries; expected none: fill or drop them first"
-        )
-
-
-def _count_masked(value: Any, depth: int = 3) -> int:
-    if isinstance(value, np.ma.MaskedArray):
-        return int(np.count_nonzero(np.ma.getmaskarray(value)))
-    # A list of plain numbers needs no second look, and one that holds itself has no end.
-    if isinstance(value, (list, tuple)) and depth > 0 and not {*map(type, value)} <= {int, float}:
-        return sum(_count_masked(entry, depth - 1) for entry in value)
-    return 0
