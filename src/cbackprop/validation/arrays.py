@@ -281,7 +281,7 @@ def no_weights_per_example(per_example: bool, weight: object) -> None:
 
 def one_example(x: object, y: object) -> tuple[Array, Array]:
     """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
-    result = []
+    result: list[Array] = []
     for argument, value in (("x", x), ("y", y)):
         array = as_array(argument, value)
         if array.ndim == 2 and array.shape[0] == 1:

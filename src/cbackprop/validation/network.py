@@ -133,7 +133,7 @@ def functions_with_names(
     activations: tuple[str | Activation, ...], cost: str | Cost
 ) -> tuple[tuple[str, ...], str]:
     """The names of all functions, where every one has a name that a file can hold."""
-    names = []
+    names: list[str] = []
     for layer, activation in enumerate(activations, start=1):
         if isinstance(activation, Activation):
             raise TypeError(
