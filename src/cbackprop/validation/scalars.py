@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os
 import sys
@@ -35,6 +34,8 @@ def wrong_type(argument: str, value: object, expected: str) -> TypeError:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: the known one that is most like it, if any is."""
+    import difflib  # for a message alone
+
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
