@@ -35,7 +35,7 @@ LAYERS = (
 )
 # Within the pictures likewise.
 DRAWING_LAYERS = (
-    {"symbols"},
+    {"symbols", "shown"},
     {"canvas", "choice", "formulas"},
     {"tree", "chain", "indices", "summary", "latex", "network", "curves"},
     {"html"},

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,7 @@ from cbackprop.reference import Engine
 
 if TYPE_CHECKING:
     from cbackprop.drawing.canvas import Drawing
-    from cbackprop.network import Network
-
-PICTURES = ("chain", "tree", "indices", "summary")
-THEMES = ("auto", "light", "dark")
+    from cbackprop.drawing.shown import Layers, Picture, Theme
 
 
 class Pass(NamedTuple):
@@ -48,13 +45,14 @@ class Term:
         ∂C/∂ of it.
     """
 
-    quantity: str  # "w", "b" or "a"
-    name: str
-    value: float
-    layer: int
+    quantity: Literal["w", "b", "a"]
 
-    def __init__(self, rule: ChainRule) -> None:
+    def __init__(self, rule: ChainRule, layer: int, indices: tuple[int, ...], value: float) -> None:
         self._rule = rule
+        self.layer = layer
+        self.indices = indices
+        self.name = f"{self.quantity}{list(indices)} of layer {layer}"
+        self.value = value
 
     def nudge(self, size: float = 0.01) -> Nudge:
         """Change the quantity by ``size`` and see what the cost does.
@@ -127,7 +125,7 @@ class Term:
         validation.paths_within(limit, paths.count_from(self._rule.sizes, self.layer))
         return tuple(self._full_paths())
 
-    def svg(self, kind: str = "tree", theme: str = "auto") -> Drawing:
+    def svg(self, kind: Picture = "tree", theme: Theme = "auto") -> Drawing:
         """A picture of this derivative, in numbers.
 
         Parameters
@@ -149,11 +147,14 @@ class Term:
         TypeError, ValueError
             Naming the argument.
         """
-        kind = validation.choice("kind", kind, PICTURES)
-        theme = validation.choice("theme", theme, THEMES)
         from cbackprop import drawing
 
-        return drawing.of_term(self._rule, self, kind, theme)
+        return drawing.of_term(
+            self._rule,
+            self,
+            validation.choice("kind", kind, drawing.PICTURES),
+            validation.choice("theme", theme, drawing.THEMES),
+        )
 
     def latex(self) -> str:
         """The formula for LaTeX, MathJax or KaTeX: with symbols, then with numbers.
@@ -215,18 +216,16 @@ class WeightTerm(Term):
         factors: tuple[float, Any, Any],
         value: float,
     ) -> None:
-        super().__init__(rule)
-        self.layer, self.j, self.k = layer, j, k
+        super().__init__(rule, layer, (j, k), value)
+        self.j, self.k = j, k
         self.dz_dw, self.da_dz, self.dC_da = factors
-        self.value = value
-        self.name = f"w[{j}, {k}] of layer {layer}"
 
     def _full_paths(self) -> Iterator[FullPath]:
         return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
 
     def nudged_pass(self, size: float) -> Pass:
         weights = self._rule._engine.weights[self.layer - 1]
-        return self._rule._pass_with_parameter(weights, (self.j, self.k), size)
+        return self._rule._pass_with_parameter(weights, self.indices, size)
 
     def _lines(self) -> list[str]:
         return [
@@ -260,19 +259,17 @@ class BiasTerm(Term):
         factors: tuple[Any, Any],
         value: float,
     ) -> None:
-        super().__init__(rule)
-        self.layer, self.j = layer, j
+        super().__init__(rule, layer, (j,), value)
+        self.j = j
         self.dz_db = 1.0
         self.da_dz, self.dC_da = factors
-        self.value = value
-        self.name = f"b[{j}] of layer {layer}"
 
     def _full_paths(self) -> Iterator[FullPath]:
         return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
 
     def nudged_pass(self, size: float) -> Pass:
         biases = self._rule._engine.biases[self.layer - 1]
-        return self._rule._pass_with_parameter(biases, (self.j,), size)
+        return self._rule._pass_with_parameter(biases, self.indices, size)
 
     @property
     def dz_dw(self) -> float:
@@ -311,11 +308,9 @@ class ActivationTerm(Term):
         paths: tuple[Path, ...],
         value: float,
     ) -> None:
-        super().__init__(rule)
-        self.layer, self.k = layer, k
+        super().__init__(rule, layer, (k,), value)
+        self.k = k
         self.paths = paths
-        self.value = value
-        self.name = f"a[{k}] of layer {layer}"
 
     def _full_paths(self) -> Iterator[FullPath]:
         return paths.from_activation(self._rule, self.layer, self.k)
@@ -350,7 +345,7 @@ class ChainRule:
         The target, (n_L,), in float64.
     """
 
-    def __init__(self, network: Network, x: Array, backward: Backward, y: Any) -> None:
+    def __init__(self, network: Layers, x: Array, backward: Backward, y: Any) -> None:
         self.sizes = network.sizes
         self.activations = network.activations
         self.cost_function = network.cost_function
@@ -466,12 +461,12 @@ class ChainRule:
 
     def svg(
         self,
-        kind: str = "chain",
+        kind: Picture = "chain",
         *,
         layer: int | None = None,
         j: int = 0,
         k: int = 0,
-        theme: str = "auto",
+        theme: Theme = "auto",
     ) -> Drawing:
         """A picture of this example, with the weight w_jk of a layer as the one to look at.
 

@@ -139,17 +139,28 @@ class GradientCheck:
     def _passes(self, part: Part) -> bool:
         return part.relative_error <= self.tolerance
 
-    def __str__(self) -> str:
-        lines = [
-            f"{'layer':>5}  {'part':<7}  {'largest |∂C/∂w|':>15}  {'largest error':>13}  "
-            f"{'relative':>8}  at"
-        ]
-        for part in self.parts:
-            line = (
-                f"{part.layer:>5}  {part.kind:<7}  {part.largest_gradient:>15.6e}  "
-                f"{part.largest_error:>13.2e}  {part.relative_error:>8.1e}  {list(part.place)}"
+    columns = ("layer", "part", "largest |∂C/∂w|", "largest error", "relative", "at", "")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The columns of each part as text."""
+        return [
+            (
+                str(part.layer),
+                part.kind,
+                f"{part.largest_gradient:.6e}",
+                f"{part.largest_error:.2e}",
+                f"{part.relative_error:.1e}",
+                str(list(part.place)),
+                "passed" if self._passes(part) else "FAILED",
             )
-            lines.append(line if self._passes(part) else f"{line}  FAILED")
+            for part in self.parts
+        ]
+
+    def __str__(self) -> str:
+        lines = []
+        for layer, kind, size, error, relative, at, verdict in (self.columns, *self.rows()):
+            line = f"{layer:>5}  {kind:<7}  {size:>15}  {error:>13}  {relative:>8}  {at}"
+            lines.append(f"{line}  FAILED" if verdict == "FAILED" else line)
         worst = self._worst
         verdict = "passed" if self.passed else "FAILED"
         lines.append(

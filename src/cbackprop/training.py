@@ -297,9 +297,9 @@ class History:
         """
         validation.axes("ax", ax)
         wanted = validation.flag("matplotlib", matplotlib)
-        theme = validation.choice("theme", theme, ("auto", "light", "dark"))
-        from cbackprop.drawing import curves
+        from cbackprop.drawing import THEMES, curves
 
+        theme = validation.choice("theme", theme, THEMES)
         if ax is None and not wanted:
             return curves.draw(self, theme)
         if ax is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
 from cbackprop.drawing.choice import is_softmax, place_of, strongest_path
 from cbackprop.drawing.formulas import activation_name, cost_name
+from cbackprop.drawing.shown import ChainRule, Pass, Term
 from cbackprop.drawing.symbols import (
     Label,
     exact,
@@ -21,9 +22,6 @@ from cbackprop.drawing.symbols import (
     target_symbol,
     weight_symbol,
 )
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Pass, Term
 
 LENGTH = 180.0  # of a number line
 LEFT, MIDDLE, RIGHT = 0.0, 342.0, 672.0  # where the lines of w and b, of z and of a begin
@@ -72,7 +70,8 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         )
         _number_line(canvas, Point(LEFT, y + 42), bias, _span((bias.value, bias.nudged), True))
         z = float(rule.backward.z[l][j])
-        z_after = z if after.z[l] is None else float(after.z[l][0, j])
+        nudged_z = after.z[l]
+        z_after = z if nudged_z is None else float(nudged_z[0, j])
         of_z = Quantity(neuron_symbol(rule.sizes, "z", l, j), z, z_after)
         _number_line(canvas, Point(MIDDLE, y), of_z, _span((z, z_after), True))
         _others(canvas, rule, y, l, j, k)

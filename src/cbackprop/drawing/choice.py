@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ActivationTerm, BiasTerm, ChainRule, Term, WeightTerm
+from cbackprop.drawing.shown import ChainRule, Term
 
 WIDEST = 16  # layers of more neurons are elided
 
@@ -53,12 +52,12 @@ def place_of(rule: ChainRule, term: Term) -> Place:
     """The weight beside which a bias or an activation is seen has the strongest influence."""
     l = term.layer
     if term.quantity == "w":
-        weight = cast("WeightTerm", term)
-        return Place("w", l, weight.j, weight.k)
+        j, k = term.indices
+        return Place("w", l, j, k)
     if term.quantity == "b":
-        j = cast("BiasTerm", term).j
+        (j,) = term.indices
         return Place("b", l, j, strongest_below(rule, l, j))
-    k = cast("ActivationTerm", term).k
+    (k,) = term.indices
     if l == len(rule.sizes) - 1:
         return Place("output", l, k, strongest_below(rule, l, k))
     return Place("a", l + 1, strongest_above(rule, l, k), k)

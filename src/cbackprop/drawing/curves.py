@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point
+from cbackprop.drawing.shown import History
 from cbackprop.drawing.symbols import exact, number, short_name
-
-if TYPE_CHECKING:
-    from cbackprop.training import History
 
 WIDTH, HEIGHT, GAP = 520.0, 190.0, 74.0
 LARGEST = sys.float_info.max
@@ -19,7 +17,7 @@ MOST_POINTS = 1000  # of a curve; more are thinned, as more than the picture's p
 LOOKS = (("positive", False), ("negative", True), ("ink", False), ("quiet", True))
 
 
-def panels(history: History) -> list[tuple[str, dict[str, list[float]]]]:
+def panels(history: History) -> list[tuple[str, dict[str, Sequence[float]]]]:
     """The curves that share an axis: the costs, each metric, the learning rate where it moves."""
     costs = {"cost": history.cost}
     if history.validation_cost:
@@ -49,7 +47,7 @@ def draw(history: History, theme: str = "auto") -> Drawing:
 
 
 def _panel(
-    canvas: Canvas, top: float, title: str, curves: dict[str, list[float]], history: History
+    canvas: Canvas, top: float, title: str, curves: dict[str, Sequence[float]], history: History
 ) -> None:
     finite = [v for values in curves.values() for v in values if math.isfinite(v)]
     canvas.text(Point(0, top - 12), short_name(title), 13, bold=True, title=title)

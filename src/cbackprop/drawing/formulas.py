@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from cbackprop.drawing.shown import ChainRule
 from cbackprop.drawing.symbols import Label, marked, plain, short_name
 from cbackprop.functions import name_of
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule
 
 ACTIVATIONS = {
     "sigmoid": "1/(1 + e⁻ᶻ)",

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbackprop.drawing import curves
 from cbackprop.drawing import network as network_picture
 from cbackprop.drawing.canvas import escaped
+from cbackprop.drawing.shown import (
+    ChainRule,
+    Forward,
+    Gradient,
+    GradientCheck,
+    History,
+    Network,
+    Nudges,
+    Term,
+)
 from cbackprop.drawing.symbols import short_name
 from cbackprop.functions import name_of
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
-    from cbackprop.gradient_check import GradientCheck
-    from cbackprop.gradients import Forward, Gradient
-    from cbackprop.network import Network
-    from cbackprop.nudges import Nudges
-    from cbackprop.training import History
 
 CELL = "padding:2px 10px;text-align:right"
 
@@ -72,9 +74,8 @@ def term(rule: ChainRule, of: Term) -> str:
 
 
 def nudges(of: Nudges) -> str:
-    columns = ("nudge h", "measured change", "change / h", "error", "error / h")
     title = f"Nudges of {of.name}, ∂C/∂ of it = {of.derivative:.9g}"
-    return headline(title) + table(columns, of.rows())
+    return headline(title) + table(of.columns, of.rows())
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -130,23 +131,10 @@ def _range(array: Any) -> str:
 
 
 def gradient_check(of: GradientCheck) -> str:
-    rows = [
-        (
-            str(part.layer),
-            part.kind,
-            f"{part.largest_gradient:.6e}",
-            f"{part.largest_error:.2e}",
-            f"{part.relative_error:.1e}",
-            str(list(part.place)),
-            "passed" if part.relative_error <= of.tolerance else "FAILED",
-        )
-        for part in of.parts
-    ]
-    columns = ("layer", "part", "largest |∂C/∂w|", "largest error", "relative", "at", "")
     text = f"Gradient check {'passed' if of.passed else 'FAILED'}, worst at {of.worst}"
     return (
         headline(text)
-        + table(columns, rows)
+        + table(of.columns, of.rows())
         + f"<p>by {escaped(of.method)}, with a tolerance of {of.tolerance:.1e}</p>"
     )
 

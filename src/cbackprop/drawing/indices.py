@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
 from cbackprop.drawing.choice import Place, is_softmax, place_of, shown_neurons
+from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
     Label,
     derivative,
@@ -22,9 +21,6 @@ from cbackprop.drawing.symbols import (
     symbol,
     weight_symbol,
 )
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
 
 BELOW, HERE, PRODUCTS, COST = 0.0, 310.0, 375.0, 780.0  # x of the columns
 ROW = 46.0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbackprop.drawing.choice import is_softmax, place_of
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
+from cbackprop.drawing.shown import ChainRule, Term
 
 MOST_TERMS = 6  # of a sum that is written out
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
 from cbackprop.drawing.choice import shown_neurons
+from cbackprop.drawing.shown import Network
 from cbackprop.drawing.symbols import exact, label_width, plain, short_name
 from cbackprop.functions import name_of
-
-if TYPE_CHECKING:
-    from cbackprop.network import Network
 
 COLUMN, ROW, RADIUS = 170.0, 34.0, 12.0
 THINNER = 0.5  # than the strokes of other pictures: there are more of them

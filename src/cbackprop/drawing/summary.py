@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point
 from cbackprop.drawing.choice import Place, is_softmax, place_of
 from cbackprop.drawing.formulas import activation_formula, activation_name, cost_formulas, cost_name
+from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
     Label,
     exact,
@@ -22,9 +23,6 @@ from cbackprop.drawing.symbols import (
     symbol,
     weight_symbol,
 )
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
 
 SIZE = 14.0
 NUDGE = 0.01

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from cbackprop.drawing.choice import (
     strongest_above,
 )
 from cbackprop.drawing.formulas import cost_formulas
+from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
     Label,
     derivative,
@@ -30,9 +31,6 @@ from cbackprop.drawing.symbols import (
     target_symbol,
     weight_symbol,
 )
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
 
 ROW = 104.0  # from a row of nodes to the next
 SIDE = 215.0  # how far the other inputs of z stand from the path
