@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -175,7 +177,7 @@ class Term:
 
     def nudged_pass(self, size: float) -> Pass:
         """The example's forward pass after a nudge."""
-        raise NotImplementedError
+        return self._rule.nudged_pass(self.quantity, self.layer, self.indices, size)
 
     def _full_paths(self) -> Iterator[FullPath]:
         raise NotImplementedError
@@ -221,11 +223,7 @@ class WeightTerm(Term):
         self.dz_dw, self.da_dz, self.dC_da = factors
 
     def _full_paths(self) -> Iterator[FullPath]:
-        return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
-
-    def nudged_pass(self, size: float) -> Pass:
-        weights = self._rule._engine.weights[self.layer - 1]
-        return self._rule._pass_with_parameter(weights, self.indices, size)
+        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
 
     def _lines(self) -> list[str]:
         return [
@@ -265,11 +263,7 @@ class BiasTerm(Term):
         self.da_dz, self.dC_da = factors
 
     def _full_paths(self) -> Iterator[FullPath]:
-        return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
-
-    def nudged_pass(self, size: float) -> Pass:
-        biases = self._rule._engine.biases[self.layer - 1]
-        return self._rule._pass_with_parameter(biases, self.indices, size)
+        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
 
     @property
     def dz_dw(self) -> float:
@@ -313,10 +307,7 @@ class ActivationTerm(Term):
         self.paths = paths
 
     def _full_paths(self) -> Iterator[FullPath]:
-        return paths.from_activation(self._rule, self.layer, self.k)
-
-    def nudged_pass(self, size: float) -> Pass:
-        return self._rule._pass_with_activation(self.layer, self.k, size)
+        return _paths_from_activation(self._rule, self.layer, self.k)
 
     def _lines(self) -> list[str]:
         if not self.paths:
@@ -509,6 +500,21 @@ class ChainRule:
 
     # ---- nudges ----------------------------------------------------------------------------------
 
+    def nudged_pass(self, quantity: str, layer: int, indices: tuple[int, ...], size: float) -> Pass:
+        """The forward pass after a nudge of one weight ("w"), bias ("b") or activation ("a")."""
+        if quantity == "a":
+            a = [self._x, *self._engine.run_forward(self._x)[1]]
+            a[layer] = a[layer].copy()
+            a[layer][0, indices[0]] += size
+            return self._pass_from(layer, a)
+        array = {"w": self._engine.weights, "b": self._engine.biases}[quantity][layer - 1]
+        value = array[indices]
+        try:
+            array[indices] = value + size
+            return self._pass_from(0, [self._x])
+        finally:
+            array[indices] = value
+
     def _pass_from(self, layer: int, below: list[Array]) -> Pass:
         """What follows from the activations of the layers up to this one, each (1, n_l)."""
         engine = self._engine
@@ -541,20 +547,6 @@ class ChainRule:
             return float(-np.sum(y_log_a))
         return float(-np.sum(y_log_a + np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))))
 
-    def _pass_with_parameter(self, array: Array, index: tuple[int, ...], size: float) -> Pass:
-        value = array[index]
-        try:
-            array[index] = value + size
-            return self._pass_from(0, [self._x])
-        finally:
-            array[index] = value
-
-    def _pass_with_activation(self, layer: int, k: int, size: float) -> Pass:
-        a = [self._x, *self._engine.run_forward(self._x)[1]]
-        a[layer] = a[layer].copy()
-        a[layer][0, k] += size
-        return self._pass_from(layer, a)
-
     def __str__(self) -> str:
         """Every layer's numbers, from the input up to the cost."""
         back = self.backward
@@ -583,6 +575,40 @@ class ChainRule:
     def __repr__(self) -> str:
         layers = "-".join(str(n) for n in self.sizes)
         return f"<ChainRule {layers}, cost {self.cost:.6g}>"
+
+
+# ---- paths ---------------------------------------------------------------------------------------
+
+
+def _paths_from_weighted_input(
+    rule: ChainRule, layer: int, j: int, first: tuple[float, ...]
+) -> Iterator[FullPath]:
+    """Every path through z_j of a layer, after the derivatives that lead there."""
+    da_dz, delta = rule.backward.da_dz, rule.backward.delta
+    top = len(rule.sizes) - 1
+    for above in product(*(range(n) for n in rule.sizes[layer + 1 :])):
+        neurons = (j, *above)
+        factors = [*first]
+        for l, (below, here) in enumerate(zip(neurons, above, strict=False), start=layer):
+            factors += [float(da_dz[l][below]), float(rule.weights[l][here, below])]
+        # delta of the output is surer than its two factors, whose product it is.
+        value = math.prod(factors) * float(delta[top][neurons[-1]])
+        yield FullPath(layer, neurons, (*factors, *rule.upper_factors(top, neurons[-1])), value)
+
+
+def _paths_from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[FullPath]:
+    """Every path from a_k of a layer."""
+    if layer == len(rule.sizes) - 1:
+        dC_da = float(rule.backward.dC_da[layer][k])
+        yield FullPath(layer, (k,), (dC_da,), dC_da)
+        return
+    for j in range(rule.sizes[layer + 1]):
+        dz_da = float(rule.weights[layer][j, k])
+        for path in _paths_from_weighted_input(rule, layer + 1, j, (dz_da,)):
+            yield FullPath(layer, (k, *path.neurons), path.factors, path.value)
+
+
+# ---- text ----------------------------------------------------------------------------------------
 
 
 def _upper_rows(j: int, da_dz: Any, dC_da: Any) -> list[tuple[str, str]]:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import product
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule
+from typing import Any
 
 
 class Path:
@@ -82,34 +77,6 @@ class FullPath:
 def count_from(sizes: tuple[int, ...], layer: int) -> int:
     """How many paths lead from one neuron of a layer into the cost."""
     return math.prod(sizes[layer + 1 :])
-
-
-def from_weighted_input(
-    rule: ChainRule, layer: int, j: int, first: tuple[float, ...]
-) -> Iterator[FullPath]:
-    """Every path through z_j of a layer, after the derivatives that lead there."""
-    a_to_z, delta = rule.backward.da_dz, rule.backward.delta
-    top = len(rule.sizes) - 1
-    for above in product(*(range(n) for n in rule.sizes[layer + 1 :])):
-        neurons = (j, *above)
-        factors: list[Any] = list(first)
-        for l, (below, here) in enumerate(zip(neurons, above, strict=False), start=layer):
-            factors += [float(a_to_z[l][below]), float(rule.weights[l][here, below])]
-        # delta of the output is surer than its two factors, whose product it is.
-        value = math.prod(factors) * float(delta[top][neurons[-1]])
-        yield FullPath(layer, neurons, (*factors, *rule.upper_factors(top, neurons[-1])), value)
-
-
-def from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[FullPath]:
-    """Every path from a_k of a layer."""
-    if layer == len(rule.sizes) - 1:
-        dC_da = float(rule.backward.dC_da[layer][k])
-        yield FullPath(layer, (k,), (dC_da,), dC_da)
-        return
-    for j in range(rule.sizes[layer + 1]):
-        dz_da = float(rule.weights[layer][j, k])
-        for path in from_weighted_input(rule, layer + 1, j, (dz_da,)):
-            yield FullPath(layer, (k, *path.neurons), path.factors, path.value)
 
 
 def number(value: float) -> str:
