@@ -15,7 +15,7 @@ import numpy as np
 
 from cbackprop import paths, validation
 from cbackprop.calculus import activate, weighted_input
-from cbackprop.functions import Array, name_of, read_only
+from cbackprop.functions import OUTPUTS_OF_COST, Array, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
 from cbackprop.paths import FullPath, Path
@@ -538,14 +538,16 @@ class ChainRule:
     def _cost_of_output(self, a: Array) -> float:
         """C(a, y), of activations that need not be those of any z."""
         y = self._y
-        if self.cost_function not in ("cross_entropy", "poisson"):
+        if self.cost_function not in OUTPUTS_OF_COST:  # of these alone the engine needs z
             return float(self._engine.output(a, a, a, y)[0][0])
         y_log_a = np.where(y == 0, 0.0, y * np.log(a))
         if self.cost_function == "poisson":
             return float(np.mean(a - y_log_a))
-        if self._softmax:
+        if self.cost_function == "cross_entropy":
+            if not self._softmax:
+                y_log_a += np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))
             return float(-np.sum(y_log_a))
-        return float(-np.sum(y_log_a + np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))))
+        raise NotImplementedError(f"{self.cost_function} of activations without their z")
 
     def __str__(self) -> str:
         """Every layer's numbers, from the input up to the cost."""

@@ -14,7 +14,8 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from cbackprop.functions import Activation, Array, Cost, name_of
+from cbackprop.drawing import formulas
+from cbackprop.functions import OUTPUTS_OF_COST, Activation, Array, Cost, name_of
 from cbackprop.optimizers import SGD
 
 if TYPE_CHECKING:
@@ -23,43 +24,6 @@ if TYPE_CHECKING:
 
 # In the order in which they need each other.
 SCRIPTS = ("record", "formulas", "phases", "picture", "choices", "tables", "controls")
-
-# σ(z) and σ′(z) as the page writes them; {…} is raised, and the letter z becomes the number.
-ACTIVATION_FORMULAS = {
-    "sigmoid": ("1/(1 + e^{−z})", "e^{−z}/(1 + e^{−z})²"),
-    "tanh": ("(e^{z} − e^{−z})/(e^{z} + e^{−z})", "4/(e^{z} + e^{−z})²"),
-    "relu": ("max(0, z)", "1 if z > 0, else 0"),
-    "leaky_relu": ("max(0.01·z, z)", "1 if z > 0, else 0.01"),
-    "elu": ("z if z > 0, else e^{z} − 1", "1 if z > 0, else e^{z}"),
-    "selu": (
-        "1.0507·z if z > 0, else 1.0507·1.6733·(e^{z} − 1)",
-        "1.0507 if z > 0, else 1.0507·1.6733·e^{z}",
-    ),
-    "gelu": ("z·Φ(z)", "Φ(z) + z·φ(z)"),
-    "silu": ("z/(1 + e^{−z})", "1/(1 + e^{−z}) + z·e^{−z}/(1 + e^{−z})²"),
-    "softplus": ("ln(1 + e^{z})", "1/(1 + e^{−z})"),
-    "softsign": ("z/(1 + |z|)", "1/(1 + |z|)²"),
-    "exponential": ("e^{z}", "e^{z}"),
-    "identity": ("z", "1"),
-}
-
-# What output j adds to C, and ∂C/∂a_j; n is the number of outputs.
-COST_FORMULAS = {
-    "quadratic": ("(a − y)²", "2·(a − y)"),
-    "half_quadratic": ("½·(a − y)²", "a − y"),
-    "mse": ("(a − y)²/n", "2·(a − y)/n"),
-    "cross_entropy": ("−y·ln(a) − (1 − y)·ln(1 − a)", "(1 − y)/(1 − a) − y/a"),
-    "mae": ("|a − y|/n", "sign(a − y)/n"),
-    "huber": ("huber(a − y)/n", "max(−1, min(1, a − y))/n"),
-    "poisson": ("(a − y·ln(a))/n", "(1 − y/a)/n"),
-}
-SOFTMAX_CROSS_ENTROPY = ("−y·ln(a)", "−y/a")
-
-# What a formula leaves open.
-NOTES = {
-    "gelu": "Φ is the distribution function of the standard normal distribution, φ its density.",
-    "huber": "huber(r) is r²/2 where |r| ≤ 1, and |r| − ½ elsewhere.",
-}
 
 
 def page(network: Network, X: Array, Y: Array, learning_rate: float, steps: int, title: str) -> str:
@@ -132,31 +96,25 @@ def _parameters(source: Network | Gradient) -> dict[str, Any]:
 
 
 def _activation_formula(activation: str | Activation) -> dict[str, Any]:
-    value, derivative = (
-        ACTIVATION_FORMULAS.get(activation, (None, None))
-        if isinstance(activation, str)
-        else (None, None)
-    )
+    texts = formulas.ACTIVATIONS[activation] if isinstance(activation, str) else None
     return {
         "name": name_of(activation),
         "softmax": activation == "softmax",
-        "value": value,
-        "derivative": derivative,
-        "note": NOTES.get(activation) if isinstance(activation, str) else None,
+        "value": texts and texts.formula,
+        "derivative": texts and texts.derivative_formula,
+        "note": texts and texts.note,
     }
 
 
 def _cost_formula(cost: str | Cost, output: str | Activation) -> dict[str, Any]:
-    part, derivative = COST_FORMULAS[cost] if isinstance(cost, str) else (None, None)
-    if cost == "cross_entropy" and output == "softmax":
-        part, derivative = SOFTMAX_CROSS_ENTROPY
+    texts = formulas.cost_texts(cost, output) if isinstance(cost, str) else None
     return {
         "name": name_of(cost),
-        "part": part,
-        "derivative": derivative,
-        "note": NOTES.get(cost) if isinstance(cost, str) else None,
+        "part": texts and texts.part_formula,
+        "derivative": texts and texts.part_derivative_formula,
+        "note": texts and texts.note,
         # δ of these is taken before rounding, and is no product of two rounded factors.
-        "delta_before_rounding": cost in ("cross_entropy", "poisson"),
+        "delta_before_rounding": cost in OUTPUTS_OF_COST,
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
 from cbackprop.drawing.choice import is_softmax, place_of, strongest_path
-from cbackprop.drawing.formulas import activation_name, cost_name
+from cbackprop.drawing.formulas import activation_bounds, activation_name, cost_name
 from cbackprop.drawing.shown import ChainRule, Pass, Term
 from cbackprop.drawing.symbols import (
     Label,
@@ -27,12 +27,6 @@ LENGTH = 180.0  # of a number line
 LEFT, MIDDLE, RIGHT = 0.0, 342.0, 672.0  # where the lines of w and b, of z and of a begin
 ROW = 168.0
 DEEPEST_HEADER = 8
-RANGES = {
-    "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "softsign": (-1.0, 1.0),
-}
 
 
 class Quantity(NamedTuple):
@@ -209,10 +203,9 @@ def _activation(
 
 
 def _activation_span(rule: ChainRule, layer: int, values: tuple[float, ...]) -> tuple[float, float]:
-    activation = "" if layer == 0 else rule.activations[layer - 1]
-    low, high = RANGES.get(activation, (1.0, -1.0)) if isinstance(activation, str) else (1.0, -1.0)
-    if all(low <= value <= high for value in values):
-        return low, high
+    bounds = activation_bounds(rule.activations[layer - 1]) if layer > 0 else None
+    if bounds and all(bounds[0] <= value <= bounds[1] for value in values):
+        return bounds
     return _span(values)
 
 
