@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
+from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke, largest_of, stroke
 from cbackprop.drawing.choice import is_softmax, place_of, strongest_path
 from cbackprop.drawing.formulas import activation_bounds, activation_name, cost_name
 from cbackprop.drawing.shown import ChainRule, Pass, Term
@@ -169,13 +169,13 @@ def _number_line(canvas: Canvas, at: Point, quantity: Quantity, span: tuple[floa
         share = (value / high - low / high) / (1.0 - low / high)
         return at.x + LENGTH * min(1.04, max(-0.04, share))
 
-    canvas.line(at, Point(at.x + LENGTH, at.y), "quiet", 1.5)
+    canvas.line(at, Point(at.x + LENGTH, at.y), Stroke("quiet", 1.5))
     ends = [(low, "start"), (high, "end")]
     if low < 0 < high:
         ends.insert(1, (0.0, "middle"))
     for value, anchor in ends:
         x = place(value)
-        canvas.line(Point(x, at.y - 4), Point(x, at.y + 4), "quiet", 1.2)
+        canvas.line(Point(x, at.y - 4), Point(x, at.y + 4), Stroke("quiet", 1.2))
         canvas.text(Point(x, at.y + 17), number(value), 10, anchor, "quiet")
     name = [*quantity.label, *plain(f" = {number(quantity.value)}")]
     canvas.text(Point(at.x, at.y - 14), name, 13, title=exact(quantity.value), bold=quantity.chosen)
@@ -184,7 +184,7 @@ def _number_line(canvas: Canvas, at: Point, quantity: Quantity, span: tuple[floa
     x, after = place(quantity.value), quantity.nudged
     if after != quantity.value and math.isfinite(after):
         look = "positive" if after > quantity.value else "negative"
-        canvas.line(at._replace(x=x), at._replace(x=place(after)), look, 3.5)
+        canvas.line(at._replace(x=x), at._replace(x=place(after)), Stroke(look, 3.5))
         ring = f"after the nudge {exact(after)}, moved by {exact(after - quantity.value)}"
         canvas.circle(at._replace(x=place(after)), 7, "ring", ring)
     look = "chosen" if quantity.chosen else "point"
@@ -225,7 +225,7 @@ def _cost(canvas: Canvas, rule: ChainRule, after: Pass, y: float, j: int, chosen
     span = _activation_span(rule, len(rule.sizes) - 1, (target, a))
     of_y = Quantity(target_symbol(rule.sizes, j), target, target)
     _number_line(canvas, Point(LEFT, y), of_y, span)
-    canvas.arrow(Point(LEFT + LENGTH + 12, y), Point(MIDDLE - 12, y), "quiet", 1.2)
+    canvas.arrow(Point(LEFT + LENGTH + 12, y), Point(MIDDLE - 12, y), Stroke("quiet", 1.2))
     of_cost = Quantity(symbol("C"), rule.cost, after.cost)
     _number_line(canvas, Point(MIDDLE, y), of_cost, _span((rule.cost, after.cost)))
     what = cost_name(rule)
@@ -257,7 +257,7 @@ def _arrow(
 ) -> None:
     line = stroke(value, largest)
     title = f"{name} = {exact(value)}"
-    canvas.arrow(start, end, line.look, line.width, title, line.dashed)
+    canvas.arrow(start, end, line, title)
     canvas.text(label, f"{name} = {number(value)}", 12, title=title, bold=bold)
 
 
@@ -272,7 +272,7 @@ def _neurons(canvas: Canvas, rule: ChainRule, path: list[int]) -> None:
         line = stroke(w, largest_of(weights))
         title = f"w[{path[l + 1]}, {path[l]}] of layer {l + 1} = {exact(w)}"
         start, end = Point(l * gap + 24, -20.0), Point((l + 1) * gap - 24, -20.0)
-        canvas.line(start, end, line.look, line.width, title, line.dashed)
+        canvas.line(start, end, line, title)
     for l, j in enumerate(path):
         a = float(rule.backward.a[l][j])
         at = Point(l * gap, -20.0)

@@ -38,9 +38,9 @@ def draw(network: Network, theme: str = "auto") -> Drawing:
         for j, k in sorted(seen, key=lambda jk: abs(float(np.nan_to_num(W[jk])))):
             w = float(W[j, k])
             line = stroke(w, largest)
-            width = THINNER * line.width
+            line = line._replace(width=THINNER * line.width)
             title = f"w[{j}, {k}] of layer {l} = {exact(w)}"
-            canvas.line(places[l - 1][k], places[l][j], line.look, width, title, line.dashed)
+            canvas.line(places[l - 1][k], places[l][j], line, title)
     for l, rows in enumerate(columns):
         for row in rows:
             if isinstance(row, range):
