@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from cbackprop import paths, validation
 from cbackprop.calculus import activate, weighted_input
-from cbackprop.functions import OUTPUTS_OF_COST, Array, name_of, read_only
+from cbackprop.functions import OUTPUTS_OF_COST, Array, Floats, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
-from cbackprop.paths import FullPath, Path
+from cbackprop.paths import Factor, FullPath, Path
 from cbackprop.paths import factor as _factor
 from cbackprop.paths import number as _number
 from cbackprop.reference import Engine
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Pass(NamedTuple):
     """z and a of every layer, (1, n_l), None where a nudge came later, and the cost."""
 
-    z: list[Any]
+    z: list[Array | None]
     a: list[Array]
     cost: float
 
@@ -81,12 +81,12 @@ class Term:
         validation.nudge_stays_finite(number, change)
         return Nudge(number, self.value, change)
 
-    def nudges(self, sizes: Any = NUDGE_SIZES) -> Nudges:
+    def nudges(self, sizes: Iterable[float] = NUDGE_SIZES) -> Nudges:
         """A table of nudges: measured / h tends to the derivative, and its error shrinks like h.
 
         Parameters
         ----------
-        sizes : sequence of float
+        sizes : iterable of float
             The nudges h; by default 0.1, 0.01, … 0.00001.
 
         Returns
@@ -215,7 +215,7 @@ class WeightTerm(Term):
         layer: int,
         j: int,
         k: int,
-        factors: tuple[float, Any, Any],
+        factors: tuple[float, Factor, Factor],
         value: float,
     ) -> None:
         super().__init__(rule, layer, (j, k), value)
@@ -254,7 +254,7 @@ class BiasTerm(Term):
         rule: ChainRule,
         layer: int,
         j: int,
-        factors: tuple[Any, Any],
+        factors: tuple[Factor, Factor],
         value: float,
     ) -> None:
         super().__init__(rule, layer, (j,), value)
@@ -267,6 +267,7 @@ class BiasTerm(Term):
 
     @property
     def dz_dw(self) -> float:
+        """∂z_j/∂b_j, by the name it has for a weight."""
         return self.dz_db
 
     def _lines(self) -> list[str]:
@@ -336,7 +337,7 @@ class ChainRule:
         The target, (n_L,), in float64.
     """
 
-    def __init__(self, network: Layers, x: Array, backward: Backward, y: Any) -> None:
+    def __init__(self, network: Layers, x: Floats, backward: Backward, y: Floats) -> None:
         self.sizes = network.sizes
         self.activations = network.activations
         self.cost_function = network.cost_function
@@ -351,11 +352,11 @@ class ChainRule:
             strict=True,
         ):
             target[...] = source
-        self.weights = tuple(read_only(W) for W in self._engine.weights)
-        self.biases = tuple(read_only(b) for b in self._engine.biases)
+        self.weights: tuple[Floats, ...] = tuple(read_only(W) for W in self._engine.weights)
+        self.biases: tuple[Floats, ...] = tuple(read_only(b) for b in self._engine.biases)
         self._x = x.astype(np.float64).reshape(1, -1)
         self._y = np.array(y, dtype=np.float64).reshape(1, -1)
-        self.y = read_only(self._y[0])
+        self.y: Floats = read_only(self._y[0])
 
     def weight(self, layer: int, j: int, k: int) -> WeightTerm:
         """∂C/∂w_jk of a layer.
@@ -403,6 +404,11 @@ class ChainRule:
         Returns
         -------
         BiasTerm
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
         """
         layer, j = self._place(layer, j)
         return BiasTerm(
@@ -426,6 +432,11 @@ class ChainRule:
         Returns
         -------
         ActivationTerm
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
         """
         layer = validation.layer_number(layer, 0, len(self.sizes) - 1)
         k = validation.neuron("k", k, self.sizes[layer], layer)
@@ -491,7 +502,7 @@ class ChainRule:
         layer = validation.layer_number(layer, 1, len(self.sizes) - 1)
         return layer, validation.neuron("j", j, self.sizes[layer], layer)
 
-    def upper_factors(self, layer: int, j: int) -> tuple[Any, Any]:
+    def upper_factors(self, layer: int, j: int) -> tuple[Factor, Factor]:
         """∂a/∂z_j and ∂C/∂a: numbers, or columns of the Jacobian and ∂C/∂a in a softmax layer."""
         da_dz, dC_da = self.backward.da_dz[layer], self.backward.dC_da[layer]
         if self._softmax and layer == len(self.sizes) - 1:
@@ -518,9 +529,9 @@ class ChainRule:
     def _pass_from(self, layer: int, below: list[Array]) -> Pass:
         """What follows from the activations of the layers up to this one, each (1, n_l)."""
         engine = self._engine
-        z: list[Any] = [None] * (layer + 1)
+        z: list[Array | None] = [None] * (layer + 1)
         a = list(below[: layer + 1])
-        da_dz = a[-1]
+        z_l, da_dz = None, a[-1]
         with np.errstate(all="ignore"):
             for W, b, activation in zip(
                 engine.weights[layer:],
@@ -528,12 +539,13 @@ class ChainRule:
                 engine.activations[layer:],
                 strict=True,
             ):
-                z.append(weighted_input(W, b, a[-1]))
-                a_l, da_dz = activate(activation, z[-1])
+                z_l = weighted_input(W, b, a[-1])
+                a_l, da_dz = activate(activation, z_l)
+                z.append(z_l)
                 a.append(a_l)
-            if z[-1] is None:  # the output itself was given: there is no z to take the cost from
+            if z_l is None:  # the output itself was given: there is no z to take the cost from
                 return Pass(z, a, self._cost_of_output(a[-1]))
-            return Pass(z, a, float(engine.output(z[-1], a[-1], da_dz, self._y)[0][0]))
+            return Pass(z, a, float(engine.output(z_l, a[-1], da_dz, self._y)[0][0]))
 
     def _cost_of_output(self, a: Array) -> float:
         """C(a, y), of activations that need not be those of any z."""
@@ -613,7 +625,7 @@ def _paths_from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[Full
 # ---- text ----------------------------------------------------------------------------------------
 
 
-def _upper_rows(j: int, da_dz: Any, dC_da: Any) -> list[tuple[str, str]]:
+def _upper_rows(j: int, da_dz: Factor, dC_da: Factor) -> list[tuple[str, str]]:
     """∂a/∂z and ∂C/∂a; in a softmax layer z_j moves every output i, and the products are summed."""
     if isinstance(da_dz, float):
         return [(f"∂a/∂z = σ′(z[{j}])", _factor(da_dz)), (f"∂C/∂a[{j}]", _factor(dC_da))]

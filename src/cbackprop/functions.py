@@ -10,6 +10,7 @@ import numpy as np
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 ACTIVATIONS = (
     "sigmoid",

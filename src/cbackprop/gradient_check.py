@@ -113,7 +113,7 @@ class GradientCheck:
         if method != "complex step":
             self.tolerance = max(self.tolerance, RICHARDSON_TOLERANCE)
         scale = smallest = float(np.finfo(gradient.vector.dtype).tiny) / self.tolerance
-        parts = []
+        parts: list[Part] = []
         for layer, arrays in enumerate(
             zip(*(_layers(g) for g in (gradient, expected, sizes or expected)), strict=True),
             start=1,
@@ -157,7 +157,7 @@ class GradientCheck:
         ]
 
     def __str__(self) -> str:
-        lines = []
+        lines: list[str] = []
         for layer, kind, size, error, relative, at, verdict in (self.columns, *self.rows()):
             line = f"{layer:>5}  {kind:<7}  {size:>15}  {error:>13}  {relative:>8}  {at}"
             lines.append(f"{line}  FAILED" if verdict == "FAILED" else line)
@@ -207,19 +207,19 @@ def check_gradient(network: Network, X: Array, Y: Array) -> GradientCheck:
             (*engine.weights, *engine.biases), (*network.weights, *network.biases), strict=True
         ):
             target[...] = source
-    X, Y = X.astype(np.float64), Y.astype(np.float64)
+    examples = X.astype(np.float64), Y.astype(np.float64)
     epsilon = float(np.finfo(network.dtype).eps)
     with np.errstate(all="ignore"):
-        expected, sizes = _nudged_gradient(engine, X, Y)
+        expected, sizes = _nudged_gradient(engine, *examples)
         # How far rounding may take it: as if the parameters had other last digits. From one such
         # place to another on the same side, so that a neuron that stands in a kink does not count.
         change = 4 * epsilon * (2 * RandomNumbers(0).uniform(network.n_parameters) - 1)
         parameters = engine.storage.copy()
-        beside = []
+        nearby: list[Array] = []
         for distance in (1, 2):
             engine.storage[...] = parameters * (1 + distance * change)
-            beside.append(_nudged_gradient(engine, X, Y)[0])
-        sizes += np.abs(beside[1] - beside[0]) / (2 * epsilon)
+            nearby.append(_nudged_gradient(engine, *examples)[0])
+        sizes += np.abs(nearby[1] - nearby[0]) / (2 * epsilon)
     functions = (*network.activations, network.cost_function)
     return GradientCheck(
         gradient,
@@ -309,7 +309,7 @@ class _Nudges:
             da = np.where(self.a[L] == self.Y, 0, da)  # mae′ at 0 is 0
         z, a = ((x + 1j * dx).reshape(m * n, -1) for x, dx in ((self.z[-1], dz), (self.a[-1], da)))
         C = self.engine.output(z, a, da_dz, np.tile(self.Y, (m, 1)))[0]
-        return C.imag.reshape(m, n)
+        return np.imag(C).reshape(m, n)
 
     def mixes(self, l: int) -> bool:
         """Whether a z of the layer moves other neurons' activations: the user's mistake."""
@@ -326,7 +326,7 @@ class _Nudges:
         if slopes is None:
             z = self.z[l][:, neurons] + 1j * dz
             a, da_dz = activate(self.engine.activations[l], z.reshape(m * n, width))
-            return a.imag.reshape(dz.shape), da_dz
+            return np.imag(a).reshape(dz.shape), da_dz
         if slopes.ndim == 3:
             da = (dz[:, :, np.newaxis] @ slopes)[:, :, 0]
         else:
@@ -375,7 +375,7 @@ def _moved(x: Array, x_j: Array) -> Array:
     """n_l times x (n, n_l) below each other, the j-th with its column j replaced by x_j[j]."""
     n, n_l = x.shape
     copies = np.repeat(x[np.newaxis], n_l, axis=0)
-    j = np.arange(n_l)
+    j: Array = np.arange(n_l)
     copies[j, :, j] = x_j
     return copies.reshape(n_l * n, n_l)
 

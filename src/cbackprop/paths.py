@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+
+import numpy as np
+
+from cbackprop.functions import Floats
+
+# A local derivative; of a softmax layer one for each output, (n_L,).
+Factor = float | Floats
 
 
 class Path:
@@ -15,14 +21,14 @@ class Path:
         The neuron.
     dz_da : float
         ∂z_j/∂a_k = w_jk.
-    da_dz, dC_da : float
+    da_dz, dC_da : float or ndarray
         ∂a_j/∂z_j and ∂C/∂a_j. Through a softmax layer z_j moves every output i: ∂a_i/∂z_j and
         ∂C/∂a_i, (n_L,), whose products are summed.
     value : float
         The path's contribution to ∂C/∂a_k.
     """
 
-    def __init__(self, j: int, dz_da: float, da_dz: Any, dC_da: Any, value: float) -> None:
+    def __init__(self, j: int, dz_da: float, da_dz: Factor, dC_da: Factor, value: float) -> None:
         self.j = j
         self.dz_da = dz_da
         self.da_dz = da_dz
@@ -48,7 +54,7 @@ class FullPath:
         The layer of the first neuron.
     neurons : tuple of int
         Its neuron in that layer and in every layer above.
-    factors : tuple
+    factors : tuple of float or ndarray
         The local derivatives along it: ∂z/∂w (or ∂z/∂b, or none of an activation), ∂a/∂z, ∂z/∂a,
         …, ∂a/∂z and ∂C/∂a. In a softmax layer the last two are (n_L,), and their products summed.
     value : float
@@ -56,7 +62,7 @@ class FullPath:
     """
 
     def __init__(
-        self, layer: int, neurons: tuple[int, ...], factors: tuple[Any, ...], value: float
+        self, layer: int, neurons: tuple[int, ...], factors: tuple[Factor, ...], value: float
     ) -> None:
         self.layer = layer
         self.neurons = neurons
@@ -83,8 +89,8 @@ def number(value: float) -> str:
     return f"{value:.9g}"
 
 
-def factor(value: Any) -> str:
+def factor(value: Factor) -> str:
     """A number, or one for each output of a softmax layer."""
-    if isinstance(value, float):
-        return number(value)
-    return f"({', '.join(f'{entry:.4g}' for entry in value)})"
+    if isinstance(value, np.ndarray):
+        return f"({', '.join(f'{entry:.4g}' for entry in value)})"
+    return number(value)

@@ -44,7 +44,7 @@ def record(
     """Every value of the first steps, made by the library on a copy of the network."""
     net = network.copy()
     start = _parameters(net)
-    made = []
+    made: list[dict[str, Any]] = []
     for step in range(steps):
         try:
             made.append(_step(net, X, Y, step % len(X), learning_rate))

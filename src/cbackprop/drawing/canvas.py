@@ -242,7 +242,8 @@ def _shortened(description: str) -> str:
 
 def _tspans(label: Label, size: float) -> str:
     """The spans of a label, superscripts raised and subscripts lowered."""
-    parts, level = [], 0.0
+    parts: list[str] = []
+    level = 0.0
     for text, kind in label:
         wanted = {"sup": -0.4 * size, "sub": 0.25 * size}.get(kind, 0.0)
         attributes = "" if wanted == level else f' dy="{wanted - level:.1f}"'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from cbackprop.drawing.shown import (
     Term,
 )
 from cbackprop.drawing.symbols import short_name
-from cbackprop.functions import name_of
+from cbackprop.functions import Array, name_of
 
 CELL = "padding:2px 10px;text-align:right"
 
@@ -84,7 +83,7 @@ def nudges(of: Nudges) -> str:
 def gradient(of: Gradient) -> str:
     """Length and largest entry of each layer's part; of n examples their means."""
     many = of.vector.ndim == 2
-    rows = []
+    rows: list[tuple[str, ...]] = []
     with np.errstate(all="ignore"):
         for layer, parts in enumerate(zip(of.weights, of.biases, strict=True), start=1):
             for kind, array in zip(("weights", "biases"), parts, strict=True):
@@ -106,7 +105,7 @@ def gradient(of: Gradient) -> str:
     return headline(repr(of).strip("<>")) + table(columns, rows)
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
@@ -114,7 +113,7 @@ def forward(of: Forward) -> str:
     """The range of every layer's numbers; of a backward pass also of its derivatives."""
     names = [name for name in ("z", "a", "da_dz", "dC_da", "delta") if hasattr(of, name)]
     symbols = {"da_dz": "∂a/∂z", "dC_da": "∂C/∂a", "delta": "∂C/∂z"}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for l, a in enumerate(of.a):
         arrays = [getattr(of, name)[l] for name in names]
         shape = " × ".join(str(n) for n in a.shape)
@@ -123,7 +122,7 @@ def forward(of: Forward) -> str:
     return headline(repr(of).strip("<>")) + table(columns, rows)
 
 
-def _range(array: Any) -> str:
+def _range(array: Array | None) -> str:
     if array is None or array.size == 0:
         return "–"
     low, high = float(array.min()), float(array.max())

@@ -56,7 +56,7 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         ("all weights, all examples", _all(rule, place)),
     )
     column = 40 + max(_width(row.formula) for _, rows in sections for row in rows)
-    lines = []
+    lines: list[str] = []
     y = 0.0
     for heading, rows in sections:
         canvas.text(Point(0, y), heading, 12, look="quiet", bold=True)
