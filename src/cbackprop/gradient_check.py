@@ -37,7 +37,7 @@ COMPLEX_STEP = 2.0**-70
 UNDERFLOW = 1e-284
 RICHARDSON_TOLERANCE = 1e-10
 
-# Difference quotients: the widest step, beside max(1, |x|) and beside |x|, and how often halved.
+# Difference quotients: the widest step, relative to max(1, |x|) and to |x|, and how often halved.
 WIDEST_STEP = 0.3
 LADDERS = ((1.0, 47), (0.0, 25))
 EXTRAPOLATIONS = 7
@@ -67,14 +67,14 @@ class Part(NamedTuple):
 
 
 class GradientCheck:
-    """A gradient beside the one found by nudging.
+    """A gradient, and the one found by nudging.
 
     Attributes
     ----------
     max_relative_error : float
         ``max |ĝ − g| / max |g|`` over all parameters; infinite where a derivative is no number.
     worst : str
-        The parameter whose error is largest beside the gradients of its own part, such as
+        The parameter whose error is largest relative to the gradients of its own part, such as
         "layer 2 weight [3, 7]".
     passed : bool
         Whether the relative error of every part is at most ``tolerance``.
@@ -104,7 +104,7 @@ class GradientCheck:
         expected: Gradient,
         method: str,
         epsilon: float,
-        sizes: Gradient | None = None,
+        magnitudes: Gradient | None = None,
     ) -> None:
         self.gradient = gradient
         self.expected = expected
@@ -115,10 +115,10 @@ class GradientCheck:
         scale = smallest = float(np.finfo(gradient.vector.dtype).tiny) / self.tolerance
         parts: list[Part] = []
         for layer, arrays in enumerate(
-            zip(*(_layers(g) for g in (gradient, expected, sizes or expected)), strict=True),
+            zip(*(_layers(g) for g in (gradient, expected, magnitudes or expected)), strict=True),
             start=1,
         ):
-            for kind, (found, true, size) in zip(
+            for kind, (found, true, magnitude) in zip(
                 ("weights", "biases"), zip(*arrays, strict=True), strict=True
             ):
                 with np.errstate(invalid="ignore"):
@@ -126,7 +126,7 @@ class GradientCheck:
                 error = np.where(np.isfinite(error), error, np.inf)
                 place = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
                 largest = _largest(true)
-                part_scale = max(largest, _largest(size) / CANCELLED, smallest)
+                part_scale = max(largest, _largest(magnitude) / CANCELLED, smallest)
                 scale = max(scale, part_scale)
                 relative = float(error[place]) / part_scale
                 parts.append(Part(layer, kind, largest, float(error[place]), relative, place))
@@ -210,7 +210,7 @@ def check_gradient(network: Network, X: Array, Y: Array) -> GradientCheck:
     examples = X.astype(np.float64), Y.astype(np.float64)
     epsilon = float(np.finfo(network.dtype).eps)
     with np.errstate(all="ignore"):
-        expected, sizes = _nudged_gradient(engine, *examples)
+        expected, magnitudes = _nudged_gradient(engine, *examples)
         # How far rounding may take it: as if the parameters had other last digits. From one such
         # place to another on the same side, so that a neuron that stands in a kink does not count.
         change = 4 * epsilon * (2 * RandomNumbers(0).uniform(network.n_parameters) - 1)
@@ -219,7 +219,7 @@ def check_gradient(network: Network, X: Array, Y: Array) -> GradientCheck:
         for distance in (1, 2):
             engine.storage[...] = parameters * (1 + distance * change)
             nearby.append(_nudged_gradient(engine, *examples)[0])
-        sizes += np.abs(nearby[1] - nearby[0]) / (2 * epsilon)
+        magnitudes += np.abs(nearby[1] - nearby[0]) / (2 * epsilon)
     functions = (*network.activations, network.cost_function)
     return GradientCheck(
         gradient,
@@ -228,7 +228,7 @@ def check_gradient(network: Network, X: Array, Y: Array) -> GradientCheck:
         if all(isinstance(f, str) for f in functions)
         else "Richardson extrapolation",
         epsilon,
-        Gradient(sizes, gradient.cost, network.sizes),
+        Gradient(magnitudes, gradient.cost, network.sizes),
     )
 
 
@@ -237,15 +237,15 @@ def _nudged_gradient(engine: Engine, X: Array, Y: Array) -> tuple[Array, Array]:
     widest = max(X.shape[1], *(len(b) for b in engine.biases))
     rows = max(1, BLOCK // ((widest + 1) * widest))
     blocks = [slice(start, start + rows) for start in range(0, len(X), rows)]
-    sums = [_Nudges(engine, X[block], Y[block]).derivatives() for block in blocks]
-    mean, size = (np.sum(np.stack(part), axis=0) / len(X) for part in zip(*sums, strict=True))
-    return mean, size
+    sums = [_NudgedPass(engine, X[block], Y[block]).derivatives() for block in blocks]
+    mean, magnitude = (np.sum(np.stack(part), axis=0) / len(X) for part in zip(*sums, strict=True))
+    return mean, magnitude
 
 
 # ---- nudges, and what becomes of them ------------------------------------------------------------
 
 
-class _Nudges:
+class _NudgedPass:
     """A forward pass as it stands, and how nudges of its weighted inputs move the cost."""
 
     def __init__(self, engine: Engine, X: Array, Y: Array) -> None:
@@ -269,7 +269,7 @@ class _Nudges:
         """Σ_i ∂C_i/∂parameters and Σ_i |∂C_i/∂parameters|, the latter or what underflows, (P,)."""
         n = len(self.Y)
         parts: list[Array] = []
-        sizes: list[Array] = []
+        magnitudes: list[Array] = []
         for l, W in enumerate(self.engine.weights):
             # w_jk by h moves z_j by h·a_k, and b_j by h moves it by h.
             moves = np.concatenate([self.a[l], np.ones((n, 1))], axis=1)
@@ -277,15 +277,15 @@ class _Nudges:
             step = COMPLEX_STEP * (moves / scale).T
             derivatives = np.empty((2, W.shape[0], W.shape[1] + 1))
             for j in range(W.shape[0]):
-                dC = self.followed(l, j, step)
+                dC = self.nudged_costs(l, j, step)
                 derivatives[:, j] = np.array([dC.sum(axis=1), np.abs(dC).sum(axis=1)])
             derivatives *= scale / COMPLEX_STEP
             derivatives[1] += n * UNDERFLOW * scale
-            for target, values in zip((parts, sizes), derivatives, strict=True):
+            for target, values in zip((parts, magnitudes), derivatives, strict=True):
                 target += [values[:, :-1].ravel(), values[:, -1]]
-        return np.concatenate(parts), np.concatenate(sizes)
+        return np.concatenate(parts), np.concatenate(magnitudes)
 
-    def followed(self, l: int, j: int, step: Array) -> Array:
+    def nudged_costs(self, l: int, j: int, step: Array) -> Array:
         """Im C_i (m, n) when i·step (m, n) is added to z_j of layer l.
 
         l counts from 0. All nudges of the parameters into one neuron j are followed at a time.
@@ -294,14 +294,14 @@ class _Nudges:
         W, L = self.engine.weights, len(self.z)
         dz = step[:, :, np.newaxis]
         if l < L - 1 and not self.mixes(l):  # then only a_j moves
-            da, _ = self.activated(l, slice(j, j + 1), dz)
+            da, _ = self.nudged_activations(l, slice(j, j + 1), dz)
             l, dz = l + 1, da * W[l + 1][:, j]
         else:
             dz = dz * np.eye(len(W[l]))[j]
         while l < L - 1:
-            da, _ = self.activated(l, slice(None), dz)
+            da, _ = self.nudged_activations(l, slice(None), dz)
             l, dz = l + 1, weighted_input(W[l + 1], np.zeros(1), da)
-        da, da_dz = self.activated(l, slice(None), dz)
+        da, da_dz = self.nudged_activations(l, slice(None), dz)
         if self.cost_slopes is not None:
             dC: Array = (da * self.cost_slopes).sum(axis=2)
             return dC
@@ -316,7 +316,7 @@ class _Nudges:
         slopes = self.slopes[l]
         return slopes is not None and slopes.ndim == 3
 
-    def activated(self, l: int, neurons: slice, dz: Array) -> tuple[Array, Array]:
+    def nudged_activations(self, l: int, neurons: slice, dz: Array) -> tuple[Array, Array]:
         """Im a (m, n, neurons) where dz is Im z; and what the cost takes as da_dz, (m·n, neurons).
 
         z and a stay what they are, their imaginary parts apart.
@@ -372,7 +372,7 @@ def cost_slopes(cost: Cost, a: Array, y: Array) -> Array:
 
 
 def _moved(x: Array, x_j: Array) -> Array:
-    """n_l times x (n, n_l) below each other, the j-th with its column j replaced by x_j[j]."""
+    """n_l times x (n, n_l), one below the other, the j-th with its column j replaced by x_j[j]."""
     n, n_l = x.shape
     copies = np.repeat(x[np.newaxis], n_l, axis=0)
     j: Array = np.arange(n_l)
@@ -418,7 +418,7 @@ class _Limit:
 
     Its error is a series in h where order is 1, in h² where it is 2; from the steps h and h/2 the
     first term of that is extrapolated away, then the next (Neville's table, row by row). An entry
-    is as sure as it is near to the two it comes from, beside what rounding leaves of the values'
+    is as sure as it is near to the two it comes from, but for what rounding leaves of the values'
     difference.
     """
 

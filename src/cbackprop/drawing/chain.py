@@ -210,7 +210,7 @@ def _activation_span(rule: ChainRule, layer: int, values: tuple[float, ...]) -> 
 
 
 def _others(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, k: int) -> None:
-    """What the inputs beside a_k add to z_j."""
+    """What the inputs other than a_k add to z_j."""
     others = rule.sizes[layer - 1] - 1
     if others:
         products = rule.weights[layer - 1][j] * rule.backward.a[layer - 1].astype(np.float64)

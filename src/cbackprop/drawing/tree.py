@@ -67,7 +67,7 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
     place = place_of(rule, term)
     equations: list[Label] = []
     along: list[float] = []  # the local derivatives of the path drawn
-    y, beside = 0.0, 1
+    y, nodes_in_row = 0.0, 1
     if place.quantity in ("w", "b"):
         _inputs(canvas, rule, place)
         equations.append(_product(rule, place, term.value))
@@ -103,8 +103,8 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
             equations.append(_sum(rule, neuron_symbol(rule.sizes, "a", layer, neuron), branches))
             name = "∂z/∂a"
             _side_inputs(canvas, rule, y + ROW, layer + 1, branches.main, neuron)
-        _edges(canvas, y, name, branches, beside)
-        beside = len(branches.local)
+        _edges(canvas, y, name, branches, nodes_in_row)
+        nodes_in_row = len(branches.local)
         along.append(branches.local[branches.main])
         layer, neuron, at_z = branches.layer, branches.main, not at_z
         y += ROW
@@ -210,10 +210,10 @@ def _branches_of_z(rule: ChainRule, layer: int, j: int) -> Branches:
     )
 
 
-def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int) -> None:
+def _edges(canvas: Canvas, y: float, name: str, branches: Branches, nodes_in_row: int) -> None:
     """The edge of the path, and those of the other ways with what each contributes.
 
-    ``beside`` is the number of nodes in the row they start from.
+    ``nodes_in_row`` counts the nodes of the row they start from.
     """
     local = branches.local[branches.main]
     largest = largest_of(branches.local.values())
@@ -261,8 +261,8 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int)
         _contribution(canvas, x, below, float(np.sum(rest)))
         x += BRANCH
     x = FIRST_BRANCH - 40
-    if beside > 1:
-        x += BRANCH * min(beside - 1, MOST_BRANCHES) + 10
+    if nodes_in_row > 1:
+        x += BRANCH * min(nodes_in_row - 1, MOST_BRANCHES) + 10
     quantity = "a" if branches.names == "z" else "z"
     sum_text = f"∂C/∂{quantity} = {number(branches.total)}, the sum of {len(branches.local)} paths:"
     canvas.text(Point(x, y + 5), sum_text, 12, title=exact(branches.total))
