@@ -24,9 +24,9 @@ LAYERS = (
     {"curvature", "datasets"},
     {"reference", "tables"},
     {"backend", "optimizers", "gradient_check", "chain_rule", "schedules", "progress"},
-    {"model_file", "second_order"},
-    {"checkpoints"},
-    {"pickling", "stepper", "training"},
+    {"second_order"},
+    {"files"},
+    {"stepper", "training"},
     {"network"},
     {"__init__"},
     {"bench"},
@@ -100,6 +100,32 @@ def test_nothing_in_drawing_imports_upward(path):
             assert below, f"drawing/{path.name} imports {name}"
 
 
+# Within the files likewise.
+FILES_LAYERS = ({"format"}, {"model"}, {"checkpoint"}, {"pickling"}, {"__init__"})
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "files").glob("*.py")), ids=lambda path: path.stem
+)
+def test_nothing_in_files_imports_upward(path):
+    heights = {module: i for i, modules in enumerate(FILES_LAYERS) for module in modules}
+    assert path.stem in heights, f"files/{path.name} has no place in the architecture"
+    for name in imported_modules(path) - {"files"}:
+        assert HEIGHT[name] < HEIGHT["files"], f"files/{path.name} imports {name}"
+    # Names for type checkers alone, and those that a function imports, come from below, too.
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.module == "cbackprop.files":
+            names = [alias.name for alias in node.names]
+        elif node.module.startswith("cbackprop.files."):
+            names = [node.module.split(".")[2]]
+        else:
+            continue
+        for name in names:
+            assert heights[name] < heights[path.stem], f"files/{path.name} imports {name}"
+
+
 # The command line's own rows, from the bottom up.
 CLI_LAYERS = (
     {"terminal", "options", "epochs", "scaling", "examples"},
@@ -144,8 +170,8 @@ def raises(path: Path) -> list[tuple[int, str]]:
     [
         "network",
         "training",
-        "model_file",
-        "checkpoints",
+        "files/format",
+        "files/checkpoint",
         "optimizers",
         "second_order",
         "chain_rule",

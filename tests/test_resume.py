@@ -21,9 +21,9 @@ from cbackprop import (
     Network,
     RMSprop,
     Rprop,
-    model_file,
     schedules,
 )
+from cbackprop.files import format as model_file
 from cbackprop.random_numbers import RandomNumbers
 
 SIZES = (5, 8, 7, 2)

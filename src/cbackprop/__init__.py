@@ -8,9 +8,9 @@ __version__ = "0.1.0"
 
 from cbackprop import datasets, schedules
 from cbackprop.chain_rule import ChainRule
+from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Activation, Cost
 from cbackprop.gradients import Backward, Forward, Gradient
-from cbackprop.model_file import ModelFileError
 from cbackprop.network import Network, info
 from cbackprop.optimizers import (
     LBFGS,

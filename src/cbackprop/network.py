@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import model_file, optimizers, training, validation
+from cbackprop import optimizers, training, validation
 from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
+from cbackprop.files import format as model_file
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient, variance_of
@@ -256,14 +257,14 @@ class Network:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        from cbackprop import pickling
+        from cbackprop.files import pickling
 
         with self._engine:
             own = {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
             return pickling.state_of(self, own)
 
     def __setstate__(self, state: Any) -> None:
-        from cbackprop import pickling
+        from cbackprop.files import pickling
 
         pickling.restore(self, state, _OWN_ATTRIBUTES)
 

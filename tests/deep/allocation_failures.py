@@ -43,9 +43,9 @@ from cbackprop import (
     Network,
     RMSprop,
     Rprop,
-    model_file,
     schedules,
 )
+from cbackprop.files.format import read
 
 HERE = Path(__file__).resolve().parent
 BACKENDS = ["compiled", "reference"] if Network([1, 1]).backend == "compiled" else ["reference"]
@@ -260,7 +260,7 @@ def file_contents() -> dict[str, Any]:
     folder = Path(FILES["model"]).parent
     found = {entry.name: entry.read_bytes() for entry in sorted(folder.iterdir())}
     if b'"kind":"checkpoint"' in found["written"]:
-        tensors, metadata = model_file.read(FILES["written"])
+        tensors, metadata = read(FILES["written"])
         # The seconds that the fit took are no two times the same.
         text = re.sub(rb'"seconds":[^,}]*', b"", tensors.pop("state").tobytes())
         found["written"] = bits((tensors, metadata, text.decode()))

@@ -115,7 +115,8 @@ def judge_model(path: str) -> None:
 def judge_checkpoint(path: str) -> None:
     import numpy as np
 
-    from cbackprop import ModelFileError, Network, model_file
+    from cbackprop import ModelFileError, Network
+    from cbackprop.files import format as model_file
 
     try:
         net = Network.load(path)
@@ -198,7 +199,7 @@ def work(kind: str, arguments: list[str]) -> None:
     """The fuzzer itself: never returns."""
     import atheris
 
-    with atheris.instrument_imports(include=["cbackprop.model_file", "cbackprop.validation"]):
+    with atheris.instrument_imports(include=["cbackprop.files", "cbackprop.validation"]):
         import cbackprop  # noqa: F401
     made, judge = KINDS[kind][2:]
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -29,9 +29,10 @@ MEMORY_LIMIT = 8 << 30
 # The tests that should see a fault in a module, the likeliest first.
 PYTHON = {
     "validation": ["bad_input", "model_file", "toolbox", "fit_options", "datasets", "optimizers"],
-    "model_file": ["model_file", "pickling", "resume"],
-    "checkpoints": ["resume", "pickling", "model_file"],
-    "pickling": ["pickling"],
+    "files/format": ["model_file", "pickling", "resume"],
+    "files/model": ["model_file", "pickling", "resume"],
+    "files/checkpoint": ["resume", "pickling", "model_file"],
+    "files/pickling": ["pickling"],
     "network": ["bad_input", "toolbox", "training", "fit_options", "lesson", "pickling", "threads"],
     "training": ["training", "fit_options", "resume", "bad_input", "optimizers"],
     "optimizers": ["optimizers", "fit_options", "bad_input", "model_file"],

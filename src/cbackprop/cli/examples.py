@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbackprop import Network, datasets, model_file
+from cbackprop import Network, datasets
+from cbackprop.files import format as model_file
 from cbackprop.functions import Array
 from cbackprop.tables import Form, Table, read_table
 

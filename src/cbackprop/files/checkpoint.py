@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbackprop import model_file, second_order, validation
+from cbackprop import second_order, validation
+from cbackprop.files import format as model_file
+from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Array
-from cbackprop.model_file import ModelFileError
 from cbackprop.optimizers import LBFGS, LevenbergMarquardt, Optimizer
 
 if TYPE_CHECKING:

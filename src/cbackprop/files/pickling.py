@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbackprop import checkpoints, model_file, validation
+from cbackprop import validation
+from cbackprop.files import checkpoint as checkpoints
+from cbackprop.files import format as model_file
 from cbackprop.functions import Activation, Array, Cost
 from cbackprop.random_numbers import RandomNumbers
 
