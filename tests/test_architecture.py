@@ -171,6 +171,7 @@ def raises(path: Path) -> list[tuple[int, str]]:
         "network",
         "training",
         "files/format",
+        "files/model",
         "files/checkpoint",
         "optimizers",
         "second_order",

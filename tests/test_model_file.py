@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import model_files as model_file
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,7 +30,7 @@ from hypothesis import strategies as st
 
 import cbackprop
 from cbackprop import Activation, Cost, ModelFileError, Network, optimizers
-from cbackprop.files import format as model_file
+from cbackprop.files import format as file_format
 from cbackprop.functions import ACTIVATIONS, COSTS, INITS, OUTPUTS_OF_COST
 from cbackprop.random_numbers import RandomNumbers
 
@@ -449,7 +450,7 @@ def test_a_file_that_changes_while_it_is_read(
         os.truncate(path, size + change)
         return status
 
-    monkeypatch.setattr(model_file.os, "fstat", changing)
+    monkeypatch.setattr(file_format.os, "fstat", changing)
     with pytest.raises(ModelFileError, match="while it was read; expected a file at rest"):
         Network.load(path)
 
@@ -1126,7 +1127,7 @@ def test_a_save_fails_at_each_call_of_the_system(
         if before is not None:
             path.write_bytes(before)
         failing = FailingOnce(n, error)
-        monkeypatch.setattr(model_file, "os", failing)
+        monkeypatch.setattr(file_format, "os", failing)
         with suppress(type(error)):
             new.save(path)
         monkeypatch.undo()
@@ -1162,7 +1163,7 @@ def test_numbers_and_name_are_on_the_disk_in_this_order(
         return call
 
     for name in ("fsync", "replace"):
-        monkeypatch.setattr(model_file.os, name, noted(name))
+        monkeypatch.setattr(file_format.os, name, noted(name))
     small().save(path)
     assert done == ["fsync of the file", "replace", "fsync of the folder"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import model_files as model_file
 import numpy as np
 import pytest
 
@@ -23,7 +24,6 @@ from cbackprop import (
     Rprop,
     schedules,
 )
-from cbackprop.files import format as model_file
 from cbackprop.random_numbers import RandomNumbers
 
 SIZES = (5, 8, 7, 2)

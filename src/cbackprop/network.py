@@ -13,7 +13,8 @@ from cbackprop import backend as backends
 from cbackprop import optimizers, training, validation
 from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
-from cbackprop.files import format as model_file
+from cbackprop.files import checkpoint as checkpoints
+from cbackprop.files import model as model_file
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient, variance_of
@@ -360,7 +361,7 @@ class Network:
         OSError
             If there is no such file, or it cannot be read.
         """
-        return model_file.load_model(
+        return checkpoints.load_model(
             cls, path, threads=threads, backend=backend, allow_nonfinite=allow_nonfinite
         )
 

@@ -116,7 +116,7 @@ def judge_checkpoint(path: str) -> None:
     import numpy as np
 
     from cbackprop import ModelFileError, Network
-    from cbackprop.files import format as model_file
+    from cbackprop.files import checkpoint as model_file
 
     try:
         net = Network.load(path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cbackprop import validation
 from cbackprop.files import checkpoint as checkpoints
-from cbackprop.files import format as model_file
+from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Activation, Array, Cost
 from cbackprop.random_numbers import RandomNumbers
 
@@ -49,7 +49,7 @@ def state_of(network: Network, attributes: dict[str, Any]) -> dict[str, Any]:
     }
     cost = network.cost_function
     arrays, numbers = checkpoints.second_order_parts(network._second_order)
-    tensors, metadata = model_file.checkpoint_parts(
+    tensors, metadata = checkpoints.checkpoint_parts(
         network,
         tuple(_ACTIVATION if isinstance(a, Activation) else a for a in network.activations),
         _COST if isinstance(cost, Cost) else cost,
@@ -109,12 +109,12 @@ def restore(network: Network, state: Any, own_attributes: tuple[str, ...]) -> No
         for name, tensor in tensors.items()
     }
     try:
-        description, training = model_file.checked_checkpoint(native, metadata)
+        description, training = checkpoints.checked_checkpoint(native, metadata)
         n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(description.sizes))
         second_order = checkpoints.checked_second_order(
             training.optimizer, n_parameters, training.extra, training.state.get("second_order")
         )
-    except model_file.ModelFileError as error:
+    except ModelFileError as error:
         raise ValueError(f"state is that of no Network: {error}") from None
     activations: list[Any] = list(description.activations)
     for layer, activation in own.items():
@@ -139,6 +139,6 @@ def restore(network: Network, state: Any, own_attributes: tuple[str, ...]) -> No
         validation.threads(threads),
         validation.backend(backend),
     )
-    model_file.set_training(network, native, training)
+    checkpoints.set_training(network, native, training)
     network._second_order = second_order
     vars(network).update(attributes)
