@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import optimizers, training, validation
+from cbackprop import optimizers, second_order, training, validation
 from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
 from cbackprop.files import checkpoint as checkpoints
@@ -18,6 +18,7 @@ from cbackprop.files import model as model_file
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient, variance_of
+from cbackprop.model_of_network import ModelOfNetwork
 from cbackprop.random_numbers import RandomNumbers
 
 _FIXED_ATTRIBUTES = (
@@ -262,12 +263,27 @@ class Network:
 
         with self._engine:
             own = {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
-            return pickling.state_of(self, own)
+            return pickling.state_of(ModelOfNetwork(self), own)
 
     def __setstate__(self, state: Any) -> None:
         from cbackprop.files import pickling
 
-        pickling.restore(self, state, _OWN_ATTRIBUTES)
+        parts = pickling.judged(state, _OWN_ATTRIBUTES)
+        description = parts.checkpoint.model.description
+        self._build(
+            description.sizes,
+            parts.activations,
+            parts.cost,
+            description.dtype,
+            description.init,
+            RandomNumbers(None),
+            parts.threads,
+            parts.backend,
+        )
+        checkpoints.set_training(ModelOfNetwork(self), parts.checkpoint)
+        if parts.whole_batch is not None:
+            self._second_order = second_order.State(*parts.whole_batch)
+        vars(self).update(parts.attributes)
 
     def reset(self, seed: int | None = None) -> Network:
         """Draw the parameters anew, as a new network with this seed would; forget the optimiser.
@@ -323,7 +339,9 @@ class Network:
         ``layers.1.weight`` (n_1, n_0), ``layers.1.bias`` (n_1,), … and, in the metadata, what
         `load` needs, with a SHA-256 checksum. Optimiser and generator are not in it.
         """
-        model_file.save_model(self, path, allow_nonfinite=allow_nonfinite)
+        name = validation.file_path("path", path)
+        allowed = validation.flag("allow_nonfinite", allow_nonfinite)
+        model_file.save_model(ModelOfNetwork(self), name, allow_nonfinite=allowed)
 
     @classmethod
     def load(
@@ -361,9 +379,14 @@ class Network:
         OSError
             If there is no such file, or it cannot be read.
         """
-        return checkpoints.load_model(
-            cls, path, threads=threads, backend=backend, allow_nonfinite=allow_nonfinite
-        )
+        name = validation.file_path("path", path)
+        threads, backend = validation.threads(threads), validation.backend(backend)
+        allowed = validation.flag("allow_nonfinite", allow_nonfinite)
+        parts = checkpoints.read_model(name, allow_nonfinite=allowed)
+        network = cls.__new__(cls)
+        network._build(*parts.description, RandomNumbers(None), threads, backend)
+        model_file.set_parameters(ModelOfNetwork(network), parts)
+        return network
 
     def __repr__(self) -> str:
         names = [name_of(activation) for activation in self.activations]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cbackprop import backend, second_order, validation
-from cbackprop.files import checkpoint as checkpoints
+from cbackprop import fit_checkpoints as checkpoints
 from cbackprop.functions import Array, read_only
 from cbackprop.optimizers import Optimizer, WholeBatch
 from cbackprop.progress import Progress

@@ -116,7 +116,8 @@ def judge_checkpoint(path: str) -> None:
     import numpy as np
 
     from cbackprop import ModelFileError, Network
-    from cbackprop.files import checkpoint as model_file
+    from cbackprop.files import checkpoint
+    from cbackprop.model_of_network import ModelOfNetwork
 
     try:
         net = Network.load(path)
@@ -124,7 +125,8 @@ def judge_checkpoint(path: str) -> None:
         return
     before = net.parameters
     try:
-        model_file.read_checkpoint(path, net)
+        seen = ModelOfNetwork(net)
+        checkpoint.set_training(seen, checkpoint.read_checkpoint(path, seen))
     except ModelFileError:
         assert np.array_equal(net.parameters, before)
         return

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbackprop import Network, datasets
-from cbackprop.files import format as model_file
+from cbackprop.files import format as file_format
 from cbackprop.functions import Array
 from cbackprop.tables import Form, Table, read_table
+from cbackprop.validation import file_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ def as_table(target: str, X: Array, labels: Array) -> Table:
 
 def model(path: str) -> Network:
     """The network of a model file. A checkpoint is none: its inputs may be standardised ones."""
-    _, metadata = model_file.read(path)
+    _, metadata = file_format.read(file_path("path", path))
     if metadata.get("kind") == "checkpoint":
         raise ValueError(
             f"model is {path!r}, the checkpoint of a training; expected a file of train --save "

@@ -1,41 +1,45 @@
-"""Where a training and its fit are: what a checkpoint has besides the model, judged again."""
+"""A checkpoint: a model with more after it, what its optimiser, its generator and its fit are at.
+
+What is read becomes plain parts, each of them judged: arrays, numbers and texts. Training makes a
+history of them.
+"""
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cbackprop import optimizers, reference, second_order, validation
-from cbackprop.files import format as file_format
+from cbackprop import layout, validation
 from cbackprop.files.format import (
+    JSON,
+    Metadata,
     ModelFileError,
+    Tensors,
     decoded,
     encoded,
+    entries_of,
     json_text,
     naming,
-    require_entries,
+    read,
     require_finite,
     require_tensor,
+    write,
 )
 from cbackprop.files.model import (
     Description,
-    checked_parts,
-    model_parts,
-    named_parts,
+    Model,
+    ModelParts,
+    WholeBatchState,
+    described,
+    judged_model,
+    model_file,
     set_parameters,
 )
 from cbackprop.functions import Array
-from cbackprop.optimizers import LBFGS, LevenbergMarquardt, Optimizer
-from cbackprop.random_numbers import RandomNumbers
-
-if TYPE_CHECKING:
-    from cbackprop.network import Network
-    from cbackprop.training import History, Plan
-
-    AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+from cbackprop.optimizers import LBFGS, OPTIMIZERS, LevenbergMarquardt, Optimizer, WholeBatch
 
 _UPDATE_ENTRIES = ("rule", "hyper_parameters", "learning_rate", "step_count", "previous_cost")
 _GENERATOR_ENTRIES = ("bit_generator", "state", "inc", "has_uint32", "uinteger")
@@ -50,26 +54,65 @@ class Training(NamedTuple):
     learning_rate: float
     step_count: int
     previous_cost: float
-    optimizer: optimizers.Optimizer | None
-    generator: dict[str, Any]
-    slots: list[Array]
+    optimizer: Optimizer | None
+    generator: dict[str, Any]  # as `RandomNumbers.state` gives and takes it
+    slots: list[Array]  # each (P,), in the order of the parameters
     extra: dict[str, Array]
-    state: dict[str, Any]
+    state: dict[str, JSON]
+
+
+class Checkpoint(NamedTuple):
+    """A network in the middle of its training."""
+
+    model: ModelParts
+    training: Training
+
+
+class HistoryParts(NamedTuple):
+    """The attributes of a fit's history."""
+
+    cost: list[float]
+    validation_cost: list[float]
+    metrics: dict[str, list[float]]
+    learning_rate: list[float]
+    penalty: list[float]
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    stop_reason: str
+
+
+class WholeBatchParts(NamedTuple):
+    """What an optimiser of whole batches remembers."""
+
+    arrays: dict[str, Array]
+    numbers: dict[str, float]
+
+
+class FitParts(NamedTuple):
+    """What a fit keeps in its checkpoint besides the network."""
+
+    history: HistoryParts
+    best: Array | None  # (P,), float64: the best epoch's parameters
+    held_out: Array | None  # int64: the rows that are kept from training, ascending
+
+
+# ---- a network's checkpoint ----------------------------------------------------------------------
 
 
 def write_checkpoint(
-    path: validation.PathLike,
-    network: Network,
-    extra_tensors: dict[str, Array],
-    state: dict[str, Any],
+    path: str,
+    model: Model,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
 ) -> None:
     """Write the network's model with its optimiser, its generator and what the fit is at.
 
     Parameters
     ----------
-    path : str, bytes or os.PathLike
-    network : Network
-    extra_tensors : dict of str to ndarray
+    path : str
+    model : Model
+    extra : dict of str to ndarray
         Arrays of the fit's: float32, float64, int64, uint64 or uint8.
     state : dict
         Values of the fit's: None, booleans, numbers, text, lists, and dicts by text. They come back
@@ -77,36 +120,139 @@ def write_checkpoint(
 
     Raises
     ------
-    ModelFileError, OSError
-        As `write`.
+    TypeError, ValueError, ModelFileError, OSError
+        As `model.save_model`; ModelFileError also for an optimiser of the user's own.
     """
-    name = validation.file_path("path", path)
-    tensors, metadata = model_parts(network)
-    with naming(name):
-        _add_training(network, tensors, metadata, extra_tensors, state)
+    tensors, metadata = model_file(model, described(model))
+    with naming(path):
+        _add_training(model, tensors, metadata, extra, state)
         # What could not be read again is not written.
-        _checked_training(checked_parts(tensors, metadata), tensors, metadata)
-        file_format._write(name, tensors, metadata)
+        judged_checkpoint(tensors, metadata)
+    write(path, tensors, metadata)
+
+
+def read_checkpoint(path: str, model: Model) -> Checkpoint:
+    """What `write_checkpoint` wrote of a network like this one, which stays as it is.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no whole checkpoint of a network like this one.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    own = described(model)
+    tensors, metadata = read(path)
+    with naming(path):
+        parts = judged_model(tensors, metadata)
+        _require_checkpoint(metadata)
+        for field, came, expected in zip(own._fields, parts.description, own, strict=True):
+            if came != expected:
+                raise ModelFileError(
+                    f"its {field} is {validation.shown(came)}; expected "
+                    f"{validation.shown(expected)}, as the network's"
+                )
+        training = _judged_training(parts.description, tensors, metadata)
+    return Checkpoint(parts, training)
+
+
+def read_model(path: str, *, allow_nonfinite: bool) -> ModelParts:
+    """The network in a model file or in a checkpoint, of which all is judged nevertheless.
+
+    Raises
+    ------
+    ModelFileError
+        Naming the path, if it is no whole and unchanged file of cbackprop.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    tensors, metadata = read(path)
+    with naming(path):
+        parts = judged_model(tensors, metadata, allow_nonfinite=allow_nonfinite)
+        if metadata["kind"] == "checkpoint":
+            _judged_training(parts.description, tensors, metadata, allow_nonfinite=allow_nonfinite)
+    return parts
+
+
+def set_training(model: Model, checkpoint: Checkpoint) -> None:
+    """Put a network of that description where its training was."""
+    parts, training = checkpoint
+    engine = model.engine
+    # First what can fail: for want of memory, or because the network is in use.
+    engine.set_optimizer(training.rule, training.hyper_parameters)
+    set_parameters(model, parts)
+    for slot, vector in zip(engine.slots, training.slots, strict=True):
+        own = engine.layer_views(slot)
+        for views, layers in zip(own, layout.views(model.sizes, vector), strict=True):
+            for view, layer in zip(views, layers, strict=True):
+                view[...] = layer
+    engine.learning_rate = training.learning_rate
+    engine.step_count = training.step_count
+    engine.previous_cost = training.previous_cost
+    model.optimizer = training.optimizer
+    model.random.state = training.generator
+
+
+# ---- a checkpoint's tensors and metadata ---------------------------------------------------------
+
+
+def checkpoint_file(
+    model: Model,
+    description: Description,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
+) -> tuple[Tensors, Metadata]:
+    """Those of a network with this description, its parameters finite or not.
+
+    Raises
+    ------
+    ModelFileError
+        For an optimiser of the user's own.
+    """
+    tensors, metadata = model_file(model, description, allow_nonfinite=True)
+    _add_training(model, tensors, metadata, extra, state)
+    return tensors, metadata
+
+
+def judged_checkpoint(
+    tensors: Mapping[str, Array],
+    metadata: Metadata,
+    *,
+    allow_nonfinite: bool = False,
+) -> Checkpoint:
+    """The network, and where its training is.
+
+    Raises
+    ------
+    ModelFileError
+        If they are no checkpoint's.
+    """
+    parts = judged_model(tensors, metadata, allow_nonfinite=allow_nonfinite)
+    _require_checkpoint(metadata)
+    return Checkpoint(
+        parts,
+        _judged_training(parts.description, tensors, metadata, allow_nonfinite=allow_nonfinite),
+    )
+
+
+def _require_checkpoint(metadata: Metadata) -> None:
+    if metadata["kind"] != "checkpoint":
+        raise ModelFileError(f"its kind is {metadata['kind']!r}; expected 'checkpoint'")
 
 
 def _add_training(
-    network: Network,
-    tensors: dict[str, Array],
-    metadata: dict[str, str],
-    extra_tensors: dict[str, Array],
-    state: dict[str, Any],
+    model: Model,
+    tensors: Tensors,
+    metadata: Metadata,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
 ) -> None:
     """Make a checkpoint's parts of a model's."""
-    engine = network._engine
+    engine = model.engine
     for i, slot in enumerate(engine.slots):
-        tensors[f"optimizer.slots.{i}"] = np.concatenate(
-            [
-                part
-                for W, b in zip(*engine.layer_views(slot), strict=True)
-                for part in (W.ravel(), b)
-            ]
-        )
-    for key, array in extra_tensors.items():
+        # The engine's own memory may be padded and laid out otherwise.
+        tensors[f"optimizer.slots.{i}"] = layout.flat(*engine.layer_views(slot))
+    for key, array in extra.items():
         tensors[f"extra.{key}"] = array
     text = encoded("state", state)
     tensors["state"] = np.frombuffer(text.encode("ascii"), np.uint8)
@@ -118,111 +264,35 @@ def _add_training(
         engine.previous_cost,
     )
     metadata["kind"] = "checkpoint"
-    metadata["optimizer"] = encoded("optimizer", _optimizer_as_json(network._optimizer))
+    metadata["optimizer"] = encoded("optimizer", _optimizer_as_json(model.optimizer))
     metadata["update"] = encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
-    metadata["generator"] = encoded("generator", _generator_as_json(network._random.state))
+    metadata["generator"] = encoded("generator", _generator_as_json(model.random.state))
 
 
-def read_checkpoint(
-    path: validation.PathLike, network: Network
-) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Put the network where `write_checkpoint` found it; returns the extra tensors and the state.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is no whole checkpoint of a network like this one. Nothing has changed then.
-    OSError
-        If there is no such file, or it cannot be read.
-    """
-    name = validation.file_path("path", path)
-    activations, cost = validation.functions_with_names(network.activations, network.cost_function)
-    own = Description(network.sizes, activations, cost, network.dtype.name, network._init)
-    with naming(name):
-        tensors, metadata = file_format._read(name)
-        description = checked_parts(tensors, metadata)
-        if metadata["kind"] != "checkpoint":
-            raise ModelFileError(f"its kind is {metadata['kind']!r}; expected 'checkpoint'")
-        for field, came, expected in zip(own._fields, description, own, strict=True):
-            if came != expected:
-                raise ModelFileError(
-                    f"its {field} is {validation.shown(came)}; expected "
-                    f"{validation.shown(expected)}, as the network's"
-                )
-        training = _checked_training(description, tensors, metadata)
-    set_training(network, tensors, training)
-    return training.extra, training.state
-
-
-def checkpoint_parts(
-    network: Network,
-    activations: tuple[str, ...],
-    cost: str,
-    extra_tensors: dict[str, Array],
-    state: dict[str, Any],
-) -> tuple[dict[str, Array], dict[str, str]]:
-    """A checkpoint's parts, its parameters finite or not, with these functions' names in them."""
-    tensors, metadata = named_parts(network, activations, cost, allow_nonfinite=True)
-    _add_training(network, tensors, metadata, extra_tensors, state)
-    return tensors, metadata
-
-
-def checked_checkpoint(
-    tensors: dict[str, Array], metadata: dict[str, str]
-) -> tuple[Description, Training]:
-    """What such parts say: the network, and where its training is.
-
-    Raises
-    ------
-    ModelFileError
-        If they are no checkpoint's.
-    """
-    description = checked_parts(tensors, metadata, allow_nonfinite=True)
-    if metadata["kind"] != "checkpoint":
-        raise ModelFileError(f"its kind is {metadata['kind']!r}; expected 'checkpoint'")
-    return description, _checked_training(description, tensors, metadata, allow_nonfinite=True)
-
-
-def set_training(network: Network, tensors: dict[str, Array], training: Training) -> None:
-    """Put a network of that description where its training was."""
-    engine = network._engine
-    # First what can fail: for want of memory, or because the network is in use.
-    engine.set_optimizer(training.rule, training.hyper_parameters)
-    set_parameters(network, tensors)
-    for slot, vector in zip(engine.slots, training.slots, strict=True):
-        start = 0
-        for W, b in zip(*engine.layer_views(slot), strict=True):
-            middle = start + W.size
-            W[...] = vector[start:middle].reshape(W.shape)
-            b[...] = vector[middle : middle + b.size]
-            start = middle + b.size
-    engine.learning_rate = training.learning_rate
-    engine.step_count = training.step_count
-    engine.previous_cost = training.previous_cost
-    network._optimizer = training.optimizer
-    network._random.state = training.generator
-
-
-def _checked_training(
+def _judged_training(
     description: Description,
-    tensors: dict[str, Array],
-    metadata: dict[str, str],
+    tensors: Mapping[str, Array],
+    metadata: Metadata,
+    *,
     allow_nonfinite: bool = False,
 ) -> Training:
-    """What a checkpoint has beside the model."""
-    optimizer = _checked_optimizer(decoded("optimizer", metadata["optimizer"]))
-    update = decoded("update", metadata["update"])
-    require_entries("update", update, _UPDATE_ENTRIES)
-    rule, hyper_parameters, learning_rate, step_count, previous_cost = update.values()
-    known: tuple[str | None, list[float]] = (None, [])
-    if optimizer is not None and not isinstance(optimizer, optimizers.WholeBatch):
-        known = (optimizer.rule, list(optimizer.hyper_parameters))
+    """What a checkpoint has besides the model."""
+    optimizer = _judged_optimizer(decoded("optimizer", metadata["optimizer"]))
+    rule, hyper_parameters, learning_rate, step_count, previous_cost = entries_of(
+        "update", decoded("update", metadata["update"]), _UPDATE_ENTRIES
+    )
+    known_rule, known = rule_of(optimizer)
     # As texts: 0 and False are not 0.0 there.
-    if json_text([rule, hyper_parameters]) not in (json_text([None, []]), json_text(known)):
+    if json_text([rule, hyper_parameters]) not in (
+        json_text([None, []]),
+        json_text([known_rule, known]),
+    ):
         raise ModelFileError(
             f"update has rule {validation.shown(rule)} with {validation.shown(hyper_parameters)}; "
-            f"expected {known[0]!r} with {known[1]}, as the optimiser's"
+            f"expected {known_rule!r} with {known}, as the optimiser's"
         )
+    if rule is None:
+        known_rule, known = None, []
     if (
         type(learning_rate) is not float
         or type(previous_cost) is not float
@@ -234,11 +304,12 @@ def _checked_training(
         )
     try:
         validation.non_negative("learning_rate", learning_rate)
-        validation.integer("step_count", step_count, 0)
+        count = validation.integer("step_count", step_count, 0)
     except (TypeError, ValueError) as error:
         raise ModelFileError(str(error)) from None
-    slots, extra = _checked_further_tensors(
-        description, rule, hyper_parameters, tensors, allow_nonfinite
+    n_slots = 0 if known_rule is None else slots_of(optimizer)
+    slots, extra = _judged_further_tensors(
+        description, known_rule, n_slots, tensors, allow_nonfinite
     )
     text = extra.pop("state")
     if text.ndim != 1 or text.dtype != np.uint8:
@@ -250,41 +321,38 @@ def _checked_training(
     if type(state) is not dict:
         raise ModelFileError(f"state is {validation.shown(state)}; expected a dict")
     return Training(
-        rule,
-        tuple(hyper_parameters),
+        known_rule,
+        tuple(known),
         learning_rate,
-        step_count,
+        count,
         previous_cost,
         optimizer,
-        _checked_generator(decoded("generator", metadata["generator"])),
+        _judged_generator(decoded("generator", metadata["generator"])),
         slots,
         {name.removeprefix("extra."): tensor for name, tensor in extra.items()},
         state,
     )
 
 
-def _checked_further_tensors(
+def _judged_further_tensors(
     description: Description,
     rule: str | None,
-    hyper_parameters: list[float],
-    tensors: dict[str, Array],
+    n_slots: int,
+    tensors: Mapping[str, Array],
     allow_nonfinite: bool,
 ) -> tuple[list[Array], dict[str, Array]]:
-    """The optimiser's slots, and the tensors behind them: the fit's own, and last the state."""
-    n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(description.sizes))
-    # The smallest network tells how many the rule has.
-    engine = reference.Engine((1, 1), ("identity",), "quadratic", "float64")
-    engine.set_optimizer(rule, tuple(hyper_parameters))
+    """The optimiser's slots, and the tensors after them: the fit's own, and last the state."""
+    shape = (layout.n_parameters(description.sizes),)
     further = dict(list(tensors.items())[2 * (len(description.sizes) - 1) :])
     slots = []
-    for i in range(len(engine.slots)):
+    for i in range(n_slots):
         name = f"optimizer.slots.{i}"
         if next(iter(further), None) != name:
             raise ModelFileError(
-                f"it has {i} slots in their places; expected {len(engine.slots)} of {rule!r}"
+                f"it has {i} slots in their places; expected {n_slots} of {rule!r}"
             )
         slots.append(further.pop(name))
-        require_tensor(name, slots[-1], (n_parameters,), description.dtype)
+        require_tensor(name, slots[-1], shape, description.dtype)
         if not allow_nonfinite:
             require_finite(name, slots[-1])
     names = list(further)
@@ -296,41 +364,112 @@ def _checked_further_tensors(
     return slots, further
 
 
-def _optimizer_as_json(optimizer: optimizers.Optimizer | None) -> dict[str, Any] | None:
+# ---- the optimiser -------------------------------------------------------------------------------
+
+
+def rule_of(optimizer: Optimizer | None) -> tuple[str | None, list[float]]:
+    """An optimiser's rule as an engine has it, and its numbers in the file's order."""
+    if optimizer is None or isinstance(optimizer, WholeBatch):
+        return None, []
+    return optimizer.rule, list(optimizer.hyper_parameters)
+
+
+def slots_of(optimizer: Optimizer | None) -> int:
+    """How many numbers its rule keeps for each parameter."""
+    rule, numbers = rule_of(optimizer)
+    if rule == "rmsprop":
+        return 1 + int(numbers[3] > 0) + int(numbers[2] > 0)
+    return {"adam": 2, "adamw": 2, "rprop": 3, "sgd": 0, None: 0}.get(rule, 1)
+
+
+def _optimizer_as_json(optimizer: Optimizer | None) -> dict[str, JSON] | None:
     if optimizer is None:
         return None
-    for name, kind in optimizers.OPTIMIZERS.items():
+    for name, kind in OPTIMIZERS.items():
+        # Not isinstance: in place of a class derived from it, the file would bring back this one.
         if type(optimizer) is kind:
             return {"name": name, "arguments": optimizer._shown()}
     raise ModelFileError(
         f"optimizer is {validation.shown(optimizer)}, of a class of your own; expected one of "
-        f"{', '.join(optimizers.OPTIMIZERS)}: a checkpoint holds no code"
+        f"{', '.join(OPTIMIZERS)}: a checkpoint holds no code"
     )
 
 
-def _checked_optimizer(value: Any) -> optimizers.Optimizer | None:
+def _judged_optimizer(value: JSON) -> Optimizer | None:
     if value is None:
         return None
-    require_entries("optimizer", value, ("name", "arguments"))
-    name, arguments = value.values()
-    if type(name) is not str or name not in optimizers.OPTIMIZERS or type(arguments) is not dict:
+    name, arguments = entries_of("optimizer", value, ("name", "arguments"))
+    if type(name) is not str or name not in OPTIMIZERS or type(arguments) is not dict:
         raise ModelFileError(
             f"optimizer is {validation.shown(value)}; expected one of "
-            f"{', '.join(optimizers.OPTIMIZERS)} and its arguments"
+            f"{', '.join(OPTIMIZERS)} and its arguments"
         )
     try:
-        optimizer = optimizers.OPTIMIZERS[name](**arguments)
+        optimizer = OPTIMIZERS[name](**arguments)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"optimizer is {validation.shown(value)}: {error}") from None
     # Every argument, in its order and in the type that it has once it is judged.
-    if encoded("optimizer", _optimizer_as_json(optimizer)) != encoded("optimizer", value):
+    came = encoded("optimizer", value)
+    if encoded("optimizer", _optimizer_as_json(optimizer)) != came:
         raise ModelFileError(
             f"optimizer is {validation.shown(value)}; expected all arguments of {optimizer!r}"
         )
     return optimizer
 
 
-def _generator_as_json(state: dict[str, Any]) -> dict[str, Any]:
+def whole_batch_file(
+    state: WholeBatchState | None,
+) -> tuple[dict[str, Array], dict[str, dict[str, float]]]:
+    """What of a whole-batch optimiser's state stands among the fit's arrays, and in its state."""
+    if state is None:
+        return {}, {}
+    arrays = {f"{_SECOND_ORDER}{name}": array for name, array in state.arrays.items()}
+    return arrays, {"second_order": dict(state.numbers)}
+
+
+def judged_whole_batch(checkpoint: Checkpoint) -> WholeBatchParts | None:
+    """The state again, if it can be one of this optimiser's.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot.
+    """
+    training = checkpoint.training
+    optimizer, numbers = training.optimizer, training.state.get("second_order")
+    arrays = {
+        name.removeprefix(_SECOND_ORDER): array
+        for name, array in training.extra.items()
+        if name.startswith(_SECOND_ORDER)
+    }
+    if numbers is None and not arrays:
+        return None
+    kept: dict[str, float] | None = None
+    if isinstance(optimizer, LBFGS):
+        pairs = [f"{letter}{i}" for i in range(len(arrays) // 2) for letter in "sy"]
+        if numbers == {} and list(arrays) == pairs and len(arrays) <= 2 * optimizer.memory:
+            kept = {}
+    elif isinstance(optimizer, LevenbergMarquardt):
+        if not arrays and type(numbers) is dict and list(numbers) == ["mu"]:
+            mu = numbers["mu"]
+            if type(mu) is float and 0 < mu < math.inf:
+                kept = {"mu": mu}
+    if kept is None:
+        raise ModelFileError(
+            f"second_order is {validation.shown(numbers)} with the arrays "
+            f"{validation.shown(list(arrays))}; expected a state of {optimizer!r}"
+        )
+    n_parameters = layout.n_parameters(checkpoint.model.description.sizes)
+    for name, array in arrays.items():
+        _require_vector(f"{_SECOND_ORDER}{name}", array, n_parameters)
+        array.flags.writeable = False
+    return WholeBatchParts(arrays, kept)
+
+
+# ---- the generator -------------------------------------------------------------------------------
+
+
+def _generator_as_json(state: dict[str, Any]) -> dict[str, JSON]:
     words = state["state"]
     # Numbers of 128 bits: more than other readers of JSON keep.
     values = (
@@ -343,10 +482,9 @@ def _generator_as_json(state: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(_GENERATOR_ENTRIES, values, strict=True))
 
 
-def _checked_generator(value: Any) -> dict[str, Any]:
+def _judged_generator(value: JSON) -> dict[str, Any]:
     """The state as NumPy gives and takes it, of a stream that some seed has."""
-    require_entries("generator", value, _GENERATOR_ENTRIES)
-    name, *words, has_uint32, uinteger = value.values()
+    name, *words, has_uint32, uinteger = entries_of("generator", value, _GENERATOR_ENTRIES)
     numbers = []
     for word in words:
         try:
@@ -375,159 +513,89 @@ def _checked_generator(value: Any) -> dict[str, Any]:
     }
 
 
-def network_from_parts(
-    cls: type[AnyNetwork],
-    tensors: dict[str, Array],
-    metadata: dict[str, str],
-    *,
-    threads: int = 1,
-    backend: str = "compiled",
-    allow_nonfinite: bool = False,
-) -> AnyNetwork:
-    """The network of a model's or a checkpoint's parts; every value is judged as `Network` would.
+# ---- a fit's checkpoint --------------------------------------------------------------------------
+
+
+def write_fit(
+    path: str,
+    model: Model,
+    plan: Mapping[str, object],
+    fit: FitParts,
+) -> None:
+    """Write a fit's checkpoint after an epoch.
+
+    Parameters
+    ----------
+    path, model
+        As `write_checkpoint`'s.
+    plan : dict
+        What must be the same for a fit to go on.
+    fit : FitParts
 
     Raises
     ------
-    ModelFileError
-        If the parts make no network.
+    TypeError, ValueError, ModelFileError, OSError
+        As `write_checkpoint`.
     """
-    description = checked_parts(tensors, metadata, allow_nonfinite)
-    if metadata["kind"] == "checkpoint":
-        _checked_training(description, tensors, metadata, allow_nonfinite)
-    network = cls.__new__(cls)
-    cls._build(
-        network,
-        description.sizes,
-        description.activations,
-        description.cost,
-        description.dtype,
-        description.init,
-        RandomNumbers(None),
-        validation.threads(threads),
-        validation.backend(backend),
-    )
-    set_parameters(network, tensors)
-    return network
+    extra = {}
+    if fit.best is not None:
+        extra["best"] = fit.best
+    if fit.held_out is not None:
+        extra["held_out"] = fit.held_out
+    arrays, numbers = whole_batch_file(model.whole_batch_state)
+    state = {"plan": plan, "history": fit.history._asdict(), **numbers}
+    write_checkpoint(path, model, extra | arrays, state)
 
 
-def load_model(
-    cls: type[AnyNetwork],
-    path: validation.PathLike,
-    *,
-    threads: int,
-    backend: str,
-    allow_nonfinite: bool,
-) -> AnyNetwork:
-    """The network of a model file, or of a checkpoint."""
-    name = validation.file_path("path", path)
-    threads, backend = validation.threads(threads), validation.backend(backend)
-    allow_nonfinite = validation.flag("allow_nonfinite", allow_nonfinite)
-    with naming(name):
-        return network_from_parts(
-            cls,
-            *file_format._read(name),
-            threads=threads,
-            backend=backend,
-            allow_nonfinite=allow_nonfinite,
-        )
+def read_fit(
+    path: str, model: Model, plan: Mapping[str, object]
+) -> tuple[Checkpoint, WholeBatchParts | None, FitParts]:
+    """What `write_fit` wrote of a fit like this one; nothing changes by it.
 
-
-# ---- what a fit keeps besides ----
-
-
-def write(
-    network: Network,
-    path: str,
-    description: dict[str, Any],
-    history: History,
-    best: Array | None,
-    rows: Array | None,
-) -> None:
-    """The fit's checkpoint after an epoch: `best` and `rows` are what `resume` returns."""
-    tensors = {}
-    if best is not None:
-        tensors["best"] = best
-    if rows is not None:
-        tensors["held_out"] = rows
-    state: dict[str, Any] = {"plan": description, "history": dict(vars(history))}
-    arrays, numbers = second_order_parts(network._second_order)
-    if numbers is not None:
-        state["second_order"] = numbers
-    write_checkpoint(path, network, tensors | arrays, state)
-
-
-def resume(
-    network: Network, plan: Plan, history: History, description: dict[str, Any]
-) -> tuple[Array | None, Array | None]:
-    """Go on from the checkpoint's file.
-
-    Returns the best epoch's parameters and the rows that are held out, where there are any.
+    Parameters
+    ----------
+    path, model
+        As `read_checkpoint`'s.
+    plan : dict
+        As `write_fit` takes it; among it "examples", and how many of them are "held out".
 
     Raises
     ------
     ModelFileError, OSError
-        As `read_checkpoint`, and for what no fit can have written. The network may have
-        changed then: the caller undoes it.
+        As `read_checkpoint`, and for what no fit can have written.
     ValueError
         If the fit was another one.
     """
-    assert plan.checkpoint is not None
-    tensors, state = read_checkpoint(plan.checkpoint, network)
-    validation.same_plan(state.get("plan"), description)
-    with naming(plan.checkpoint):
-        found = checked_history(state.get("history"))
-        network._second_order = checked_second_order(
-            network._optimizer, network.n_parameters, tensors, state.get("second_order")
-        )
-        best, rows = tensors.get("best"), tensors.get("held_out")
+    checkpoint = read_checkpoint(path, model)
+    description, training = checkpoint.model.description, checkpoint.training
+    validation.same_plan(training.state.get("plan"), plan)
+    n, held = plan["examples"], plan["held out"]
+    assert isinstance(n, int)
+    assert isinstance(held, int)
+    with naming(path):
+        history = _judged_history(training.state.get("history"))
+        whole_batch = judged_whole_batch(checkpoint)
+        best, held_out = training.extra.get("best"), training.extra.get("held_out")
         if best is not None:
-            _require_vector("best", best, network.n_parameters)
-        if (rows is not None) != (plan.held > 0):
+            _require_vector("best", best, layout.n_parameters(description.sizes))
+        if (held_out is not None) != (held > 0):
             raise ModelFileError(
-                f"its fit held {'no' if rows is None else 'some'} examples out; expected "
-                f"{plan.held}"
+                f"its fit held {'no' if held_out is None else 'some'} examples out; expected {held}"
             )
-        if rows is not None:
-            _require_rows(rows, plan.held, description["examples"])
-    # What was not looked at before the checkpoint has no numbers for those epochs.
-    missing = [math.nan] * found["epochs"]
-    found["metrics"] = {name: found["metrics"].get(name, missing[:]) for name in plan.metrics}
-    judged = plan.validation_data is not None or plan.held > 0
-    found["validation_cost"] = (found["validation_cost"] or missing) if judged else []
-    vars(history).update(found)
-    history.stop_reason = "epochs"
-    stopping = plan.early_stopping
-    # Of what is no longer asked for, or was not judged then, no epoch is the best.
-    if stopping is None or not stopping.knows_best(history):
-        history.best_epoch = None
-    if stopping is None or history.best_epoch is None or not stopping.restore_best:
-        best = None
-    network._optimizer = plan.optimizer
-    return best, rows
+        if held_out is not None:
+            _require_rows(held_out, held, n)
+    return checkpoint, whole_batch, FitParts(history, best, held_out)
 
 
-# ---- what came from a file -----------------------------------------------------------------------
-
-
-def checked_history(value: Any) -> dict[str, Any]:
+def _judged_history(value: JSON) -> HistoryParts:
     """A History's attributes, each of the kind that a fit gives it."""
-    names = (
-        "cost",
-        "validation_cost",
-        "metrics",
-        "learning_rate",
-        "penalty",
-        "best_epoch",
-        "epochs",
-        "seconds",
-        "stop_reason",
-    )
+    names = HistoryParts._fields
     if type(value) is not dict or set(value) != set(names):
         raise ModelFileError(
             f"history is {validation.shown(value)}; expected a dict of {', '.join(names)}"
         )
-    epochs, best_epoch = value["epochs"], value["best_epoch"]
-    every_epoch, metrics = (0, epochs), value["metrics"]
+    epochs, best_epoch, metrics = value["epochs"], value["best_epoch"], value["metrics"]
+    seconds, stop_reason = value["seconds"], value["stop_reason"]
     if type(epochs) is not int or epochs < 0:
         raise ModelFileError(f"epochs of history is {validation.shown(epochs)}; expected an int")
     if best_epoch is not None and (type(best_epoch) is not int or not 0 <= best_epoch < epochs):
@@ -535,71 +603,38 @@ def checked_history(value: Any) -> dict[str, Any]:
             f"best_epoch of history is {validation.shown(best_epoch)}; expected None or one of its "
             f"{epochs} epochs"
         )
-    if type(value["seconds"]) is not float or type(value["stop_reason"]) is not str:
+    if type(seconds) is not float or type(stop_reason) is not str:
         raise ModelFileError("seconds and stop_reason of history are no number and text")
     if type(metrics) is not dict:
         raise ModelFileError(f"metrics of history is {validation.shown(metrics)}; expected a dict")
-    for name, numbers, lengths in (
-        ("cost", value["cost"], (epochs,)),
-        ("learning_rate", value["learning_rate"], (epochs,)),
-        ("validation_cost", value["validation_cost"], every_epoch),
-        ("penalty", value["penalty"], every_epoch),
-        *((f"metrics[{name!r}]", numbers, (epochs,)) for name, numbers in metrics.items()),
-    ):
+
+    def numbers_of(name: str, numbers: JSON, lengths: tuple[int, ...]) -> list[float]:
+        floats = [x for x in numbers if type(x) is float] if type(numbers) is list else []
         if (
             type(numbers) is not list
-            or len(numbers) not in lengths
-            or not all(type(number) is float for number in numbers)
+            or not len(floats) == len(numbers)
+            or len(floats) not in lengths
         ):
             raise ModelFileError(
                 f"{name} of history is {validation.shown(numbers)}; expected {epochs} floats"
             )
-    return value
+        return floats
 
-
-def second_order_parts(
-    state: second_order.State | None,
-) -> tuple[dict[str, Array], dict[str, float] | None]:
-    """The arrays and the numbers of a whole-batch optimiser's state, as a checkpoint has them."""
-    if state is None:
-        return {}, None
-    arrays = {f"{_SECOND_ORDER}{name}": array for name, array in state.arrays.items()}
-    return arrays, dict(state.numbers)
-
-
-def checked_second_order(
-    optimizer: Optimizer | None, n_parameters: int, tensors: dict[str, Array], numbers: Any
-) -> second_order.State | None:
-    """The state again, if it can be one of this optimiser's."""
-    arrays = {
-        name.removeprefix(_SECOND_ORDER): array
-        for name, array in tensors.items()
-        if name.startswith(_SECOND_ORDER)
-    }
-    if numbers is None and not arrays:
-        return None
-    pairs = [f"{letter}{i}" for i in range(len(arrays) // 2) for letter in "sy"]
-    if isinstance(optimizer, LBFGS):
-        known = numbers == {} and list(arrays) == pairs and len(arrays) <= 2 * optimizer.memory
-    elif isinstance(optimizer, LevenbergMarquardt):
-        known = (
-            not arrays
-            and type(numbers) is dict
-            and list(numbers) == ["mu"]
-            and type(numbers["mu"]) is float
-            and 0 < numbers["mu"] < math.inf
-        )
-    else:
-        known = False
-    if not known:
-        raise ModelFileError(
-            f"second_order is {validation.shown(numbers)} with the arrays "
-            f"{validation.shown(list(arrays))}; expected a state of {optimizer!r}"
-        )
-    for name, array in arrays.items():
-        _require_vector(f"{_SECOND_ORDER}{name}", array, n_parameters)
-        array.flags.writeable = False
-    return second_order.State(arrays, numbers)
+    # What is judged or penalised is so in every epoch, or in none.
+    return HistoryParts(
+        cost=numbers_of("cost", value["cost"], (epochs,)),
+        learning_rate=numbers_of("learning_rate", value["learning_rate"], (epochs,)),
+        validation_cost=numbers_of("validation_cost", value["validation_cost"], (0, epochs)),
+        penalty=numbers_of("penalty", value["penalty"], (0, epochs)),
+        metrics={
+            name: numbers_of(f"metrics[{name!r}]", numbers, (epochs,))
+            for name, numbers in metrics.items()
+        },
+        best_epoch=best_epoch,
+        epochs=epochs,
+        seconds=seconds,
+        stop_reason=stop_reason,
+    )
 
 
 def _require_vector(name: str, array: Array, n_parameters: int) -> None:

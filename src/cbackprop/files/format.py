@@ -1,4 +1,6 @@
-"""The model file: data in the layout of safetensors, written whole or not at all, read strictly.
+"""The file itself: tensors and texts in the layout of safetensors; of networks it knows nothing.
+
+It is written whole or not at all, and read strictly.
 
 a) Eight bytes, little-endian: the header's length. The header: JSON in ASCII, padded with spaces to
    whole eight bytes. Then the tensors, little-endian, C order, in the header's order, no holes.
@@ -6,8 +8,8 @@ b) The header's ``__metadata__`` holds text only. Its last entry is a checksum: 
    header without that entry, padded likewise, and the tensors' bytes.
 c) A header has one form, the one that is written here. A file in any other is refused, and so is
    one whose length is not what its header says: before memory is taken for its numbers.
-d) A checkpoint is a model with more behind it: what the optimiser, the generator and the fit are
-   at. Numbers that JSON does not have, infinities and NaN, are {"float": "inf"} in it.
+d) Values among the texts are JSON in one form, too. Numbers that JSON does not have, infinities and
+   NaN, are {"float": "inf"} in it.
 """
 
 from __future__ import annotations
@@ -18,17 +20,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from io import FileIO
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 
 from cbackprop import validation
 from cbackprop.functions import Array
-
-if TYPE_CHECKING:
-    from cbackprop.network import Network
-
-    AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 FORMAT = "cbackprop"
 FORMAT_VERSION = "1"
@@ -38,7 +36,10 @@ NUMBER_TYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U64": "<u8", "U8": "|
 
 _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
-Entries = dict[str, tuple[str, tuple[int, ...]]]  # number type and shape of each tensor, by name
+Tensors = dict[str, Array]
+Metadata = dict[str, str]
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+Entry = tuple[str, tuple[int, ...]]  # a tensor's number type and shape
 
 
 class ModelFileError(ValueError):
@@ -60,7 +61,7 @@ def naming(path: str) -> Iterator[None]:
 # ---- the file: tensors and text ------------------------------------------------------------------
 
 
-def write(path: validation.PathLike, tensors: dict[str, Array], metadata: dict[str, str]) -> None:
+def write(path: str, tensors: Tensors, metadata: Metadata) -> None:
     """Write a file that `read` gives back: the old one or this one stands at ``path``, whole.
 
     Raises
@@ -70,12 +71,11 @@ def write(path: validation.PathLike, tensors: dict[str, Array], metadata: dict[s
     OSError
         If the system cannot write it. The old file is as it was, and no other is left.
     """
-    name = validation.file_path("path", path)
-    with naming(name):
-        _write(name, tensors, metadata)
+    with naming(path):
+        _replace(path, _pieces(tensors, metadata))
 
 
-def read(path: validation.PathLike) -> tuple[dict[str, Array], dict[str, str]]:
+def read(path: str) -> tuple[Tensors, Metadata]:
     """The tensors and the metadata of a file that `write` wrote, and of no other.
 
     Raises
@@ -85,15 +85,15 @@ def read(path: validation.PathLike) -> tuple[dict[str, Array], dict[str, str]]:
     OSError
         If there is no such file, or it cannot be read.
     """
-    name = validation.file_path("path", path)
-    with naming(name):
-        return _read(name)
+    with naming(path):
+        return _contents(path)
 
 
-def _write(path: str, tensors: dict[str, Array], metadata: dict[str, str]) -> None:
+def _pieces(tensors: Tensors, metadata: Metadata) -> list[bytes | memoryview]:
+    """The file's bytes: the header with its length before it, and each tensor."""
     from hashlib import sha256
 
-    entries: Entries = {}
+    entries: dict[str, Entry] = {}
     numbers: list[memoryview] = []
     for name, tensor in tensors.items():
         number_type = tensor.dtype.newbyteorder("<").str
@@ -112,13 +112,14 @@ def _write(path: str, tensors: dict[str, Array], metadata: dict[str, str]) -> No
     for piece in numbers:
         checksum.update(piece)
     header = _header(entries, {**metadata, "checksum": checksum.hexdigest()})
+    # What could not be read again is not written.
     _described_header(header, sum(piece.nbytes for piece in numbers))
-    _replace(path, [len(header).to_bytes(8, "little") + header, *numbers])
+    return [len(header).to_bytes(8, "little") + header, *numbers]
 
 
-def _header(entries: Entries, metadata: dict[str, str]) -> bytes:
+def _header(entries: dict[str, Entry], metadata: Metadata) -> bytes:
     """The one form of a header."""
-    header: dict[str, Any] = {"__metadata__": metadata}
+    header: dict[str, object] = {"__metadata__": metadata}
     start = 0
     for name, (word, shape) in entries.items():
         stop = start + _n_bytes(word, shape)
@@ -183,7 +184,7 @@ def _with_path(error: OSError, path: str) -> OSError:
     return OSError(error.errno, os.strerror(error.errno), path)
 
 
-def _write_all(file: Any, pieces: list[bytes | memoryview]) -> None:
+def _write_all(file: FileIO, pieces: list[bytes | memoryview]) -> None:
     for piece in pieces:
         rest = memoryview(piece)
         while rest:
@@ -214,7 +215,7 @@ def _require_regular(path: str, status: os.stat_result) -> None:
         raise ModelFileError("it is a device, a pipe or a socket; expected a regular file")
 
 
-def _read(path: str) -> tuple[dict[str, Array], dict[str, str]]:
+def _contents(path: str) -> tuple[Tensors, Metadata]:
     from hashlib import sha256
 
     # Opening alone can do something to a device, and can wait for ever on a pipe.
@@ -229,7 +230,7 @@ def _read(path: str) -> tuple[dict[str, Array], dict[str, str]]:
         entries, metadata = _described_header(bytes(header), status.st_size - 8 - length)
         expected = metadata.pop("checksum")
         checksum = sha256(_header(entries, metadata))
-        tensors: dict[str, Array] = {}
+        tensors: Tensors = {}
         for name, (word, shape) in entries.items():
             tensor = np.empty(shape, NUMBER_TYPES[word])
             rest = tensor.reshape(-1).view(np.uint8).data
@@ -248,7 +249,7 @@ def _read(path: str) -> tuple[dict[str, Array], dict[str, str]]:
     return tensors, metadata
 
 
-def _header_length(file: Any, size: int) -> int:
+def _header_length(file: FileIO, size: int) -> int:
     if size < 8:
         raise ModelFileError(f"it has {size} bytes; expected a header's length in the first 8")
     first = bytearray(8)
@@ -266,7 +267,7 @@ def _header_length(file: Any, size: int) -> int:
     return length
 
 
-def _fill(file: Any, buffer: bytearray | memoryview) -> None:
+def _fill(file: FileIO, buffer: bytearray | memoryview) -> None:
     rest = memoryview(buffer)
     while rest:
         count = file.readinto(rest)
@@ -275,7 +276,7 @@ def _fill(file: Any, buffer: bytearray | memoryview) -> None:
         rest = rest[count:]
 
 
-def _described_header(header: bytes, n_bytes: int) -> tuple[Entries, dict[str, str]]:
+def _described_header(header: bytes, n_bytes: int) -> tuple[dict[str, Entry], Metadata]:
     """What a header says, once it is known to be one of ours that ``n_bytes`` of numbers fit."""
     if len(header) > LONGEST_HEADER:
         raise ModelFileError(
@@ -291,7 +292,7 @@ def _described_header(header: bytes, n_bytes: int) -> tuple[Entries, dict[str, s
             f"its header is {validation.shown(description)}; expected a JSON object"
         )
     metadata = _checked_metadata(description.pop("__metadata__", None))
-    entries: Entries = {}
+    entries: dict[str, Entry] = {}
     stop = 0
     for name, entry in description.items():
         entries[name], stop = _checked_entry(name, entry, stop)
@@ -306,7 +307,7 @@ def _described_header(header: bytes, n_bytes: int) -> tuple[Entries, dict[str, s
     return entries, metadata
 
 
-def _checked_metadata(metadata: Any) -> dict[str, str]:
+def _checked_metadata(metadata: JSON) -> Metadata:
     if type(metadata) is not dict or metadata.get("format") != FORMAT:
         raise ModelFileError(
             f"its __metadata__ is {validation.shown(metadata)}; expected the format {FORMAT!r} in "
@@ -318,6 +319,7 @@ def _checked_metadata(metadata: Any) -> dict[str, str]:
             f"its format_version is {validation.shown(version)}; expected {FORMAT_VERSION!r}: a "
             "newer cbackprop wrote this file"
         )
+    texts: Metadata = {}
     for key, text in metadata.items():
         if type(text) is not str:
             raise ModelFileError(
@@ -326,9 +328,10 @@ def _checked_metadata(metadata: Any) -> dict[str, str]:
             )
         _require_unicode(key)
         _require_unicode(text)
+        texts[key] = text
     if list(metadata)[-1] != "checksum":
         raise ModelFileError("its __metadata__ has no checksum at its end; expected one")
-    return metadata
+    return texts
 
 
 def _require_unicode(text: str) -> None:
@@ -341,7 +344,7 @@ def _require_unicode(text: str) -> None:
         ) from None
 
 
-def _checked_entry(name: str, entry: Any, start: int) -> tuple[tuple[str, tuple[int, ...]], int]:
+def _checked_entry(name: str, entry: JSON, start: int) -> tuple[Entry, int]:
     """Number type and shape of one tensor whose bytes begin at ``start``, and where they end."""
     what = f"tensor {validation.shown(name)}"
     _require_unicode(name)
@@ -354,17 +357,19 @@ def _checked_entry(name: str, entry: Any, start: int) -> tuple[tuple[str, tuple[
         raise ModelFileError(
             f"{what} has dtype {validation.shown(word)}; expected one of {', '.join(NUMBER_TYPES)}"
         )
-    if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
+    # Not isinstance: true and false are no lengths.
+    lengths = [n for n in shape if type(n) is int and n >= 0] if type(shape) is list else []
+    if lengths != shape:
         raise ModelFileError(
             f"{what} has shape {validation.shown(shape)}; expected a list of integers >= 0"
         )
     # Empty ones, too, could have a shape that no array can have.
-    if len(shape) > 8 or math.prod(max(n, 1) for n in shape) > validation.LARGEST_ARRAY:
+    if len(lengths) > 8 or math.prod(max(n, 1) for n in lengths) > validation.LARGEST_ARRAY:
         raise ModelFileError(
             f"{what} has shape {validation.shown(shape)}; expected at most 8 dimensions and "
             f"{validation.LARGEST_ARRAY} numbers"
         )
-    stop = start + _n_bytes(word, tuple(shape))
+    stop = start + _n_bytes(word, tuple(lengths))
     if (
         type(offsets) is not list
         or [type(n) for n in offsets] != [int, int]
@@ -374,13 +379,14 @@ def _checked_entry(name: str, entry: Any, start: int) -> tuple[tuple[str, tuple[
             f"{what} has data_offsets {validation.shown(offsets)}; expected {[start, stop]} for "
             f"{word} of shape {shape}"
         )
-    return (word, tuple(shape)), stop
+    return (word, tuple(lengths)), stop
 
 
 # ---- JSON in one form ----------------------------------------------------------------------------
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
+    """The one JSON text of a value that JSON has."""
     from json import dumps
 
     try:
@@ -391,11 +397,14 @@ def json_text(value: Any) -> str:
         raise ModelFileError(f"something in it is no JSON ({error}); expected less") from None
 
 
-def _parsed(what: str, text: str) -> Any:
+def _parsed(what: str, text: str) -> JSON:
     from json import loads
 
     try:
-        return loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        value: JSON = loads(
+            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+        )
+        return value
     except ModelFileError as error:
         raise ModelFileError(f"{what} {error}") from None
     except RecursionError:
@@ -404,8 +413,8 @@ def _parsed(what: str, text: str) -> Any:
         raise ModelFileError(f"{what} is no JSON ({error}); expected a JSON text") from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
+def _without_duplicates(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    result: dict[str, JSON] = {}
     for key, value in pairs:
         if key in result:
             raise ModelFileError(f"has {validation.shown(key)} more than once; expected it once")
@@ -413,11 +422,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _refuse_constant(word: str) -> Any:
+def _refuse_constant(word: str) -> NoReturn:
     raise ModelFileError(f"has {word}, which is no JSON; expected numbers")
 
 
-def encoded(what: str, value: Any) -> str:
+def encoded(what: str, value: object) -> str:
     """The JSON text of None, booleans, numbers, text, lists and dicts of those."""
     try:
         return json_text(_as_json(what, value))
@@ -425,7 +434,7 @@ def encoded(what: str, value: Any) -> str:
         raise ModelFileError(f"{what} is nested too deeply; expected less depth") from None
 
 
-def decoded(what: str, text: str) -> Any:
+def decoded(what: str, text: str) -> JSON:
     """The value again, from the one form that `encoded` gives it."""
     try:
         value = _from_json(what, _parsed(what, text))
@@ -439,7 +448,7 @@ def decoded(what: str, text: str) -> Any:
     return value
 
 
-def _as_json(what: str, value: Any) -> Any:
+def _as_json(what: str, value: object) -> JSON:
     if isinstance(value, float):
         # repr has as many digits as it takes to read the same number.
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
@@ -456,7 +465,7 @@ def _as_json(what: str, value: Any) -> Any:
     )
 
 
-def _from_json(what: str, value: Any) -> Any:
+def _from_json(what: str, value: JSON) -> JSON:
     if isinstance(value, list):
         return [_from_json(what, entry) for entry in value]
     if isinstance(value, dict):
@@ -474,15 +483,18 @@ def _from_json(what: str, value: Any) -> Any:
     return value
 
 
-# ---- what a reader expects ----
+# ---- what a reader expects -----------------------------------------------------------------------
 
 
-def require_entries(what: str, value: Any, names: tuple[str, ...]) -> None:
+def entries_of(what: str, value: JSON, names: tuple[str, ...]) -> list[JSON]:
+    """The values of a dict that has these entries, in this order."""
     if type(value) is not dict or tuple(value) != names:
         raise ModelFileError(f"{what} is {validation.shown(value)}; expected {', '.join(names)}")
+    return list(value.values())
 
 
 def require_tensor(name: str, tensor: Array, shape: tuple[int, ...], dtype: str) -> None:
+    """No other shape or number type."""
     if tensor.shape != shape or tensor.dtype != np.dtype(dtype):
         raise ModelFileError(
             f"tensor {name!r} has shape {tensor.shape} and dtype {tensor.dtype}; expected {shape} "
@@ -491,6 +503,7 @@ def require_tensor(name: str, tensor: Array, shape: tuple[int, ...], dtype: str)
 
 
 def require_finite(name: str, tensor: Array) -> None:
+    """No NaN and no infinity."""
     try:
         validation.require_finite(f"tensor {name!r}", tensor)
     except ValueError as error:

@@ -1,26 +1,31 @@
-"""What of a network stands in its model file, judged when it comes back."""
+"""What of a network stands in its model file, judged as `Network` would when it comes back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from cbackprop import validation
 from cbackprop.files.format import (
     FORMAT,
     FORMAT_VERSION,
+    Metadata,
     ModelFileError,
+    Tensors,
     decoded,
     encoded,
     require_finite,
     require_tensor,
     write,
 )
-from cbackprop.functions import Array
+from cbackprop.functions import Activation, Array, Cost
+from cbackprop.optimizers import Optimizer
+from cbackprop.random_numbers import RandomNumbers
 
-if TYPE_CHECKING:
-    from cbackprop.network import Network
-
+# What the metadata has, in this order.
 _MODEL_ENTRIES = (
     "format",
     "format_version",
@@ -33,6 +38,68 @@ _MODEL_ENTRIES = (
 )
 _CHECKPOINT_ENTRIES = (*_MODEL_ENTRIES, "optimizer", "update", "generator")
 
+# ---- what is asked of a network ------------------------------------------------------------------
+
+
+class WholeBatchState(Protocol):
+    """What an optimiser of whole batches remembers."""
+
+    arrays: dict[str, Array]
+    numbers: dict[str, float]
+
+
+class Engine(Protocol):
+    """The engine of a network: where its parameters and its optimiser's state are."""
+
+    learning_rate: float
+    step_count: int
+    previous_cost: float
+
+    @property
+    def slots(self) -> tuple[Array, ...]: ...
+    @property
+    def rule_name(self) -> str | None: ...
+    @property
+    def hyper_parameters(self) -> tuple[float, ...] | None: ...
+    def layer_views(self, block: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]: ...
+    def set_optimizer(self, rule_name: str | None, hyper_parameters: tuple[float, ...]) -> None: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *exception: Any) -> Any: ...
+
+
+class Model(Protocol):
+    """A network with its optimiser and its generator."""
+
+    optimizer: Optimizer | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+    @property
+    def activations(self) -> tuple[str | Activation, ...]: ...
+    @property
+    def cost_function(self) -> str | Cost: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def init(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def weights(self) -> tuple[Array, ...]: ...
+    @property
+    def biases(self) -> tuple[Array, ...]: ...
+    @property
+    def random(self) -> RandomNumbers: ...
+    @property
+    def whole_batch_state(self) -> WholeBatchState | None: ...
+    @property
+    def engine(self) -> Engine: ...
+
+
+# ---- a model and its parts -----------------------------------------------------------------------
+
 
 class Description(NamedTuple):
     """What a network is, but for its parameters."""
@@ -44,24 +111,63 @@ class Description(NamedTuple):
     init: str
 
 
-def model_parts(
-    network: Network, *, allow_nonfinite: bool = False
-) -> tuple[dict[str, Array], dict[str, str]]:
-    """The tensors, copied, and the metadata of a network's model file."""
-    activations, cost = validation.functions_with_names(network.activations, network.cost_function)
-    return named_parts(network, activations, cost, allow_nonfinite)
+class ModelParts(NamedTuple):
+    """A network as a file has it: its description, and the numbers that belong into it."""
+
+    description: Description
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
 
 
-def named_parts(
-    network: Network, activations: tuple[str, ...], cost: str, allow_nonfinite: bool
-) -> tuple[dict[str, Array], dict[str, str]]:
-    with network._engine:
-        weights = tuple(W.copy() for W in network.weights)
-        biases = tuple(b.copy() for b in network.biases)
+def described(model: Model) -> Description:
+    """The network's description, where all its functions have names.
+
+    Raises
+    ------
+    TypeError
+        For a function of the user's own, naming it.
+    """
+    activations, cost = validation.functions_with_names(model.activations, model.cost_function)
+    return Description(model.sizes, activations, cost, model.dtype.name, model.init)
+
+
+def save_model(model: Model, path: str, *, allow_nonfinite: bool) -> None:
+    """Write the network's model file.
+
+    Raises
+    ------
+    TypeError
+        For a function of the user's own, naming it.
+    ValueError
+        For parameters that are not finite, where those are not allowed.
+    ModelFileError, OSError
+        As `format.write`.
+    """
+    tensors, metadata = model_file(model, described(model), allow_nonfinite=allow_nonfinite)
+    write(path, tensors, metadata)
+
+
+def set_parameters(model: Model, parts: ModelParts) -> None:
+    """Write the parameters into a network of that description."""
+    pairs = zip((*model.weights, *model.biases), (*parts.weights, *parts.biases), strict=True)
+    for own, read in pairs:
+        own[...] = read
+
+
+# ---- what the file has of it ---------------------------------------------------------------------
+
+
+def model_file(
+    model: Model, description: Description, *, allow_nonfinite: bool = False
+) -> tuple[Tensors, Metadata]:
+    """The tensors, copied, and the metadata of the network's model file, with this description."""
+    with model.engine:
+        weights = tuple(W.copy() for W in model.weights)
+        biases = tuple(b.copy() for b in model.biases)
     # What could not be read again is not written.
     if not allow_nonfinite:
         validation.require_finite_parameters(weights, biases)
-    tensors: dict[str, Array] = {}
+    tensors: Tensors = {}
     for l, (W, b) in enumerate(zip(weights, biases, strict=True), start=1):
         tensors[f"layers.{l}.weight"] = W
         tensors[f"layers.{l}.bias"] = b
@@ -69,31 +175,24 @@ def named_parts(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "kind": "model",
-        "sizes": encoded("sizes", network.sizes),
-        "activations": encoded("activations", activations),
-        "cost": cost,
-        "dtype": network.dtype.name,
-        "init": network._init,
+        "sizes": encoded("sizes", description.sizes),
+        "activations": encoded("activations", description.activations),
+        "cost": description.cost,
+        "dtype": description.dtype,
+        "init": description.init,
     }
 
 
-def save_model(network: Network, path: validation.PathLike, *, allow_nonfinite: bool) -> None:
-    """Write the network's model file."""
-    validation.file_path("path", path)
-    allow_nonfinite = validation.flag("allow_nonfinite", allow_nonfinite)
-    write(path, *model_parts(network, allow_nonfinite=allow_nonfinite))
+def judged_model(
+    tensors: Mapping[str, Array], metadata: Metadata, *, allow_nonfinite: bool = False
+) -> ModelParts:
+    """What network a model's or a checkpoint's tensors and metadata are, its parameters first.
 
-
-def set_parameters(network: Network, tensors: dict[str, Array]) -> None:
-    for l, (W, b) in enumerate(zip(network.weights, network.biases, strict=True), start=1):
-        W[...] = tensors[f"layers.{l}.weight"]
-        b[...] = tensors[f"layers.{l}.bias"]
-
-
-def checked_parts(
-    tensors: dict[str, Array], metadata: dict[str, str], allow_nonfinite: bool = False
-) -> Description:
-    """What network the parts describe; its parameters come first among the tensors."""
+    Raises
+    ------
+    ModelFileError
+        If they are none's.
+    """
     expected = {"model": _MODEL_ENTRIES, "checkpoint": _CHECKPOINT_ENTRIES}
     kind = metadata.get("kind")
     if kind not in expected:
@@ -105,7 +204,7 @@ def checked_parts(
             f"its __metadata__ has {validation.shown(list(metadata))}; expected "
             f"{', '.join(expected[kind])}"
         )
-    description = _checked_description(metadata, len(tensors))
+    description = _judged_description(metadata, len(tensors))
     n_layers = len(description.sizes) - 1
     names = list(tensors)
     if kind == "model" and len(names) > 2 * n_layers:
@@ -113,11 +212,11 @@ def checked_parts(
             f"it has {len(names)} tensors; expected {2 * n_layers} for the parameters of "
             f"{n_layers} layers"
         )
-    parameters: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for l, (n_in, n_out) in enumerate(pairwise(description.sizes), start=1):
-        parameters[f"layers.{l}.weight"] = (n_out, n_in)
-        parameters[f"layers.{l}.bias"] = (n_out,)
-    for name, (expected_name, shape) in zip(names, parameters.items(), strict=False):
+        shapes[f"layers.{l}.weight"] = (n_out, n_in)
+        shapes[f"layers.{l}.bias"] = (n_out,)
+    for name, (expected_name, shape) in zip(names, shapes.items(), strict=False):
         if name != expected_name:
             raise ModelFileError(
                 f"tensor {validation.shown(name)} is in the place of {expected_name!r}; expected "
@@ -126,10 +225,11 @@ def checked_parts(
         require_tensor(name, tensors[name], shape, description.dtype)
         if not allow_nonfinite:
             require_finite(name, tensors[name])
-    return description
+    parameters = [tensors[name] for name in shapes]
+    return ModelParts(description, tuple(parameters[0::2]), tuple(parameters[1::2]))
 
 
-def _checked_description(metadata: dict[str, str], n_tensors: int) -> Description:
+def _judged_description(metadata: Metadata, n_tensors: int) -> Description:
     sizes = decoded("sizes", metadata["sizes"])
     names = decoded("activations", metadata["activations"])
     if type(sizes) is not list or type(names) is not list:

@@ -1,24 +1,27 @@
 """Pickles of a network: the parts of a checkpoint, as plain data, judged again when they come back.
 
 They carry what `copy` carries: parameters, finite or not, the optimiser's state, the generator's,
-and what a subclass keeps beside. Functions of the user's go along as pickle takes them, by name.
+and what a subclass keeps besides. Functions of the user's go along as pickle takes them, by name.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cbackprop import validation
-from cbackprop.files import checkpoint as checkpoints
+from cbackprop.files.checkpoint import (
+    Checkpoint,
+    WholeBatchParts,
+    checkpoint_file,
+    judged_checkpoint,
+    judged_whole_batch,
+    whole_batch_file,
+)
 from cbackprop.files.format import ModelFileError
+from cbackprop.files.model import Description, Model
 from cbackprop.functions import Activation, Array, Cost
-from cbackprop.random_numbers import RandomNumbers
-
-if TYPE_CHECKING:
-    from cbackprop.network import Network
 
 _ENTRIES = (
     "tensors",
@@ -33,50 +36,67 @@ _ENTRIES = (
 _ACTIVATION, _COST = "identity", "quadratic"
 
 
-def state_of(network: Network, attributes: dict[str, Any]) -> dict[str, Any]:
+class PickledParts(NamedTuple):
+    """What a pickle says: all of it judged, nothing of it built."""
+
+    checkpoint: Checkpoint
+    whole_batch: WholeBatchParts | None
+    activations: tuple[str | Activation, ...]
+    cost: str | Cost
+    threads: int
+    backend: str
+    attributes: dict[str, Any]
+
+
+def state_of(model: Model, attributes: dict[str, Any]) -> dict[str, Any]:
     """What a pickle holds: plain data, and the user's own functions and attributes.
 
     Parameters
     ----------
-    network : Network
+    model : Model
     attributes : dict
-        What a subclass keeps beside.
+        What a subclass keeps besides.
     """
     own = {
         layer: activation
-        for layer, activation in enumerate(network.activations)
+        for layer, activation in enumerate(model.activations)
         if isinstance(activation, Activation)
     }
-    cost = network.cost_function
-    arrays, numbers = checkpoints.second_order_parts(network._second_order)
-    tensors, metadata = checkpoints.checkpoint_parts(
-        network,
-        tuple(_ACTIVATION if isinstance(a, Activation) else a for a in network.activations),
+    cost = model.cost_function
+    description = Description(
+        model.sizes,
+        tuple(_ACTIVATION if isinstance(a, Activation) else a for a in model.activations),
         _COST if isinstance(cost, Cost) else cost,
-        arrays,
-        {} if numbers is None else {"second_order": numbers},
+        model.dtype.name,
+        model.init,
     )
+    arrays, numbers = whole_batch_file(model.whole_batch_state)
+    tensors, metadata = checkpoint_file(model, description, arrays, numbers)
     values = (
         tensors,
         metadata,
         own,
         cost if isinstance(cost, Cost) else None,
-        network.threads,
-        network.backend,
+        model.threads,
+        model.backend,
         attributes,
     )
     return dict(zip(_ENTRIES, values, strict=True))
 
 
-def restore(network: Network, state: Any, own_attributes: tuple[str, ...]) -> None:
-    """Make a network that is not initialised the one that `state_of` saw.
+def judged(state: object, own_attributes: tuple[str, ...]) -> PickledParts:
+    """What the state that `state_of` made says, of a network and of a subclass's attributes.
+
+    Parameters
+    ----------
+    state : object
+    own_attributes : tuple of str
+        Names that no subclass can have kept something by.
 
     Raises
     ------
     TypeError, ValueError
-        Saying what in the state is wrong. The network is then as it was.
-    MemoryError
-        As `Network`.
+        Saying what in the state is wrong.
     """
     if type(state) is not dict or tuple(state) != _ENTRIES:
         raise TypeError(
@@ -109,14 +129,12 @@ def restore(network: Network, state: Any, own_attributes: tuple[str, ...]) -> No
         for name, tensor in tensors.items()
     }
     try:
-        description, training = checkpoints.checked_checkpoint(native, metadata)
-        n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(description.sizes))
-        second_order = checkpoints.checked_second_order(
-            training.optimizer, n_parameters, training.extra, training.state.get("second_order")
-        )
+        checkpoint = judged_checkpoint(native, metadata, allow_nonfinite=True)
+        whole_batch = judged_whole_batch(checkpoint)
     except ModelFileError as error:
         raise ValueError(f"state is that of no Network: {error}") from None
-    activations: list[Any] = list(description.activations)
+    description = checkpoint.model.description
+    activations: list[str | Activation] = list(description.activations)
     for layer, activation in own.items():
         if type(layer) is not int or not 0 <= layer < len(activations):
             raise ValueError(
@@ -129,16 +147,12 @@ def restore(network: Network, state: Any, own_attributes: tuple[str, ...]) -> No
             )
         activations[layer] = activation
     chosen = validation.activations(activations, len(activations))
-    network._build(
-        description.sizes,
+    return PickledParts(
+        checkpoint,
+        whole_batch,
         chosen,
         validation.cost(description.cost if cost is None else cost, chosen[-1]),
-        description.dtype,
-        description.init,
-        RandomNumbers(None),
         validation.threads(threads),
         validation.backend(backend),
+        attributes,
     )
-    checkpoints.set_training(network, native, training)
-    network._second_order = second_order
-    vars(network).update(attributes)
