@@ -54,7 +54,7 @@ from cbackprop import (
     Rprop,
     schedules,
 )
-from cbackprop.training import STEP_OPTIONS
+from cbackprop.training.plan import STEP_OPTIONS
 
 SIZES = [4, 5, 3]
 HAS_COMPILED = Network([1, 1]).backend == "compiled"

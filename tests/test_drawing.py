@@ -22,7 +22,7 @@ from cbackprop.drawing.canvas import COLOURS, Canvas, Point
 from cbackprop.drawing.choice import shown_neurons
 from cbackprop.drawing.network import draw as draw_network
 from cbackprop.drawing.symbols import in_product, number
-from cbackprop.optimizers import Optimizer
+from cbackprop.training.optimizers import Optimizer
 
 SVG = "{http://www.w3.org/2000/svg}"
 KINDS = ("chain", "tree", "indices", "summary")

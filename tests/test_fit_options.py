@@ -30,11 +30,11 @@ from cbackprop import (
     Network,
     RMSprop,
     Rprop,
-    progress,
-    training,
 )
 from cbackprop.random_numbers import normals_at, words_at
-from cbackprop.training import STEP_OPTIONS
+from cbackprop.training import loop, progress
+from cbackprop.training.metrics import METRICS, mean_absolute_error, mean_squared_error, r2
+from cbackprop.training.plan import STEP_OPTIONS, combined_weight
 
 HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
 BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]
@@ -224,7 +224,7 @@ def test_balanced_classes_are_those_of_scikit_learn():
     utils = pytest.importorskip("sklearn.utils", reason="scikit-learn is not installed")
     labels = np.random.default_rng(4).choice(4, size=90, p=[0.5, 0.3, 0.2, 0])
     expected = utils.compute_sample_weight("balanced", labels)
-    found = training.combined_weight(None, "balanced", np.eye(4)[labels])
+    found = combined_weight(None, "balanced", np.eye(4)[labels])
     np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 
@@ -749,7 +749,7 @@ def test_weights_that_are_all_held_out_are_refused(backend):
         net = network(backend)
         if weights is None:
             # The row that the generator will hold out.
-            order = training.random_order(net.copy(), 24)
+            order = loop.random_order(net.copy(), 24)
             weights = (np.arange(24) == order[-1]).astype(float)
         before = state(net)
         with pytest.raises(ValueError, match=r"^validation_fraction holds \d examples out, and"):
@@ -890,13 +890,11 @@ def test_metrics_are_their_definitions(dtype):
     wide_Y, wide_P = Y.astype(np.longdouble), P.astype(np.longdouble)
     error = wide_P - wide_Y
     rtol = 1e-13 if dtype == "float64" else 1e-6
-    assert training.mean_squared_error(P, Y) == pytest.approx(float((error**2).mean()), rel=rtol)
-    assert training.mean_absolute_error(P, Y) == pytest.approx(
-        float(np.abs(error).mean()), rel=rtol
-    )
+    assert mean_squared_error(P, Y) == pytest.approx(float((error**2).mean()), rel=rtol)
+    assert mean_absolute_error(P, Y) == pytest.approx(float(np.abs(error).mean()), rel=rtol)
     spread = ((wide_Y - wide_Y.mean(axis=0)) ** 2).sum(axis=0)
     expected = (1 - (error**2).sum(axis=0) / spread).mean()
-    assert training.r2(P, Y) == pytest.approx(float(expected), rel=rtol)
+    assert r2(P, Y) == pytest.approx(float(expected), rel=rtol)
 
 
 @both_dtypes
@@ -904,11 +902,11 @@ def test_metrics_are_their_definitions(dtype):
 def test_r2_of_targets_that_are_all_alike(value, dtype):
     """The mean of ten times 0.1 is not 0.1: the spread must not be taken for one."""
     Y = np.full((10, 1), value, dtype)
-    assert training.r2(Y, Y) == 1.0
-    assert training.r2(Y * 2, Y) == 0.0
+    assert r2(Y, Y) == 1.0
+    assert r2(Y * 2, Y) == 0.0
     both = np.concatenate([Y, np.arange(10.0)[:, np.newaxis]], axis=1).astype(dtype)
-    assert training.r2(both, both) == 1.0
-    assert training.r2(both + np.array([value, 0], dtype), both) == 0.5
+    assert r2(both, both) == 1.0
+    assert r2(both + np.array([value, 0], dtype), both) == 0.5
 
 
 def test_metrics_are_those_of_scikit_learn():
@@ -923,7 +921,7 @@ def test_metrics_are_those_of_scikit_learn():
             "r2": metrics.r2_score(Y, P),
         }
         for name, expected in pairs.items():
-            assert training.METRICS[name](P, Y) == pytest.approx(expected, rel=1e-12)
+            assert METRICS[name](P, Y) == pytest.approx(expected, rel=1e-12)
 
 
 @every_backend

@@ -28,9 +28,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cbackprop
-from cbackprop import Activation, Cost, ModelFileError, Network, model_file, optimizers
+from cbackprop import Activation, Cost, ModelFileError, Network, model_file
 from cbackprop.functions import ACTIVATIONS, COSTS, INITS, OUTPUTS_OF_COST
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.training import optimizers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Bytes = Callable[[], bytes]

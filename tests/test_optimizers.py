@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import cbackprop
 from cbackprop import SGD, Activation, Adagrad, Adam, AdamW, Network, RMSprop, Rprop
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.training import STEP_OPTIONS
+from cbackprop.training.plan import STEP_OPTIONS
 
 HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
 BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import Network, second_order
-from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch
+from cbackprop import Network
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.second_order import NotFinite, ParameterEquations, ResidualEquations, State
+from cbackprop.training import lbfgs, levenberg_marquardt, second_order, whole_batch
+from cbackprop.training.levenberg_marquardt import ParameterEquations, ResidualEquations
+from cbackprop.training.optimizers import LBFGS, LevenbergMarquardt, WholeBatch
+from cbackprop.training.whole_batch import NotFinite, State
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -104,18 +106,18 @@ class Watched:
 @both_backends
 def test_the_vector_has_the_documented_order(dtype: str, backend: str) -> None:
     net = Network((3, 5, 2), dtype=dtype, backend=backend, init="standard_normal", seed=1)
-    vector = second_order.read_parameters(net._engine)
+    vector = whole_batch.read_parameters(net._engine)
     assert vector.dtype == np.float64
     assert (vector == net.parameters).all()
     other = Network((3, 5, 2), dtype=dtype, backend=backend, seed=2)
-    second_order.write_parameters(other._engine, vector)
+    whole_batch.write_parameters(other._engine, vector)
     assert other.parameters.tobytes() == net.parameters.tobytes()
-    of_weights, of_biases = second_order.weight_columns(net._engine)
+    of_weights, of_biases = whole_batch.weight_columns(net._engine)
     for columns, W in zip(of_weights, net.weights, strict=True):
         assert (vector[columns] == W.ravel()).all()
     for columns, b in zip(of_biases, net.biases, strict=True):
         assert (vector[columns] == b).all()
-    alone = second_order.weights_alone(vector, of_biases)
+    alone = whole_batch.weights_alone(vector, of_biases)
     assert sum(float(np.sum(W.astype(float) ** 2)) for W in net.weights) == pytest.approx(
         float(alone @ alone), rel=1e-12
     )
@@ -170,7 +172,7 @@ def test_a_failing_call_leaves_parameters_and_state(
     for failing in range(len(watched.calls)):
         net = Network((2, 4, 1), "tanh", seed=1)
         _, _, state = steps(net, X, Y, optimizer, 3)
-        state.workspace = second_order.Workspace()
+        state.workspace = whole_batch.Workspace()
         storage = net._engine.parameter_arrays()[2]
         before, arrays, numbers = storage.copy(), dict(state.arrays), dict(state.numbers)
         engine: Any = Watched(net._engine, failing, error)
@@ -187,8 +189,8 @@ def test_a_step_interrupted_at_its_very_end_is_undone(
     optimizer: WholeBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the state has taken the step's numbers."""
-    name = "_lbfgs_step" if isinstance(optimizer, LBFGS) else "_levenberg_marquardt_step"
-    whole: Callable[..., Any] = getattr(second_order, name)
+    method = lbfgs if isinstance(optimizer, LBFGS) else levenberg_marquardt
+    whole: Callable[..., Any] = method.step
 
     def interrupted(*arguments: Any) -> Any:
         whole(*arguments)
@@ -198,7 +200,7 @@ def test_a_step_interrupted_at_its_very_end_is_undone(
     net = Network((2, 4, 1), "tanh", seed=1)
     _, _, state = steps(net, X, Y, optimizer, 3)
     parameters, arrays, numbers = net.parameters, dict(state.arrays), dict(state.numbers)
-    monkeypatch.setattr(second_order, name, interrupted)
+    monkeypatch.setattr(method, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         second_order.step(net._engine, X, Y, None, 0.0, optimizer, state)
     assert net.parameters.tobytes() == parameters.tobytes()
@@ -296,7 +298,7 @@ def test_memory_that_cannot_be_had_is_named() -> None:
     with pytest.raises(
         MemoryError, match=r"^the Jacobian of the optimiser.* takes 9223372036854775808 bytes"
     ):
-        second_order.Workspace().array("the Jacobian", (1 << 20, 1 << 40), np.float64)
+        whole_batch.Workspace().array("the Jacobian", (1 << 20, 1 << 40), np.float64)
 
 
 # ---- L-BFGS --------------------------------------------------------------------------------------
@@ -317,7 +319,7 @@ def test_the_two_loops_are_the_bfgs_matrix() -> None:
         H = left @ H @ left.T + rho * np.outer(s, s)
     gradient = random.normal(P)
     for count in range(len(pairs) + 1):
-        direction = second_order._two_loop_direction(pairs[:count], gradient)
+        direction = lbfgs._two_loop_direction(pairs[:count], gradient)
         if count == 0:
             assert (direction == -gradient).all()
     assert direction == pytest.approx(-H @ gradient, rel=1e-11, abs=1e-12)
@@ -360,12 +362,12 @@ class Line:
         self.evaluations += 1
         place = origin + length * direction
         cost = float(self.X.dtype.type(self.value(length)))
-        return second_order._Point(length, place, cost, self.derivative(length), place, cost)
+        return lbfgs._Point(length, place, cost, self.derivative(length), place, cost)
 
     def search(self, first: float, most: int = 25) -> tuple[Any, Any]:
         origin = self.along(np.zeros(1), np.ones(1), 0.0)
         self.evaluations = 0
-        return origin, second_order._line_search(
+        return origin, lbfgs._line_search(
             self,  # type: ignore[arg-type]
             origin,
             np.ones(1),
@@ -468,14 +470,14 @@ def test_the_parameters_are_those_of_the_point_that_was_chosen(
 ) -> None:
     """Whatever the search has looked at last."""
     chosen: list[Any] = []
-    search = second_order._line_search
+    search = lbfgs._line_search
 
     def looking_on(objective: Any, origin: Any, direction: Array, *arguments: Any) -> Any:
         chosen.append(search(objective, origin, direction, *arguments))
         objective.along(origin.parameters, direction, 17.0)
         return chosen[-1]
 
-    monkeypatch.setattr(second_order, "_line_search", looking_on)
+    monkeypatch.setattr(lbfgs, "_line_search", looking_on)
     X, Y = data(60, (3, 8, 2))
     net = Network((3, 8, 2), "tanh", seed=2)
     steps(net, X, Y, LBFGS(), 1)
@@ -554,7 +556,7 @@ def test_a_trial_that_overflows_is_infinitely_costly(backend: str) -> None:
     engine: Any = Watched(net._engine)
     optimizer = LBFGS(1e6)
     state = second_order.start(optimizer, engine)
-    parameters = second_order.read_parameters(engine)
+    parameters = whole_batch.read_parameters(engine)
     gradient = net.gradient(X, Y).vector
     trial = net.copy()
     trial.parameters = parameters - 1e6 * gradient / np.linalg.norm(gradient)
@@ -730,13 +732,15 @@ def test_a_step_begins_where_the_last_one_ended() -> None:
 
 def equations_of(
     net: Network, X: Array, Y: Array, weight: Array | None, l2: float
-) -> tuple[ParameterEquations, ResidualEquations, second_order._Problem]:
-    workspace = second_order.Workspace()
-    problem = second_order._Problem(net._engine, X, Y, weight, l2, workspace)
+) -> tuple[ParameterEquations, ResidualEquations, levenberg_marquardt._Problem]:
+    workspace = whole_batch.Workspace()
+    problem = levenberg_marquardt._Problem(net._engine, X, Y, weight, l2, workspace)
     r = problem.residuals("the residuals")
     assert r is not None
-    parameters = second_order.read_parameters(net._engine)
-    by_residuals = second_order._Problem(net._engine, X, Y, weight, l2, second_order.Workspace())
+    parameters = whole_batch.read_parameters(net._engine)
+    by_residuals = levenberg_marquardt._Problem(
+        net._engine, X, Y, weight, l2, whole_batch.Workspace()
+    )
     return (
         ParameterEquations(problem, r, parameters),
         ResidualEquations(by_residuals, r, parameters),
@@ -767,7 +771,9 @@ def test_both_forms_solve_the_equations(
             b[...] = 0.3
         n = net.n_parameters // sizes[-1] + extra
         # Three examples a block.
-        monkeypatch.setattr(second_order, "SCRATCH_BYTES", 3 * sizes[-1] * net.n_parameters * 8 + 5)
+        monkeypatch.setattr(
+            levenberg_marquardt, "SCRATCH_BYTES", 3 * sizes[-1] * net.n_parameters * 8 + 5
+        )
         X, Y = data(n, sizes, dtype)
         weight = (0.25 + np.arange(n) % 5).astype(dtype) if weighted else None
         w = np.ones(n) if weight is None else weight.astype(float)
@@ -815,7 +821,7 @@ def test_the_smaller_form_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
             taken.append(form.__name__)
             return form(*arguments)
 
-        monkeypatch.setattr(second_order, form.__name__, made)
+        monkeypatch.setattr(levenberg_marquardt, form.__name__, made)
     for n, n_L in ((20, 1), (21, 1), (12, 2), (13, 2), (14, 2)):
         sizes = (2, 5, 1) if n_L == 1 else (3, 4, 2)
         net = Network(sizes, ["tanh", "identity"], "mse", seed=1)
@@ -837,14 +843,14 @@ def test_the_triangles_are_solved(size: int) -> None:
     A = A @ A.T + np.eye(size)
     right = random.normal(size)
     kept = right.copy()
-    x = second_order._solve_positive(A, right)
+    x = levenberg_marquardt._solve_positive(A, right)
     assert x is not None
     assert (right == kept).all()
     assert np.abs(A @ x - right).max() <= 1e-11 * max(1, np.abs(A).max() * np.abs(x).max())
     indefinite = A - 1.1 * np.linalg.eigvalsh(A)[0] * np.eye(size)
-    assert second_order._solve_positive(indefinite, right) is None
+    assert levenberg_marquardt._solve_positive(indefinite, right) is None
     with np.errstate(all="ignore"):
-        assert second_order._solve_positive(1e-300 * A, 1e300 * right) is None
+        assert levenberg_marquardt._solve_positive(1e-300 * A, 1e300 * right) is None
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -855,7 +861,7 @@ def test_small_and_large_scales_do_not_mix(sign: int) -> None:
     A = A @ A.T + 60 * np.eye(60)
     D = 10.0 ** (sign * np.linspace(0, 14, 60))
     right = random.normal(60)
-    x = second_order._solve_positive(D[:, None] * A * D, D * right)
+    x = levenberg_marquardt._solve_positive(D[:, None] * A * D, D * right)
     assert x is not None
     assert D * x == pytest.approx(np.linalg.solve(A, right), rel=1e-11, abs=1e-14)
 
@@ -897,13 +903,13 @@ def test_a_matrix_that_rounding_spoils_raises_mu(monkeypatch: pytest.MonkeyPatch
     X, Y = data(40, (2, 5, 1))
     net = Network((2, 5, 1), ["tanh", "identity"], "mse", seed=3)
     answers: list[Array | None] = []
-    solve = second_order._solve_positive
+    solve = levenberg_marquardt._solve_positive
 
     def spoilt(matrix: Array, right: Array) -> Array | None:
         answers.append(None if len(answers) < 3 else solve(matrix, right))
         return answers[-1]
 
-    monkeypatch.setattr(second_order, "_solve_positive", spoilt)
+    monkeypatch.setattr(levenberg_marquardt, "_solve_positive", spoilt)
     optimizer = LevenbergMarquardt()
     costs, reason, state = steps(net, X, Y, optimizer, 1)
     assert reason is None
@@ -931,14 +937,14 @@ def test_twins_among_the_neurons_and_a_mu_near_zero() -> None:
 def test_few_equations_are_solved_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """μ neither begins far below what counts nor grows when the steps are below the last digit."""
     count = 0
-    solve = second_order._solve_positive
+    solve = levenberg_marquardt._solve_positive
 
     def counted(matrix: Array, right: Array) -> Array | None:
         nonlocal count
         count += 1
         return solve(matrix, right)
 
-    monkeypatch.setattr(second_order, "_solve_positive", counted)
+    monkeypatch.setattr(levenberg_marquardt, "_solve_positive", counted)
     X, Y = data(40, (2, 3, 1))
     net = Network((2, 3, 1), ["tanh", "identity"], "mse", seed=3)
     optimizer = LevenbergMarquardt(mu=1e-300, most_mu=1e300, gradient_tolerance=0.0)

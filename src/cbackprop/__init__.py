@@ -12,7 +12,8 @@ from cbackprop.functions import Activation, Cost
 from cbackprop.gradients import Backward, Forward, Gradient
 from cbackprop.model_file import ModelFileError
 from cbackprop.network import Network, info
-from cbackprop.optimizers import (
+from cbackprop.training import EarlyStopping, History
+from cbackprop.training.optimizers import (
     LBFGS,
     SGD,
     Adagrad,
@@ -22,7 +23,6 @@ from cbackprop.optimizers import (
     RMSprop,
     Rprop,
 )
-from cbackprop.training import EarlyStopping, History
 
 __all__ = [
     "LBFGS",

@@ -19,7 +19,7 @@ import numpy as np
 
 from cbackprop import SGD, Adam, History, Network, backend, datasets, info, validation
 from cbackprop.functions import Array
-from cbackprop.optimizers import Optimizer
+from cbackprop.training.optimizers import Optimizer
 
 ROUND_SECONDS = 0.1
 # An exp is a polynomial of degree 7 or 13, two steps of range reduction and one of scaling.

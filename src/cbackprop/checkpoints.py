@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbackprop import model_file, second_order, validation
+from cbackprop import model_file, validation
 from cbackprop.functions import Array
 from cbackprop.model_file import ModelFileError
-from cbackprop.optimizers import LBFGS, LevenbergMarquardt, Optimizer
+from cbackprop.training.optimizers import LBFGS, LevenbergMarquardt, Optimizer
+from cbackprop.training.whole_batch import State
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
-    from cbackprop.training import History, Plan
+    from cbackprop.training.history import History
+    from cbackprop.training.plan import Plan
 
 _SECOND_ORDER = "second_order."
 
@@ -142,7 +144,7 @@ def checked_history(value: Any) -> dict[str, Any]:
 
 
 def second_order_parts(
-    state: second_order.State | None,
+    state: State | None,
 ) -> tuple[dict[str, Array], dict[str, float] | None]:
     """The arrays and the numbers of a whole-batch optimiser's state, as a checkpoint has them."""
     if state is None:
@@ -153,7 +155,7 @@ def second_order_parts(
 
 def checked_second_order(
     optimizer: Optimizer | None, n_parameters: int, tensors: dict[str, Array], numbers: Any
-) -> second_order.State | None:
+) -> State | None:
     """The state again, if it can be one of this optimiser's."""
     arrays = {
         name.removeprefix(_SECOND_ORDER): array
@@ -183,7 +185,7 @@ def checked_second_order(
     for name, array in arrays.items():
         _require_vector(f"{_SECOND_ORDER}{name}", array, n_parameters)
         array.flags.writeable = False
-    return second_order.State(arrays, numbers)
+    return State(arrays, numbers)
 
 
 def _require_vector(name: str, array: Array, n_parameters: int) -> None:

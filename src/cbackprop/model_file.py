@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from cbackprop import optimizers, reference, validation
+from cbackprop import reference, validation
 from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.training import optimizers
 
 if TYPE_CHECKING:
     from cbackprop.network import Network

@@ -10,13 +10,16 @@ from typing import Any, Self
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import model_file, optimizers, training, validation
+from cbackprop import model_file, validation
 from cbackprop.calculus import softmax_jacobian
 from cbackprop.chain_rule import ChainRule
 from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient, variance_of
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.training import History, loop, optimizers
+from cbackprop.training import plan as plans
+from cbackprop.training.metrics import METRICS, measured, named
 
 _FIXED_ATTRIBUTES = (
     "sizes",
@@ -229,7 +232,7 @@ class Network:
     def copy(self) -> Network:
         """An independent network with the same parameters, optimiser state and generator state."""
         with self._engine:
-            snapshot = training.Snapshot(self)
+            snapshot = loop.Snapshot(self)
         twin = type(self).__new__(type(self))
         Network._build(
             twin,
@@ -278,7 +281,7 @@ class Network:
         random = RandomNumbers(validation.seed(seed))
         self._require_no_fit("its parameters cannot be replaced")
         with self._engine:
-            before, own = training.Snapshot(self), self._random
+            before, own = loop.Snapshot(self), self._random
             try:
                 self._random = random
                 self._draw_parameters()
@@ -1154,7 +1157,7 @@ class Network:
         progress: bool | None = None,
         checkpoint: Any = None,
         resume: bool = False,
-    ) -> training.History:
+    ) -> History:
         """Train by repeated downhill steps on mini-batches.
 
         Parameters
@@ -1244,23 +1247,23 @@ class Network:
         validation.at_least_one_example("X", n, "training")
         targets = validation.targets("Y", Y, n, False, *names, self.cost_function)
         examples, targets = self._apart(examples), self._apart(targets)
-        weight = training.combined_weight(sample_weight, class_weight, targets)
+        weight = plans.combined_weight(sample_weight, class_weight, targets)
         held = validation.held_out(
             validation.fraction("validation_fraction", validation_fraction), validation_data, n
         )
         judged = validation.validation_pair(validation_data, *names, self.cost_function)
-        checked_metrics = training.named(validation.metrics(metrics, tuple(training.METRICS)))
-        stopping = training.stopping(early_stopping)
+        checked_metrics = named(validation.metrics(metrics, tuple(METRICS)))
+        stopping = plans.stopping(early_stopping)
         if stopping is not None:
             validation.monitor(stopping, tuple(checked_metrics), judged is not None or held > 0)
         file = None if checkpoint is None else validation.file_path("checkpoint", checkpoint)
-        plan = training.Plan(
+        plan = plans.Plan(
             epochs=validation.integer("epochs", epochs, 0),
             batch_size=validation.integer("batch_size", batch_size, 1),
             optimizer=chosen,
             shuffle=validation.batch_order("shuffle", shuffle, n - held),
             sample_weight=weight,
-            options=training.step_options(l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
+            options=plans.step_options(l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
             validation_data=judged,
             held=held,
             metrics=checked_metrics,
@@ -1276,7 +1279,7 @@ class Network:
         with self._engine:
             self._check_training(chosen, plan.options)
             self._engine.begin_fit()
-            return training.run(self, examples, targets, plan)
+            return loop.run(self, examples, targets, plan)
 
     def _check_training(
         self, optimizer: optimizers.Optimizer, options: tuple[float, ...] | None
@@ -1345,26 +1348,26 @@ class Network:
         weight, _ = validation.sample_weight(
             "sample_weight", sample_weight, len(examples), self.dtype.name
         )
-        step_options = training.step_options(
-            **validation.option_names("options", options, training.STEP_OPTIONS)
+        step_options = plans.step_options(
+            **validation.option_names("options", options, plans.STEP_OPTIONS)
         )
         self._require_no_fit("it cannot start another one")
         with self._engine:
             chosen = self._chosen_optimizer(optimizer, learning_rate)
             self._check_training(chosen, step_options)
             self._engine.begin_fit()
-            before = training.Snapshot(self)
+            before = loop.Snapshot(self)
             try:
                 if self._optimizer is not None and chosen.goes_on(self._optimizer):
                     self._engine.learning_rate = chosen.learning_rate
                     self._optimizer = chosen
                 else:
                     self._set_optimizer(chosen)
-                finite, _, _ = training.train_once(
+                finite, _, _ = loop.train_once(
                     self, examples, targets, None, checked_size, weight, step_options
                 )
                 if not finite:
-                    training.raise_divergence(None, self._engine.failure, examples)
+                    loop.raise_divergence(None, self._engine.failure, examples)
             except Exception:
                 before.restore(self)
                 raise
@@ -1399,10 +1402,10 @@ class Network:
         -------
         float
         """
-        checked = validation.metric("metric", metric, tuple(training.METRICS))
+        checked = validation.metric("metric", metric, tuple(METRICS))
         examples, targets, _ = self._pair(X, Y)
         validation.at_least_one_example("X", len(examples), "a score")
-        return training.measured("metric", checked, self.predict(examples), targets)
+        return measured("metric", checked, self.predict(examples), targets)
 
 
 for _name in _OWN_ATTRIBUTES:

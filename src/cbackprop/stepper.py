@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from cbackprop.functions import Activation, Array, Cost, name_of
-from cbackprop.optimizers import SGD
+from cbackprop.training.optimizers import SGD
 
 if TYPE_CHECKING:
     from cbackprop.gradients import Gradient

@@ -31,8 +31,8 @@ from cbackprop.cli.training_examples import (
 )
 from cbackprop.cli.training_report import Report
 from cbackprop.functions import ACTIVATIONS, COSTS, OUTPUTS_OF_COST
-from cbackprop.optimizers import OPTIMIZERS, Optimizer, resolve
 from cbackprop.training import EarlyStopping, History
+from cbackprop.training.optimizers import OPTIMIZERS, Optimizer, resolve
 from cbackprop.validation import choice, file_path, fraction, integer, non_negative
 
 TASKS = ("classification", "regression")

@@ -11,8 +11,8 @@ from cbackprop.cli.scaling import Scales
 from cbackprop.cli.terminal import print_wrapped
 from cbackprop.cli.training_examples import Data, Sets
 from cbackprop.functions import name_of
-from cbackprop.optimizers import Optimizer
 from cbackprop.training import History
+from cbackprop.training.optimizers import Optimizer
 
 
 class Report(NamedTuple):

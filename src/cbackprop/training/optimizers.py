@@ -1,6 +1,7 @@
 """Optimisers: their hyper-parameters.
 
-First-order arithmetic stands in the kernels, that of whole-batch steps in second_order.py.
+First-order arithmetic stands in the kernels, that of whole-batch steps in lbfgs.py and
+levenberg_marquardt.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cbackprop.training import History
+    from cbackprop.training.history import History
 
 SECONDS_BEFORE = 1.0  # nothing is shown of a fit that is over by then, unless asked for
 SECONDS_BETWEEN = 0.1

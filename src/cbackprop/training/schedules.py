@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cbackprop import validation
 
 if TYPE_CHECKING:
-    from cbackprop.training import History
+    from cbackprop.training.history import History
 
 
 class Schedule:

@@ -1,0 +1,79 @@
+"""What predictions are worth: metrics by name, and functions of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cbackprop import validation
+from cbackprop.functions import Array, read_only
+
+
+def accuracy(predictions: Array, targets: Array) -> float:
+    """The share of examples whose largest output is the largest target; with one output, whose
+    output lies on the target's side of ½."""
+    if predictions.shape[1] == 1:
+        return float(np.mean((predictions > 0.5) == (targets > 0.5)))
+    return float(np.mean(predictions.argmax(axis=1) == targets.argmax(axis=1)))
+
+
+def mean_squared_error(predictions: Array, targets: Array) -> float:
+    """The mean of (a − y)² over examples and outputs."""
+    return float(np.mean(np.square(predictions - targets, dtype=np.float64)))
+
+
+def mean_absolute_error(predictions: Array, targets: Array) -> float:
+    """The mean of |a − y| over examples and outputs."""
+    return float(np.mean(np.abs(predictions - targets, dtype=np.float64)))
+
+
+def r2(predictions: Array, targets: Array) -> float:
+    """The share of the targets' variance that is explained, averaged over the outputs.
+
+    1 − Σ(a − y)²/Σ(y − mean y)²; an output whose targets are all alike counts 1 where it is right
+    and 0 otherwise.
+    """
+    targets = targets.astype(np.float64)
+    rest = np.square(predictions - targets).sum(axis=0)
+    spread = np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    # Not spread == 0: the mean of equal numbers is rounded.
+    alike = (targets == targets[0]).all(axis=0)
+    shares = np.where(alike, rest == 0, 1 - rest / np.where(alike, 1, spread))
+    return float(shares.mean())
+
+
+METRICS: dict[str, Callable[[Array, Array], float]] = {
+    "accuracy": accuracy,
+    "mse": mean_squared_error,
+    "mae": mean_absolute_error,
+    "r2": r2,
+}
+
+
+def named(metrics: tuple[Any, ...]) -> dict[str, Any]:
+    """A name for each metric; a second one of a name is numbered."""
+    names: dict[str, Any] = {}
+    for metric in metrics:
+        own = metric if isinstance(metric, str) else _function_name(metric)
+        name, count = own, 1
+        while name in names:
+            count += 1
+            name = f"{own} {count}"
+        names[name] = metric
+    return names
+
+
+def _function_name(function: Any) -> str:
+    """Also of a functools.partial, which has no name of its own."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def measured(name: str, metric: Any, predictions: Array, targets: Array) -> float:
+    """One metric's number; functions of the user's get arrays they cannot write to."""
+    function = METRICS[metric] if isinstance(metric, str) else metric
+    return validation.real_number(
+        f"the result of {name}", function(read_only(predictions), read_only(targets))
+    )
