@@ -727,6 +727,19 @@ def test_a_step_begins_where_the_last_one_ended() -> None:
     first_call(None, 0.0)
 
 
+def test_a_step_may_have_weights_where_the_one_before_had_none() -> None:
+    """And the other way round; on the very same arrays, as partial_fit takes them."""
+    X, Y = data(20, (3, 4, 2))
+    weight = 0.25 + np.arange(20) % 5
+    net, fresh = (Network((3, 4, 2), seed=0) for _ in range(2))
+    net.partial_fit(X, Y, optimizer=LBFGS())
+    fresh.partial_fit(X.copy(), Y.copy(), optimizer=LBFGS())
+    for sample_weight in (weight, None):
+        net.partial_fit(X, Y, sample_weight=sample_weight)
+        fresh.partial_fit(X.copy(), Y.copy(), sample_weight=sample_weight)
+        assert net.parameters.tobytes() == fresh.parameters.tobytes()
+
+
 # ---- Levenberg–Marquardt -------------------------------------------------------------------------
 
 

@@ -156,14 +156,12 @@ class _Objective:
     def here(self) -> _Point:
         """The objective at the parameters as they stand: the last step's end, if it is that."""
         parameters = read_parameters(self.engine)
-        last = self.workspace.last
+        last, data = self.workspace.last, self._data()
         if (
             isinstance(last, _Last)
             and last.l2 == self.l2
-            and all(
-                reference() is array
-                for reference, array in zip(last.data, self._data(), strict=False)
-            )
+            and len(last.data) == len(data)
+            and all(reference() is array for reference, array in zip(last.data, data, strict=True))
             and np.array_equal(last.point.parameters, parameters)
             and self._cost_sum() == last.point.cost_sum
         ):
