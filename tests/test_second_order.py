@@ -189,8 +189,8 @@ def test_a_step_interrupted_at_its_very_end_is_undone(
     optimizer: WholeBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the state has taken the step's numbers."""
-    method = lbfgs if isinstance(optimizer, LBFGS) else levenberg_marquardt
-    whole: Callable[..., Any] = method.step
+    method = second_order.STEPS[type(optimizer)]
+    whole: Callable[..., Any] = method.take
 
     def interrupted(*arguments: Any) -> Any:
         whole(*arguments)
@@ -200,7 +200,7 @@ def test_a_step_interrupted_at_its_very_end_is_undone(
     net = Network((2, 4, 1), "tanh", seed=1)
     _, _, state = steps(net, X, Y, optimizer, 3)
     parameters, arrays, numbers = net.parameters, dict(state.arrays), dict(state.numbers)
-    monkeypatch.setattr(method, "step", interrupted)
+    monkeypatch.setattr(method, "take", interrupted)
     with pytest.raises(KeyboardInterrupt):
         second_order.step(net._engine, X, Y, None, 0.0, optimizer, state)
     assert net.parameters.tobytes() == parameters.tobytes()
@@ -745,15 +745,16 @@ def test_a_step_may_have_weights_where_the_one_before_had_none() -> None:
 
 def equations_of(
     net: Network, X: Array, Y: Array, weight: Array | None, l2: float
-) -> tuple[ParameterEquations, ResidualEquations, levenberg_marquardt._Problem]:
-    workspace = whole_batch.Workspace()
-    problem = levenberg_marquardt._Problem(net._engine, X, Y, weight, l2, workspace)
+) -> tuple[ParameterEquations, ResidualEquations, levenberg_marquardt.LevenbergMarquardtStep]:
+    problem, by_residuals = (
+        levenberg_marquardt.LevenbergMarquardtStep(
+            net._engine, X, Y, weight, l2, LevenbergMarquardt(), State({}, {})
+        )
+        for _ in range(2)
+    )
     r = problem.residuals("the residuals")
     assert r is not None
     parameters = whole_batch.read_parameters(net._engine)
-    by_residuals = levenberg_marquardt._Problem(
-        net._engine, X, Y, weight, l2, whole_batch.Workspace()
-    )
     return (
         ParameterEquations(problem, r, parameters),
         ResidualEquations(by_residuals, r, parameters),

@@ -10,7 +10,8 @@ import numpy as np
 from cbackprop import model_file, validation
 from cbackprop.functions import Array
 from cbackprop.model_file import ModelFileError
-from cbackprop.training.optimizers import LBFGS, LevenbergMarquardt, Optimizer
+from cbackprop.training import second_order
+from cbackprop.training.optimizers import Optimizer
 from cbackprop.training.whole_batch import State
 
 if TYPE_CHECKING:
@@ -164,20 +165,7 @@ def checked_second_order(
     }
     if numbers is None and not arrays:
         return None
-    pairs = [f"{letter}{i}" for i in range(len(arrays) // 2) for letter in "sy"]
-    if isinstance(optimizer, LBFGS):
-        known = numbers == {} and list(arrays) == pairs and len(arrays) <= 2 * optimizer.memory
-    elif isinstance(optimizer, LevenbergMarquardt):
-        known = (
-            not arrays
-            and type(numbers) is dict
-            and list(numbers) == ["mu"]
-            and type(numbers["mu"]) is float
-            and 0 < numbers["mu"] < math.inf
-        )
-    else:
-        known = False
-    if not known:
+    if not second_order.is_state(optimizer, arrays, numbers):
         raise ModelFileError(
             f"second_order is {validation.shown(numbers)} with the arrays "
             f"{validation.shown(list(arrays))}; expected a state of {optimizer!r}"

@@ -14,84 +14,20 @@ from typing import NamedTuple
 import numpy as np
 
 from cbackprop.functions import Array
-from cbackprop.reference import Engine
 from cbackprop.training.optimizers import LBFGS
 from cbackprop.training.whole_batch import (
     NotFinite,
     State,
-    Workspace,
+    Step,
     dot,
     euclidean_norm,
     read_parameters,
-    total_weight,
-    weight_columns,
     weights_alone,
     write_parameters,
 )
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
 DECREASE, FLATTENING = 1e-4, 0.9
-
-
-def step(
-    engine: Engine,
-    X: Array,
-    Y: Array,
-    sample_weight: Array | None,
-    l2: float,
-    optimizer: LBFGS,
-    state: State,
-) -> tuple[float, str | None]:
-    objective = _Objective(engine, X, Y, sample_weight, l2, state.workspace)
-    here = objective.here()
-    if here.cost == math.inf:
-        raise NotFinite(engine.failure)
-    cost = here.cost_sum / objective.total_weight
-    steepness = euclidean_norm(here.gradient)
-    if np.abs(here.gradient).max() <= optimizer.gradient_tolerance:
-        objective.remember(here)
-        return cost, "converged"
-    pairs = _pairs(state)
-    direction = _two_loop_direction(pairs, here.gradient)
-    slope = float(dot(here.gradient, direction))
-    there = None
-    if pairs and -math.inf < slope < 0:
-        there = _line_search(
-            objective,
-            here._replace(length=0.0, slope=slope),
-            direction,
-            optimizer.learning_rate,
-            optimizer.line_search,
-        )
-    if there is None:
-        # The first step, or what is remembered leads nowhere: straight down, and begin again.
-        pairs = []
-        direction = -here.gradient / steepness
-        there = _line_search(
-            objective,
-            here._replace(length=0.0, slope=-steepness),
-            direction,
-            optimizer.learning_rate * min(1.0, steepness),
-            optimizer.line_search,
-        )
-    if there is None:
-        # No step that these numbers can tell from none makes the cost lower.
-        write_parameters(engine, here.parameters)
-        objective.remember(here)
-        return cost, "converged"
-    write_parameters(engine, there.parameters)
-    objective.remember(there)
-    s, y = there.parameters - here.parameters, there.gradient - here.gradient
-    # Without curvature along s, beyond what rounding makes, the pair says nothing.
-    if dot(s, y) > np.finfo(X.dtype).eps * euclidean_norm(s) * euclidean_norm(y):
-        pairs = [*pairs, (s, y)][-optimizer.memory :]
-    arrays: dict[str, Array] = {}
-    for i, pair in enumerate(pairs):
-        for name, array in zip(("s", "y"), pair, strict=True):
-            array.flags.writeable = False
-            arrays[f"{name}{i}"] = array
-    state.arrays = arrays
-    return cost, None
 
 
 class _Point(NamedTuple):
@@ -113,27 +49,69 @@ class _Last(NamedTuple):
     l2: float
 
 
-class _Objective:
-    """The mean cost with its penalty, and its gradient, at any parameters."""
+class LBFGSStep(Step[LBFGS]):
+    """From the mean cost with its penalty, and its gradient, to lower ones along a line."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        X: Array,
-        Y: Array,
-        sample_weight: Array | None,
-        l2: float,
-        workspace: Workspace,
-    ) -> None:
-        self.engine, self.X, self.Y, self.sample_weight, self.l2 = engine, X, Y, sample_weight, l2
-        self.total_weight = total_weight(sample_weight, len(X))
-        self.of_biases = weight_columns(engine)[1]
-        self.workspace = workspace
+    @classmethod
+    def is_state(cls, optimizer: LBFGS, arrays: dict[str, Array], numbers: object) -> bool:
+        pairs = [f"{letter}{i}" for i in range(len(arrays) // 2) for letter in "sy"]
+        return numbers == {} and list(arrays) == pairs and len(arrays) <= 2 * optimizer.memory
+
+    def take(self) -> tuple[float, str | None]:
+        optimizer, state = self.optimizer, self.state
+        here = self.here()
+        if here.cost == math.inf:
+            raise NotFinite(self.engine.failure)
+        cost = here.cost_sum / self.total_weight
+        steepness = euclidean_norm(here.gradient)
+        if np.abs(here.gradient).max() <= optimizer.gradient_tolerance:
+            self.remember(here)
+            return cost, "converged"
+        pairs = _pairs(state)
+        direction = _two_loop_direction(pairs, here.gradient)
+        slope = float(dot(here.gradient, direction))
+        there = None
+        if pairs and -math.inf < slope < 0:
+            there = _line_search(
+                self,
+                here._replace(length=0.0, slope=slope),
+                direction,
+                optimizer.learning_rate,
+                optimizer.line_search,
+            )
+        if there is None:
+            # The first step, or what is remembered leads nowhere: straight down, and begin again.
+            pairs = []
+            direction = -here.gradient / steepness
+            there = _line_search(
+                self,
+                here._replace(length=0.0, slope=-steepness),
+                direction,
+                optimizer.learning_rate * min(1.0, steepness),
+                optimizer.line_search,
+            )
+        if there is None:
+            # No step that these numbers can tell from none makes the cost lower.
+            write_parameters(self.engine, here.parameters)
+            self.remember(here)
+            return cost, "converged"
+        write_parameters(self.engine, there.parameters)
+        self.remember(there)
+        s, y = there.parameters - here.parameters, there.gradient - here.gradient
+        # Without curvature along s, beyond what rounding makes, the pair says nothing.
+        if dot(s, y) > np.finfo(self.dtype).eps * euclidean_norm(s) * euclidean_norm(y):
+            pairs = [*pairs, (s, y)][-optimizer.memory :]
+        arrays: dict[str, Array] = {}
+        for i, pair in enumerate(pairs):
+            for name, array in zip(("s", "y"), pair, strict=True):
+                array.flags.writeable = False
+                arrays[f"{name}{i}"] = array
+        state.arrays = arrays
+        return cost, None
 
     def point(self, length: float, parameters: Array, direction: Array | None) -> _Point:
         """The objective where the engine's parameters, given once more as a vector, stand now."""
-        dtype = self.engine.parameter_arrays()[2].dtype
-        rounded = self.workspace.array("the gradient", parameters.shape, dtype)
+        rounded = self.workspace.array("the gradient", parameters.shape, self.dtype)
         finite, cost_sum = self.engine.gradient(
             self.X, self.Y, self.sample_weight, self.total_weight, rounded
         )
@@ -205,7 +183,7 @@ def _two_loop_direction(pairs: list[tuple[Array, Array]], gradient: Array) -> Ar
 
 
 def _line_search(
-    objective: _Objective, origin: _Point, direction: Array, first: float, most: int
+    objective: LBFGSStep, origin: _Point, direction: Array, first: float, most: int
 ) -> _Point | None:
     """A point along the line that fulfils the strong Wolfe conditions (algorithm 3.5).
 

@@ -16,12 +16,10 @@ from cbackprop.training.optimizers import LevenbergMarquardt
 from cbackprop.training.whole_batch import (
     NotFinite,
     State,
-    Workspace,
+    Step,
     dot,
     euclidean_norm,
     read_parameters,
-    total_weight,
-    weight_columns,
     weights_alone,
     write_parameters,
 )
@@ -34,55 +32,7 @@ SCRATCH_BYTES, CACHED_BYTES = 64 << 20, 2 << 20
 TRIANGLE = 64  # rows of a triangular system that are solved at a time
 
 
-def step(
-    engine: Engine,
-    X: Array,
-    Y: Array,
-    sample_weight: Array | None,
-    l2: float,
-    optimizer: LevenbergMarquardt,
-    state: State,
-) -> tuple[float, str | None]:
-    problem = _Problem(engine, X, Y, sample_weight, l2, state.workspace)
-    parameters = read_parameters(engine)
-    r = problem.residuals("the residuals")
-    if r is None:
-        raise NotFinite(engine.failure)
-    cost = problem.scale * float(dot(r.ravel(), r.ravel()))
-    present = problem.objective(r, parameters)
-    if not math.isfinite(present):
-        raise NotFinite(("delta", len(problem.of_weights)))
-    equations: ParameterEquations | ResidualEquations
-    if r.size >= problem.n_parameters:
-        equations = ParameterEquations(problem, r, parameters)
-    else:
-        equations = ResidualEquations(problem, r, parameters)
-    if not (math.isfinite(equations.largest) and np.isfinite(equations.gradient).all()):
-        raise NotFinite(("jacobian", len(problem.of_weights)))
-    if euclidean_norm(equations.gradient) <= optimizer.gradient_tolerance:
-        return cost, "converged"
-    # A gain within the rounding of the network's numbers is none.
-    enough = present * (1 - float(np.finfo(problem.dtype).eps))
-    # A smaller μ is lost beside the matrix: it would only have to grow again.
-    least = max(np.finfo(np.float64).eps * equations.largest, np.finfo(np.float64).tiny)
-    mu = max(state.numbers["mu"], min(least, optimizer.most_mu))
-    while mu <= optimizer.most_mu:
-        change = equations.solve(mu)
-        if change is not None:
-            write_parameters(engine, parameters - change)
-            there = read_parameters(engine)
-            if np.array_equal(there, parameters):
-                break  # the steps are below the parameters' last digit, and get shorter
-            r_there = problem.residuals("the residuals after the step")
-            if r_there is not None and problem.objective(r_there, there) < enough:
-                state.numbers = {"mu": max(mu * optimizer.decrease, least)}
-                return cost, None
-        mu *= optimizer.increase
-    write_parameters(engine, parameters)
-    return cost, "converged"
-
-
-class _Problem:
+class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
     """The rows √w_i ∂a_j/∂parameters and √w_i r_j, r = a − y, of examples i and outputs j.
 
     With them the objective is (scale)·(‖r‖² + κ Σw²), scale = factor/Σw_i, κ = l2/(2 scale).
@@ -95,19 +45,81 @@ class _Problem:
         Y: Array,
         sample_weight: Array | None,
         l2: float,
-        workspace: Workspace,
+        optimizer: LevenbergMarquardt,
+        state: State,
     ) -> None:
-        self.engine, self.X, self.Y, self.workspace = engine, X, Y, workspace
+        super().__init__(engine, X, Y, sample_weight, l2, optimizer, state)
         self.roots = None
         if sample_weight is not None:
             self.roots = np.sqrt(sample_weight.astype(np.float64))[:, np.newaxis]
-        cost = validation.least_squares_cost(engine.cost_function)
+        cost = engine.cost_function
+        assert isinstance(cost, str)  # as `start` has seen
         factor = LEAST_SQUARES[cost] / (Y.shape[1] if cost == "mse" else 1)
-        self.scale = factor / total_weight(sample_weight, len(X))
+        self.scale = factor / self.total_weight
         self.kappa = l2 / (2 * self.scale)
-        self.of_weights, self.of_biases = weight_columns(engine)
-        self.n_parameters = self.of_biases[-1].stop
-        self.dtype = engine.parameter_arrays()[2].dtype
+
+    @classmethod
+    def start(cls, optimizer: LevenbergMarquardt, engine: Engine) -> State:
+        """The state before the first step.
+
+        Raises
+        ------
+        ValueError
+            If the engine's cost is no sum of squares.
+        """
+        validation.least_squares_cost(engine.cost_function)
+        return State({}, {"mu": optimizer.mu})
+
+    @classmethod
+    def is_state(
+        cls, optimizer: LevenbergMarquardt, arrays: dict[str, Array], numbers: object
+    ) -> bool:
+        return (
+            not arrays
+            and type(numbers) is dict
+            and list(numbers) == ["mu"]
+            and type(numbers["mu"]) is float
+            and 0 < numbers["mu"] < math.inf
+        )
+
+    def take(self) -> tuple[float, str | None]:
+        engine, optimizer, state = self.engine, self.optimizer, self.state
+        parameters = read_parameters(engine)
+        r = self.residuals("the residuals")
+        if r is None:
+            raise NotFinite(engine.failure)
+        cost = self.scale * float(dot(r.ravel(), r.ravel()))
+        present = self.objective(r, parameters)
+        if not math.isfinite(present):
+            raise NotFinite(("delta", len(self.of_weights)))
+        equations: ParameterEquations | ResidualEquations
+        if r.size >= self.n_parameters:
+            equations = ParameterEquations(self, r, parameters)
+        else:
+            equations = ResidualEquations(self, r, parameters)
+        if not (math.isfinite(equations.largest) and np.isfinite(equations.gradient).all()):
+            raise NotFinite(("jacobian", len(self.of_weights)))
+        if euclidean_norm(equations.gradient) <= optimizer.gradient_tolerance:
+            return cost, "converged"
+        # A gain within the rounding of the network's numbers is none.
+        enough = present * (1 - float(np.finfo(self.dtype).eps))
+        # A smaller μ is lost beside the matrix: it would only have to grow again.
+        least = max(np.finfo(np.float64).eps * equations.largest, np.finfo(np.float64).tiny)
+        mu = max(state.numbers["mu"], min(least, optimizer.most_mu))
+        while mu <= optimizer.most_mu:
+            change = equations.solve(mu)
+            if change is not None:
+                write_parameters(engine, parameters - change)
+                there = read_parameters(engine)
+                if np.array_equal(there, parameters):
+                    break  # the steps are below the parameters' last digit, and get shorter
+                r_there = self.residuals("the residuals after the step")
+                if r_there is not None and self.objective(r_there, there) < enough:
+                    state.numbers = {"mu": max(mu * optimizer.decrease, least)}
+                    return cost, None
+            mu *= optimizer.increase
+        write_parameters(engine, parameters)
+        return cost, "converged"
 
     def residuals(self, name: str) -> Array | None:
         """√w_i r_j, (n, n_L), at the engine's parameters; None if one is not finite."""
@@ -176,7 +188,7 @@ class ParameterEquations:
         A bound of JᵀJ + κD's numbers: what is far below it is lost beside it.
     """
 
-    def __init__(self, problem: _Problem, r: Array, parameters: Array) -> None:
+    def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:
         P, workspace = problem.n_parameters, problem.workspace
         blocks, shape = problem.blocks()
         J = workspace.array("the Jacobian", shape, np.float64)
@@ -210,7 +222,7 @@ class ResidualEquations:
     s = M⁻¹κDw + μM⁻¹Jᵀ (μI + J μM⁻¹ Jᵀ)⁻¹ (r − J M⁻¹κDw): nothing in it is divided by μ alone.
     """
 
-    def __init__(self, problem: _Problem, r: Array, parameters: Array) -> None:
+    def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:
         n, n_L = problem.Y.shape
         workspace = problem.workspace
         self.problem, self.r = problem, r.ravel()

@@ -1,15 +1,23 @@
-"""The whole-batch optimisers' steps by kind of optimiser."""
+"""The whole-batch optimisers' steps, by kind of optimiser."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from cbackprop import validation
 from cbackprop.functions import Array
 from cbackprop.reference import Engine
-from cbackprop.training import lbfgs, levenberg_marquardt
+from cbackprop.training.lbfgs import LBFGSStep
+from cbackprop.training.levenberg_marquardt import LevenbergMarquardtStep
 from cbackprop.training.optimizers import LBFGS, LevenbergMarquardt, WholeBatch
-from cbackprop.training.whole_batch import State
+from cbackprop.training.whole_batch import State, Step
+
+# A step is of the kind of its optimiser, which the type of a dict cannot say.
+STEPS: dict[type[WholeBatch], type[Step[Any]]] = {
+    LBFGS: LBFGSStep,
+    LevenbergMarquardt: LevenbergMarquardtStep,
+}
 
 
 def start(optimizer: WholeBatch, engine: Engine) -> State:
@@ -18,12 +26,16 @@ def start(optimizer: WholeBatch, engine: Engine) -> State:
     Raises
     ------
     ValueError
-        For Levenberg–Marquardt if the engine's cost is no sum of squares.
+        If the optimiser cannot minimise the engine's cost.
     """
-    if isinstance(optimizer, LevenbergMarquardt):
-        validation.least_squares_cost(engine.cost_function)
-        return State({}, {"mu": optimizer.mu})
-    return State({}, {})
+    return _kind_of_step(optimizer).start(optimizer, engine)
+
+
+def is_state(optimizer: object, arrays: dict[str, Array], numbers: object) -> bool:
+    """Whether these parts, which came from a file, may be a state that this optimiser has left."""
+    return isinstance(optimizer, WholeBatch) and _kind_of_step(optimizer).is_state(
+        optimizer, arrays, numbers
+    )
 
 
 def step(
@@ -55,13 +67,16 @@ def step(
     """
     storage = engine.parameter_arrays()[2]
     before, arrays, numbers = storage.copy(), state.arrays, state.numbers
+    kind = _kind_of_step(optimizer)
     try:
         with np.errstate(all="ignore"):
-            if isinstance(optimizer, LevenbergMarquardt):
-                return levenberg_marquardt.step(engine, X, Y, sample_weight, l2, optimizer, state)
-            assert isinstance(optimizer, LBFGS)
-            return lbfgs.step(engine, X, Y, sample_weight, l2, optimizer, state)
+            return kind(engine, X, Y, sample_weight, l2, optimizer, state).take()
     except BaseException:
         storage[...] = before
         state.arrays, state.numbers = arrays, numbers
         raise
+
+
+def _kind_of_step(optimizer: WholeBatch) -> type[Step[Any]]:
+    """Of the optimiser's class, or of the one that a class of the user's own is made from."""
+    return next(STEPS[kind] for kind in type(optimizer).__mro__ if kind in STEPS)

@@ -9,12 +9,15 @@ whatever the engine's numbers, in the documented order (W⁽¹⁾, b⁽¹⁾, �
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from cbackprop.functions import Array
 from cbackprop.reference import Engine
+from cbackprop.training.optimizers import WholeBatch
+
+Kind = TypeVar("Kind", bound=WholeBatch)
 
 
 class NotFinite(FloatingPointError):
@@ -79,6 +82,47 @@ class State:
         return State(dict(self.arrays), dict(self.numbers))
 
 
+class Step(Generic[Kind]):
+    """One iteration of a kind of optimiser, on the examples that it is given.
+
+    Arguments are validated before they come here, as for an engine's calls.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        X: Array,
+        Y: Array,
+        sample_weight: Array | None,
+        l2: float,
+        optimizer: Kind,
+        state: State,
+    ) -> None:
+        self.engine, self.X, self.Y, self.sample_weight, self.l2 = engine, X, Y, sample_weight, l2
+        self.optimizer, self.state, self.workspace = optimizer, state, state.workspace
+        self.total_weight = total_weight(sample_weight, len(X))
+        self.of_weights, self.of_biases = weight_columns(engine)
+        self.n_parameters: int = self.of_biases[-1].stop
+        self.dtype = engine.parameter_arrays()[2].dtype
+
+    @classmethod
+    def start(cls, optimizer: Kind, engine: Engine) -> State:
+        """The state before the first step."""
+        return State({}, {})
+
+    @classmethod
+    def is_state(cls, optimizer: Kind, arrays: dict[str, Array], numbers: object) -> bool:
+        """Whether a state that came from a file may be one that this optimiser has left."""
+        raise NotImplementedError
+
+    def take(self) -> tuple[float, str | None]:
+        """Change the engine's parameters and the state; the cost before, and why this is the end.
+
+        Both may be left changed by an exception: the caller undoes it.
+        """
+        raise NotImplementedError
+
+
 # ---- the parameters as one vector ----------------------------------------------------------------
 
 
@@ -94,12 +138,9 @@ def read_parameters(engine: Engine) -> Array:
 def write_parameters(engine: Engine, vector: Array) -> None:
     """Make (P,) numbers the parameters, rounded to the engine's number type."""
     weights, biases, _ = engine.parameter_arrays()
-    first = 0
-    for W, b in zip(weights, biases, strict=True):
-        middle = first + W.size
-        W[...] = vector[first:middle].reshape(W.shape)
-        b[...] = vector[middle : middle + len(b)]
-        first = middle + len(b)
+    for W, b, of_W, of_b in zip(weights, biases, *weight_columns(engine), strict=True):
+        W[...] = vector[of_W].reshape(W.shape)
+        b[...] = vector[of_b]
 
 
 def weight_columns(engine: Engine) -> tuple[list[slice], list[slice]]:
