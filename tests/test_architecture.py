@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
 
 # From the bottom up: a module may import from the rows above its own, never from its own or below.
 LAYERS = (
-    {"kernels", "random_numbers", "in_use"},
+    {"kernels", "random_numbers", "in_use", "update_rules"},
     {"functions"},
     {"drawing"},
     {"calculus", "gradients", "validation", "nudges", "paths"},

@@ -54,7 +54,7 @@ from cbackprop import (
     Rprop,
     schedules,
 )
-from cbackprop.training.plan import STEP_OPTIONS
+from cbackprop.update_rules import StepOptions
 
 SIZES = [4, 5, 3]
 HAS_COMPILED = Network([1, 1]).backend == "compiled"
@@ -351,7 +351,9 @@ def perform(row, net, arguments, backend):
         if row.call == "chain_rule":
             good = {"x": X[0], "y": Y[0]}
         if row.call == "partial_fit":
-            options = {name: arguments.pop(name) for name in STEP_OPTIONS if name in arguments}
+            options = {
+                name: arguments.pop(name) for name in StepOptions._fields if name in arguments
+            }
             arguments = {**arguments, **({"options": options} if options else {})}
         getattr(net, row.call)(**{**good, **besides(net, row.call), **arguments})
     else:

@@ -34,7 +34,8 @@ from cbackprop import (
 from cbackprop.random_numbers import normals_at, words_at
 from cbackprop.training import loop, progress
 from cbackprop.training.metrics import METRICS, mean_absolute_error, mean_squared_error, r2
-from cbackprop.training.plan import STEP_OPTIONS, combined_weight
+from cbackprop.training.plan import combined_weight
+from cbackprop.update_rules import StepOptions
 
 HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
 BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]
@@ -54,7 +55,7 @@ EVERYTHING: dict[str, Any] = {
 
 def one_pass(net, X, Y, **arguments):
     """partial_fit with arguments as fit takes them."""
-    options = {name: arguments.pop(name) for name in STEP_OPTIONS if name in arguments}
+    options = {name: arguments.pop(name) for name in StepOptions._fields if name in arguments}
     return net.partial_fit(X, Y, **arguments, options=options or None)
 
 

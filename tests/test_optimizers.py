@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import cbackprop
 from cbackprop import SGD, Activation, Adagrad, Adam, AdamW, Network, RMSprop, Rprop
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.training.plan import STEP_OPTIONS
+from cbackprop.update_rules import StepOptions
 
 HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
 BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]
@@ -82,7 +82,7 @@ SHAPES: dict[str, tuple[Any, ...]] = {
 
 def one_pass(net, X, Y, **arguments):
     """partial_fit with arguments as fit takes them."""
-    options = {name: arguments.pop(name) for name in STEP_OPTIONS if name in arguments}
+    options = {name: arguments.pop(name) for name in StepOptions._fields if name in arguments}
     return net.partial_fit(X, Y, **arguments, options=options or None)
 
 

@@ -869,8 +869,8 @@ def _checked_training(
     _require_entries("update", update, _UPDATE_ENTRIES)
     rule, hyper_parameters, learning_rate, step_count, previous_cost = update.values()
     known: tuple[str | None, list[float]] = (None, [])
-    if optimizer is not None and not isinstance(optimizer, optimizers.WholeBatch):
-        known = (optimizer.rule, list(optimizer.hyper_parameters))
+    if optimizer is not None and optimizer.rule is not None:
+        known = (optimizer.rule.name, list(optimizer.rule.hyper_parameters.values()))
     # As texts: 0 and False are not 0.0 there.
     if _json([rule, hyper_parameters]) not in (_json([None, []]), _json(known)):
         raise ModelFileError(
@@ -960,7 +960,7 @@ def _optimizer_as_json(optimizer: optimizers.Optimizer | None) -> dict[str, Any]
         return None
     for name, kind in optimizers.OPTIMIZERS.items():
         if type(optimizer) is kind:
-            return {"name": name, "arguments": optimizer._shown()}
+            return {"name": name, "arguments": optimizer.arguments()}
     raise ModelFileError(
         f"optimizer is {validation.shown(optimizer)}, of a class of your own; expected one of "
         f"{', '.join(optimizers.OPTIMIZERS)}: a checkpoint holds no code"

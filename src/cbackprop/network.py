@@ -17,9 +17,10 @@ from cbackprop.functions import Activation, Array, Cost, initial_parameters, nam
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient, variance_of
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.training import History, loop, optimizers
+from cbackprop.training import History, loop, optimizers, second_order
 from cbackprop.training import plan as plans
 from cbackprop.training.metrics import METRICS, measured, named
+from cbackprop.update_rules import StepOptions
 
 _FIXED_ATTRIBUTES = (
     "sizes",
@@ -1281,15 +1282,12 @@ class Network:
             self._engine.begin_fit()
             return loop.run(self, examples, targets, plan)
 
-    def _check_training(
-        self, optimizer: optimizers.Optimizer, options: tuple[float, ...] | None
-    ) -> None:
+    def _check_training(self, optimizer: optimizers.Optimizer, options: StepOptions | None) -> None:
         validation.require_finite_parameters(self.weights, self.biases)
         validation.optimizer_in(optimizer, self.dtype.name)
         if isinstance(optimizer, optimizers.WholeBatch):
-            validation.whole_batch_options(optimizer.rule, options)
-        if isinstance(optimizer, optimizers.LevenbergMarquardt):
-            validation.least_squares_cost(self.cost_function)
+            validation.whole_batch_options(optimizer.name, options)
+            second_order.start(optimizer, self._engine)  # refuses costs that are not for it
 
     def partial_fit(
         self,
@@ -1349,7 +1347,7 @@ class Network:
             "sample_weight", sample_weight, len(examples), self.dtype.name
         )
         step_options = plans.step_options(
-            **validation.option_names("options", options, plans.STEP_OPTIONS)
+            **validation.option_names("options", options, StepOptions._fields)
         )
         self._require_no_fit("it cannot start another one")
         with self._engine:
@@ -1381,9 +1379,12 @@ class Network:
         return optimizers.resolve(optimizer, learning_rate)
 
     def _set_optimizer(self, optimizer: optimizers.Optimizer) -> None:
-        whole_batch = isinstance(optimizer, optimizers.WholeBatch)
-        rule = None if whole_batch else optimizer.rule
-        self._engine.set_optimizer(rule, optimizer.hyper_parameters)
+        rule = optimizer.rule
+        # Interim: the engines take an UpdateRule soon.
+        if rule is None:
+            self._engine.set_optimizer(None, ())
+        else:
+            self._engine.set_optimizer(rule.name, tuple(rule.hyper_parameters.values()))
         self._second_order = None
         self._engine.learning_rate = optimizer.learning_rate
         self._optimizer = optimizer

@@ -28,6 +28,7 @@ from cbackprop.functions import (
     Cost,
     name_of,
 )
+from cbackprop.update_rules import StepOptions
 
 LARGEST_ARRAY = sys.maxsize // 8
 
@@ -122,11 +123,11 @@ def above(argument: str, value: Any, bound: float) -> float:
     return number
 
 
-def learning_rate_applies(rule: str) -> None:
+def learning_rate_applies(optimizer: str, steps_set_by: str) -> None:
     """Levenberg–Marquardt's steps have the length they have."""
-    if rule == "levenberg_marquardt":
+    if steps_set_by != "learning_rate":
         raise ValueError(
-            "learning_rate is given with LevenbergMarquardt; expected None: mu sets its steps"
+            f"learning_rate is given with {optimizer}; expected None: {steps_set_by} sets its steps"
         )
 
 
@@ -829,14 +830,15 @@ def noise_needs_clipping(noise_multiplier: float, clip_norm: float) -> None:
         )
 
 
-def whole_batch_options(rule: str, options: tuple[float, ...] | None) -> None:
+def whole_batch_options(optimizer: str, options: StepOptions | None) -> None:
     """What a whole-batch optimiser cannot take beside l2."""
     if options is None:
         return
-    names = ("l1", "l2", "dropout", "max_norm", "clip_norm", "noise_multiplier")
-    for name, value in zip(names, options, strict=True):
+    for name, value in options._asdict().items():
         if value > 0 and name != "l2":
-            raise ValueError(f"{name} is {value} with optimizer {rule!r}; expected none: only l2")
+            raise ValueError(
+                f"{name} is {value} with optimizer {optimizer!r}; expected none: only l2"
+            )
 
 
 def held_out(fraction_held: float, pair: Any, n: int) -> int:
@@ -940,11 +942,11 @@ def optimizer_in(optimizer: Any, dtype: str) -> None:
     """
     epsilon, beta2 = getattr(optimizer, "epsilon", None), getattr(optimizer, "beta2", None)
     number = np.dtype(dtype).type
-    if optimizer.rule == "rprop" and number(optimizer.least) == 0:
+    least = getattr(optimizer, "least", None)
+    if least is not None and number(least) == 0:
         # A step that has shrunk to 0 would count as one that was never set.
         raise ValueError(
-            f"least is {optimizer.least}, which is 0 in {dtype}; expected a larger one, such as "
-            "1e-6"
+            f"least is {least}, which is 0 in {dtype}; expected a larger one, such as 1e-6"
         )
     if epsilon is None:
         return

@@ -24,6 +24,7 @@ from cbackprop.training.whole_batch import (
     total_weight,
     write_parameters,
 )
+from cbackprop.update_rules import StepOptions
 
 if TYPE_CHECKING:
     from cbackprop.network import Network
@@ -188,7 +189,7 @@ def train_once(
     order: Array | None,
     batch_size: int,
     sample_weight: Array | None,
-    options: tuple[float, ...] | None,
+    options: StepOptions | None,
 ) -> tuple[bool, float, str | None]:
     """One pass with the network's optimiser.
 
@@ -197,7 +198,7 @@ def train_once(
     """
     engine = network._engine
     if isinstance(network._optimizer, WholeBatch):
-        l2 = 0.0 if options is None else options[1]
+        l2 = 0.0 if options is None else options.l2
         if network._second_order is None:
             network._second_order = second_order.start(network._optimizer, engine)
         try:
@@ -208,9 +209,18 @@ def train_once(
             return False, 0.0, None
         return True, cost * total_weight(sample_weight, len(X)), reason
     # A word is drawn only where it is used, so that other fits' orders stay what they were.
-    random = options is not None and (options[2] > 0 or options[5] > 0)
+    random = options is not None and (options.dropout > 0 or options.noise_multiplier > 0)
     key = int(network._random.words(1)[0]) if random else 0
-    finite, total = engine.train(X, Y, order, batch_size, sample_weight, options, key)
+    finite, total = engine.train(
+        # Interim: the engines take a StepOptions soon.
+        X,
+        Y,
+        order,
+        batch_size,
+        sample_weight,
+        None if options is None else tuple(options),
+        key,
+    )
     return finite, total, None
 
 
@@ -241,7 +251,7 @@ def _train_and_judge(
             f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
         ) from None
     penalised = None
-    if plan.options is not None and (plan.options[0] > 0 or plan.options[1] > 0):
+    if plan.options is not None and (plan.options.l1 > 0 or plan.options.l2 > 0):
         penalised = penalty(network, plan.options)
         if not math.isfinite(penalised):
             raise_divergence(epoch + 1, ("penalty", 0), X)
@@ -262,9 +272,9 @@ def _train_and_judge(
     return reason
 
 
-def penalty(network: Network, options: tuple[float, ...]) -> float:
+def penalty(network: Network, options: StepOptions) -> float:
     """l1 Σ|w| + (l2/2) Σw² over the weights, in float64; infinite beyond its largest number."""
-    l1, l2 = options[:2]
+    l1, l2 = options.l1, options.l2
     total = 0.0
     with np.errstate(over="ignore", under="ignore"):
         for W in network.weights:

@@ -6,13 +6,22 @@ levenberg_marquardt.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from cbackprop import validation
+from cbackprop.update_rules import UpdateRule
 
 
 class Optimizer:
-    """What every optimiser has: a learning rate, and the name and numbers of its update rule."""
+    """What every optimiser has: a name, a learning rate, and the rule by which an engine updates.
+
+    A new one is a class here, in the table at the end, and a branch of the engines for its rule.
+    """
+
+    name: ClassVar[str]  # as `fit` takes it
+    # The argument that says how long a step is.
+    steps_set_by: ClassVar[str] = "learning_rate"
+    learning_rate_may_be_zero: ClassVar[bool] = True
 
     learning_rate: float
 
@@ -26,26 +35,26 @@ class Optimizer:
         super().__setattr__(name, value)
 
     @property
-    def rule(self) -> str:
-        """The kernels' name of the update."""
-        raise NotImplementedError
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        """What that update takes beside the learning rate."""
+    def rule(self) -> UpdateRule | None:
+        """What an engine does with a gradient; None where steps are no update by a gradient."""
         raise NotImplementedError
 
     def goes_on(self, other: Optimizer) -> bool:
         """Whether the other's state serves this one: they differ in the learning rate at most."""
         mine, others = dict(vars(self)), dict(vars(other))
         del mine["learning_rate"], others["learning_rate"]
-        return type(self) is type(other) and mine == others and self.rule == other.rule
+        return type(self) is type(other) and mine == others
 
-    def _shown(self) -> dict[str, Any]:
-        return dict(vars(self))
+    def arguments(self) -> dict[str, Any]:
+        """What makes another one like this."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name != "learning_rate" or self.steps_set_by == name
+        }
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self._shown().items())
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
         return f"{type(self).__name__}({arguments})"
 
     def __eq__(self, other: object) -> bool:
@@ -75,6 +84,8 @@ class SGD(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "sgd"
+
     def __init__(
         self, learning_rate: float = 0.1, momentum: float = 0.0, nesterov: bool = False
     ) -> None:
@@ -84,14 +95,11 @@ class SGD(Optimizer):
         validation.nesterov_needs_momentum(self.nesterov, self.momentum)
 
     @property
-    def rule(self) -> str:
+    def rule(self) -> UpdateRule:
         if self.momentum == 0.0:
-            return "sgd"
-        return "nesterov" if self.nesterov else "momentum"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return () if self.momentum == 0.0 else (self.momentum,)
+            return UpdateRule("sgd", {}, ())
+        name = "nesterov" if self.nesterov else "momentum"
+        return UpdateRule(name, {"momentum": self.momentum}, ("v",))
 
 
 class Adam(Optimizer):
@@ -115,6 +123,8 @@ class Adam(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "adam"
+
     def __init__(
         self,
         learning_rate: float = 0.001,
@@ -128,12 +138,9 @@ class Adam(Optimizer):
         self.epsilon = validation.positive("epsilon", epsilon)
 
     @property
-    def rule(self) -> str:
-        return "adam"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.beta1, self.beta2, self.epsilon)
+    def rule(self) -> UpdateRule:
+        numbers = {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+        return UpdateRule("adam", numbers, ("m", "v"))
 
 
 class AdamW(Adam):
@@ -154,6 +161,8 @@ class AdamW(Adam):
         Naming the argument, for a value outside the above.
     """
 
+    name = "adamw"
+
     def __init__(
         self,
         learning_rate: float = 0.001,
@@ -166,12 +175,10 @@ class AdamW(Adam):
         self.weight_decay = validation.non_negative("weight_decay", weight_decay)
 
     @property
-    def rule(self) -> str:
-        return "adamw"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (*super().hyper_parameters, self.weight_decay)
+    def rule(self) -> UpdateRule:
+        adam = super().rule
+        numbers = {**adam.hyper_parameters, "weight_decay": self.weight_decay}
+        return UpdateRule("adamw", numbers, adam.slots)
 
 
 class RMSprop(Optimizer):
@@ -200,6 +207,8 @@ class RMSprop(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "rmsprop"
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -215,12 +224,15 @@ class RMSprop(Optimizer):
         self.centred = validation.flag("centred", centred)
 
     @property
-    def rule(self) -> str:
-        return "rmsprop"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.alpha, self.epsilon, self.momentum, float(self.centred))
+    def rule(self) -> UpdateRule:
+        numbers = {
+            "alpha": self.alpha,
+            "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "centred": float(self.centred),
+        }
+        slots = ("v", *(("m",) if self.centred else ()), *(("u",) if self.momentum > 0 else ()))
+        return UpdateRule("rmsprop", numbers, slots)
 
 
 class Adagrad(Optimizer):
@@ -243,6 +255,8 @@ class Adagrad(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "adagrad"
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -256,12 +270,9 @@ class Adagrad(Optimizer):
         )
 
     @property
-    def rule(self) -> str:
-        return "adagrad"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.epsilon, self.learning_rate_decay)
+    def rule(self) -> UpdateRule:
+        numbers = {"epsilon": self.epsilon, "learning_rate_decay": self.learning_rate_decay}
+        return UpdateRule("adagrad", numbers, ("s",))
 
 
 class Rprop(Optimizer):
@@ -291,6 +302,9 @@ class Rprop(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "rprop"
+    learning_rate_may_be_zero = False
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -308,20 +322,23 @@ class Rprop(Optimizer):
         self.takes_back = validation.flag("takes_back", takes_back)
 
     @property
-    def rule(self) -> str:
-        return "rprop"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.shrink, self.grow, self.least, self.most, float(self.takes_back))
+    def rule(self) -> UpdateRule:
+        numbers = {
+            "shrink": self.shrink,
+            "grow": self.grow,
+            "least": self.least,
+            "most": self.most,
+            "takes_back": float(self.takes_back),
+        }
+        return UpdateRule("rprop", numbers, ("previous", "size", "change"))
 
 
 class WholeBatch(Optimizer):
     """An optimiser whose every step looks at all examples: batch_size and shuffle play no part."""
 
     @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return ()
+    def rule(self) -> None:
+        return None
 
 
 class LBFGS(WholeBatch):
@@ -350,6 +367,9 @@ class LBFGS(WholeBatch):
         Naming the argument, for a value outside the above.
     """
 
+    name = "lbfgs"
+    learning_rate_may_be_zero = False
+
     def __init__(
         self,
         learning_rate: float = 1.0,
@@ -361,10 +381,6 @@ class LBFGS(WholeBatch):
         self.memory = validation.integer("memory", memory, 1)
         self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
         self.line_search = validation.integer("line_search", line_search, 1)
-
-    @property
-    def rule(self) -> str:
-        return "lbfgs"
 
 
 class LevenbergMarquardt(WholeBatch):
@@ -397,6 +413,9 @@ class LevenbergMarquardt(WholeBatch):
         Naming the argument, for a value outside the above.
     """
 
+    name = "levenberg_marquardt"
+    steps_set_by = "mu"
+
     def __init__(
         self,
         mu: float = 1e-3,
@@ -412,27 +431,14 @@ class LevenbergMarquardt(WholeBatch):
         self.most_mu = validation.at_least("most_mu", most_mu, self.mu)
         self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
 
-    @property
-    def rule(self) -> str:
-        return "levenberg_marquardt"
-
-    def _shown(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "learning_rate"}
-
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "adam": Adam,
-    "adamw": AdamW,
-    "rmsprop": RMSprop,
-    "adagrad": Adagrad,
-    "rprop": Rprop,
-    "lbfgs": LBFGS,
-    "levenberg_marquardt": LevenbergMarquardt,
+    kind.name: kind
+    for kind in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop, LBFGS, LevenbergMarquardt)
 }
 
 
-def resolve(optimizer: Any, learning_rate: Any) -> Optimizer:
+def resolve(optimizer: object, learning_rate: object) -> Optimizer:
     """The optimiser meant by a name or an object, with ``learning_rate`` in place of its own.
 
     Raises
@@ -449,9 +455,9 @@ def resolve(optimizer: Any, learning_rate: Any) -> Optimizer:
         chosen = OPTIMIZERS[kind]()
     if learning_rate is None:
         return chosen
-    validation.learning_rate_applies(chosen.rule)
+    validation.learning_rate_applies(type(chosen).__name__, chosen.steps_set_by)
     rate = validation.non_negative("learning_rate", learning_rate)
-    if chosen.rule in ("rprop", "lbfgs"):
+    if not chosen.learning_rate_may_be_zero:
         validation.positive("learning_rate", rate)
     changed = type(chosen).__new__(type(chosen))
     vars(changed).update(vars(chosen), learning_rate=rate)

@@ -9,6 +9,7 @@ from cbackprop import validation
 from cbackprop.functions import Array
 from cbackprop.training.history import EarlyStopping
 from cbackprop.training.optimizers import Optimizer
+from cbackprop.update_rules import StepOptions
 
 
 class Plan(NamedTuple):
@@ -19,7 +20,7 @@ class Plan(NamedTuple):
     optimizer: Optimizer
     shuffle: Any  # True, False, an order (n,), or a function of the epoch that returns one
     sample_weight: Array | None
-    options: tuple[float, ...] | None  # as engine.train takes them
+    options: StepOptions | None  # None for nothing
     validation_data: tuple[Array, Array] | None
     held: int  # examples to keep from training and to judge instead
     metrics: dict[str, Any]
@@ -37,13 +38,11 @@ class Plan(NamedTuple):
             "held out": self.held,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
-            "options": repr(self.options),
+            # The text of a plain tuple, as earlier checkpoints have it.
+            "options": repr(None if self.options is None else tuple(self.options)),
             "shuffle": repr(self.shuffle) if isinstance(self.shuffle, bool) else "given",
             "weighted": self.sample_weight is not None,
         }
-
-
-STEP_OPTIONS = ("l1", "l2", "dropout", "max_norm", "clip_norm", "noise_multiplier")
 
 
 def step_options(
@@ -53,17 +52,17 @@ def step_options(
     max_norm: Any = None,
     clip_norm: Any = None,
     noise_multiplier: Any = 0.0,
-) -> tuple[float, ...] | None:
-    """What engine.train does beside the optimiser's rule; None for nothing."""
-    options = (
-        validation.non_negative("l1", l1),
-        validation.non_negative("l2", l2),
-        validation.fraction("dropout", dropout),
-        0.0 if max_norm is None else validation.positive("max_norm", max_norm),
-        0.0 if clip_norm is None else validation.positive("clip_norm", clip_norm),
-        validation.non_negative("noise_multiplier", noise_multiplier),
+) -> StepOptions | None:
+    """What a step does besides the optimiser's rule; None for nothing."""
+    options = StepOptions(
+        l1=validation.non_negative("l1", l1),
+        l2=validation.non_negative("l2", l2),
+        dropout=validation.fraction("dropout", dropout),
+        max_norm=0.0 if max_norm is None else validation.positive("max_norm", max_norm),
+        clip_norm=0.0 if clip_norm is None else validation.positive("clip_norm", clip_norm),
+        noise_multiplier=validation.non_negative("noise_multiplier", noise_multiplier),
     )
-    validation.noise_needs_clipping(options[5], options[4])
+    validation.noise_needs_clipping(options.noise_multiplier, options.clip_norm)
     return options if any(options) else None
 
 
