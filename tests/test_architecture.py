@@ -24,7 +24,7 @@ LAYERS = (
     {"curvature", "datasets"},
     {"reference", "tables"},
     {"backend", "training", "gradient_check", "chain_rule"},
-    {"model_file", "schedules"},
+    {"model", "model_file", "schedules"},
     {"checkpoints"},
     {"pickling", "stepper"},
     {"network"},

@@ -31,8 +31,9 @@ from cbackprop import (
     RMSprop,
     Rprop,
 )
+from cbackprop.model import random_order
 from cbackprop.random_numbers import normals_at, words_at
-from cbackprop.training import loop, progress
+from cbackprop.training import progress
 from cbackprop.training.metrics import METRICS, mean_absolute_error, mean_squared_error, r2
 from cbackprop.training.plan import combined_weight
 from cbackprop.update_rules import StepOptions
@@ -750,7 +751,7 @@ def test_weights_that_are_all_held_out_are_refused(backend):
         net = network(backend)
         if weights is None:
             # The row that the generator will hold out.
-            order = loop.random_order(net.copy(), 24)
+            order = random_order(net.copy()._model, 24)
             weights = (np.arange(24) == order[-1]).astype(float)
         before = state(net)
         with pytest.raises(ValueError, match=r"^validation_fraction holds \d examples out, and"):

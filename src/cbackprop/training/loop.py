@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbackprop import backend, checkpoints, validation
+from cbackprop import checkpoints, validation
 from cbackprop.functions import Array
+from cbackprop.model import Model, Snapshot, random_order
 from cbackprop.training import second_order
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
-from cbackprop.training.optimizers import WholeBatch
-from cbackprop.training.plan import Plan
+from cbackprop.training.optimizers import Optimizer, WholeBatch, resolve
+from cbackprop.training.plan import Plan, held_rows, hold_out
 from cbackprop.training.progress import Progress
 from cbackprop.training.schedules import rate_of
 from cbackprop.training.whole_batch import (
@@ -26,65 +26,82 @@ from cbackprop.training.whole_batch import (
 )
 from cbackprop.update_rules import StepOptions
 
-if TYPE_CHECKING:
-    from cbackprop.network import Network
 
-
-class Snapshot:
-    """Everything a training call may change, as it was: to go back to, or to give to a copy."""
-
-    def __init__(self, network: Network) -> None:
-        engine = network._engine
-        self.storage = engine.parameter_arrays()[2].copy()
-        self.slots = tuple(slot.copy() for slot in engine.slots)
-        self.rule = (engine.rule_name, engine.hyper_parameters)
-        self.learning_rate = engine.learning_rate
-        self.step_count = engine.step_count
-        self.previous_cost = engine.previous_cost
-        self.optimizer = network._optimizer
-        state = network._second_order
-        self.second_order = None if state is None else state.copy()
-        self.random_state = network._random.state
-
-    def restore(self, network: Network) -> None:
-        """Write everything back, into the memory that ``weights`` and ``biases`` look at."""
-        engine = network._engine
-        engine.parameter_arrays()[2][...] = self.storage
-        if (engine.rule_name, engine.hyper_parameters) != self.rule:
-            engine.set_optimizer(*self.rule)
-        for slot, saved in zip(engine.slots, self.slots, strict=True):
-            slot[...] = saved
-        engine.learning_rate = self.learning_rate
-        engine.step_count = self.step_count
-        engine.previous_cost = self.previous_cost
-        network._optimizer = self.optimizer
-        network._second_order = self.second_order
-        network._random.state = self.random_state
-
-
-def random_order(network: Network, n: int) -> Array:
-    """A uniformly random order of 0 … n-1, from the network's own generator."""
-    order = np.arange(n, dtype=np.int64)
-    backend.shuffle(network.backend, network.dtype.name, order, network._random.words(n))
-    return order
-
-
-def run(network: Network, X: Array, Y: Array, plan: Plan) -> History:
+def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     """Train as planned, the optimiser started afresh.
 
     Raises
     ------
+    ValueError
+        If the network cannot be trained so: its parameters, number type or cost are not for it.
     FloatingPointError
         If a pass diverges, naming its epoch.
     Exception
         Whatever a function of the user's raises, or MemoryError.
 
     After any of them parameters, optimiser and generator are as they were at the start of that
-    epoch, and before the first one as they were before the call; only what comes behind an epoch,
+    epoch, and before the first one as they were before the call; only what comes after an epoch,
     such as a callback, finds it completed, and leaves it so. Ctrl-C leaves the parameters of the
     last full batch.
     """
-    before = Snapshot(network)
+    with model.engine:
+        _require_trainable(model, plan.optimizer, plan.options)
+        model.engine.begin_fit()
+        return _run(model, X, Y, plan)
+
+
+def run_pass(
+    model: Model,
+    X: Array,
+    Y: Array,
+    batch_size: int,
+    optimizer: object,
+    learning_rate: object,
+    sample_weight: Array | None,
+    options: StepOptions | None,
+) -> None:
+    """One pass over the rows as they come, with the optimiser in use where it can go on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming ``optimizer`` or ``learning_rate``, and as `run`.
+    FloatingPointError
+        If a step diverges. After it, and after any other Exception, everything is as it was before
+        the call.
+    """
+    with model.engine:
+        used = model.optimizer
+        if optimizer is None:
+            optimizer = "sgd" if used is None else used
+        chosen = resolve(optimizer, learning_rate)
+        _require_trainable(model, chosen, options)
+        model.engine.begin_fit()
+        before = Snapshot(model)
+        try:
+            if used is not None and chosen.goes_on(used):
+                model.engine.learning_rate = chosen.learning_rate
+                model.optimizer = chosen
+            else:
+                model.set_optimizer(chosen)
+            finite, _, _ = train_once(model, X, Y, None, batch_size, sample_weight, options)
+            if not finite:
+                raise_divergence(None, model.engine.failure, X)
+        except Exception:
+            before.restore(model)
+            raise
+
+
+def _require_trainable(model: Model, optimizer: Optimizer, options: StepOptions | None) -> None:
+    validation.require_finite_parameters(model.weights, model.biases)
+    validation.optimizer_in(optimizer, model.dtype.name)
+    if isinstance(optimizer, WholeBatch):
+        validation.whole_batch_options(optimizer.name, options)
+        second_order.start(optimizer, model.engine)  # which refuses a cost that is not for it
+
+
+def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
+    before = Snapshot(model)
     history = History()
     history.metrics = {name: [] for name in plan.metrics}
     best: Array | None = None
@@ -96,18 +113,18 @@ def run(network: Network, X: Array, Y: Array, plan: Plan) -> History:
             # A folder that is not there is found out now, and not after the first epoch.
             os.stat(os.path.dirname(os.path.abspath(plan.checkpoint)))
         if plan.epochs > 0:
-            network._set_optimizer(plan.optimizer)
+            model.set_optimizer(plan.optimizer)
         if plan.resume:
-            best, rows = checkpoints.resume(network, plan, history, description)
+            best, rows = checkpoints.resume(model, plan, history, description)  # type: ignore[arg-type]
         elif plan.held > 0 and plan.epochs > 0:
-            rows = _held_rows(network, len(X), plan.held, plan.shuffle)
+            rows = held_rows(model, len(X), plan)
         if rows is not None:
-            X, Y, plan = _hold_out(X, Y, rows, plan)
+            X, Y, plan = hold_out(X, Y, rows, plan)
         first = history.epochs
         # What a failure goes back to; None when an epoch is complete.
         epoch_start = None if plan.resume else before
     except BaseException:
-        before.restore(network)
+        before.restore(model)
         raise
     try:
         for epoch in range(first, plan.epochs):
@@ -115,19 +132,20 @@ def run(network: Network, X: Array, Y: Array, plan: Plan) -> History:
                 history.stop_reason = "early stopping"
                 break
             if epoch_start is None:
-                epoch_start = Snapshot(network)
-            reason = _train_and_judge(network, X, Y, plan, history, epoch)
+                epoch_start = Snapshot(model)
+            reason = _train_and_judge(model, X, Y, plan, history, epoch)
             epoch_start = None
             if plan.early_stopping is not None and plan.early_stopping.is_best(history):
                 history.best_epoch = epoch
                 if plan.early_stopping.restore_best:
-                    best = read_parameters(network._engine)
+                    best = read_parameters(model.engine)
             # Every callback is called, whatever the ones before it answered.
-            answers = [callback(network, history) for callback in plan.callbacks]
+            answers = [callback(history) for callback in plan.callbacks]
             if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                 reason = "callback"
             if plan.checkpoint is not None:
-                checkpoints.write(network, plan.checkpoint, description, history, best, rows)
+                # Interim: of a network so far, as resume is.
+                checkpoints.write(model, plan.checkpoint, description, history, best, rows)  # type: ignore[arg-type]
             last = reason is not None or epoch + 1 == plan.epochs
             if plan.early_stopping is not None:
                 last = last or plan.early_stopping.is_over(history)
@@ -140,50 +158,34 @@ def run(network: Network, X: Array, Y: Array, plan: Plan) -> History:
                 history.stop_reason = "early stopping"
     except Exception:
         if epoch_start is not None:
-            epoch_start.restore(network)
+            epoch_start.restore(model)
         raise
     finally:
         progress.close()
     if best is not None:
-        before = Snapshot(network)
+        before = Snapshot(model)
         try:
-            write_parameters(network._engine, best)
+            write_parameters(model.engine, best)
         except BaseException:
-            before.restore(network)
+            before.restore(model)
             raise
     return history
 
 
-def _held_rows(network: Network, n: int, held: int, shuffle: Any) -> Array:
-    """The rows that are kept from training: random ones, or the last."""
-    order = random_order(network, n) if shuffle is True else np.arange(n, dtype=np.int64)
-    return np.sort(order[n - held :])
-
-
-def _hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array, Plan]:
-    """The examples left to train on, and the plan with the others as validation data."""
-    left = np.ones(len(X), dtype=bool)
-    left[rows] = False
-    weight = None if plan.sample_weight is None else plan.sample_weight[left]
-    validation.some_weight_left(weight, len(rows))
-    changed = plan._replace(sample_weight=weight, validation_data=(X[rows], Y[rows]))
-    return X[left], Y[left], changed
-
-
-def _order(network: Network, plan: Plan, n: int, epoch: int) -> Array | None:
+def _order(model: Model, plan: Plan, n: int, epoch: int) -> Array | None:
     """The order of an epoch's examples; None for that of the rows."""
     if isinstance(plan.optimizer, WholeBatch) or plan.shuffle is False:
         return None
     if plan.shuffle is True:
-        return random_order(network, n)
+        return random_order(model, n)
     if callable(plan.shuffle):
         return validation.permutation(f"the result of shuffle({epoch})", plan.shuffle(epoch), n)
-    order: Array = plan.shuffle
-    return order
+    assert isinstance(plan.shuffle, np.ndarray)
+    return plan.shuffle
 
 
 def train_once(
-    network: Network,
+    model: Model,
     X: Array,
     Y: Array,
     order: Array | None,
@@ -196,21 +198,21 @@ def train_once(
     Returns whether all numbers were finite, the sum of the (weighted) costs, and why a whole-batch
     optimiser goes no further.
     """
-    engine = network._engine
-    if isinstance(network._optimizer, WholeBatch):
+    engine = model.engine
+    if isinstance(model.optimizer, WholeBatch):
         l2 = 0.0 if options is None else options.l2
-        if network._second_order is None:
-            network._second_order = second_order.start(network._optimizer, engine)
+        if model.whole_batch_state is None:
+            model.whole_batch_state = second_order.start(model.optimizer, engine)
         try:
             cost, reason = second_order.step(
-                engine, X, Y, sample_weight, l2, network._optimizer, network._second_order
+                engine, X, Y, sample_weight, l2, model.optimizer, model.whole_batch_state
             )
         except NotFinite:
             return False, 0.0, None
         return True, cost * total_weight(sample_weight, len(X)), reason
     # A word is drawn only where it is used, so that other fits' orders stay what they were.
     random = options is not None and (options.dropout > 0 or options.noise_multiplier > 0)
-    key = int(network._random.words(1)[0]) if random else 0
+    key = int(model.random.words(1)[0]) if random else 0
     finite, total = engine.train(
         # Interim: the engines take a StepOptions soon.
         X,
@@ -225,16 +227,16 @@ def train_once(
 
 
 def _train_and_judge(
-    network: Network, X: Array, Y: Array, plan: Plan, history: History, epoch: int
+    model: Model, X: Array, Y: Array, plan: Plan, history: History, epoch: int
 ) -> str | None:
     """One epoch and its line in the history. Returns why the fit should end, or None."""
-    engine = network._engine
+    engine = model.engine
     rate = rate_of(plan.schedule, epoch, plan.optimizer.learning_rate, history)
     engine.learning_rate = rate
-    order = _order(network, plan, len(X), epoch)
+    order = _order(model, plan, len(X), epoch)
     start = time.perf_counter()
     finite, total, reason = train_once(
-        network, X, Y, order, plan.batch_size, plan.sample_weight, plan.options
+        model, X, Y, order, plan.batch_size, plan.sample_weight, plan.options
     )
     seconds = time.perf_counter() - start
     if not finite:
@@ -243,16 +245,16 @@ def _train_and_judge(
     judged = plan.validation_data if plan.validation_data is not None else (X, Y)
     try:
         if plan.validation_data is not None:
-            validation_cost = network.cost(*plan.validation_data)
+            validation_cost = model.mean_cost(*plan.validation_data)
         if plan.metrics:
-            predictions = network.predict(judged[0])
+            predictions = model.predict(judged[0])
     except FloatingPointError as error:
         raise FloatingPointError(
             f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
         ) from None
     penalised = None
     if plan.options is not None and (plan.options.l1 > 0 or plan.options.l2 > 0):
-        penalised = penalty(network, plan.options)
+        penalised = penalty(model, plan.options)
         if not math.isfinite(penalised):
             raise_divergence(epoch + 1, ("penalty", 0), X)
     values: dict[str, float] = {}
@@ -272,12 +274,12 @@ def _train_and_judge(
     return reason
 
 
-def penalty(network: Network, options: StepOptions) -> float:
+def penalty(model: Model, options: StepOptions) -> float:
     """l1 Σ|w| + (l2/2) Σw² over the weights, in float64; infinite beyond its largest number."""
     l1, l2 = options.l1, options.l2
     total = 0.0
     with np.errstate(over="ignore", under="ignore"):
-        for W in network.weights:
+        for W in model.weights:
             w = W.astype(np.float64)
             # What is not asked for does not count, even where its sum would be infinite.
             total += l1 * float(np.abs(w).sum()) if l1 > 0 else 0.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from cbackprop import validation
 from cbackprop.functions import Array, read_only
+
+# Of predictions and targets, both (n, n_L); what a user's own returns is judged when it has.
+Metric = Callable[[Array, Array], object]
 
 
 def accuracy(predictions: Array, targets: Array) -> float:
@@ -44,7 +46,7 @@ def r2(predictions: Array, targets: Array) -> float:
     return float(shares.mean())
 
 
-METRICS: dict[str, Callable[[Array, Array], float]] = {
+METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "mse": mean_squared_error,
     "mae": mean_absolute_error,
@@ -52,28 +54,32 @@ METRICS: dict[str, Callable[[Array, Array], float]] = {
 }
 
 
-def named(metrics: tuple[Any, ...]) -> dict[str, Any]:
-    """A name for each metric; a second one of a name is numbered."""
-    names: dict[str, Any] = {}
+def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
+    """The function of each metric by a name; a second one of a name is numbered."""
+    functions: dict[str, Metric] = {}
     for metric in metrics:
         own = metric if isinstance(metric, str) else _function_name(metric)
         name, count = own, 1
-        while name in names:
+        while name in functions:
             count += 1
             name = f"{own} {count}"
-        names[name] = metric
-    return names
+        functions[name] = function_of(metric)
+    return functions
 
 
-def _function_name(function: Any) -> str:
+def function_of(metric: str | Metric) -> Metric:
+    """The metric of that name, or the user's own."""
+    return METRICS[metric] if isinstance(metric, str) else metric
+
+
+def _function_name(function: object) -> str:
     """Also of a functools.partial, which has no name of its own."""
-    inner = getattr(function, "func", function)
+    inner: object = getattr(function, "func", function)
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-def measured(name: str, metric: Any, predictions: Array, targets: Array) -> float:
-    """One metric's number; functions of the user's get arrays they cannot write to."""
-    function = METRICS[metric] if isinstance(metric, str) else metric
+def measured(name: str, metric: Metric, predictions: Array, targets: Array) -> float:
+    """One metric's number; a function gets arrays that it cannot write to."""
     return validation.real_number(
-        f"the result of {name}", function(read_only(predictions), read_only(targets))
+        f"the result of {name}", metric(read_only(predictions), read_only(targets))
     )

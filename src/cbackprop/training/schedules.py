@@ -9,12 +9,16 @@ fit that goes on from a checkpoint has the rates of one that was never stopped.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from cbackprop import validation
 
 if TYPE_CHECKING:
     from cbackprop.training.history import History
+
+# Of the epoch and the optimiser's own rate; what a user's own returns is judged when it has.
+RateOfEpoch = Callable[[int, float], object]
 
 
 class Schedule:
@@ -194,7 +198,9 @@ class ReduceOnPlateau(Schedule):
         return rate
 
 
-def rate_of(schedule: Any, epoch: int, learning_rate: float, history: History) -> float:
+def rate_of(
+    schedule: RateOfEpoch | None, epoch: int, learning_rate: float, history: History
+) -> float:
     """The checked rate of an epoch; the optimiser's own without a schedule."""
     if schedule is None:
         return learning_rate
