@@ -2,9 +2,10 @@
 # one layout, rows ld apart; the gradient's rows are ld_sum apart. Padding stays 0 (0 / (sqrt 0 + epsilon) = 0).
 # Formulas are PyTorch's, named beside each. gradient_sum / n is the mean gradient.
 
+from libc.math cimport pow, sqrt
+
 from cbackprop.kernels.simd cimport (
-    LANES, real, vec, vec_abs, vec_fma, vec_load, vec_max, vec_min, vec_set1, vec_sqrt, vec_store,
-    vec_where_gt,
+    LANES, real, vec, vec_abs, vec_fma, vec_load, vec_max, vec_min, vec_set1, vec_sqrt, vec_store, vec_where_gt,
 )
 
 cdef enum:
@@ -209,8 +210,6 @@ cdef void rprop_update(
         gradient_sum += ld_sum
 
 
-# ---- what is done to a gradient or to the weights beside the rule --------------------------------------------------
-
 cdef void add_penalty(
     real *gradient_sum, Py_ssize_t ld_sum,                                      # IN/OUT
     const real *w, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t width, real l1, real l2,  # IN
@@ -251,3 +250,62 @@ cdef void limit_norms(
         for k in range(n_in):
             vec_store(Wt + k * ld + j, vec_load(Wt + k * ld + j) * factor)
         j += LANES
+
+
+cdef void begin_step(Core core, double total) noexcept nogil:
+    """The step counts, and its factors are formed in float64; total is its number of examples, or their weights'
+    sum.
+    """
+    cdef double root, cost
+    core.step_count += 1
+    core.step_size = <real> core.learning_rate
+    if core.rule == SGD:
+        core.step_size = <real> (-core.learning_rate / total)
+    elif core.rule == ADAM or core.rule == ADAMW:
+        root = sqrt(1 - pow(core.beta2, <double> core.step_count))
+        core.step_size = <real> (core.learning_rate / (1 - pow(core.beta1, <double> core.step_count)) * root)
+        core.epsilon_root = <real> (core.epsilon * root)
+    elif core.rule == ADAGRAD:
+        core.step_size = <real> (core.learning_rate / (1 + (core.step_count - 1) * core.decay))
+    elif core.rule == RPROP:
+        cost = (core.cost_total + core.cost_correction) / total
+        core.cost_has_grown = cost > core.previous_cost
+        core.previous_cost = cost
+
+
+cdef void update_piece(
+    Core core, Py_ssize_t offset, Py_ssize_t ld, const real *gradient_sum, Py_ssize_t ld_sum,
+    Py_ssize_t rows, Py_ssize_t width, double total,
+) noexcept nogil:
+    """The rule of the step begun on some of the parameters, along their mean gradient gradient_sum / total."""
+    cdef real *w = core.storage + offset
+    cdef real *slots[3]
+    cdef Py_ssize_t i
+    cdef real n = <real> total
+    if width == ld and width == ld_sum:
+        width *= rows
+        rows = 1
+    for i in range(3):
+        slots[i] = NULL if core.slot_data[i] == NULL else core.slot_data[i] + offset
+    if core.rule == SGD:
+        sgd_update(w, ld, gradient_sum, ld_sum, rows, width, core.step_size)
+    elif core.rule == ADAM or core.rule == ADAMW:
+        if core.rule == ADAMW:
+            scale_piece(w, ld, rows, width, <real> (1 - core.learning_rate * core.decay))
+        adam_update(w, slots[0], slots[1], ld, gradient_sum, ld_sum, rows, width, n,
+                    <real> core.beta1, <real> (1 - core.beta1), <real> core.beta2, <real> (1 - core.beta2),
+                    core.step_size, core.epsilon_root)
+    elif core.rule == RMSPROP:
+        rmsprop_update(w, slots[0], slots[1] if core.centred else NULL, slots[2] if core.centred else slots[1], ld,
+                       gradient_sum, ld_sum, rows, width, n, core.step_size, <real> core.decay,
+                       <real> (1 - core.decay), <real> core.epsilon, <real> core.momentum)
+    elif core.rule == ADAGRAD:
+        adagrad_update(w, slots[0], ld, gradient_sum, ld_sum, rows, width, n, core.step_size, <real> core.epsilon)
+    elif core.rule == RPROP:
+        rprop_update(w, slots[0], slots[1], slots[2], ld, gradient_sum, ld_sum, rows, width, n,
+                     <real> min(max(core.learning_rate, core.least_size), core.most_size), <real> core.shrink,
+                     <real> core.grow, <real> core.least_size, <real> core.most_size,
+                     core.takes_back and core.cost_has_grown)
+    else:
+        momentum_update(w, slots[0], ld, gradient_sum, ld_sum, rows, width, n, core.step_size,
+                        <real> core.momentum, core.rule == NESTEROV)

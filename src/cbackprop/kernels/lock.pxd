@@ -1,8 +1,8 @@
-# The word of in_use.h that says who has a network, as Cython sees it.
+# The word of lock.h that says who has a network, as Cython sees it.
 
 from libc.stdint cimport uintptr_t
 
-cdef extern from "in_use.h" nogil:
+cdef extern from "lock.h" nogil:
     bint take_for_call "cbackprop_take_for_call"(uintptr_t *word) noexcept
     bint take "cbackprop_take"(uintptr_t *word) noexcept
     void give_back "cbackprop_give_back"(uintptr_t *word) noexcept

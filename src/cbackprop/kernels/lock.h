@@ -10,8 +10,8 @@
  *    that of one which the fork has left behind.
  * e) Of the words of threads that a fork has taken along only the number counts: a callback may fork, and go on.
  */
-#ifndef CBACKPROP_IN_USE_H
-#define CBACKPROP_IN_USE_H
+#ifndef CBACKPROP_LOCK_H
+#define CBACKPROP_LOCK_H
 
 #include <Python.h>
 #include <stdint.h>
