@@ -4,6 +4,7 @@
 # about 2 microseconds runs without the GIL.
 
 cimport numpy as cnp
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 
@@ -11,13 +12,6 @@ from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit,
 from cbackprop.kernels.simd cimport LANES, real
 
 import numpy as np
-
-cdef extern from "Python.h":
-    const Py_ssize_t PY_SSIZE_T_MAX
-    bint PyLong_CheckExact(object)
-    long PyLong_AsLongAndOverflow(object, int *overflow) except? -1
-
-QUANTITIES = ("z", "a", "delta", "parameters", "norm", "jacobian", "gram", "moments", "curvature")
 
 
 def activation_values(str name, z, a, da_dz, /):
@@ -68,7 +62,7 @@ cdef fill_gradient(Core core, X, Y, sample_weight, double total_weight, double m
         with nogil:
             failed = gradient_sums(core, x, y, weight, max_norm, NULL, 0, n, &sums)
             if not failed and not all_finite(sums, core.storage_size):
-                failed = fail(core, 2, core.n_layers)
+                failed = fail(core, QUANTITY_DELTA, core.n_layers)
             if not failed and not cost_is_finite(core):
                 failed = 1
             if not failed:
@@ -165,8 +159,9 @@ cdef class Engine(Core):
 
     @property
     def failure(self):
-        """(quantity, layer) of the last call that returned False: 'z', 'a', 'delta', 'parameters', 'norm',
-        'jacobian', 'gram', 'moments' or 'curvature'. RuntimeError if that was another thread's call.
+        """What the last call that returned False met: a word of QUANTITIES, and the layer (from 1; 0 where it has none).
+
+        RuntimeError if that was another thread's call.
         """
         cdef int quantity
         cdef Py_ssize_t layer
@@ -483,7 +478,7 @@ cdef class Engine(Core):
                     vector += (layer.n_in + 1) * layer.n_out
                 failed = curvature_sums(self, x, y, n, gauss_newton, &sums)
                 if not failed and not all_finite(sums, self.storage_size):
-                    failed = fail(self, 8, 0)
+                    failed = fail(self, QUANTITY_CURVATURE, 0)
                 if not failed:
                     unpack(self, product, sums, <real> n)
         finally:
@@ -521,7 +516,7 @@ cdef class Engine(Core):
             with nogil:
                 failed = train_pass(self, x, y, weight, indices, n, batch_size)
                 if not failed and not state_is_finite(self):
-                    failed = fail(self, 3, 0)
+                    failed = fail(self, QUANTITY_PARAMETERS, 0)
                 if not failed and not cost_is_finite(self):
                     failed = 1
                 total = self.cost_total + self.cost_correction

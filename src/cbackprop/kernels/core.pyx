@@ -9,8 +9,9 @@
 #    called directly, a method through a table.
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pyport cimport PY_SSIZE_T_MAX
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
 from cbackprop.kernels.lock cimport this_thread
 from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, real
@@ -26,6 +27,18 @@ cdef enum:
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
     ELEMENT_WORK = 32               # of an activation in the caches, to see whether threads share it
+
+# What a call may find not finite: `fail` takes the number, `failure` gives Python the word.
+cdef enum:
+    QUANTITY_Z, QUANTITY_A, QUANTITY_DELTA, QUANTITY_PARAMETERS, QUANTITY_NORM, QUANTITY_JACOBIAN, QUANTITY_GRAM
+    QUANTITY_MOMENTS, QUANTITY_CURVATURE
+
+QUANTITIES = {
+    QUANTITY_Z: "z", QUANTITY_A: "a", QUANTITY_DELTA: "delta", QUANTITY_PARAMETERS: "parameters",
+    QUANTITY_NORM: "norm", QUANTITY_JACOBIAN: "jacobian", QUANTITY_GRAM: "gram", QUANTITY_MOMENTS: "moments",
+    QUANTITY_CURVATURE: "curvature",
+}
+
 
 cdef struct Layer:
     Py_ssize_t n_in
@@ -226,6 +239,7 @@ cdef void mirror_mask(Core core, real *mask, Py_ssize_t n_in) noexcept:
 
 
 cdef int fail(Core core, int quantity, Py_ssize_t layer) noexcept nogil:
+    """Note which quantity of which layer (from 1; 0 for none alone) is not finite, and in whose call. 1, to return."""
     core.failed_quantity = quantity
     core.failed_layer = layer
     core.failed_by = this_thread()

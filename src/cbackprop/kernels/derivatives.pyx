@@ -48,7 +48,7 @@ cdef bint outer_products_are_finite(
             i = (first + r) // seeds
             if not product_is_finite(largest(a_below(core, block_X, l, i), layer.n_in),
                                      largest(layer.delta + r * layer.ld, layer.n_out)):
-                fail(core, 2, l + 1)
+                fail(core, QUANTITY_DELTA, l + 1)
                 return False
     return True
 
@@ -88,7 +88,7 @@ cdef int gradient_norms_all(Core core, const real *X, const real *Y, Py_ssize_t 
         for i in range(m):
             norms[start + i] = <real> gradient_norm(core, block_X, i)
         if not all_finite(norms + start, m):
-            return fail(core, 4, 0)
+            return fail(core, QUANTITY_NORM, 0)
         look_for_signals(core, 0)
         start += m
     return 0
@@ -116,8 +116,7 @@ cdef int jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobian, bi
             rows = min(m * seeds - first, BLOCK)
             if seeded_deltas(core, first, rows) or not outer_products_are_finite(core, block_X, m, seeds, first,
                                                                                  rows):
-                core.failed_quantity = 5
-                return 1
+                return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
             for r in range(rows):
                 i = (first + r) // seeds
                 outer_products(core, jacobian + (start * seeds + first + r) * core.n_parameters, end, block_X, i,
@@ -141,12 +140,11 @@ cdef int input_jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobi
         while first < m * seeds:
             rows = min(m * seeds - first, BLOCK)
             if seeded_deltas(core, first, rows):
-                core.failed_quantity = 5
-                return 1
+                return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
             target = jacobian + (start * seeds + first) * n_0
             input_gradient_block(core, target, rows)
             if not all_finite(target, rows * n_0):
-                return fail(core, 5, 1)
+                return fail(core, QUANTITY_JACOBIAN, 1)
             look_for_signals(core, rows * n_0 * core.layers[0].n_out)
             first += rows
         start += m
@@ -167,7 +165,7 @@ cdef int seeded_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 n
         else:
             layer.delta[r * layer.ld + j] = layer.da_dz[i * layer.ld + j]
     if not all_finite(layer.delta, rows * layer.ld):
-        return fail(core, 2, core.n_layers)
+        return fail(core, QUANTITY_DELTA, core.n_layers)
     while l >= 0:
         propagate_product(core, l, rows)
         layer = &core.layers[l]
@@ -180,6 +178,6 @@ cdef int seeded_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 n
                 if not multiply_by_derivative(layer.delta + r * layer.ld, layer.da_dz + i * layer.ld, layer.ld):
                     finite = False
         if not finite:
-            return fail(core, 2, l + 1)
+            return fail(core, QUANTITY_DELTA, l + 1)
         l -= 1
     return 0

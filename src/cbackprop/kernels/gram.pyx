@@ -92,7 +92,7 @@ cdef int gradient_gram_all(
                 inner_products_block(core, kept if both else own, start - start2 if both else 0, m, kept, j, m2,
                                      products, total)
                 if not hand_out_inner_products(core, gram, n2, total, start, m, start2 + j, m2, symmetric):
-                    return fail(core, 6, 0)
+                    return fail(core, QUANTITY_GRAM, 0)
                 look_for_signals(core, m * m2 * (n_0 + core.n_layers))
                 j += m2
             start += m

@@ -8,6 +8,7 @@
 # d) Scratch only grows, in powers of two: a call of one example more must not take memory anew each time.
 
 cimport numpy as cnp
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 

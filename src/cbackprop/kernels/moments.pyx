@@ -88,7 +88,7 @@ cdef int gradient_moments_all(
     for i in range(core.storage_size):
         mean[i] = sums[i] / count
     if not all_finite(mean, core.storage_size):
-        return fail(core, 2, core.n_layers)
+        return fail(core, QUANTITY_DELTA, core.n_layers)
     while start < n:
         m = min(n - start, BLOCK)
         block_X = X + start * core.layers[0].n_in
@@ -101,7 +101,7 @@ cdef int gradient_moments_all(
         start += m
     core.squares = folded(core, blocks)
     if not all_finite(core.squares, core.storage_size):
-        return fail(core, 7, 0)
+        return fail(core, QUANTITY_MOMENTS, 0)
     return 0
 
 

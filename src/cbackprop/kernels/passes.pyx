@@ -41,7 +41,7 @@ cdef int forward_block(Core core, const real *X, Py_ssize_t n, bint derivative) 
             elements.count = n * layer.ld
             finite = on_elements(activate_part, &elements, core.panels.threads)
         if not finite:
-            return fail(core, 0, l + 1)
+            return fail(core, QUANTITY_Z, l + 1)
         if layer.activation == SOFTMAX:
             for i in range(n):
                 softmax_row(layer.a + i * layer.ld, layer.da_dz + i * layer.ld if derivative else NULL,
@@ -51,7 +51,7 @@ cdef int forward_block(Core core, const real *X, Py_ssize_t n, bint derivative) 
         # Of the named activations these two can leave the finite numbers: exp, and selu with its factor 1.05.
         if layer.activation == EXPONENTIAL or layer.activation == SELU or layer.activation == USER_ACTIVATION:
             if not all_finite(layer.a, n * layer.ld):
-                return fail(core, 1, l + 1)
+                return fail(core, QUANTITY_A, l + 1)
         if core.dropping and l < core.n_layers - 1:
             drop_out(layer.a, layer.da_dz, layer.ld, n, layer.n_out, core.dropout_key,
                      core.block_row * core.n_neurons + layer.neurons, core.n_neurons, core.dropout_threshold,
@@ -75,7 +75,7 @@ cdef int output_block(Core core, real *C, const real *Y, Py_ssize_t n) except -1
                               core.dC_da_output + i * ld, layer.z + i * ld, layer.a + i * ld, layer.da_dz + i * ld,
                               Y + i * layer.n_out, core.output_mask, core.output_scratch)
     if not all_finite(layer.delta, n * ld) or not all_finite(C, n):
-        return fail(core, 2, core.n_layers)
+        return fail(core, QUANTITY_DELTA, core.n_layers)
     return 0
 
 
@@ -100,7 +100,7 @@ cdef int finish_delta(Core core, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
     cdef Elements elements
     elements.a, elements.da_dz, elements.count = layer.delta, layer.da_dz, n * layer.ld
     if not on_elements(multiply_part, &elements, core.panels.threads):
-        return fail(core, 2, l + 1)
+        return fail(core, QUANTITY_DELTA, l + 1)
     return 0
 
 
@@ -232,7 +232,7 @@ cdef int backward_all(
         if dC_da[0] != NULL:
             input_gradient_block(core, dC_da[0] + start * core.layers[0].n_in, m)
             if not all_finite(dC_da[0] + start * core.layers[0].n_in, m * core.layers[0].n_in):
-                return fail(core, 2, 1)
+                return fail(core, QUANTITY_DELTA, 1)
         look_for_signals(core, 0)
         start += m
     return 0

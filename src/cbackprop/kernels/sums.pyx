@@ -53,7 +53,7 @@ cdef bint cost_is_finite(Core core) noexcept nogil:
     """Whether the sum of the costs fits a float64; otherwise after `fail`."""
     if (core.cost_total + core.cost_correction) * 0 == 0:
         return True
-    fail(core, 2, core.n_layers)
+    fail(core, QUANTITY_DELTA, core.n_layers)
     return False
 
 
@@ -156,7 +156,7 @@ cdef int weigh_block(
         for i in range(n):
             norm = gradient_norm(core, block_X, i)
             if not norm - norm == 0:
-                return fail(core, 4, 0)
+                return fail(core, QUANTITY_NORM, 0)
             if norm > clip_norm:
                 factors[i] = factors[i] * (clip_norm / norm)
     for l in range(core.n_layers):

@@ -172,7 +172,7 @@ cdef int take_tiny_step(Core core, const real *X, const real *Y, Py_ssize_t n) e
             # The general path meets the same number and says which it is.
             if deltas_block(core, X, Y, C, n):
                 return 1
-            return fail(core, 2, core.n_layers)
+            return fail(core, QUANTITY_DELTA, core.n_layers)
     count_cost(core, C, NULL, n)
     return 0
 
