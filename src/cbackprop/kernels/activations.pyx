@@ -7,6 +7,8 @@
 # c) An id that no branch knows makes every number NaN, which the passes find and report: it must never come out as
 #    another activation's formula.
 
+from libc.math cimport NAN
+
 from cbackprop.kernels.math cimport (
     elu_exponent, elu_finish, elu_second, exp_reduced, exponential_exponent, exponential_finish, gelu, gelu_second,
     identity, leaky_relu, relu, selu_finish, sigmoid_exponent, sigmoid_finish, sigmoid_second, silu_exponent,
@@ -26,6 +28,12 @@ ACTIVATIONS = {
     "silu": SILU, "softplus": SOFTPLUS, "softsign": SOFTSIGN, "exponential": EXPONENTIAL, "identity": IDENTITY,
     "softmax": SOFTMAX,
 }
+
+
+cdef inline bint is_elementwise(int activation) noexcept nogil:
+    """Whether `activate` knows it: each number of a is a function of its own z, by one of the formulas here."""
+    return activation != SOFTMAX and activation != USER_ACTIVATION
+
 
 # One type a formula, so that the loops below stand once and are compiled once for each.
 cdef struct sigmoid_formula:
@@ -99,8 +107,10 @@ cdef bint plain_loop(
             gelu(vec_load(z + i), &value, &derivative)
         elif plain_formula is softsign_formula:
             softsign(vec_load(z + i), &value, &derivative)
-        else:
+        elif plain_formula is identity_formula:
             identity(vec_load(z + i), &value, &derivative)
+        else:
+            value = derivative = NULL       # no formula: does not compile
         vec_store(a + i, value)
         if da_dz != NULL:
             vec_store(da_dz + i, derivative)
@@ -132,8 +142,10 @@ cdef bint exponential_loop(
                 x = silu_exponent(x)
             elif exponential_kind is exponential_formula:
                 x = exponential_exponent(x)
-            else:
+            elif exponential_kind is sigmoid_formula or exponential_kind is softplus_formula:
                 x = sigmoid_exponent(x)
+            else:
+                x = NULL                    # no formula: does not compile
             exp_reduced(x, &n_rounded[c], &r[c], &rest[c])
         for c in range(vectors):
             x = vec_load(z + i)
@@ -149,8 +161,10 @@ cdef bint exponential_loop(
                 silu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
             elif exponential_kind is softplus_formula:
                 softplus_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
-            else:
+            elif exponential_kind is exponential_formula:
                 exponential_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            else:
+                value = derivative = NULL   # no formula: does not compile
             vec_store(a + i, value)
             if da_dz != NULL:
                 vec_store(da_dz + i, derivative)
@@ -182,8 +196,12 @@ cdef bint activate(int activation, real *a, real *da_dz, const real *z, Py_ssize
         return plain_loop[softsign_formula](NULL, a, da_dz, z, count)
     elif activation == EXPONENTIAL:
         return exponential_loop[exponential_formula](NULL, a, da_dz, z, count)
-    else:
+    elif activation == IDENTITY:
         return plain_loop[identity_formula](NULL, a, da_dz, z, count)
+    fill(a, <real> NAN, count)
+    if da_dz != NULL:
+        fill(da_dz, <real> NAN, count)
+    return False
 
 
 cdef void second_derivatives(
@@ -211,8 +229,10 @@ cdef void second_derivatives(
             value = softsign_second(vec_load(z + i), vec_load(da_dz + i))
         elif activation == EXPONENTIAL:
             value = vec_load(a + i)
+        elif activation == RELU or activation == LEAKY_RELU or activation == IDENTITY:
+            value = vec_set1(0)
         else:
-            value = vec_set1(0)         # relu, leaky_relu, identity
+            value = vec_set1(<real> NAN)
         vec_store(d2a_dz2 + i, value)
         i += LANES
 

@@ -199,7 +199,7 @@ cdef class Core:
         self.plain = True
         self.is_tiny = max(sizes) <= LANES and self.cost_kind != USER_COST
         for l in range(self.n_layers):
-            if self.layers[l].activation >= SOFTMAX:
+            if not is_elementwise(self.layers[l].activation):
                 self.is_tiny = False
         if self.is_tiny:
             for l in range(1, self.n_layers):

@@ -8,6 +8,8 @@
 # e) Sums over outputs j run in the lanes of one 64-byte group whatever the vector's width and are then folded in a
 #    fixed order: the same bits on every SIMD level.
 
+from libc.math cimport NAN
+
 from cbackprop.kernels.math cimport log1p_minus, sigmoid_pair, vec_exp, vec_log, vec_log1p
 from cbackprop.kernels.simd cimport (
     LANES, real, vec, vec_abs, vec_fma, vec_load, vec_load_partial, vec_min, vec_set1, vec_store, vec_where_ge,
@@ -24,9 +26,13 @@ COSTS = {
 }
 
 
-cdef inline bint is_mean_cost(int cost) noexcept nogil:
-    """Whether the cost is the mean over the outputs j, not the sum."""
-    return cost == MSE or cost == MAE or cost == HUBER or cost == POISSON
+cdef inline real divisor(int cost, Py_ssize_t n_out) noexcept nogil:
+    """n_L where the cost is the mean over the outputs j, 1 where it is their sum."""
+    if cost == MSE or cost == MAE or cost == HUBER or cost == POISSON:
+        return <real> n_out
+    elif cost == QUADRATIC or cost == HALF_QUADRATIC or cost == CROSS_ENTROPY:
+        return 1
+    return <real> NAN
 
 
 cdef inline void softplus_pair(vec z, vec *plus, vec *minus) noexcept nogil:
@@ -50,7 +56,7 @@ cdef inline void cost_formula(
     cdef vec zero = vec_set1(0), one = vec_set1(1), half = vec_set1(<real> 0.5)
     cdef vec r = a - y
     cdef vec size = vec_abs(r)
-    cdef vec g, b, sigma_prime, plus, minus, ratio
+    cdef vec g, b, sigma_prime, plus, minus, ratio, unknown = vec_set1(<real> NAN)
     if cost == QUADRATIC:
         C[0] = r * r
         g = r + r
@@ -66,7 +72,7 @@ cdef inline void cost_formula(
     elif cost == HUBER:
         C[0] = vec_where_ge(one, size, half * (r * r), size - half)
         g = vec_where_ge(one, size, r, vec_where_gt(r, zero, one, -one)) / n_out
-    elif cost == CROSS_ENTROPY:
+    elif cost == CROSS_ENTROPY and activation == SIGMOID:
         # -y ln a - (1 - y) ln(1 - a); delta = (1 - y) a - y (1 - a) with 1 - a = sigma(-z).
         sigmoid_pair(z, &a, &b, &sigma_prime)
         softplus_pair(z, &plus, &minus)
@@ -74,7 +80,7 @@ cdef inline void cost_formula(
         delta[0] = (one - y) * a - y * b
         dC_da[0] = vec_where_gt(one, y, (one - y) / b, zero) - vec_where_gt(y, zero, y / a, zero)
         return
-    else:
+    elif cost == POISSON:
         # a - y ln a; y / a and y ln a are 0 for y = 0.
         g = (one - vec_where_gt(y, zero, y / a, zero)) / n_out
         if activation == EXPONENTIAL:
@@ -85,12 +91,17 @@ cdef inline void cost_formula(
             softplus_pair(z, &plus, &minus)
             C[0] = a + y * minus
             delta[0] = b * r / n_out
-        else:
-            # softplus: ln a = z to rounding below -50, where a itself underflows in the end; so da_dz / a tends to 1.
+        elif activation == SOFTPLUS:
+            # ln a = z to rounding below -50, where a itself underflows in the end; so da_dz / a tends to 1.
             ratio = vec_where_gt(a, zero, da_dz / a, one)
             C[0] = a - vec_where_gt(y, zero, y * vec_where_gt(vec_set1(-50), z, z, vec_log(a)), zero)
             delta[0] = (da_dz - y * ratio) / n_out
+        else:
+            C[0] = delta[0] = unknown
         dC_da[0] = g
+        return
+    else:
+        C[0] = dC_da[0] = delta[0] = unknown
         return
     dC_da[0] = g
     delta[0] = g * da_dz
@@ -156,8 +167,7 @@ cdef real output_row(
         vec_store(delta + j, vec_where_gt(keep, zero, delta_j, zero))
         j += LANES
     C = row_sum(scratch, ld)
-    if is_mean_cost(cost):
-        C = C / <real> n_out
+    C = C / divisor(cost, n_out)
     if activation == SOFTMAX:
         softmax_delta_row(delta, a, y, dC_da, n_out, cost, scratch, ld)
     return C
@@ -177,8 +187,9 @@ cdef inline vec cost_curvature(int cost, vec a, vec y, vec n_out) noexcept nogil
         return (one + one) / n_out
     elif cost == HUBER:
         return vec_where_ge(one, vec_abs(a - y), one, zero) / n_out
-    else:
-        return zero         # mae
+    elif cost == MAE:
+        return zero
+    return vec_set1(<real> NAN)
 
 
 cdef inline vec output_curvature(
@@ -187,7 +198,7 @@ cdef inline vec output_curvature(
     """d2C/dz_j^2 of an elementwise output, or the part of it that Gauss-Newton keeps."""
     cdef vec one = vec_set1(1), zero = vec_set1(0)
     cdef vec share, slope, s, b, sigma_prime, result
-    if cost == CROSS_ENTROPY:
+    if cost == CROSS_ENTROPY and activation == SIGMOID:
         # delta = sigma(z) - y
         return da_dz
     elif cost == POISSON:
@@ -199,10 +210,12 @@ cdef inline vec output_curvature(
         elif activation == SIGMOID:
             share = b
             slope = -sigma_prime
-        else:
-            # softplus: share' = share (1 - sigma - share), which cancels for z < 0; share is 1 where a underflows.
+        elif activation == SOFTPLUS:
+            # share' = share (1 - sigma - share), which cancels for z < 0; share is 1 where a underflows.
             share = vec_where_gt(a, zero, da_dz / a, one)
             slope = share * vec_where_ge(z, zero, b - share, b * log1p_minus(vec_exp(vec_min(z, zero))))
+        else:
+            share = slope = vec_set1(<real> NAN)
         result = y * share * share if gauss_newton else d2a_dz2 - y * slope
         return result / n_out
     result = cost_curvature(cost, a, y, n_out) * da_dz * da_dz

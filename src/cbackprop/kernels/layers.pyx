@@ -30,6 +30,13 @@ cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
     return vec_all_zero((sum[0] + sum[1]) + (sum[2] + sum[3]))
 
 
+cdef void fill(real *x, real value, Py_ssize_t count) noexcept nogil:
+    """Every number = value."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        x[i] = value
+
+
 cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
     """max |x|, 0 of none; the order of comparisons does not matter."""
     cdef Py_ssize_t i = 0, c

@@ -33,13 +33,13 @@ cdef int forward_block(Core core, const real *X, Py_ssize_t n, bint derivative) 
             look_for_signals(core, width * n * layer.n_in)
             j += width
         # NaN and infinities in X, in the parameters or from overflow all end in z, and nowhere else unseen.
-        if layer.activation >= SOFTMAX:
-            finite = all_finite(layer.z, n * layer.ld)
-        else:
+        if is_elementwise(layer.activation):
             elements.activation = layer.activation
             elements.a, elements.da_dz, elements.z = layer.a, layer.da_dz if derivative else NULL, layer.z
             elements.count = n * layer.ld
             finite = on_elements(activate_part, &elements, core.panels.threads)
+        else:
+            finite = all_finite(layer.z, n * layer.ld)
         if not finite:
             return fail(core, QUANTITY_Z, l + 1)
         if layer.activation == SOFTMAX:
