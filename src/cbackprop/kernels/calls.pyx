@@ -5,8 +5,8 @@
 
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
-from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
 from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit, take, this_thread
 from cbackprop.kernels.simd cimport LANES, real
@@ -107,59 +107,61 @@ cdef class Engine(Core):
         """The optimiser's state arrays, in the layout of the parameter block."""
         return tuple(self.slot_arrays)
 
-    def set_optimizer(self, str rule_name, tuple hyper_parameters, /):
-        """Choose the update rule, None for none, and start its state afresh.
+    @property
+    def rule(self):
+        """The update_rules.UpdateRule in use, or None."""
+        return self.rule_object
 
-        hyper_parameters: sgd (), momentum and nesterov (momentum,), adam (beta1, beta2, epsilon), adamw (those,
-        weight_decay), rmsprop (alpha, epsilon, momentum, centred), adagrad (epsilon, learning_rate_decay), rprop
-        (shrink, grow, least, most, takes_back).
-        """
-        cdef int rule = NO_RULE if rule_name is None else UPDATE_RULES[rule_name]
-        cdef Py_ssize_t i, n_slots = 0
-        cdef double number[5]
-        for i in range(min(len(hyper_parameters), 5)):
-            number[i] = hyper_parameters[i]
-        if rule == ADAM or rule == ADAMW:
-            n_slots = 2
-        elif rule == RMSPROP:
-            # The mean where it is centred, the velocity with momentum.
-            n_slots = 1 + (number[3] != 0) + (number[2] > 0)
-        elif rule == RPROP:
-            n_slots = 3
-        elif rule != NO_RULE and rule != SGD:
-            n_slots = 1
+    def set_optimizer(self, rule, /):
+        """Choose the update rule, an update_rules.UpdateRule or None, and start its state afresh."""
+        cdef Py_ssize_t i
+        cdef UpdateRule chosen
+        memset(&chosen, 0, sizeof(UpdateRule))
+        read_rule(&chosen, rule)
         slots = []
-        while len(slots) < n_slots:
+        for _ in () if rule is None else rule.slots:
             slots.append(aligned_zeros(self.storage_size))
         # A step under way uses the slots that are freed here.
         enter(self)
-        if rule == ADAM or rule == ADAMW:
-            self.beta1, self.beta2, self.epsilon = number[0], number[1], number[2]
-            if rule == ADAMW:
-                self.decay = number[3]
-        elif rule == RMSPROP:
-            self.decay, self.epsilon, self.momentum, self.centred = number[0], number[1], number[2], number[3] != 0
-        elif rule == ADAGRAD:
-            self.epsilon, self.decay = number[0], number[1]
-        elif rule == RPROP:
-            self.shrink, self.grow, self.least_size, self.most_size = number[0], number[1], number[2], number[3]
-            self.takes_back = number[4] != 0
-        elif rule == MOMENTUM or rule == NESTEROV:
-            self.momentum = number[0]
+        chosen.learning_rate = self.update_rule.learning_rate
+        self.update_rule = chosen
+        self.rule_object = rule
         self.slot_arrays = slots
-        self.n_slots = n_slots
-        for i in range(3):
+        self.n_slots = len(slots)
+        for i in range(MOST_SLOTS):
             self.slot_data[i] = data(slots[i]) if i < self.n_slots else NULL
-        self.rule = rule
-        self.rule_name = rule_name
-        self.hyper_parameters = hyper_parameters
-        self.step_count = 0
-        self.previous_cost = INFINITY
         leave(self)
 
     @property
+    def learning_rate(self):
+        """The factor of every step, until another is set."""
+        return self.update_rule.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, double learning_rate):
+        self.update_rule.learning_rate = learning_rate
+
+    @property
+    def step_count(self):
+        """Steps taken since set_optimizer."""
+        return self.update_rule.step_count
+
+    @step_count.setter
+    def step_count(self, int64_t step_count):
+        self.update_rule.step_count = step_count
+
+    @property
+    def previous_cost(self):
+        """The cost that the last step's batch had, for a rule that looks at it; infinite before the first."""
+        return self.update_rule.previous_cost
+
+    @previous_cost.setter
+    def previous_cost(self, double previous_cost):
+        self.update_rule.previous_cost = previous_cost
+
+    @property
     def failure(self):
-        """What the last call that returned False met: a word of QUANTITIES, and the layer (from 1; 0 where it has none).
+        """What the last call that returned False met: a word of QUANTITIES, and the layer from 1 (0 where none has it).
 
         RuntimeError if that was another thread's call.
         """
@@ -486,11 +488,11 @@ cdef class Engine(Core):
             leave(self)
         return not failed
 
-    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, tuple options, key, /):
+    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 
-        sample_weight (n,) or None, by the rows of X; options: (l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
-        0 for what is not wanted, or None for nothing; key: the stream of random words of dropout and noise.
+        sample_weight (n,) or None, by the rows of X; options: update_rules.StepOptions, or None for nothing; key: the
+        stream of random words of dropout and noise.
         Returns (True or False, sum of the costs, weighted, each example had when its batch came). A pass that ends
         early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
@@ -560,7 +562,7 @@ cdef class Engine(Core):
             return False
         enter(self)
         try:
-            if self.rule == NO_RULE:
+            if self.update_rule.kind == NO_RULE:
                 return False
             reserve_training(self, n, n, False)
             if n * self.n_parameters > RELEASE_GIL_WORK:

@@ -11,6 +11,7 @@
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pyport cimport PY_SSIZE_T_MAX
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
 from cbackprop.kernels.lock cimport this_thread
@@ -18,6 +19,8 @@ from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, real
 from cbackprop.kernels.threads cimport MOST_THREADS
 
 import numpy as np
+
+from cbackprop import functions
 
 cdef enum:
     BLOCK = 256             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
@@ -50,6 +53,7 @@ cdef struct Layer:
     Py_ssize_t neurons      # in the layers below it, the input left out
     Py_ssize_t mirror_offset  # of W in the mirror of a tiny network
     int activation
+    bint can_overflow       # a may be infinite, z being finite
     real *z                 # (BLOCK at most, ld), as the next three
     real *a
     real *da_dz
@@ -71,6 +75,7 @@ cdef class Core:
     cdef Py_ssize_t storage_size
     cdef Layer *layers
     cdef int cost_kind
+    cdef real least_target, most_target     # what y the cost is for; infinite where any is
     cdef tuple activations
     cdef object user_cost
     # Arrays that own the memory behind the pointers.
@@ -122,27 +127,17 @@ cdef class Core:
     cdef real *output_moves         # (4, ld) for a softmax row, (BLOCK at most, ld) three times: t, R{a}, R{dC/da}
     cdef Py_ssize_t moved_capacity
     # The optimiser and its steps, see updates.pyx and steps.pyx.
+    cdef UpdateRule update_rule
+    cdef object rule_object     # what it was read from, see set_optimizer
     cdef list slot_arrays
-    cdef real *slot_data[3]
+    cdef real *slot_data[MOST_SLOTS]
     cdef Py_ssize_t n_slots
     cdef bint is_tiny
-    cdef int rule
-    cdef readonly str rule_name
-    cdef readonly tuple hyper_parameters
-    cdef double momentum, beta1, beta2, epsilon, decay
-    cdef double shrink, grow, least_size, most_size         # rprop's
-    cdef bint takes_back, centred
-    cdef public double previous_cost                        # of rprop's last step
     # Of the pass under way: 0 for none of each.
     cdef double l1, l2, max_norm, clip_norm, noise
     cdef uint64_t noise_key
     cdef Py_ssize_t batch
     cdef bint plain             # none of these, no weights and no dropout
-    cdef public double learning_rate
-    cdef public int64_t step_count
-    # Of the step under way: what the rule multiplies with.
-    cdef real step_size, epsilon_root
-    cdef bint cost_has_grown
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
         cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0, total = 0
@@ -170,12 +165,19 @@ cdef class Core:
             layer.start = self.n_parameters
             layer.neurons = self.n_neurons
             self.n_neurons += layer.n_out
-            layer.activation = ACTIVATIONS[activations[l]] if isinstance(activations[l], str) else USER_ACTIVATION
+            layer.activation, layer.can_overflow = USER_ACTIVATION, True
+            if isinstance(activations[l], str):
+                layer.activation = ACTIVATIONS[activations[l]]
+                layer.can_overflow = functions.ACTIVATIONS[activations[l]].can_overflow
             offset += (layer.n_in + 1) * layer.ld
             self.n_parameters += (layer.n_in + 1) * layer.n_out
             ld_max = max(ld_max, layer.ld)
             depth_max = max(depth_max, layer.n_in, layer.n_out)
-        self.cost_kind = COSTS[cost] if isinstance(cost, str) else USER_COST
+        self.cost_kind = USER_COST
+        self.least_target, self.most_target = <real> -INFINITY, <real> INFINITY
+        if isinstance(cost, str):
+            self.cost_kind = COSTS[cost]
+            self.least_target, self.most_target = functions.COSTS[cost].target_range
         self.user_cost = cost
         self.storage_size = offset
         self.storage_array = aligned_zeros(offset)
@@ -194,8 +196,8 @@ cdef class Core:
         for l in range(layer.n_out):
             self.output_mask[l] = 1
         self.slot_arrays = []
-        self.hyper_parameters = ()
-        self.rule = NO_RULE
+        self.update_rule.kind = NO_RULE
+        self.update_rule.previous_cost = INFINITY
         self.plain = True
         self.is_tiny = max(sizes) <= LANES and self.cost_kind != USER_COST
         for l in range(self.n_layers):
@@ -216,13 +218,13 @@ cdef class Core:
         cdef Py_ssize_t l
         cdef Layer *layer
         for array in (self.storage_array, self.scratch_array, self.input_array, self.gathered_array, self.sums_array,
-                      self.constants_array, self.hot_array, self.mirror_array, self.moved_array, *self.slots):
+                      self.constants_array, self.hot_array, self.mirror_array, self.moved_array, *self.slot_arrays):
             if array is not None:
                 raw = array.base
                 start = array.ctypes.data - raw.ctypes.data + array.nbytes
                 if raw[start:].any():
                     raise AssertionError("numbers were written behind an allocation")
-        for array in (self.storage_array, *self.slots):
+        for array in (self.storage_array, *self.slot_arrays):
             for l in range(self.n_layers):
                 layer = &self.layers[l]
                 block = array[layer.offset:layer.offset + (layer.n_in + 1) * layer.ld]

@@ -223,7 +223,7 @@ cdef int reserve_curvature(Core core, Py_ssize_t n) except -1:
 
 cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint gathered) except -1:
     cdef Py_ssize_t l, columns
-    if core.rule == NO_RULE:
+    if core.update_rule.kind == NO_RULE:
         raise RuntimeError("no optimiser is set")
     reserve(core, min(n, batch_size))
     if gathered:

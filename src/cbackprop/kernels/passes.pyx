@@ -48,10 +48,8 @@ cdef int forward_block(Core core, const real *X, Py_ssize_t n, bint derivative) 
                             layer.z + i * layer.ld, layer.n_out, layer.ld)
         elif layer.activation == USER_ACTIVATION:
             apply_user_activation(core, l, n, derivative)
-        # Of the named activations these two can leave the finite numbers: exp, and selu with its factor 1.05.
-        if layer.activation == EXPONENTIAL or layer.activation == SELU or layer.activation == USER_ACTIVATION:
-            if not all_finite(layer.a, n * layer.ld):
-                return fail(core, QUANTITY_A, l + 1)
+        if layer.can_overflow and not all_finite(layer.a, n * layer.ld):
+            return fail(core, QUANTITY_A, l + 1)
         if core.dropping and l < core.n_layers - 1:
             drop_out(layer.a, layer.da_dz, layer.ld, n, layer.n_out, core.dropout_key,
                      core.block_row * core.n_neurons + layer.neurons, core.n_neurons, core.dropout_threshold,

@@ -6,7 +6,7 @@
 #    Other rules, and the last block of a larger batch, go through a piece of the gradient that stays in the cache.
 # c) Which unit of the processor binds which network is written in docs/speed.md.
 
-from libc.math cimport pow, sqrt
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
@@ -77,7 +77,7 @@ cdef int apply_sums(Core core, real *sums, double total) except -1 nogil:
     cdef Py_ssize_t l
     cdef Layer *layer
     cdef real *gradient
-    begin_step(core, total)
+    begin_update(&core.update_rule, total, core.cost_total + core.cost_correction)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         gradient = sums + layer.offset
@@ -85,7 +85,8 @@ cdef int apply_sums(Core core, real *sums, double total) except -1 nogil:
             finish_gradient(core, layer, gradient, layer.ld, 0, 0, layer.n_in, layer.width, total)
             finish_gradient(core, layer, gradient + layer.n_in * layer.ld, layer.ld, layer.n_in, 0, 1, layer.width,
                             total)
-        update_piece(core, layer.offset, layer.ld, gradient, layer.ld, layer.n_in + 1, layer.ld, total)
+        update_piece(&core.update_rule, core.storage, core.slot_data, layer.offset, layer.ld, gradient, layer.ld,
+                     layer.n_in + 1, layer.ld, total)
         if core.max_norm > 0:
             limit_norms(core.storage + layer.offset, layer.ld, layer.n_in, layer.width, <real> core.max_norm)
     return 0
@@ -103,7 +104,7 @@ cdef void apply_block(Core core, const real *X, Py_ssize_t n, real *sums, double
     update.n = n
     update.sums = sums
     update.total = total
-    begin_step(core, total)
+    begin_update(&core.update_rule, total, core.cost_total + core.cost_correction)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         update.layer = layer
@@ -123,7 +124,8 @@ cdef void apply_columns(Core core, const Update *update, int part) noexcept nogi
     cdef real *hot = core.hot + part * core.hot_size
     cdef real *gradient
     cdef Panels panels = core.panels
-    cdef bint fused = core.rule == SGD and sums == NULL and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0)
+    cdef bint fused = (is_product_update(&core.update_rule) and sums == NULL
+                       and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0))
     cdef Py_ssize_t first = j
     panels.first += part * panels.size
     panels.threads = 1
@@ -143,7 +145,7 @@ cdef void apply_columns(Core core, const Update *update, int part) noexcept nogi
             if fused:
                 accumulate_gradient(core.storage + layer.offset + k * layer.ld + j, layer.ld, update.a + k,
                                     update.lda, layer.delta + j, layer.ld, n, m, columns, core.zeros, True,
-                                    core.step_size, panels)
+                                    core.update_rule.step_size, panels)
             else:
                 gradient = hot if sums == NULL else sums + layer.offset + k * layer.ld + j
                 ld_sum = columns if sums == NULL else layer.ld
@@ -151,21 +153,23 @@ cdef void apply_columns(Core core, const Update *update, int part) noexcept nogi
                                     columns, core.zeros, sums != NULL, 1, panels)
                 if not core.plain:
                     finish_gradient(core, layer, gradient, ld_sum, k, j, m, columns, update.total)
-                update_piece(core, layer.offset + k * layer.ld + j, layer.ld, gradient, ld_sum, m, columns,
-                             update.total)
+                update_piece(&core.update_rule, core.storage, core.slot_data, layer.offset + k * layer.ld + j, layer.ld,
+                             gradient, ld_sum, m, columns, update.total)
             # The rows foreseen are the caller's, which takes part 0.
             if part == 0:
                 ask_for_rows(core, lines)
             k += m
         k = layer.offset + layer.n_in * layer.ld + j
         if fused:
-            accumulate_bias_gradient(core.storage + k, layer.delta + j, layer.ld, n, columns, True, core.step_size)
+            accumulate_bias_gradient(core.storage + k, layer.delta + j, layer.ld, n, columns, True,
+                                     core.update_rule.step_size)
         else:
             gradient = hot if sums == NULL else sums + k
             accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, sums != NULL, 1)
             if not core.plain:
                 finish_gradient(core, layer, gradient, layer.ld, layer.n_in, j, 1, columns, update.total)
-            update_piece(core, k, layer.ld, gradient, layer.ld, 1, columns, update.total)
+            update_piece(&core.update_rule, core.storage, core.slot_data, k, layer.ld, gradient, layer.ld, 1, columns,
+                         update.total)
         j += columns
     if core.max_norm > 0:
         limit_norms(core.storage + layer.offset + first, layer.ld, layer.n_in, end - first, <real> core.max_norm)
@@ -244,8 +248,12 @@ cdef int take_step_by_cost(
 # ---- many steps ------------------------------------------------------------------------------------------------------
 
 
-cdef int begin_pass(Core core, tuple options, key) except -1:
-    """What a pass of training does beside the rule; None for nothing."""
+cdef double option(object options, str name) except? -1:
+    return getattr(options, name)
+
+
+cdef int begin_pass(Core core, options, key) except -1:
+    """What a pass of training does besides the rule: update_rules.StepOptions, None for nothing."""
     cdef double dropout = 0
     core.l1 = core.l2 = core.max_norm = core.clip_norm = core.noise = 0
     core.dropping = False
@@ -253,9 +261,12 @@ cdef int begin_pass(Core core, tuple options, key) except -1:
     core.batch = 0
     if options is None:
         return 0
-    core.l1, core.l2, dropout = options[0], options[1], options[2]
-    core.max_norm, core.clip_norm, core.noise = options[3], options[4], options[5]
-    core.noise *= core.clip_norm
+    core.l1 = option(options, "l1")
+    core.l2 = option(options, "l2")
+    core.max_norm = option(options, "max_norm")
+    core.clip_norm = option(options, "clip_norm")
+    core.noise = option(options, "noise_multiplier") * core.clip_norm
+    dropout = option(options, "dropout")
     core.dropping = dropout > 0
     core.dropout_key = key
     # Another stream for the noise: all bits of the key turned over.
@@ -272,7 +283,7 @@ cdef int train_pass(
     cdef Py_ssize_t start = 0, m, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
     cdef const real *batch_X
     cdef const real *batch_Y
-    cdef bint tiny = core.is_tiny and core.rule == SGD and core.plain and batch_size <= BLOCK
+    cdef bint tiny = core.is_tiny and is_product_update(&core.update_rule) and core.plain and batch_size <= BLOCK
     if tiny:
         mirror_layers(core)
     while start < n:
@@ -287,7 +298,7 @@ cdef int train_pass(
                 return 1
             apply_tiny(core, batch_X, m)
             look_for_signals(core, 1000 * m)
-        elif core.rule == RPROP:
+        elif looks_at_cost(&core.update_rule):
             if take_step_by_cost(core, X, Y, sample_weight, order, start, m, n):
                 return 1
         elif take_step(core, X, Y, sample_weight, order, start, m, n):
@@ -305,9 +316,9 @@ cdef bint targets_are_valid(Core core, const real *y, Py_ssize_t count) noexcept
     cdef Py_ssize_t i
     if not all_finite(y, count):
         return False
-    if core.cost_kind == CROSS_ENTROPY or core.cost_kind == POISSON:
+    if core.least_target > -INFINITY or core.most_target < INFINITY:
         for i in range(count):
-            if y[i] < 0 or (y[i] > 1 and core.cost_kind == CROSS_ENTROPY):
+            if y[i] < core.least_target or y[i] > core.most_target:
                 return False
     return True
 
@@ -332,34 +343,22 @@ cdef bint cannot_overflow(Core core, const real *X, Py_ssize_t n) noexcept nogil
     cdef Py_ssize_t l
     cdef Layer *layer
     cdef double gradient = 0, step, a = largest(X, n * core.layers[0].n_in)
-    cdef double bound = <double> LARGEST_NUMBER / 8, t = <double> (core.step_count + 1), root
+    cdef double bound = <double> LARGEST_NUMBER / 8
     cdef double w = largest(core.storage, core.storage_size)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         gradient = max(gradient, max(a, 1.0) * largest(layer.delta, n * layer.ld))
         a = largest(layer.a, n * layer.ld)
-    step = gradient
-    if not (n * gradient < bound and core.learning_rate < bound):
+    if not (n * gradient < bound and core.update_rule.learning_rate < bound):
         return False
-    if core.rule == MOMENTUM or core.rule == NESTEROV:
-        step = gradient + largest(core.slot_data[0], core.storage_size)
-        step += gradient
-    elif core.rule != SGD and core.rule != ADAM:
-        return False
-    elif core.rule == ADAM:
-        root = sqrt(1 - pow(core.beta2, t))
-        step = gradient + largest(core.slot_data[0], core.storage_size)
-        if not (gradient * gradient < bound and core.learning_rate / (1 - pow(core.beta1, t)) < bound
-                and largest(core.slot_data[1], core.storage_size) < bound):
-            return False
-        step = step / (core.epsilon * root) / (1 - pow(core.beta1, t))
-    return step < bound and w + core.learning_rate * step < bound and cost_is_finite(core)
+    step = most_of_step(&core.update_rule, core.slot_data, core.storage_size, gradient, bound)
+    return step < bound and w + core.update_rule.learning_rate * step < bound and cost_is_finite(core)
 
 
 cdef int prepare_step(Core core, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:
     """Everything before the first parameter changes. 0; 1 after `fail`; 2 if the step might have to be undone."""
     cdef real C[BLOCK]
-    if core.is_tiny and core.rule == SGD:
+    if core.is_tiny and is_product_update(&core.update_rule):
         mirror_layers(core)
         return 1 if take_tiny_step(core, X, Y, n) else 2
     if deltas_block(core, X, Y, C, n):
@@ -370,7 +369,7 @@ cdef int prepare_step(Core core, const real *X, const real *Y, Py_ssize_t n) exc
 
 cdef void finish_step(Core core, const real *X, Py_ssize_t n) noexcept nogil:
     foresee_rows(core, NULL, NULL, 0)
-    if core.is_tiny and core.rule == SGD:
+    if core.is_tiny and is_product_update(&core.update_rule):
         apply_tiny(core, X, n)
     else:
         apply_block(core, X, n, NULL, n)
@@ -380,8 +379,8 @@ cdef int finish_or_restore(Core core, const real *X, Py_ssize_t n, real *backup)
     """The step, undone if it left a number that is not finite: then 1. backup has room for storage and slots."""
     cdef Py_ssize_t i
     cdef size_t size = core.storage_size * sizeof(real)
-    cdef int64_t step_count = core.step_count
-    cdef double previous_cost = core.previous_cost
+    cdef int64_t step_count = core.update_rule.step_count
+    cdef double previous_cost = core.update_rule.previous_cost
     memcpy(backup, core.storage, size)
     for i in range(core.n_slots):
         memcpy(backup + (i + 1) * core.storage_size, core.slot_data[i], size)
@@ -391,6 +390,6 @@ cdef int finish_or_restore(Core core, const real *X, Py_ssize_t n, real *backup)
     memcpy(core.storage, backup, size)
     for i in range(core.n_slots):
         memcpy(core.slot_data[i], backup + (i + 1) * core.storage_size, size)
-    core.step_count = step_count
-    core.previous_cost = previous_cost
+    core.update_rule.step_count = step_count
+    core.update_rule.previous_cost = previous_cost
     return 1

@@ -178,5 +178,5 @@ cdef int take_tiny_step(Core core, const real *X, const real *Y, Py_ssize_t n) e
 
 
 cdef void apply_tiny(Core core, const real *X, Py_ssize_t n) noexcept nogil:
-    begin_step(core, n)
-    tiny_update(core.layers, core.n_layers, core.storage, core.mirror, X, n, core.step_size)
+    begin_update(&core.update_rule, n, core.cost_total + core.cost_correction)
+    tiny_update(core.layers, core.n_layers, core.storage, core.mirror, X, n, core.update_rule.step_size)
