@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+for shared in ("support", "command_line"):
+    pytest.register_assert_rewrite(shared)
 with warnings.catch_warnings():
     # Without the compiled core the first import gives its one RuntimeWarning (which has a test of
     # its own); as an error it would stop the suite on a build made without a compiler.
     warnings.simplefilter("ignore", RuntimeWarning)
-    import cbackprop  # noqa: F401
+    from support import REPOSITORY
 
 MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -25,8 +27,7 @@ MNIST_FILES = (
 @pytest.fixture(scope="session")
 def mnist_directory() -> Path:
     """Folder with the official MNIST files: CBACKPROP_MNIST, or one beside the repository."""
-    repository = Path(__file__).resolve().parent.parent
-    folder = repository / os.environ.get("CBACKPROP_MNIST", "../shared/data/mnist")
+    folder = REPOSITORY / os.environ.get("CBACKPROP_MNIST", "../shared/data/mnist")
     for name in MNIST_FILES:
         if not (folder / name).is_file() and not (folder / f"{name}.gz").is_file():
             pytest.skip(f"no MNIST: {name}[.gz] is not in {folder}; set CBACKPROP_MNIST")

@@ -20,11 +20,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from builds import arguments, built_copy, environment, run_tests, tell
+from builds import arguments, built_copy, environment, run_tests, tell, test_file
 
 PART = "coverage"
 GOALS = {"Python": 97.0, "kernels": 95.0}  # per cent of the lines
-QUICK_FILES = ("tests/test_per_example.py", "tests/test_quick_ways.py")
+QUICK_FILES = ("per_example", "calls")
 
 # What cannot run here, and why.
 LEFT_OUT: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ def main() -> None:
     if shutil.which("gcov") is None:
         tell(PART, "", "skipped: GCC with gcov is not installed", None)
     copy = built_copy("coverage", CBACKPROP_COVERAGE="1")
-    problems = counted_tests(copy, QUICK_FILES if quick else ("tests",))
+    problems = counted_tests(copy, tuple(map(test_file, QUICK_FILES)) if quick else ("tests",))
     found = {"Python": python_lines(copy), "kernels": kernel_lines(copy)}
     for lines in found.values():
         print_missing(lines)

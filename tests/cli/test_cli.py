@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import as_json, one_line_error, printed, python
+from support import REPOSITORY
 
 import cbackprop
 from cbackprop import bench, cli
@@ -460,7 +461,7 @@ def test_the_readme_s_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, with small tables in place of the reader's own."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     section = readme.split("\n## On the command line\n")[1].split("\n## ")[0]
     (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     (shown,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)

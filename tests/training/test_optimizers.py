@@ -1,7 +1,7 @@
 """Update rules: against textbook loops, and the compiled core against the reference with every
 option, shape and number type; the same bits with any number of threads and at every SIMD level.
 
-test_against_torch_optim.py has the trajectories of torch.optim.
+test_optimizers_against_torch.py has the trajectories of torch.optim.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import TESTS
 
 import cbackprop
 from cbackprop import SGD, Activation, Adagrad, Adam, AdamW, Network, RMSprop, Rprop
@@ -495,7 +496,7 @@ def test_same_bits_with_any_number_of_threads(rule, dtype):
 
 LEVELS = """
 import hashlib, sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_optimizers import OPTIONS, RULES, SHAPES, options_of, state, trained
 import cbackprop
 
@@ -525,7 +526,7 @@ def at_level(level):
     source = str(Path(cbackprop.__file__).resolve().parent.parent)
     path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LEVELS, level, str(Path(__file__).parent)],
+        [sys.executable, "-W", "error", "-c", LEVELS, level, str(Path(__file__).parent), TESTS],
         capture_output=True, text=True, timeout=300, check=False,
         env=dict(os.environ, CBACKPROP_SIMD=level, CBACKPROP_REQUIRE_EXT="1", PYTHONPATH=path),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """What surrounds a call: memory that runs out or grows, threads, forks, interpreters, the end.
 
 Each test has a process of its own, apart from those about data that changes and what was never
-made. Signals during a call of the main thread and NumPy's error state: test_bad_input.py; the
+made. Signals during a call of the main thread and NumPy's error state: test_arrays.py; the
 workers of Network(threads=n): test_threads.py.
 """
 

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import TESTS
 
 import cbackprop
 from cbackprop import Activation, Cost, ModelFileError, Network, model_file, optimizers
@@ -35,7 +36,7 @@ from cbackprop.random_numbers import RandomNumbers
 Array = np.ndarray[Any, np.dtype[Any]]
 Bytes = Callable[[], bytes]
 
-DATA = Path(__file__).resolve().parent / "data"
+DATA = TESTS / "data"
 BACKENDS = ("compiled", "reference")
 DTYPES = ("float32", "float64")
 

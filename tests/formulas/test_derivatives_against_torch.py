@@ -7,7 +7,7 @@ together.
 
 PyTorch is no better than float64 itself, and some of its formulas lose digits where units saturate
 (σ′ as a(1 − a), poisson's logarithm of a). So every |z| stays below 3 here; saturated units are
-judged with hundreds of digits in test_oracle.py. Kinks are kept at a distance that no rounding
+judged with hundreds of digits in test_calculus.py. Kinks are kept at a distance that no rounding
 crosses: what holds at a kink is a convention, and has tests of its own.
 """
 

@@ -15,13 +15,14 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from support import REPOSITORY
 
 import cbackprop
 from cbackprop import Network, datasets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-FOLDER = Path(__file__).resolve().parent.parent / "examples"
+FOLDER = REPOSITORY / "examples"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     page.relative_to(REPOSITORY).as_posix()
     for page in (REPOSITORY / "docs").rglob("*.md")
@@ -59,9 +59,9 @@ def test_every_test_that_the_guarantees_name_is_there() -> None:
     ]
     assert missing == []
     # Each promise has its own short test, and none of those is left out.
-    short = {name for file, name in named if file == "tests/test_guarantees.py"}
+    short = {name for file, name in named if file == "tests/promises/test_guarantees.py"}
     assert short == {
         name
-        for name in names_of_tests(REPOSITORY / "tests" / "test_guarantees.py")
+        for name in names_of_tests(REPOSITORY / "tests/promises/test_guarantees.py")
         if name.startswith("test_")
     }

@@ -217,7 +217,7 @@ def assert_within(value: Any, truth: Any, tolerance: Any, what: str = "") -> Non
     assert (error <= tolerance).all(), f"{what}: {float(worst):.3g} beyond the tolerance"
 
 
-# The limit of test_oracle.py, and its reason: errors of 6u in the largest number of a layer were
+# The limit of test_calculus.py, and its reason: errors of 6u in the largest number of a layer were
 # measured for sigmoid at this depth, other derivatives are off by three times as much, and a cost
 # may triple that. Products with the curvature have one factor more, σ″, and twice the terms: 16u is
 # the worst met here.
@@ -382,7 +382,7 @@ def test_two_ways_to_second_derivatives_agree(activation: str, cost: str) -> Non
 
 # ---- 2. saturation -------------------------------------------------------------------------------
 
-# Relative errors in u: 16 for δ (test_oracle.py), which has one slope; two of them here.
+# Relative errors in u: 16 for δ (test_calculus.py), which has one slope; two of them here.
 FEW = 32.0
 
 

@@ -10,13 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import REPOSITORY
 
 import cbackprop
 from cbackprop import backend
 from cbackprop.stepper import SCRIPTS
-
-ROOT = Path(__file__).resolve().parent.parent
-
 
 try:
     importlib.metadata.version("cbackprop")
@@ -67,7 +65,7 @@ def test_compiled_core_is_there_where_it_is_required():
 
 
 def test_readme_quick_start_begins_with_two_one_line_commands():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     quick_start = readme.split("## Quick start")[1].split("\n## ")[0]
     blocks = re.findall(r"```sh\n(.*?)```", quick_start, re.DOTALL)
     assert len(blocks) == 2
@@ -76,7 +74,7 @@ def test_readme_quick_start_begins_with_two_one_line_commands():
 
 def test_readme_python_runs(tmp_path):
     """The README's Python, as a newcomer would paste it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     script = tmp_path / "readme.py"
     script.write_text(code, encoding="utf-8")

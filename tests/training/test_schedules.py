@@ -1,6 +1,6 @@
 """Learning-rate schedules: the rates by their formulas, and the fits that they make.
 
-test_against_torch_optim.py compares them with torch.optim.lr_scheduler.
+test_optimizers_against_torch.py compares them with torch.optim.lr_scheduler.
 """
 
 from __future__ import annotations

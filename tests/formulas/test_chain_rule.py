@@ -1,6 +1,7 @@
 """The chain rule beyond the lesson's own numbers: every path, tables of nudges, formulas, texts.
 
-What the factors are is settled in test_lesson.py and test_oracle.py; here is what is made of them.
+What the factors are is settled in test_lesson.py and test_calculus.py; here is what is made of
+them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finite inputs that overflow on the way: each place that looks for it says so, nothing changes.
 
-The rows of test_bad_input.py overflow at the first chance, mostly in z; here all before that place
+The rows of test_arrays.py overflow at the first chance, mostly in z; here all before that place
 is finite.
 """
 

@@ -10,10 +10,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support import REPOSITORY
 
 from cbackprop import backend, calculus, functions, reference
 
-PACKAGE = Path(__file__).resolve().parent.parent / "src" / "cbackprop"
+PACKAGE = REPOSITORY / "src" / "cbackprop"
 
 # From the bottom up: a module may import from the rows above its own, never from its own or below.
 LAYERS = (

@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import REPOSITORY
 
 from cbackprop import Network
 
-SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "published_runs.py"
+SCRIPT = REPOSITORY / "benchmarks" / "published_runs.py"
 
 
 def load_script():

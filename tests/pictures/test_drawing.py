@@ -11,10 +11,10 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import REPOSITORY
 
 import cbackprop
 from cbackprop import Activation, Cost, EarlyStopping, History, Network, schedules
@@ -921,16 +921,15 @@ def test_what_plot_takes():
 
 def test_pictures_of_the_documentation_are_those_of_the_code(tmp_path):
     """tools/draw_pictures.py draws what docs/pictures has."""
-    root = Path(__file__).resolve().parent.parent
-    command = [sys.executable, str(root / "tools" / "draw_pictures.py"), str(tmp_path)]
+    command = [sys.executable, str(REPOSITORY / "tools" / "draw_pictures.py"), str(tmp_path)]
     subprocess.run(command, check=True)
     drawn = {path.name: path for path in tmp_path.iterdir()}
-    kept = {path.name: path for path in (root / "docs" / "pictures").iterdir()}
+    kept = {path.name: path for path in (REPOSITORY / "docs" / "pictures").iterdir()}
     assert set(drawn) == set(kept)
     for name, path in kept.items():
         text, other = (p.read_text(encoding="utf-8") for p in (path, drawn[name]))
         # Last digits may differ between processors; what is said and where it stands does not.
         assert re.sub(r"\d", "", text) == re.sub(r"\d", "", other), name
         assert texts(text) == texts(other), name
-        page = (root / "docs" / "chain_rule.md").read_text(encoding="utf-8")
+        page = (REPOSITORY / "docs" / "chain_rule.md").read_text(encoding="utf-8")
         assert f"pictures/{name}" in page or name == "chain_dark.svg"

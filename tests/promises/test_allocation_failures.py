@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support import TESTS
 
 import cbackprop
 from cbackprop import Network
 from cbackprop import network as network_module
 
-SCRIPT = Path(__file__).resolve().parent / "deep" / "allocation_failures.py"
+SCRIPT = TESTS / "deep" / "allocation_failures.py"
 SHORT = ("construct", "predict", "backward", "per_example", "fit adam", "partial_fit", "reset")
 BACKENDS = ("compiled", "reference")
 
