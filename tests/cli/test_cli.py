@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import as_json, one_line_error, printed, python
-from support import REPOSITORY
+from command_line import as_json, one_line_error, printed
+from support import REPOSITORY, output_of, run_python
 
 import cbackprop
 from cbackprop import bench, cli
@@ -601,15 +601,17 @@ def test_info_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_as_a_module() -> None:
-    result = python("-m", "cbackprop", "info")
+    result = run_python("-W", "ignore", "-m", "cbackprop", "info")
     assert result.returncode == 0
     assert result.stderr == ""
     assert f"backend             {cbackprop.info()['backend']}\n" in result.stdout
 
 
 def test_importing_the_package_leaves_the_command_line_alone() -> None:
-    result = python("-c", "import cbackprop, sys; print('cbackprop.cli' in sys.modules)")
-    assert result.stdout == "False\n"
+    result = output_of(
+        "import cbackprop, sys; print('cbackprop.cli' in sys.modules)", options=("-W", "ignore")
+    )
+    assert result == "False\n"
 
 
 def test_plain_letters_for_a_terminal_without_the_lessons(monkeypatch: pytest.MonkeyPatch) -> None:

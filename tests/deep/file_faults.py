@@ -77,7 +77,9 @@ def in_a_child(work: Callable[[], None]) -> int:
 def killed_saves(folder: str, count: int) -> str:
     """SIGKILL at random moments of a save over an old file."""
     tests = tests_module("test_format")
-    left = tests.run_python(tests.KILLS, os.path.join(folder, "model"), str(count), timeout=1200)
+    path = os.path.join(folder, "model")
+    options = ("-W", "ignore")
+    left = tests.output_of(tests.KILLS, path, str(count), options=options, timeout=1200)
     return f"{count} saves killed, {int(left)} temporary files left, every model whole"
 
 

@@ -15,18 +15,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support import Array, both_dtypes, state
 
 import cbackprop
 from cbackprop import SGD, Activation, Adam, Network
 from cbackprop.random_numbers import RandomNumbers
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 pytestmark = pytest.mark.skipif(
     cbackprop.info()["backend"] != "compiled", reason="the reference has no quick ways"
 )
 
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")}
 
@@ -58,13 +56,6 @@ class Training(NamedTuple):
     batches: tuple[tuple[float, float], ...]
     # Whether they hold the same draws, so that all steps have one direction.
     alike: bool = False
-
-
-def state(net: Network) -> tuple[Any, ...]:
-    """All that a step changes."""
-    engine = net._engine
-    slots = [slot.tobytes() for slot in engine.slots]
-    return net.parameters.tobytes(), slots, engine.step_count, engine.learning_rate
 
 
 def a_later_step(net: Network) -> tuple[Any, ...]:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import DTYPES
 
 from cbackprop import backend
 
 if backend.simd_level() is None:
     pytest.skip("the compiled core is not built", allow_module_level=True)
 
-DTYPES = ("float32", "float64")
 SIZES = (3, 4, 2)
 
 

@@ -5,32 +5,21 @@ them gives correct results or a RuntimeError. With the GIL and, on a free-thread
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 import sys
 import sysconfig
-import textwrap
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import BACKENDS, bits, both_dtypes, data, every_backend, needs_fork, output_of
 
 import cbackprop
 from cbackprop import SGD, Activation, Adam, Network
 
-SOURCE = str(Path(cbackprop.__file__).resolve().parent.parent)
 CLOCK_LIMIT = 120
 N_THREADS = 6
 MANY = 1_000 if cbackprop.info()["checked_build"] else 100_000  # whose calls are slow
-BACKENDS = (
-    ["reference"] if cbackprop.info()["backend"] == "reference" else ["compiled", "reference"]
-)
 REFUSED = r"this network is already in use|a fit of this network is running in another thread"
-
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork here")
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +29,6 @@ def _frequent_switches():
     sys.setswitchinterval(5e-6)
     yield
     sys.setswitchinterval(interval)
-
-
-def bits(array):
-    return np.ascontiguousarray(array).tobytes()
-
-
-def data(sizes, n, dtype="float64"):
-    random = np.random.default_rng(0)
-    X = random.normal(size=(n, sizes[0])).astype(dtype)
-    return X, random.uniform(size=(n, sizes[-1])).astype(dtype)
 
 
 def together(works):
@@ -103,7 +82,7 @@ def test_threads_with_networks_of_their_own_have_the_bits_of_one(backend, thread
 
     def work(seed):
         shape = sizes[seed % 3]
-        X, Y = data(shape, 130, dtype)
+        X, Y = data(130, shape, dtype)
         net = Network(shape, "tanh", dtype=dtype, seed=seed, threads=threads, backend=backend)
         net.fit(X, Y, epochs=2, batch_size=32, optimizer=Adam(0.01))
         net.partial_fit(X, Y, optimizer=SGD(0.01, momentum=0.9), options={"dropout": 0.2})
@@ -184,7 +163,7 @@ def test_one_network_hammered_by_threads(backend, sizes, optimizer, n):
     """Every result is that of a number of whole steps, and none of the steps that succeeded is
     lost."""
     tries = 60 if backend == "compiled" else 15
-    X, Y = data(sizes, 1 if n is None else n)
+    X, Y = data(1 if n is None else n, sizes)
     if n is None:
         X, Y = X[0], Y[0]
     net = Network(sizes, seed=0, backend=backend)
@@ -221,7 +200,7 @@ def hurried(call, arguments, tries, expected):
 def test_of_many_quick_steps_none_is_lost(backend):
     """Without the GIL two threads are to meet within nanoseconds, so it takes many."""
     tries = MANY if backend == "compiled" else 300
-    X, Y = data((2, 3, 1), 1)
+    X, Y = data(1, (2, 3, 1))
     x, y = X[0], Y[0]
     net = Network((2, 3, 1), seed=0, backend=backend)
     net.partial_fit(x, y, optimizer=SGD(1e-4))
@@ -237,7 +216,7 @@ def test_of_many_quick_steps_none_is_lost(backend):
 @pytest.mark.parametrize("method", ["cost", "gradient", "gradient_moments"])
 def test_of_many_quick_sums_none_is_anothers(method, backend):
     tries = MANY if backend == "compiled" else 300
-    X, Y = data((2, 3, 1), 3)
+    X, Y = data(3, (2, 3, 1))
     net = Network((2, 3, 1), seed=0, backend=backend)
     P = net.n_parameters
 
@@ -258,7 +237,7 @@ def test_of_many_quick_sums_none_is_anothers(method, backend):
 @every_backend
 def test_steps_whose_optimizer_is_given_are_whole_too(backend):
     """The one that is in use is looked at, and replaced, by one thread at a time."""
-    X, Y = data((4, 5, 3), 8)
+    X, Y = data(8, (4, 5, 3))
     makes = (lambda: Adam(0.01)), (lambda: SGD(0.05, momentum=0.9)), (lambda: None)
     order = []
 
@@ -288,7 +267,7 @@ def test_steps_whose_optimizer_is_given_are_whole_too(backend):
 
 @every_backend
 def test_fits_of_one_network_at_the_same_time(backend):
-    X, Y = data((20, 30, 5), 64)
+    X, Y = data(64, (20, 30, 5))
     net = Network((20, 30, 5), seed=0, backend=backend)
     alone = net.copy()
     fit = {"epochs": 2, "batch_size": 16, "optimizer": "adam"}
@@ -308,7 +287,7 @@ def test_fits_of_one_network_at_the_same_time(backend):
 @every_backend
 def test_parameters_are_replaced_and_read_as_a_whole(backend, tmp_path):
     sizes = (200, 200, 10)
-    X, Y = data(sizes, 2)
+    X, Y = data(2, sizes)
     net = Network(sizes, seed=0, backend=backend)
     alone = [Network(sizes, seed=seed, backend=backend) for seed in range(3)]
     known = {bits(other.parameters): other.cost(X[0], Y[0]) for other in alone}
@@ -429,7 +408,7 @@ def uses(net, X, Y, path):
 @pytest.mark.parametrize("fitting", [True, False])
 @every_backend
 def test_every_call_on_a_network_that_another_thread_keeps_is_refused(backend, fitting, tmp_path):
-    X, Y = data((4, 5, 3), 6)
+    X, Y = data(6, (4, 5, 3))
     net = Network((4, 5, 3), seed=0, backend=backend)
     net.partial_fit(X, Y)
     before = bits(net.parameters)
@@ -476,7 +455,7 @@ def test_every_call_on_a_network_that_another_thread_keeps_is_refused(backend, f
 )
 @every_backend
 def test_nothing_comes_between_what_a_call_looks_at_first_and_the_rest(backend, method, between):
-    X, Y = data((4, 5, 3), 6)
+    X, Y = data(6, (4, 5, 3))
     refused, others = [], []
 
     def other():
@@ -509,7 +488,7 @@ def test_nothing_comes_between_what_a_call_looks_at_first_and_the_rest(backend, 
 @every_backend
 def test_a_network_is_free_after_every_error(backend):
     """Whatever ends a call, a fit or what is kept between them."""
-    X, Y = data((4, 5, 3), 6)
+    X, Y = data(6, (4, 5, 3))
     net = Network((4, 5, 3), seed=0, backend=backend)
 
     def fail(*arguments):
@@ -534,7 +513,7 @@ def test_a_network_is_free_after_every_error(backend):
 @every_backend
 def test_an_order_that_is_changed_after_it_was_given(backend):
     """It is read where nothing is checked any more: the fit has a copy."""
-    X, Y = data((4, 5, 3), 6)
+    X, Y = data(6, (4, 5, 3))
     order = np.array([3, 1, 2, 0, 5, 4])
     nets = [Network((4, 5, 3), seed=0, backend=backend) for _ in range(2)]
     nets[0].fit(X, Y, epochs=3, batch_size=2, shuffle=order.copy())
@@ -545,21 +524,6 @@ def test_an_order_that_is_changed_after_it_was_given(backend):
 
 
 # ---- forks ---------------------------------------------------------------------------------------
-
-
-def python(code, *options, **environment):
-    """Run code in a fresh interpreter, which must end in time; what it printed."""
-    path = os.pathsep.join([SOURCE, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    result = subprocess.run(
-        [sys.executable, *options, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=CLOCK_LIMIT,
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    return result.stdout.strip()
 
 
 FORK = """
@@ -670,7 +634,7 @@ def test_a_child_forked_while_another_thread_is_in_a_call(running, backend):
     print("ok")
     """
     code = code.replace("RUNNING", running)
-    assert python(FORK.replace("BACKEND", backend) + code) == "ok"
+    assert output_of(FORK.replace("BACKEND", backend) + code) == "ok\n"
 
 
 @needs_fork
@@ -696,7 +660,7 @@ def test_a_callback_that_forks(backend):
     assert same and os.waitpid(children[0], 0)[1] == 0
     print("ok")
     """
-    assert python(FORK.replace("BACKEND", backend) + code) == "ok"
+    assert output_of(FORK.replace("BACKEND", backend) + code) == "ok\n"
 
 
 # ---- imports, and the GIL ------------------------------------------------------------------------
@@ -729,7 +693,7 @@ def test_threads_that_import_the_package_at_the_same_time():
     """
     options = () if cbackprop.info()["backend"] == "compiled" else ("-W", "ignore")
     for _ in range(3):
-        assert python(code, *options) == "ok"
+        assert output_of(code, options=options) == "ok\n"
 
 
 @pytest.mark.skipif(
@@ -753,4 +717,4 @@ def test_the_import_leaves_the_gil_off():
     print("ok")
     """
     # Also where the tests themselves run with the GIL on.
-    assert python(code, "-W", "error", PYTHON_GIL="") == "ok"
+    assert output_of(code, options=("-W", "error"), PYTHON_GIL="") == "ok\n"

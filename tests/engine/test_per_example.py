@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
+from support import Array, both_dtypes, data, every_backend, needs_compiled, output_at_level
 
-import cbackprop
 from cbackprop import Activation, Cost, Network
 from cbackprop import backend as backend_module
-from cbackprop.random_numbers import RandomNumbers
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-BACKENDS = ("compiled", "reference")
 WIDTHS = (*range(1, 20), 31, 32, 33, 47, 64, 65, 130)
-
-both_backends = pytest.mark.parametrize("backend", BACKENDS)
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-needs_compiled = pytest.mark.skipif(
-    cbackprop.info()["backend"] != "compiled", reason="the compiled core is not built here"
-)
-
-
-@pytest.fixture(autouse=True)
-def _compiled_core_or_skip(request: pytest.FixtureRequest) -> None:
-    if "backend" in request.fixturenames and request.getfixturevalue("backend") == "compiled":
-        if cbackprop.info()["backend"] != "compiled":
-            pytest.skip("the compiled core is not built here")
-
-
-def data(n: int, sizes: tuple[int, ...], dtype: str) -> tuple[Array, Array]:
-    random = RandomNumbers(5)
-    X = random.normal(n * sizes[0]).reshape(n, sizes[0])
-    Y = random.uniform(n * sizes[-1]).reshape(n, sizes[-1])
-    return X.astype(dtype), Y.astype(dtype)
 
 
 # ---- the rows of per-example gradients -----------------------------------------------------------
@@ -57,7 +29,7 @@ def products(net: Network, X: Array, Y: Array) -> Array:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 @pytest.mark.parametrize("n_in", WIDTHS)
 def test_rows_are_the_products_wherever_out_lies(n_in: int, dtype: str, backend: str) -> None:
     """Each row starts somewhere between two vectors; nothing around the array is touched."""
@@ -116,37 +88,14 @@ print("right")
 """
 
 
-def at_level(level: str, code: str, *arguments: str) -> str:
-    """What the code prints in a process of its own at that SIMD level."""
-    from cbackprop.kernels import _cpu
-
-    if level not in _cpu.supported_levels():
-        pytest.skip(f"this processor cannot run {level}")
-    source = Path(cbackprop.__file__).resolve().parent.parent
-    environment = dict(os.environ, CBACKPROP_SIMD=level, CBACKPROP_REQUIRE_EXT="1")
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(source), *filter(None, [environment.get("PYTHONPATH")])]
-    )
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, level, *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @needs_compiled
 @pytest.mark.parametrize("level", ["v2", "v3", "v4"])
 def test_outputs_larger_than_the_caches(level: str) -> None:
-    assert at_level(level, LARGE) == "right\n"
+    assert output_at_level(level, LARGE) == "right\n"
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_a_product_that_overflows_is_found_among_those_that_do_not(
     dtype: str, backend: str
 ) -> None:
@@ -193,7 +142,7 @@ def assert_right_norms(net: Network, X: Array, Y: Array, units: float) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 @pytest.mark.parametrize("n_in", WIDTHS)
 def test_norms_of_every_width(n_in: int, dtype: str, backend: str) -> None:
     for n_out in (1, 16, 17, 33):
@@ -207,7 +156,7 @@ FREE = Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free")
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_norms_whose_squares_leave_the_numbers(dtype: str, backend: str) -> None:
     """Inputs, deltas and their products of every size that the number type has."""
     info = np.finfo(dtype)
@@ -224,7 +173,7 @@ def test_norms_whose_squares_leave_the_numbers(dtype: str, backend: str) -> None
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_norms_of_layers_of_different_sizes(dtype: str, backend: str) -> None:
     """A δ whose square vanishes meets an input whose square overflows, beside a tame layer."""
     info = np.finfo(dtype)
@@ -241,7 +190,7 @@ def test_norms_of_layers_of_different_sizes(dtype: str, backend: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_norms_of_deep_networks_that_fade(dtype: str, backend: str) -> None:
     """From one layer to the next δ shrinks, to nothing in float32."""
     net = Network((4, *[3] * 30, 1), "sigmoid", dtype=dtype, backend=backend, seed=1)
@@ -252,7 +201,7 @@ def test_norms_of_deep_networks_that_fade(dtype: str, backend: str) -> None:
     assert_right_norms(net, X, Y, 8)
 
 
-@both_backends
+@every_backend
 @both_dtypes
 def test_norms_agree_with_the_gradients_own(dtype: str, backend: str) -> None:
     layers = ["relu", "elu", "softmax"]
@@ -305,7 +254,7 @@ each_network = pytest.mark.parametrize(
 
 @each_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_the_chain_rule_joins_jacobian_and_gradient(
     sizes: tuple[int, ...], activation: Any, dtype: str, backend: str
 ) -> None:
@@ -322,7 +271,7 @@ def test_the_chain_rule_joins_jacobian_and_gradient(
 
 @each_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_jacobian_rows_are_products_wherever_out_lies(
     sizes: tuple[int, ...], activation: Any, dtype: str, backend: str
 ) -> None:
@@ -363,7 +312,7 @@ def test_a_jacobian_has_the_same_bits_alone_and_in_a_batch(
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_a_saturated_softmax_keeps_its_derivatives(dtype: str, backend: str) -> None:
     """∂a_j/∂b_j = a_j(1 − a_j) where a_j rounds to 1: 1 − a_j is the sum of the others."""
     z = (40.0 if dtype == "float64" else 20.0, 0.0, 1.0)
@@ -380,7 +329,7 @@ def test_a_saturated_softmax_keeps_its_derivatives(dtype: str, backend: str) -> 
             assert error <= 8 * float(np.finfo(dtype).eps) * abs(true)
 
 
-@both_backends
+@every_backend
 def test_an_overflow_is_looked_for_in_the_right_example(backend: str) -> None:
     """δ is x_0 here, and ∂a/∂w has x_0 x_1 in it: never large together, until they are."""
     slope = Activation(lambda z: 0 * z, lambda z: z, "slope")
@@ -398,7 +347,7 @@ def test_an_overflow_is_looked_for_in_the_right_example(backend: str) -> None:
             net.jacobian(wrong)
 
 
-@both_backends
+@every_backend
 def test_the_cost_plays_no_part_in_the_jacobian(backend: str) -> None:
     X, _ = data(4, (3, 2), "float64")
     expected = Network((3, 5, 2), "sigmoid", backend=backend, seed=1).jacobian(X)
@@ -435,4 +384,4 @@ print("right")
 @needs_compiled
 @pytest.mark.parametrize("level", ["v2", "v3", "v4"])
 def test_jacobians_larger_than_the_caches(level: str) -> None:
-    assert at_level(level, LARGE_JACOBIAN) == "right\n"
+    assert output_at_level(level, LARGE_JACOBIAN) == "right\n"

@@ -5,23 +5,15 @@ Levels without fused multiply-adds promise no bits, and run in few other tests.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-import cbackprop
-from cbackprop import backend
-
-SOURCE = Path(cbackprop.__file__).resolve().parent.parent
+from support import output_at_level
 
 CODE = """
+import sys
 import numpy as np
 from cbackprop import SGD, Network, Rprop, info
 
-assert info()["simd_level"] == LEVEL
+assert info()["simd_level"] == sys.argv[1]
 random = np.random.default_rng(0)
 for dtype, close in (("float64", 1e-13), ("float32", 1e-5)):
     for sizes in ((2, 2, 1), (2, 1, 2), (1, 2, 2, 1), (3, 2, 3), (5, 6, 4)):
@@ -53,19 +45,4 @@ print("ok")
 
 @pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
 def test_networks_of_one_vector(level):
-    if backend.simd_level() is None:
-        pytest.skip("the compiled core is not built")
-    from cbackprop.kernels import _cpu
-
-    if level not in _cpu.supported_levels() or not backend._is_built(level):
-        pytest.skip(f"{level} is not to be had here")
-    path = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"LEVEL = {level!r}\n{CODE}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "CBACKPROP_SIMD": level, "PYTHONPATH": path},
-        check=False,
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "ok\n", "")
+    assert output_at_level(level, CODE) == "ok\n"

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import BACKENDS, DTYPES
 
-from cbackprop import SGD, Network, backend
+from cbackprop import SGD, Network
 
-BACKENDS = ["reference"] if backend.simd_level() is None else ["compiled", "reference"]
-DTYPES = ("float64", "float32")
 CHAIN = 256 * 64
 
 # Up to one chain, into the second, the third and the fourth.

@@ -7,14 +7,13 @@ import ctypes
 import ctypes.util
 import os
 import platform
-import subprocess
 import sys
 import textwrap
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import bits, both_dtypes, needs_fork, output_at_level, output_of
 
 import cbackprop
 from cbackprop import SGD, Adam, Network
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.skipif(
     cbackprop.info()["backend"] != "compiled", reason="the reference has no threads of its own"
 )
 
-SOURCE = str(Path(cbackprop.__file__).resolve().parent.parent)
 CLOCK_LIMIT = 60
 
 OPTIMIZERS = {
@@ -35,8 +33,6 @@ OPTIMIZERS = {
 # Widths beside whole vectors, whole cache lines and whole shares. With 256 examples or fewer each
 # of the wide layers is shared (a million multiply-adds to each thread), the last one is not.
 SIZES = ((150, 127, 65, 3), (100, 128, 129, 64, 10), (97, 192, 161, 5), (300, 513, 33))
-
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 def data(sizes, n, dtype, seed=0):
@@ -51,10 +47,6 @@ def network(sizes, threads, dtype="float64", **options):
     return Network(
         sizes, activation, "cross_entropy", dtype=dtype, seed=1, threads=threads, **options
     )
-
-
-def bits(array):
-    return np.ascontiguousarray(array).tobytes()
 
 
 # ---- the same bits -------------------------------------------------------------------------------
@@ -160,28 +152,9 @@ LEVEL = """
 """
 
 
-def python(code, **environment):
-    """Run code in a fresh interpreter, which must end in time; what it printed."""
-    path = os.pathsep.join([SOURCE, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=CLOCK_LIMIT,
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    return result.stdout.strip()
-
-
 @pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
 def test_the_same_bits_on_every_level(level):
-    from cbackprop.kernels import _cpu
-
-    if level not in _cpu.supported_levels() or not cbackprop.backend._is_built(level):
-        pytest.skip(f"{level} is not to be had here")
-    assert python(LEVEL, CBACKPROP_SIMD=level) == "ok"
+    assert output_at_level(level, LEVEL) == "ok\n"
 
 
 @pytest.mark.skipif(
@@ -251,7 +224,7 @@ THREADS_OF_THE_PROCESS = """
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="Linux counts threads there")
 def test_threads_start_when_needed_and_no_more_than_asked_for():
-    assert python(THREADS_OF_THE_PROCESS) == "ok"
+    assert output_of(THREADS_OF_THE_PROCESS) == "ok\n"
 
 
 # ---- other threads, forks, the end, Ctrl-C -------------------------------------------------------
@@ -307,8 +280,6 @@ START = """
         assert os.waitpid(pid, 0)[1] == 0
 """
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork here")
-
 
 @needs_fork
 def test_a_forked_child_starts_its_own_workers():
@@ -329,7 +300,7 @@ def test_a_forked_child_starts_its_own_workers():
         assert np.array_equal(fit(net.copy()), expected)
     print("ok")
     """
-    assert python(START + code) == "ok"
+    assert output_of(START + code) == "ok\n"
 
 
 @needs_fork
@@ -352,7 +323,7 @@ def test_a_child_forked_while_the_workers_are_busy():
     assert np.array_equal(fit(net.copy()), expected)
     print("ok")
     """
-    assert python(START + code) == "ok"
+    assert output_of(START + code) == "ok\n"
 
 
 @pytest.mark.parametrize(
@@ -368,7 +339,7 @@ def test_a_child_forked_while_the_workers_are_busy():
 )
 def test_a_process_ends_whatever_its_workers_do(end):
     code = f"{START}\n    fit(net); time.sleep(0.05); print('ok', flush=True); {end}"
-    assert python(code) == "ok"
+    assert output_of(code) == "ok\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to oneself are POSIX")
@@ -402,7 +373,7 @@ def test_ctrl_c_during_a_fit_on_two_threads():
         assert np.array_equal(fit(net), fit(twin))
     print("ok")
     """
-    assert python(START + code) == "ok"
+    assert output_of(START + code) == "ok\n"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limits are Linux's")
@@ -430,4 +401,4 @@ def test_no_thread_can_be_started():
     print("ok")
     """
     code = f"CODE = {textwrap.dedent(START + code)!r}\n{textwrap.dedent(limits)}"
-    assert python(code, OPENBLAS_NUM_THREADS="1") == "ok"
+    assert output_of(code, OPENBLAS_NUM_THREADS="1") == "ok\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import data
 
 import cbackprop
 from cbackprop import (
@@ -24,7 +25,6 @@ from cbackprop import (
     model_file,
     schedules,
 )
-from cbackprop.random_numbers import RandomNumbers
 
 SIZES = (5, 8, 7, 2)
 OPTIMIZERS = (
@@ -41,11 +41,6 @@ OPTIMIZERS = (
     LevenbergMarquardt(),
 )
 EPOCHS, STOPPED_AT = 12, 5
-
-
-def data() -> tuple[Any, Any]:
-    random = RandomNumbers(7)
-    return random.normal(60 * 5).reshape(60, 5), random.uniform(60 * 2).reshape(60, 2)
 
 
 def everything(optimizer: Any) -> dict[str, Any]:
@@ -78,7 +73,7 @@ def test_resumed_equals_uninterrupted(
 ) -> None:
     if backend == "compiled" and cbackprop.info()["backend"] != "compiled":
         pytest.skip("the compiled core is not built here")
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     options = everything(optimizer) if with_all else {}
     file = tmp_path / "fit.checkpoint"
 
@@ -109,7 +104,7 @@ def test_resumed_equals_uninterrupted(
 
 
 def test_a_finished_fit_goes_no_further(tmp_path: Path) -> None:
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
     net = Network(SIZES, seed=1)
     first = net.fit(X, Y, epochs=3, checkpoint=file)
@@ -133,7 +128,7 @@ def test_a_finished_fit_goes_no_further(tmp_path: Path) -> None:
     ],
 )
 def test_another_fit_does_not_go_on(change: dict[str, Any], named: str, tmp_path: Path) -> None:
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
     Network(SIZES, seed=1).fit(X, Y, epochs=2, optimizer="adam", checkpoint=file)
     net = Network(SIZES, seed=2)
@@ -146,7 +141,7 @@ def test_another_fit_does_not_go_on(change: dict[str, Any], named: str, tmp_path
 
 
 def test_resume_of_what_is_not_there(tmp_path: Path) -> None:
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     net = Network(SIZES, seed=1)
     before = net.parameters
     with pytest.raises(ValueError, match="resume is True without checkpoint"):
@@ -163,7 +158,7 @@ def test_resume_of_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
     net = Network(SIZES, seed=1)
     net.fit(X, Y, epochs=2, checkpoint=file)
@@ -172,7 +167,7 @@ def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
 
 def test_other_things_may_be_looked_at_after_the_checkpoint(tmp_path: Path) -> None:
     """The epochs before it have no numbers for them."""
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
     Network(SIZES, seed=1).fit(X, Y, epochs=2, metrics="mse", checkpoint=file)
     net = Network(SIZES, seed=1)
@@ -187,7 +182,7 @@ def test_other_things_may_be_looked_at_after_the_checkpoint(tmp_path: Path) -> N
 
 
 def test_early_stopping_after_the_checkpoint_may_be_another(tmp_path: Path) -> None:
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
 
     def fit(epochs: int, resume: bool, **arguments: Any) -> tuple[Network, Any]:
@@ -264,7 +259,7 @@ P = (5 + 1) * 8 + (8 + 1) * 7 + (7 + 1) * 2
 )
 def test_a_checkpoint_that_no_fit_has_written(change: Any, tmp_path: Path) -> None:
     """A whole file, its checksum right, with contents that make no sense."""
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
     arguments: dict[str, Any] = {
         "validation_fraction": 0.2,
@@ -287,7 +282,7 @@ def test_a_checkpoint_that_no_fit_has_written(change: Any, tmp_path: Path) -> No
 
 
 def test_a_checkpoint_without_its_only_row_held_out(tmp_path: Path) -> None:
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
     arguments: dict[str, Any] = {"validation_fraction": 1 / 60, "checkpoint": file}
     net = Network(SIZES, seed=1)
@@ -316,7 +311,7 @@ def test_a_checkpoint_without_its_only_row_held_out(tmp_path: Path) -> None:
 def test_a_state_of_a_whole_batch_optimiser_that_is_none(
     optimizer: Any, change: Any, tmp_path: Path
 ) -> None:
-    X, Y = data()
+    X, Y = data(60, SIZES, seed=7)
     file = tmp_path / "fit.checkpoint"
     net = Network(SIZES, seed=1)
     net.fit(X, Y, epochs=4, optimizer=optimizer, checkpoint=file)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support import output_of
 
 from cbackprop.datasets import load_digits, load_mnist, one_hot, read_idx
 
@@ -89,10 +88,7 @@ def test_import_leaves_the_file_readers_alone():
         "late = {'gzip', 'zlib', 'importlib.resources'} & (set(sys.modules) - before)\n"
         "print(sorted(late))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (run.returncode, run.stdout.strip()) == (0, "[]"), run.stderr
+    assert output_of(code, options=("-W", "ignore")) == "[]\n"
 
 
 # --- idx files ------------------------------------------------------------------------------------

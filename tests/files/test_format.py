@@ -10,7 +10,6 @@ import random
 import signal
 import stat
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,30 +25,26 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import TESTS
+from support import (
+    BACKENDS,
+    DTYPES,
+    TESTS,
+    Array,
+    both_dtypes,
+    every_backend,
+    output_of,
+    posix_only,
+    state,
+)
 
 import cbackprop
 from cbackprop import Activation, Cost, ModelFileError, Network, model_file, optimizers
 from cbackprop.functions import ACTIVATIONS, COSTS, INITS, OUTPUTS_OF_COST
 from cbackprop.random_numbers import RandomNumbers
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Bytes = Callable[[], bytes]
 
 DATA = TESTS / "data"
-BACKENDS = ("compiled", "reference")
-DTYPES = ("float32", "float64")
-
-both_backends = pytest.mark.parametrize("backend", BACKENDS)
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
-posix_only = pytest.mark.skipif(os.name != "posix", reason="of POSIX file systems")
-
-
-@pytest.fixture(autouse=True)
-def _compiled_core_or_skip(request: pytest.FixtureRequest) -> None:
-    if "backend" in request.fixturenames and request.getfixturevalue("backend") == "compiled":
-        if cbackprop.info()["backend"] != "compiled":
-            pytest.skip("the compiled core is not built here")
 
 
 @pytest.fixture
@@ -133,7 +128,7 @@ def every_network(dtype: str, backend: str) -> Iterator[Network]:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_every_named_function_comes_back(path: Path, dtype: str, backend: str) -> None:
     for net in every_network(dtype, backend):
         # Numbers that arithmetic could lose.
@@ -164,7 +159,7 @@ def test_backends_write_the_same_file(path: Path, dtype: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_the_layout(path: Path, dtype: str, backend: str) -> None:
     """Read by hand, as the documentation of safetensors and ours say."""
     net = Network([3, 5, 2], "relu", dtype=dtype, seed=4, backend=backend)
@@ -329,7 +324,7 @@ def golden_training(net: Network) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_the_model_file_of_version_1(path: Path, dtype: str, backend: str) -> None:
     kept = DATA / f"model_{dtype}.safetensors"
     net = Network.load(kept, backend=backend)
@@ -341,7 +336,7 @@ def test_the_model_file_of_version_1(path: Path, dtype: str, backend: str) -> No
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_the_checkpoint_of_version_1(path: Path, dtype: str, backend: str) -> None:
     kept = DATA / f"checkpoint_{dtype}.safetensors"
     expected = golden_network(dtype, backend=backend)
@@ -353,7 +348,7 @@ def test_the_checkpoint_of_version_1(path: Path, dtype: str, backend: str) -> No
     for name, tensor in expected_extra.items():
         assert extra[name].tobytes() == tensor.tobytes()
         assert extra[name].dtype == tensor.dtype
-    assert fingerprint(net) == fingerprint(expected)
+    assert state_with_padding(net) == state_with_padding(expected)
     model_file.write_checkpoint(path, net, extra, state)
     assert path.read_bytes() == kept.read_bytes()
     assert same_bits(Network.load(kept, backend=backend), expected)
@@ -843,19 +838,6 @@ def test_the_forger_can_write_a_good_file(path: Path) -> None:
     assert Network.load(path)._init == "zeros"
 
 
-def run_python(code: str, *arguments: str, timeout: int = 60) -> str:
-    source = Path(cbackprop.__file__).resolve().parent.parent
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "PYTHONPATH": str(source)},
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
 @posix_only
 @pytest.mark.parametrize("what", ["fifo", "socket"])
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, what: str) -> None:
@@ -881,7 +863,7 @@ for call in (Network.load, Network([2, 1]).save):
         print(error)
 """
     expected = f"path is {name!r}: it is a device, a pipe or a socket; expected a regular file\n"
-    assert run_python(code, name) == 2 * expected
+    assert output_of(code, name, options=("-W", "ignore")) == 2 * expected
     assert os.stat(name).st_mode == mode
     assert only_files(tmp_path) == ([what] if tmp_path in Path(name).parents else [])
 
@@ -905,7 +887,7 @@ except OSError as error:
 """
     refused = f"path is {device!r}: it is a device, a pipe or a socket; expected a regular file\n"
     full = f"{errno.ENOSPC} /dev/full\n" if device == "/dev/full" else ""
-    assert run_python(code, device) == refused + full
+    assert output_of(code, device, options=("-W", "ignore")) == refused + full
     assert os.stat(device).st_mode == mode
 
 
@@ -992,7 +974,7 @@ def test_functions_of_ones_own_are_refused(path: Path) -> None:
     assert only_files(path.parent) == [path.name]
 
 
-@both_backends
+@every_backend
 def test_parameters_that_are_not_finite_are_refused(path: Path, backend: str) -> None:
     net = small(backend=backend)
     net.biases[1][1] = math.nan
@@ -1023,7 +1005,7 @@ def kept_by_another_thread(net: Network) -> Iterator[None]:
         thread.join(60)
 
 
-@both_backends
+@every_backend
 def test_parameters_that_are_not_finite_where_asked_for(path: Path, backend: str) -> None:
     net = small(backend=backend)
     net.biases[1][1], net.weights[0][0, 0] = math.nan, -math.inf
@@ -1039,7 +1021,7 @@ def test_parameters_that_are_not_finite_where_asked_for(path: Path, backend: str
             call(path, allow_nonfinite=1)  # type: ignore[operator]
 
 
-@both_backends
+@every_backend
 def test_a_network_in_use_is_not_saved(path: Path, backend: str) -> None:
     net = small(backend=backend)
     with kept_by_another_thread(net):
@@ -1337,7 +1319,7 @@ print(len(os.listdir(os.path.dirname(path))) - 1)
 @posix_only
 def test_a_killed_save_leaves_a_whole_file(path: Path) -> None:
     """SIGKILL at random moments: the file is one of the two that were being saved."""
-    left = run_python(KILLS, str(path), "30", timeout=300)
+    left = output_of(KILLS, str(path), "30", options=("-W", "ignore"), timeout=300)
     # The temporary file of a process that was killed is taken away by nobody.
     assert 0 <= int(left) <= 30
 
@@ -1372,22 +1354,6 @@ def test_many_save_at_once(path: Path) -> None:
 # ---- checkpoints ---------------------------------------------------------------------------------
 
 
-def fingerprint(net: Network) -> tuple[Any, ...]:
-    """All that a checkpoint restores, the padding of the engine's own memory included."""
-    engine = net._engine
-    return (
-        engine.parameter_arrays()[2].tobytes(),
-        [slot.tobytes() for slot in engine.slots],
-        engine.rule_name,
-        engine.hyper_parameters or (),
-        engine.learning_rate,
-        engine.step_count,
-        engine.previous_cost,
-        net._optimizer,
-        net._random.state,
-    )
-
-
 RULES = [
     None,
     optimizers.SGD(0.5),
@@ -1404,6 +1370,11 @@ RULES = [
 ]
 
 
+def state_with_padding(net: Network) -> tuple[Any, ...]:
+    """All that a checkpoint restores, the padding of the engine's own memory included."""
+    return state(net), net._engine.parameter_arrays()[2].tobytes()
+
+
 def trained(net: Network, passes: int) -> None:
     chance = RandomNumbers(8)
     X = chance.normal(12 * net.sizes[0]).reshape(12, -1).astype(net.dtype)
@@ -1414,7 +1385,7 @@ def trained(net: Network, passes: int) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 @pytest.mark.parametrize("optimizer", RULES, ids=repr)
 def test_a_restored_training_goes_on_as_it_would_have(
     path: Path, optimizer: optimizers.Optimizer | None, dtype: str, backend: str
@@ -1436,16 +1407,16 @@ def test_a_restored_training_goes_on_as_it_would_have(
     assert read == state
     assert list(extra) == ["order"]
     assert extra["order"].tolist() == list(range(12))
-    assert fingerprint(twin) == fingerprint(net)
+    assert state_with_padding(twin) == state_with_padding(net)
     if first_order:
         trained(net, 2)
         trained(twin, 2)
-        assert fingerprint(twin) == fingerprint(net)
+        assert state_with_padding(twin) == state_with_padding(net)
     assert (net._random.words(9) == twin._random.words(9)).all()
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_slots_have_the_order_of_the_parameters(path: Path, dtype: str, backend: str) -> None:
     """W⁽¹⁾, b⁽¹⁾, …, each W row by row, whatever the engine's own layout is."""
     net = Network([3, 17, 2], dtype=dtype, seed=1, backend=backend)
@@ -1491,10 +1462,10 @@ def test_a_checkpoint_opens_as_a_model(path: Path) -> None:
 def test_a_model_is_no_checkpoint(path: Path) -> None:
     net = small()
     net.save(path)
-    before = fingerprint(net)
+    before = state_with_padding(net)
     with pytest.raises(ModelFileError, match="kind is 'model'; expected 'checkpoint'"):
         model_file.read_checkpoint(path, net)
-    assert fingerprint(net) == before
+    assert state_with_padding(net) == before
 
 
 @pytest.mark.parametrize(
@@ -1509,20 +1480,20 @@ def test_a_model_is_no_checkpoint(path: Path) -> None:
 )
 def test_a_checkpoint_of_another_network(path: Path, field: str, other: Network) -> None:
     model_file.write_checkpoint(path, small(), {}, {})
-    before = fingerprint(other)
+    before = state_with_padding(other)
     with pytest.raises(ModelFileError, match=f"its {field} is .*; expected .*, as the network's"):
         model_file.read_checkpoint(path, other)
-    assert fingerprint(other) == before
+    assert state_with_padding(other) == before
 
 
-@both_backends
+@every_backend
 def test_a_failed_read_changes_nothing(path: Path, backend: str) -> None:
     path.write_bytes(small_checkpoint())
     contents = path.read_bytes()
     net = Network([1, 1], dtype="float32", seed=5, backend=backend)
     net._set_optimizer(optimizers.Adam())
     trained(net, 1)
-    before = fingerprint(net)
+    before = state_with_padding(net)
     chance = random.Random(2)
     for _ in range(200):
         damaged = bytearray(contents)
@@ -1530,16 +1501,16 @@ def test_a_failed_read_changes_nothing(path: Path, backend: str) -> None:
         put(path, bytes(damaged))
         with pytest.raises(ModelFileError):
             model_file.read_checkpoint(path, net)
-        assert fingerprint(net) == before
+        assert state_with_padding(net) == before
     path.write_bytes(contents)
     with (
         kept_by_another_thread(net),
         pytest.raises(RuntimeError, match="in another thread"),
     ):
         model_file.read_checkpoint(path, net)
-    assert fingerprint(net) == before
+    assert state_with_padding(net) == before
     model_file.read_checkpoint(path, net)
-    assert fingerprint(net) != before
+    assert state_with_padding(net) != before
 
 
 def changed_json(key: str, **values: Any) -> Callable[[dict[str, Any]], None]:
@@ -1677,10 +1648,10 @@ def test_a_checkpoint_that_lies_is_refused(path: Path, name: str) -> None:
         header = answer
     path.write_bytes(with_checksum(header, data))
     net = Network([1, 1], dtype="float32", seed=9)
-    before = fingerprint(net)
+    before = state_with_padding(net)
     with pytest.raises(ModelFileError, match=message):
         model_file.read_checkpoint(path, net)
-    assert fingerprint(net) == before
+    assert state_with_padding(net) == before
     with pytest.raises(ModelFileError, match=message):
         Network.load(path)
 

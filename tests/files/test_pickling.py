@@ -4,18 +4,14 @@ no network has is refused and nothing is made of it."""
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 import textwrap
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import both_dtypes, data, every_backend, run_python, state
 
-import cbackprop
 from cbackprop import (
     LBFGS,
     SGD,
@@ -31,10 +27,6 @@ from cbackprop import (
     Rprop,
 )
 
-BACKENDS = ["compiled", "reference"]
-if cbackprop.info()["backend"] != "compiled":
-    BACKENDS = ["reference"]
-SOURCE = str(Path(cbackprop.__file__).resolve().parent.parent)
 OPTIMIZERS = [
     None,
     SGD(0.05),
@@ -49,15 +41,10 @@ OPTIMIZERS = [
 ]
 
 
-def data(seed=0):
-    random = np.random.default_rng(seed)
-    return random.normal(size=(24, 3)), random.uniform(size=(24, 2))
-
-
 def trained(optimizer=Adam(0.01), backend="compiled", dtype="float64", **options):  # noqa: B008
     net = Network([3, 5, 2], seed=1, dtype=dtype, backend=backend, **options)
     if optimizer is not None:
-        net.fit(*data(), epochs=3, batch_size=5, optimizer=optimizer)
+        net.fit(*data(24, (3, 2)), epochs=3, batch_size=5, optimizer=optimizer)
     return net
 
 
@@ -65,46 +52,27 @@ def again(net, protocol=pickle.DEFAULT_PROTOCOL):
     return pickle.loads(pickle.dumps(net, protocol))
 
 
-def everything(net):
-    """All that training changes."""
-    engine = net._engine
-    second_order = net._second_order
-    arrays = {} if second_order is None else second_order.arrays
-    return (
-        net.parameters.tobytes(),
-        [slot.tobytes() for slot in engine.slots],
-        engine.rule_name,
-        engine.hyper_parameters or (),
-        engine.learning_rate,
-        engine.step_count,
-        engine.previous_cost,
-        net._optimizer,
-        net._random.state,
-        {name: array.tobytes() for name, array in arrays.items()},
-        None if second_order is None else second_order.numbers,
-    )
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_backend
+@both_dtypes
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_a_pickled_network_goes_on_bit_for_bit(optimizer, dtype, backend):
     net = trained(optimizer, backend, dtype)
     twin = again(net)
     assert type(twin) is Network
     assert repr(twin) == repr(net)
-    assert everything(twin) == everything(net)
+    assert state(twin) == state(net)
     for each in (net, twin):
-        each.partial_fit(*data(1), batch_size=7)
-        each.fit(*data(2), epochs=2, dropout=0.3)  # shuffles and masks come from the generator
-    assert everything(twin) == everything(net)
+        each.partial_fit(*data(24, (3, 2), seed=1), batch_size=7)
+        # Shuffles and masks come from the generator.
+        each.fit(*data(24, (3, 2), seed=2), epochs=2, dropout=0.3)
+    assert state(twin) == state(net)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_every_protocol(protocol):
     net = trained(threads=3)
     twin = again(net, protocol)
-    assert everything(twin) == everything(net)
+    assert state(twin) == state(net)
     assert twin.threads == 3
 
 
@@ -113,7 +81,7 @@ def test_the_memory_is_its_own():
     twin = again(net)
     before = net.parameters
     twin.weights[0][...] = 7.0
-    twin.partial_fit(*data())
+    twin.partial_fit(*data(24, (3, 2)))
     assert np.array_equal(net.parameters, before)
     assert np.shares_memory(twin.weights[0], twin._storage)
 
@@ -143,12 +111,12 @@ def distance_gradient(a, y):
 def test_functions_of_ones_own_come_along():
     own = Activation(bent, bent_derivative)
     net = Network([3, 5, 4, 2], ["relu", own, own], Cost(distance, distance_gradient), seed=0)
-    net.partial_fit(*data())
+    net.partial_fit(*data(24, (3, 2)))
     twin = again(net)
     assert [getattr(a, "name", a) for a in twin.activations] == ["relu", "bent", "bent"]
     for each in (net, twin):
-        each.partial_fit(*data(1))
-    assert everything(twin) == everything(net)
+        each.partial_fit(*data(24, (3, 2), seed=1))
+    assert state(twin) == state(net)
     lambdas = Network([3, 2], Activation(lambda z: z, lambda z: z * 0 + 1))
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(lambdas)
@@ -164,12 +132,12 @@ class Named(Network):
 
 def test_a_subclass_keeps_what_is_its_own():
     net = Named("first")
-    net.partial_fit(*data())
+    net.partial_fit(*data(24, (3, 2)))
     net.notes = [net.name]
     for twin in (again(net), copy.copy(net), copy.deepcopy(net)):
         assert type(twin) is Named
         assert (twin.name, twin.notes) == ("first", ["first"])
-        assert everything(twin) == everything(net)
+        assert state(twin) == state(net)
 
 
 def test_a_pickle_in_a_list_beside_its_own_twin():
@@ -184,7 +152,7 @@ def test_a_network_that_is_not_initialised_has_no_state():
         pickle.dumps(Network.__new__(Network))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_backend
 def test_within_a_fit(backend):
     """From a callback the state between two epochs; from another thread nothing."""
     net = trained(None, backend)
@@ -203,16 +171,16 @@ def test_within_a_fit(backend):
         thread.start()
         thread.join()
 
-    net.fit(*data(), epochs=2, optimizer="adam", callbacks=keep)
-    assert everything(pickle.loads(pickles[1])) == everything(net)
-    assert everything(pickle.loads(pickles[0])) != everything(net)
+    net.fit(*data(24, (3, 2)), epochs=2, optimizer="adam", callbacks=keep)
+    assert state(pickle.loads(pickles[1])) == state(net)
+    assert state(pickle.loads(pickles[0])) != state(net)
     assert len(errors) == 2
     assert all("another thread" in error for error in errors)
 
 
 def test_what_calls_return_can_be_pickled():
     net = trained()
-    X, Y = data()
+    X, Y = data(24, (3, 2))
     history = net.fit(X, Y, epochs=2)
     for value in (
         history,
@@ -244,11 +212,11 @@ def other_machine(state):
 
 def test_a_state_of_the_other_byte_order():
     net = trained()
-    state = net.__getstate__()
-    other_machine(state)
+    pickled = net.__getstate__()
+    other_machine(pickled)
     twin = Network.__new__(Network)
-    twin.__setstate__(state)
-    assert everything(twin) == everything(net)
+    twin.__setstate__(pickled)
+    assert state(twin) == state(net)
 
 
 def put(entry, key, value):
@@ -359,10 +327,10 @@ def test_a_second_order_state_that_is_none(optimizer, change, message):
 
 def test_a_network_that_is_there_already_is_not_overwritten():
     net = trained()
-    before = everything(net)
+    before = state(net)
     with pytest.raises(AttributeError, match="cannot be assigned"):
         net.__setstate__(Network([2, 1]).__getstate__())
-    assert everything(net) == before
+    assert state(net) == before
 
 
 # ---- processes -----------------------------------------------------------------------------------
@@ -397,13 +365,5 @@ def test_processes_take_and_give_networks(method, tmp_path):
         pytest.skip(f"no {method} on this system")
     script = tmp_path / "workers.py"
     script.write_text(textwrap.dedent(WORKERS))
-    path = os.pathsep.join([SOURCE, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    run = subprocess.run(
-        [sys.executable, script, method],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": path},
-        check=False,
-    )
+    run = run_python(str(script), method)
     assert (run.returncode, run.stdout) == (0, "ok\n"), run.stderr

@@ -15,16 +15,13 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from support import DTYPES, Array, both_dtypes
 
 import cbackprop
 from cbackprop import backend, calculus, random_numbers
 from cbackprop.random_numbers import RandomNumbers
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 LONGDOUBLE_IS_WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
-DTYPES = ("float32", "float64")
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def kernels(level: str, dtype: str) -> ModuleType:

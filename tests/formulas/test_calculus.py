@@ -12,12 +12,12 @@ import mpmath
 import numpy as np
 import oracle
 import pytest
+import support
+from support import BACKENDS, Array, both_dtypes, every_backend
 
 import cbackprop
 from cbackprop import SGD, Activation, Adam, Cost, Network
 from cbackprop.random_numbers import RandomNumbers
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 ELEMENTWISE = (
     "sigmoid",
@@ -41,25 +41,12 @@ PAIRS = [
     ("softmax", "cross_entropy"),
     *[(activation, "poisson") for activation in POISSON_OUTPUTS],
 ]
-BACKENDS = ("compiled", "reference")
-DTYPES = ("float32", "float64")
 SIZES = (5, 7, 6, 3)
 
 SINE = Activation(np.sin, np.cos, "sine")
 QUARTIC = Cost(lambda a, y: np.sum((a - y) ** 4, axis=1), lambda a, y: 4 * (a - y) ** 3, "quartic")
 
-both_backends = pytest.mark.parametrize("backend", BACKENDS)
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 every_pair = pytest.mark.parametrize(("activation", "cost"), PAIRS)
-
-
-@pytest.fixture(autouse=True)
-def _compiled_core_or_skip(request: pytest.FixtureRequest) -> None:
-    if "backend" not in request.fixturenames:
-        return
-    if request.getfixturevalue("backend") == "compiled":
-        if cbackprop.info()["backend"] != "compiled":
-            pytest.skip("the compiled core is not built here")
 
 
 def unit_roundoff(dtype: Any) -> float:
@@ -102,9 +89,7 @@ def model_of(net: Network, activations: list[str], cost: str) -> oracle.Model:
 def data(n: int, n_in: int, n_out: int, seed: int, dtype: str) -> tuple[Array, Array]:
     """Inputs about N(0, 1), targets in (0, 1) that allow every cost; rounded to float32 always, so
     that both number types see the same data."""
-    random = RandomNumbers(seed)
-    X = random.normal(n * n_in).reshape(n, n_in).astype(np.float32)
-    Y = random.uniform(n * n_out).reshape(n, n_out).astype(np.float32)
+    X, Y = support.data(n, (n_in, n_out), "float32", seed)
     return X.astype(dtype), Y.astype(dtype)
 
 
@@ -166,7 +151,7 @@ SMALL = 64.0
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_every_factor_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -205,7 +190,7 @@ def test_every_factor_of_every_activation_and_cost(
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_gradient_norms_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -218,7 +203,7 @@ def test_gradient_norms_of_every_activation_and_cost(
 
 @pytest.mark.parametrize("activation", [*ELEMENTWISE, "softmax", "sine"])
 @both_dtypes
-@both_backends
+@every_backend
 def test_jacobian_of_every_activation(activation: str, dtype: str, backend: str) -> None:
     net, activations, X, _ = small_case(activation, "quadratic", dtype, backend)
     truth = oracle.output_derivatives(model_of(net, activations, "quadratic"), X.astype(np.float64))
@@ -281,7 +266,7 @@ def truth_and_bound(index: int, dtype: str) -> tuple[Array, Array]:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_gradient_within_the_proven_bound(dtype: str, backend: str) -> None:
     if dtype == "float64" and not oracle.LONGDOUBLE_IS_WIDER:
         pytest.skip("long double is double here: nothing judges float64")
@@ -405,7 +390,7 @@ FEW = 16.0
 
 @pytest.mark.parametrize("y", [0.0, 1.0])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_sigmoid_with_cross_entropy(y: float, dtype: str, backend: str) -> None:
     """δ = σ(z) and −σ(−z) whatever z: −e^(−700) at z = 700, y = 1, where a − y is 0."""
     z = saturated_z(dtype)
@@ -422,7 +407,7 @@ def test_saturated_sigmoid_with_cross_entropy(y: float, dtype: str, backend: str
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 @pytest.mark.parametrize("cost", ["quadratic", "half_quadratic", "mse"])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_on_the_wrong_side_with_quadratic(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -440,7 +425,7 @@ def test_saturated_on_the_wrong_side_with_quadratic(
 @pytest.mark.parametrize("cost", [*COSTS, "cross_entropy", "poisson"])
 @pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_softmax(cost: str, y: float, dtype: str, backend: str) -> None:
     """δ_j = a_j (g_j Σ_{i≠j} a_i − Σ_{i≠j} a_i g_i), relative to the sum of its terms' sizes."""
     largest = saturated_z(dtype)[-1]
@@ -479,7 +464,7 @@ def test_saturated_softmax(cost: str, y: float, dtype: str, backend: str) -> Non
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_softmax_of_huge_logits_sums_to_one(dtype: str, backend: str) -> None:
     for width in (1, 2, 5, 17, 40):
         random = RandomNumbers(width)
@@ -496,7 +481,7 @@ def test_softmax_of_huge_logits_sums_to_one(dtype: str, backend: str) -> None:
 @pytest.mark.parametrize("activation", ["exponential", "softplus", "sigmoid"])
 @pytest.mark.parametrize("y", [0.0, 1.0, 3.0])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_poisson(activation: str, y: float, dtype: str, backend: str) -> None:
     for sign in (-1, 1):
         # Apart, because e^700 and e^(−700) in one cost are more digits than the truth has.
@@ -517,7 +502,7 @@ def test_saturated_poisson(activation: str, y: float, dtype: str, backend: str) 
 @pytest.mark.parametrize("activation", [*ELEMENTWISE, "sine"])
 @pytest.mark.parametrize("cost", COSTS)
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_units_of_every_kind(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -570,7 +555,7 @@ def chain_length(n: int) -> int:
 
 @pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 600, 1000, 16384, 16385, 33000])
 @both_dtypes
-@both_backends
+@every_backend
 def test_mean_of_per_example_gradients_is_the_gradient(n: int, dtype: str, backend: str) -> None:
     net = make_network((3, 4, 2), ["sigmoid"] * 2, "quadratic", dtype, backend, seed=5)
     X, Y = data(n, 3, 2, n, dtype)
@@ -594,7 +579,7 @@ def test_mean_of_per_example_gradients_is_the_gradient(n: int, dtype: str, backe
         assert net.cost(X, Y, sample_weight=w) == pytest.approx(float(costs[0]), rel=1e-15)
 
 
-@both_backends
+@every_backend
 def test_cost_over_many_examples_is_compensated(backend: str) -> None:
     """One cost of 1e16 and thousands of 1: a plain sum would lose every one of them."""
     net = make_network((1, 1), ["identity"], "quadratic", "float64", backend, init="zeros")
@@ -609,7 +594,7 @@ def test_cost_over_many_examples_is_compensated(backend: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_weight_two_is_a_row_twice(dtype: str, backend: str) -> None:
     net, _, _, _ = small_case("tanh", "quadratic", dtype, backend)
     n = 150
@@ -683,7 +668,7 @@ def true_trajectory(name: str, dtype: str) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @both_dtypes
-@both_backends
+@every_backend
 def test_thirty_steps_of_every_optimiser(name: str, dtype: str, backend: str) -> None:
     if dtype == "float64" and not oracle.LONGDOUBLE_IS_WIDER:
         pytest.skip("long double is double here: nothing judges float64")
@@ -725,7 +710,7 @@ def test_both_backends_shuffle_and_cut_into_batches_alike(name: str, dtype: str)
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_check_gradient_passes_what_is_right(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -783,7 +768,7 @@ def test_check_gradient_finds_the_wrong_entry(
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_chain_rule_terms_multiply_to_the_gradient(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,10 @@ import mpmath
 import numpy as np
 import oracle
 import pytest
+from support import Array, both_dtypes, data, every_backend, needs_compiled, output_of
 
-import cbackprop
 from cbackprop import Activation, Cost, Network
 from cbackprop.random_numbers import RandomNumbers
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 ELEMENTWISE = (
     "sigmoid",
@@ -50,7 +45,6 @@ PAIRS = [
     *[(activation, "poisson") for activation in ("exponential", "softplus", "sigmoid", "softmax")],
 ]
 CONVEX = ("quadratic", "half_quadratic", "mse", "mae", "huber", "quartic", "coupled")
-BACKENDS = ("compiled", "reference")
 SIZES = (3, 4, 3, 3)
 
 SINE = Activation(np.sin, np.cos, "sine", second_derivative=lambda z: -np.sin(z))
@@ -85,20 +79,8 @@ LINEAR = Cost(
 # The targets become the δ of the output, whatever they are.
 FREE = Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free")
 
-both_backends = pytest.mark.parametrize("backend", BACKENDS)
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 every_pair = pytest.mark.parametrize(("activation", "cost"), PAIRS)
 every_activation = pytest.mark.parametrize("activation", [*ELEMENTWISE, "softmax", "sine"])
-needs_compiled = pytest.mark.skipif(
-    cbackprop.info()["backend"] != "compiled", reason="the compiled core is not built here"
-)
-
-
-@pytest.fixture(autouse=True)
-def _compiled_core_or_skip(request: pytest.FixtureRequest) -> None:
-    if "backend" in request.fixturenames and request.getfixturevalue("backend") == "compiled":
-        if cbackprop.info()["backend"] != "compiled":
-            pytest.skip("the compiled core is not built here")
 
 
 def unit_roundoff(dtype: Any) -> float:
@@ -139,13 +121,6 @@ def model_of(net: Network, activations: list[str], cost: str) -> oracle.Model:
         activations,
         cost,
     )
-
-
-def data(n: int, sizes: tuple[int, ...], dtype: str, seed: int = 5) -> tuple[Array, Array]:
-    random = RandomNumbers(seed)
-    X = random.normal(n * sizes[0]).reshape(n, sizes[0])
-    Y = random.uniform(n * sizes[-1]).reshape(n, sizes[-1])
-    return X.astype(dtype), Y.astype(dtype)
 
 
 def small_case(
@@ -230,7 +205,7 @@ TRUTH = 1e-40  # more than the error of the nudges of many digits
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_hessian_vector_product_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -245,7 +220,7 @@ def test_hessian_vector_product_of_every_activation_and_cost(
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_gauss_newton_vector_product_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -264,7 +239,7 @@ def test_gauss_newton_vector_product_of_every_activation_and_cost(
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_clipped_gradient_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -288,7 +263,7 @@ def test_clipped_gradient_of_every_activation_and_cost(
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_gradient_gram_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -309,7 +284,7 @@ def test_gradient_gram_of_every_activation_and_cost(
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_gradient_moments_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -333,7 +308,7 @@ def test_gradient_moments_of_every_activation_and_cost(
 
 @every_pair
 @both_dtypes
-@both_backends
+@every_backend
 def test_input_gradient_of_every_activation_and_cost(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -348,7 +323,7 @@ def test_input_gradient_of_every_activation_and_cost(
 
 @every_activation
 @both_dtypes
-@both_backends
+@every_backend
 def test_input_jacobian_of_every_activation(activation: str, dtype: str, backend: str) -> None:
     net, _, X, _, _ = small_case(activation, "quadratic", dtype, backend)
     model, X_true, _, _ = truth_case(activation, "quadratic")
@@ -472,7 +447,7 @@ def both_products(net: Network, X: Array, Y: Array, v: Array) -> list[Array]:
 @pytest.mark.parametrize("activation", [*ELEMENTWISE, "sine"])
 @pytest.mark.parametrize("cost", COSTS[:-1])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_curvature_of_every_kind(
     activation: str, cost: str, dtype: str, backend: str
 ) -> None:
@@ -496,7 +471,7 @@ def test_saturated_curvature_of_every_kind(
 
 @pytest.mark.parametrize("activation", [*ELEMENTWISE, "sine"])
 @both_dtypes
-@both_backends
+@every_backend
 def test_second_derivatives_alone(activation: str, dtype: str, backend: str) -> None:
     """σ″ with every digit, where it passes through 0 with z too: not 1 − 2a, which cancels."""
     z = [s * w for w in (2.0**-40, 2.0**-20, 2.0**-7, 0.5, 1.0, 3.0, 8.0) for s in (-1, 1)]
@@ -512,7 +487,7 @@ def test_second_derivatives_alone(activation: str, dtype: str, backend: str) -> 
 
 @pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_sigmoid_with_cross_entropy(y: float, dtype: str, backend: str) -> None:
     """∂²C/∂z² is σ′, whatever y: both products have every digit of it, and are the same."""
     z = saturated_z(dtype)
@@ -534,7 +509,7 @@ def test_saturated_sigmoid_with_cross_entropy(y: float, dtype: str, backend: str
 @pytest.mark.parametrize("activation", ["exponential", "softplus", "sigmoid"])
 @pytest.mark.parametrize("y", [0.0, 1.0, 3.0])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_poisson(activation: str, y: float, dtype: str, backend: str) -> None:
     """At z = −600 softplus and its logarithm's derivatives are e^z and 1, to the last digit."""
     for z in (*saturated_z(dtype), -600.0 if dtype == "float64" else -60.0):
@@ -587,7 +562,7 @@ def softmax_sizes(
 @pytest.mark.parametrize("cost", [*COSTS, "cross_entropy", "poisson"])
 @pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_softmax(cost: str, y: float, dtype: str, backend: str) -> None:
     """R{δ} within a few u of the sum of its terms' sizes, products of sums over the others."""
     if cost == "mae" and y == 1.0:
@@ -607,7 +582,7 @@ def test_saturated_softmax(cost: str, y: float, dtype: str, backend: str) -> Non
 
 @pytest.mark.parametrize("activation", [*ELEMENTWISE, "sine"])
 @both_dtypes
-@both_backends
+@every_backend
 def test_saturated_hidden_units(activation: str, dtype: str, backend: str) -> None:
     """R{δ_j} = (w_j R{δ} + v_j δ) σ′ + w_j δ σ″ R{z_j}, of every hidden unit to its own digits."""
     # Large values would swamp the output, which is no one's fault.
@@ -648,7 +623,7 @@ def test_saturated_hidden_units(activation: str, dtype: str, backend: str) -> No
 
 @pytest.mark.parametrize("activation", ELEMENTWISE)
 @both_dtypes
-@both_backends
+@every_backend
 def test_curvature_far_out(activation: str, dtype: str, backend: str) -> None:
     """z beyond the root of the largest number: nothing that vanishes is multiplied by infinity."""
     large = float(np.finfo(dtype).max) ** 0.75
@@ -689,7 +664,7 @@ def chain_length(n: int, backend: str) -> int:
 
 @each_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_clipping_above_every_norm_is_the_gradient(
     sizes: tuple[int, ...], activation: Any, cost: str, dtype: str, backend: str
 ) -> None:
@@ -708,7 +683,7 @@ def test_clipping_above_every_norm_is_the_gradient(
 
 @each_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_no_example_moves_a_clipped_sum_by_more_than_max_norm(
     sizes: tuple[int, ...], activation: Any, cost: str, dtype: str, backend: str
 ) -> None:
@@ -724,7 +699,7 @@ def test_no_example_moves_a_clipped_sum_by_more_than_max_norm(
 
 @each_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_clipped_sum_of_many_examples(
     sizes: tuple[int, ...], activation: Any, cost: str, dtype: str, backend: str
 ) -> None:
@@ -745,7 +720,7 @@ def test_clipped_sum_of_many_examples(
 
 @each_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_moments_of_many_examples(
     sizes: tuple[int, ...], activation: Any, cost: str, dtype: str, backend: str
 ) -> None:
@@ -790,7 +765,7 @@ def variance_and_bound(each: Array, n: int, backend: str) -> tuple[Array, Array]
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_variance_of_one_row_repeated(dtype: str, backend: str) -> None:
     """Nothing but the error of the mean: (c u |g|)², where E[g²] − E[g]² would leave u g²."""
     u = unit_roundoff(dtype)
@@ -803,7 +778,7 @@ def test_variance_of_one_row_repeated(dtype: str, backend: str) -> None:
         assert variance.cost <= (4 * 2.0**-53 * mean.cost) ** 2
 
 
-@both_backends
+@every_backend
 def test_a_small_variance_beside_a_large_mean_keeps_its_digits(backend: str) -> None:
     """Derivatives of 1000 ± 1 in float32, where squares have 1e6 and the steps of 0.06."""
     n = 500
@@ -823,7 +798,7 @@ def test_a_small_variance_beside_a_large_mean_keeps_its_digits(backend: str) -> 
 
 @each_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_gram_is_symmetric_and_has_the_norms_on_its_diagonal(
     sizes: tuple[int, ...], activation: Any, cost: str, dtype: str, backend: str
 ) -> None:
@@ -925,7 +900,7 @@ def test_the_same_bits_with_any_number_of_threads(activation: Any, dtype: str) -
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_input_gradient_is_the_chain_rules(dtype: str, backend: str) -> None:
     """∂C_i/∂x = Σ_j ∂C_i/∂a_j · ∂a_j/∂x, and the first factor of the backward pass itself."""
     for sizes, activation, cost in NETWORKS:
@@ -968,7 +943,7 @@ def curved(
 @each_curved_network
 @pytest.mark.parametrize("call", ["hessian_vector_product", "gauss_newton_vector_product"])
 @both_dtypes
-@both_backends
+@every_backend
 def test_curvature_products_are_linear_and_symmetric(
     sizes: tuple[int, ...], activation: Any, cost: Any, call: str, dtype: str, backend: str
 ) -> None:
@@ -997,7 +972,7 @@ def test_curvature_products_are_linear_and_symmetric(
 
 @each_curved_network
 @both_dtypes
-@both_backends
+@every_backend
 def test_gauss_newton_has_no_negative_curvature(
     sizes: tuple[int, ...], activation: Any, cost: Any, dtype: str, backend: str
 ) -> None:
@@ -1033,7 +1008,7 @@ def test_gauss_newton_has_no_negative_curvature(
     ],
 )
 @both_dtypes
-@both_backends
+@every_backend
 def test_gauss_newton_is_the_hessian_of_a_linear_network(
     activation: str, cost: Any, dtype: str, backend: str
 ) -> None:
@@ -1059,7 +1034,7 @@ def test_gauss_newton_is_the_hessian_of_a_linear_network(
     ],
 )
 @both_dtypes
-@both_backends
+@every_backend
 def test_gauss_newton_is_the_jacobians_product_with_itself(
     activation: str, cost: str, factor: float, dtype: str, backend: str
 ) -> None:
@@ -1076,7 +1051,7 @@ def test_gauss_newton_is_the_jacobians_product_with_itself(
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_one_example_and_a_batch_of_one(dtype: str, backend: str) -> None:
     net = Network((4, 5, 3), "tanh", dtype=dtype, backend=backend, seed=1)
     X, Y = data(1, net.sizes, dtype)
@@ -1102,7 +1077,7 @@ def test_one_example_and_a_batch_of_one(dtype: str, backend: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_a_network_of_one_weight_by_hand(dtype: str, backend: str) -> None:
     """C = (w x + b − y)², all in numbers that binary fractions hold."""
     net = Network((1, 1), "identity", "quadratic", dtype=dtype, backend=backend, init="zeros")
@@ -1128,7 +1103,7 @@ def test_a_network_of_one_weight_by_hand(dtype: str, backend: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_a_hundred_layers(dtype: str, backend: str) -> None:
     """Errors grow with the depth, measured 294u at 100 layers; a SMALL share each three are 2133u.
     Nothing may be lost otherwise."""
@@ -1158,7 +1133,7 @@ def test_a_hundred_layers(dtype: str, backend: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_the_hessian_of_a_hundred_layers(dtype: str, backend: str) -> None:
     """Width 1, identity: each entry is a product of a hundred weights or a sum of such products."""
     sizes = (1,) * 101
@@ -1180,7 +1155,7 @@ def test_the_hessian_of_a_hundred_layers(dtype: str, backend: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_inner_products_at_both_ends_of_the_numbers(dtype: str, backend: str) -> None:
     """Σ_l (δ_i · δ_j)(a_i · a_j + 1) where one factor vanishes, or overflows, on its own."""
     info = np.finfo(dtype)
@@ -1215,7 +1190,7 @@ def test_inner_products_at_both_ends_of_the_numbers(dtype: str, backend: str) ->
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_clipping_at_both_ends_of_the_numbers(dtype: str, backend: str) -> None:
     """Norms below and above all that a float32 number, or its square, can be."""
     powers = (-42, -38, -30, -10, 0, 20, 38) if dtype == "float32" else (-310, -200, 0, 180, 300)
@@ -1241,7 +1216,7 @@ def test_clipping_at_both_ends_of_the_numbers(dtype: str, backend: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_a_variance_of_numbers_that_underflow(dtype: str, backend: str) -> None:
     """Squares below the smallest number are 0, whatever else stands beside them."""
     net = Network((1, 2), "identity", FREE, dtype=dtype, backend=backend, init="zeros")
@@ -1252,7 +1227,7 @@ def test_a_variance_of_numbers_that_underflow(dtype: str, backend: str) -> None:
     assert variance.vector.tolist() == [0, 1, 0, 1]
 
 
-@both_backends
+@every_backend
 def test_a_variance_of_costs_beyond_float64(backend: str) -> None:
     """The costs fit, and so do all derivatives' moments: refused by name, and without a warning."""
     net = Network((1, 1), "identity", "quadratic", backend=backend, init="zeros")
@@ -1307,20 +1282,9 @@ print(after_norms - before, after_clipped - before, status("VmHWM") - before)
     not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc"
 )
 def test_norms_clipped_sums_and_moments_take_little_memory() -> None:
-    source = str(Path(cbackprop.__file__).resolve().parent.parent)
-    environment = dict(os.environ, CBACKPROP_REQUIRE_EXT="1")
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [source, *filter(None, [environment.get("PYTHONPATH")])]
+    printed = output_of(
+        PEAK, "compiled", options=("-W", "error"), timeout=300, CBACKPROP_REQUIRE_EXT="1"
     )
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PEAK, "compiled"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    growth = [float(megabytes) for megabytes in result.stdout.split()]
+    growth = [float(megabytes) for megabytes in printed.split()]
     assert len(growth) == 3
     assert max(growth) < 300, growth

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import every_backend
 
-import cbackprop
 from cbackprop import Network, functions
 from cbackprop.random_numbers import RandomNumbers
 
@@ -36,7 +36,6 @@ torch.set_num_threads(1)
 # torch.func.jvp itself calls what PyTorch no longer recommends.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Tensor = Any
 
 BOUND = 1e-11
@@ -49,20 +48,6 @@ NETWORKS_PER_PAIR = 5
 # Every tenth network is wider than most vectors and has more examples than a tile has rows.
 WIDTHS, WIDE = (1, 7), (8, 20)
 COUNTS, MANY = (1, 6), (15, 20)
-
-both_backends = pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param(
-            "compiled",
-            marks=pytest.mark.skipif(
-                cbackprop.info()["backend"] != "compiled",
-                reason="the compiled core is not built here",
-            ),
-        ),
-        "reference",
-    ],
-)
 
 
 # ---- definitions ---------------------------------------------------------------------------------
@@ -403,7 +388,7 @@ def assert_equal_everywhere(
     assert not wrong, f"{len(wrong)} of {len(errors)} networks:\n" + "\n".join(wrong)
 
 
-@both_backends
+@every_backend
 def test_per_example_costs(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -413,7 +398,7 @@ def test_per_example_costs(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_mean_costs_beside_the_gradients(backend: str) -> None:
     def computed(net: Network, case: Case) -> list[float]:
         X, Y = case.X, case.Y
@@ -429,7 +414,7 @@ def test_mean_costs_beside_the_gradients(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_variance_of_the_costs_beside_the_moments(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -438,7 +423,7 @@ def test_variance_of_the_costs_beside_the_moments(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_per_example_gradients(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -448,14 +433,14 @@ def test_per_example_gradients(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_mean_gradient(backend: str) -> None:
     assert_equal_everywhere(
         backend, lambda net, case: net.gradient(case.X, case.Y).vector, mean_gradient
     )
 
 
-@both_backends
+@every_backend
 def test_gradient_with_sample_weight(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -464,7 +449,7 @@ def test_gradient_with_sample_weight(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_gradient_norms(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -474,7 +459,7 @@ def test_gradient_norms(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_clipped_gradient(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -483,7 +468,7 @@ def test_clipped_gradient(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_gradient_gram_within_a_set(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -493,7 +478,7 @@ def test_gradient_gram_within_a_set(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_gradient_gram_between_two_sets(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -503,14 +488,14 @@ def test_gradient_gram_between_two_sets(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_gradient_moments_mean(backend: str) -> None:
     assert_equal_everywhere(
         backend, lambda net, case: net.gradient_moments(case.X, case.Y)[0].vector, mean_gradient
     )
 
 
-@both_backends
+@every_backend
 def test_gradient_moments_variance(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -519,12 +504,12 @@ def test_gradient_moments_variance(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_jacobian(backend: str) -> None:
     assert_equal_everywhere(backend, lambda net, case: net.jacobian(case.X), jacobian, by_row=True)
 
 
-@both_backends
+@every_backend
 def test_input_gradient(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -534,14 +519,14 @@ def test_input_gradient(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_input_jacobian(backend: str) -> None:
     assert_equal_everywhere(
         backend, lambda net, case: net.input_jacobian(case.X), input_jacobian, by_row=True
     )
 
 
-@both_backends
+@every_backend
 def test_hessian_vector_product(backend: str) -> None:
     assert_equal_everywhere(
         backend,
@@ -550,7 +535,7 @@ def test_hessian_vector_product(backend: str) -> None:
     )
 
 
-@both_backends
+@every_backend
 def test_gauss_newton_vector_product(backend: str) -> None:
     assert_equal_everywhere(
         backend,

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import support
+from support import Array, both_dtypes, every_backend
 
-import cbackprop
 from cbackprop import Activation, Adam, Cost, Network
 from cbackprop.calculus import activation_values
 from cbackprop.functions import ACTIVATIONS, COSTS, OUTPUTS_OF_COST
@@ -17,26 +18,12 @@ from cbackprop.gradient_check import GradientCheck, extrapolated_slopes
 from cbackprop.gradients import Gradient
 from cbackprop.random_numbers import RandomNumbers
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 SIZES = (4, 9, 5, 3)
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 
-both_backends = pytest.mark.parametrize("backend", ["compiled", "reference"])
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
-
-@pytest.fixture(autouse=True)
-def _compiled_core_or_skip(request: pytest.FixtureRequest) -> None:
-    if "backend" in request.fixturenames and request.getfixturevalue("backend") == "compiled":
-        if cbackprop.info()["backend"] != "compiled":
-            pytest.skip("the compiled core is not built here")
-
 
 def data(n: int = 6, sizes: tuple[int, ...] = SIZES) -> tuple[Array, Array]:
-    random = RandomNumbers(7)
-    X = random.normal(n * sizes[0]).reshape(n, sizes[0])
-    return X, random.uniform(n * sizes[-1]).reshape(n, sizes[-1])
+    return support.data(n, sizes, seed=7)
 
 
 def with_biases(net: Network) -> Network:
@@ -74,7 +61,7 @@ def change(net: Network, monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
     ],
 )
 @both_dtypes
-@both_backends
+@every_backend
 def test_every_output_with_every_cost(output: str, cost: str, dtype: str, backend: str) -> None:
     net = with_biases(
         Network(SIZES, ["tanh", "gelu", output], cost, dtype=dtype, seed=2, backend=backend)
@@ -88,7 +75,7 @@ def test_every_output_with_every_cost(output: str, cost: str, dtype: str, backen
 
 @pytest.mark.parametrize("hidden", [name for name in ACTIVATIONS if name != "softmax"])
 @both_dtypes
-@both_backends
+@every_backend
 def test_every_hidden_activation(hidden: str, dtype: str, backend: str) -> None:
     net = Network(SIZES, [hidden, hidden, "sigmoid"], dtype=dtype, seed=1, backend=backend)
     check = with_biases(net).check_gradient(*data())
@@ -107,7 +94,7 @@ def test_gelu_carries_a_derivative_to_all_digits() -> None:
 
 @pytest.mark.parametrize("value", [1e-60, 1e-100, 1e-160, 0.0])
 @both_dtypes
-@both_backends
+@every_backend
 def test_gradients_of_almost_nothing_and_nothing(value: float, dtype: str, backend: str) -> None:
     """Their weights' derivatives underflow: in float32 from 1e-45 on, in float64 with the last."""
     net = Network([3, 4, 2], ["tanh", "identity"], dtype=dtype, seed=0, backend=backend)
@@ -214,7 +201,7 @@ def test_many_examples_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 @pytest.mark.parametrize("activation", ["sigmoid", "gelu"])
-@both_backends
+@every_backend
 def test_one_entry_wrong_by_a_millionth(
     kind: str,
     layer: int,
@@ -360,7 +347,7 @@ USER_COSTS = {
 
 @pytest.mark.parametrize("name", EVERY)
 @both_dtypes
-@both_backends
+@every_backend
 def test_activations_of_the_users(name: str, dtype: str, backend: str) -> None:
     X, Y = data(12)
     activation = Activation(*EVERY[name], name)
@@ -395,7 +382,7 @@ def test_kinks_near_the_data(name: str, side: int, distance: float) -> None:
 @pytest.mark.parametrize("name", USER_COSTS)
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
 @both_dtypes
-@both_backends
+@every_backend
 def test_costs_of_the_users(name: str, output: str, dtype: str, backend: str) -> None:
     cost = Cost(*USER_COSTS[name], name)
     X, Y = data(12)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from support import REPOSITORY
+from support import REPOSITORY, run_python, succeeds
 
 import cbackprop
 from cbackprop import Activation, Cost, EarlyStopping, History, Network, schedules
@@ -921,8 +920,8 @@ def test_what_plot_takes():
 
 def test_pictures_of_the_documentation_are_those_of_the_code(tmp_path):
     """tools/draw_pictures.py draws what docs/pictures has."""
-    command = [sys.executable, str(REPOSITORY / "tools" / "draw_pictures.py"), str(tmp_path)]
-    subprocess.run(command, check=True)
+    script = REPOSITORY / "tools" / "draw_pictures.py"
+    succeeds(run_python("-W", "ignore", str(script), str(tmp_path)))
     drawn = {path.name: path for path in tmp_path.iterdir()}
     kept = {path.name: path for path in (REPOSITORY / "docs" / "pictures").iterdir()}
     assert set(drawn) == set(kept)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
-from support import TESTS
+from support import BACKENDS, TESTS, run_python
 
 import cbackprop
 from cbackprop import Network
@@ -16,7 +14,6 @@ from cbackprop import network as network_module
 
 SCRIPT = TESTS / "deep" / "allocation_failures.py"
 SHORT = ("construct", "predict", "backward", "per_example", "fit adam", "partial_fit", "reset")
-BACKENDS = ("compiled", "reference")
 
 
 @pytest.mark.skipif(
@@ -25,12 +22,8 @@ BACKENDS = ("compiled", "reference")
 )
 def test_every_allocation_of_a_call_may_fail() -> None:
     backend = Network([1, 1]).backend
-    result = subprocess.run(
-        [sys.executable, SCRIPT, "--quick", "--backends", backend, "--calls", *SHORT],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    result = run_python(
+        str(SCRIPT), "--quick", "--backends", backend, "--calls", *SHORT, timeout=300
     )
     assert result.returncode == 0, result.stdout + result.stderr
     verdict = json.loads(result.stdout.splitlines()[-1])

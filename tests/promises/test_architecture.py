@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
-from support import REPOSITORY
+from support import REPOSITORY, output_of
 
 from cbackprop import backend, calculus, functions, reference
 
@@ -180,8 +178,7 @@ def test_import_brings_numpy_and_nothing_else():
         "import sys, numpy; before = set(sys.modules); import cbackprop; "
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(run.stdout.split())
+    loaded = set(output_of(code, options=("-W", "ignore")).split())
     loaded = {name for name in loaded if "cython" not in name}  # made by extension modules
     assert loaded - set(sys.stdlib_module_names) <= {"cbackprop", "numpy"}
     assert not loaded & {"argparse", "gzip", "statistics", "decimal", "zipfile", "asyncio"}
@@ -200,20 +197,13 @@ def test_pictures_are_imported_by_what_draws():
         rule.svg()
         print(any("drawing" in name for name in sys.modules))
     """
-    run = subprocess.run(
-        [sys.executable, "-X", "utf8", "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert run.stdout.split("\n")[-3:] == ["False", "True", ""]
+    printed = output_of(code, options=("-W", "ignore"))
+    assert printed.split("\n")[-3:] == ["False", "True", ""]
 
 
 def test_the_command_line_leaves_bench_to_its_command():
     code = "import sys, cbackprop.cli; print('cbackprop.bench' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "False\n"
+    assert output_of(code, options=("-W", "ignore")) == "False\n"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

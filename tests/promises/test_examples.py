@@ -5,9 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,12 +12,9 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from support import REPOSITORY
+from support import REPOSITORY, Array, run_python
 
-import cbackprop
 from cbackprop import Network, datasets
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 FOLDER = REPOSITORY / "examples"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -81,21 +75,14 @@ def expected_lines(name: str) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script_prints_the_numbers_that_run_returns(name: str, tmp_path: Path) -> None:
     """In a process of its own, elsewhere, on a terminal that knows ASCII alone."""
-    source = Path(cbackprop.__file__).resolve().parent.parent
-    path = os.pathsep.join([str(source), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = subprocess.run(
-        [
-            *(sys.executable, "-W", "error"),
-            # Of a build without a compiler the package warns, and rightly.
-            *("-W", "ignore:the compiled core of cbackprop is missing:RuntimeWarning"),
-            str(FOLDER / f"{name}.py"),
-        ],
-        capture_output=True,
-        encoding="ascii",
-        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "ascii"},
+    run = run_python(
+        *("-W", "error"),
+        # Of a build without a compiler the package warns, and rightly.
+        *("-W", "ignore:the compiled core of cbackprop is missing:RuntimeWarning"),
+        str(FOLDER / f"{name}.py"),
         cwd=tmp_path,
         timeout=300,
-        check=False,
+        PYTHONIOENCODING="ascii",
     )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""

@@ -7,63 +7,19 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
-import textwrap
 import threading
 import time
-from pathlib import Path
 
 import mpmath
 import numpy as np
 import oracle
 import pytest
+from support import both_dtypes, data, needs_compiled, output_of, run_code, state
 
-import cbackprop
 from cbackprop import SGD, Adam, ModelFileError, Network
 
-SOURCE = str(Path(cbackprop.__file__).resolve().parent.parent)
-HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
 CLOCK_LIMIT = 60  # seconds until a test that waits gives up
-
-needs_compiled = pytest.mark.skipif(not HAS_COMPILED, reason="the compiled core is not built")
-both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def data(n=40, n_in=6, n_out=3, dtype="float64"):
-    random = np.random.default_rng(0)
-    return random.normal(size=(n, n_in)).astype(dtype), random.random((n, n_out)).astype(dtype)
-
-
-def state(net):
-    """All that a training changes: parameters, the optimiser with its memory, the generator."""
-    engine = net._engine
-    return (
-        net.parameters.tobytes(),
-        [slot.tobytes() for slot in engine.slots],
-        (engine.rule_name, engine.step_count, engine.learning_rate, engine.previous_cost),
-        repr(net._optimizer),
-        repr(net._random.state),
-    )
-
-
-def python(code, *arguments, **environment):
-    """A process of its own, in which the code runs."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("CBACKPROP_")}
-    kept["PYTHONPATH"] = os.pathsep.join([SOURCE, *filter(None, [kept.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=CLOCK_LIMIT,
-        env={**kept, **environment},
-        check=False,
-    )
-
-
-def printed(result):
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    return result.stdout.split()
 
 
 # ---- 1. Exact ------------------------------------------------------------------------------------
@@ -84,7 +40,7 @@ def test_exact_where_a_saturated_neuron_is_right_to_its_last_digits():
 @both_dtypes
 def test_exact_to_within_its_proven_bound_where_hidden_neurons_are_saturated(dtype):
     """Every derivative against hundreds of digits, in a network whose z reach to ±100."""
-    X, Y = data(1, 3, 2, dtype)
+    X, Y = data(1, (3, 2), dtype)
     net = Network([3, 4, 2], dtype=dtype, seed=3)
     for W in net.weights:
         W *= 80
@@ -111,7 +67,7 @@ def test_exact_to_within_its_proven_bound_where_hidden_neurons_are_saturated(dty
 @needs_compiled
 @both_dtypes
 def test_same_bits_alone_in_any_batch_at_any_place_and_with_any_number_of_threads(dtype):
-    X, Y = data(64, 150, 10, dtype)
+    X, Y = data(64, (150, 10), dtype)
     net = Network([150, 700, 10], ["tanh", "softmax"], "cross_entropy", dtype=dtype, seed=1)
 
     def rows(net, X, Y):
@@ -152,7 +108,9 @@ def test_same_bits_on_every_simd_level_with_fma():
     levels = [level for level in ("v3", "v4") if level in _cpu.supported_levels()]
     if len(levels) < 2:
         pytest.skip("this processor has one such level")
-    trained = [printed(python(LEVEL, CBACKPROP_SIMD=level)) for level in levels]
+    trained = [
+        output_of(LEVEL, CBACKPROP_SIMD=level, keep_switches=False).split() for level in levels
+    ]
     assert trained[0] == trained[1]
 
 
@@ -188,7 +146,7 @@ FAILURES = {
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failed_call_changes_nothing(failure, backend, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    X, Y = data()
+    X, Y = data(40, (6, 3))
     net = Network([6, 5, 3], seed=0, backend=backend)
     net.fit(X, Y, epochs=2, optimizer=Adam(0.01))
     before, arrays = state(net), (X.tobytes(), Y.tobytes())
@@ -204,7 +162,7 @@ def test_a_failed_call_changes_nothing(failure, backend, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
 def test_a_divergence_names_its_epoch_and_leaves_the_parameters_of_its_start(backend):
-    X, Y = data()
+    X, Y = data(40, (6, 3))
     net = Network([6, 3], "identity", seed=0, backend=backend)
     completed = [state(net)]
     with pytest.raises(FloatingPointError) as caught:
@@ -236,7 +194,7 @@ def test_nothing_runs_from_a_file_as_python_itself_reports(tmp_path):
     """Python announces what it does: a file is opened, and no code compiled, run or imported."""
     path = tmp_path / "net.safetensors"
     Network([6, 5, 3], ["relu", "softmax"], "cross_entropy", seed=0).save(path)
-    seen = set(printed(python(LOADED, str(path))))
+    seen = set(output_of(LOADED, str(path), keep_switches=False).split())
     assert "open" in seen
     harmless = ("open", "os.", "object.__", "ctypes.", "sys._getframe", "time.")
     assert {event for event in seen if not event.startswith(harmless)} == set()
@@ -260,7 +218,7 @@ def test_nothing_runs_from_a_pickle_that_is_named_like_a_model(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "rprop", "lbfgs"])
 def test_resume_equals_uninterrupted(optimizer, tmp_path):
-    X, Y = data()
+    X, Y = data(40, (6, 3))
 
     def fit(net, epochs, **more):
         options = {} if optimizer == "lbfgs" else {"dropout": 0.2, "batch_size": 7}
@@ -316,7 +274,7 @@ INTERRUPTED = """
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to oneself are POSIX")
 @needs_compiled
 def test_ctrl_c_stops_a_fit_at_a_batch_boundary(record_property):
-    some_steps, same, waited = printed(python(INTERRUPTED))
+    some_steps, same, waited = output_of(INTERRUPTED, keep_switches=False).split()
     assert (some_steps, same) == ("True", "True")
     record_property("seconds", waited)
     # The promise is 0.1; a machine under load may be late.
@@ -330,7 +288,7 @@ def test_ctrl_c_stops_a_fit_at_a_batch_boundary(record_property):
 @pytest.mark.parametrize("call", ["forward", "gradient", "train"])
 def test_the_gil_is_released_so_that_other_threads_go_on_during_a_call(call):
     """A thread counts; nothing but the core can let it, for Python itself would not take turns."""
-    X, Y = data(5_000, 100, 10)
+    X, Y = data(5_000, (100, 10))
     net = Network([100, 120, 10], seed=0).partial_fit(X, Y)
     engine, a, vector = net._engine, np.empty((5_000, 10)), np.empty(net.n_parameters)
     # The core's own calls: what NumPy does around them releases the GIL, too.
@@ -366,7 +324,7 @@ def test_the_gil_is_released_so_that_other_threads_go_on_during_a_call(call):
 
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
 def test_two_threads_with_one_network_get_right_results_or_a_clear_error(backend):
-    X, Y = data(200)
+    X, Y = data(200, (6, 3))
     net = Network([6, 40, 3], seed=0, backend=backend)
     expected = net.gradient(X, Y).vector.tobytes()
     right, refused, wrong = [], [], []
@@ -404,7 +362,7 @@ def test_there_is_no_openmp_runtime():
     assert any("_f64" in name for name in libraries), libraries
     print(*sorted(name for name in libraries if "omp" in name))
     """
-    assert printed(python(code)) == []
+    assert output_of(code, keep_switches=False).split() == []
 
 
 # ---- 8. The compiled core ------------------------------------------------------------------------
@@ -430,7 +388,7 @@ WITHOUT_CORE = """
 
 
 def test_the_compiled_core_is_never_missing_silently():
-    result = python(WITHOUT_CORE)
+    result = run_code(WITHOUT_CORE, keep_switches=False)
     assert (result.returncode, result.stderr) == (0, "")
     warning, backend = result.stdout.splitlines()
     assert warning.startswith("RuntimeWarning: the compiled core of cbackprop is missing")
@@ -440,6 +398,6 @@ def test_the_compiled_core_is_never_missing_silently():
 
 
 def test_a_required_compiled_core_that_is_missing_is_an_import_error():
-    result = python(WITHOUT_CORE, CBACKPROP_REQUIRE_EXT="1")
+    result = run_code(WITHOUT_CORE, keep_switches=False, CBACKPROP_REQUIRE_EXT="1")
     assert result.returncode == 1
     assert "ImportError: the compiled core of cbackprop is missing" in result.stderr

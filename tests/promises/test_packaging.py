@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support import REPOSITORY
+from support import REPOSITORY, run_python
 
 import cbackprop
 from cbackprop import backend
@@ -78,14 +76,7 @@ def test_readme_python_runs(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     script = tmp_path / "readme.py"
     script.write_text(code, encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-X", "utf8", str(script)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        cwd=tmp_path,
-    )
+    run = run_python("-W", "error", "-X", "utf8", str(script), cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "passed" in run.stdout
     assert "History of 30 epochs" in run.stdout

@@ -8,28 +8,20 @@ workers of Network(threads=n): test_threads.py.
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
 import sys
 import textwrap
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import HAS_COMPILED, every_backend, needs_fork, output_of
 
-import cbackprop
 from cbackprop import Network
 from cbackprop import backend as backends
 
-SOURCE = str(Path(cbackprop.__file__).resolve().parent.parent)
-HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
-BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]
 CLOCK_LIMIT = 60  # seconds until a test that waits gives up
 
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 START = """
 import os, signal, sys, threading, time
@@ -52,22 +44,15 @@ def pages():
 
 def python(code, backend="compiled", timeout=CLOCK_LIMIT):
     """What the code prints, after START, in a process of its own that ends well and quietly."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("CBACKPROP_")}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [SOURCE, *filter(None, [environment.get("PYTHONPATH")])]
-    )
-    # A daemon thread that ends inside a product of NumPy's can leave OpenBLAS waiting at exit.
-    environment["OPENBLAS_NUM_THREADS"] = "1"
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", START + textwrap.dedent(code), backend],
-        capture_output=True,
-        text=True,
+    return output_of(
+        START + textwrap.dedent(code),
+        backend,
+        options=("-W", "error"),
         timeout=timeout,
-        env=environment,
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    return result.stdout.split()
+        keep_switches=False,
+        # A daemon thread that ends inside a product of NumPy's can leave OpenBLAS waiting at exit.
+        OPENBLAS_NUM_THREADS="1",
+    ).split()
 
 
 # ---- memory --------------------------------------------------------------------------------------

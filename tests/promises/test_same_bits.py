@@ -5,11 +5,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -17,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import Array, bits, both_dtypes, data, every_backend, output_at_level, require_level
 
 import cbackprop
 from cbackprop import SGD, Activation, Adam, Network
 from cbackprop import backend as backends
 from cbackprop.random_numbers import RandomNumbers
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 COMPILED = cbackprop.info()["backend"] == "compiled"
 
@@ -50,8 +45,6 @@ COSTS = ("quadratic", "half_quadratic", "mse", "cross_entropy", "mae", "huber", 
 BATCHES = (*range(1, 41), 127, 128, 129, 130, 255, 256, 257, 300)
 WIDTHS = (*range(1, 41), 63, 64, 65, 127, 128, 129, 130)
 
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
 
 def go_together(activation: str, cost: str) -> bool:
     """Whether a network may have this cost on an output layer of this activation."""
@@ -60,17 +53,6 @@ def go_together(activation: str, cost: str) -> bool:
     if cost == "poisson":
         return activation in ("exponential", "softplus", "sigmoid", "softmax")
     return True
-
-
-def bits(array: Any) -> bytes:
-    return np.ascontiguousarray(array).tobytes()
-
-
-def data(n: int, n_in: int, n_out: int, dtype: str, seed: int = 4) -> tuple[Array, Array]:
-    random = RandomNumbers(seed)
-    X = random.normal(n * n_in).reshape(n, n_in)
-    Y = random.uniform(n * n_out).reshape(n, n_out)
-    return X.astype(dtype), Y.astype(dtype)
 
 
 def every_row(net: Network, X: Array, Y: Array) -> dict[str, Array]:
@@ -115,7 +97,7 @@ def test_an_example_has_the_same_bits_in_every_batch(
 ) -> None:
     net = Network(sizes, activation, cost, dtype=dtype, seed=2)
     n = max(BATCHES)
-    X, Y = data(n, sizes[0], sizes[-1], dtype)
+    X, Y = data(n, sizes, dtype)
     alone = [every_row(net, X[i : i + 1], Y[i : i + 1]) for i in range(n)]
     expected = {name: np.concatenate([row[name] for row in alone]) for name in alone[0]}
     for size in BATCHES:
@@ -129,8 +111,8 @@ def test_an_example_has_the_same_bits_in_every_batch(
 @both_dtypes
 def test_an_example_has_the_same_bits_at_every_place(dtype: str) -> None:
     net = Network((6, 11, 4), "sigmoid", dtype=dtype, seed=2)
-    X, Y = data(300, 6, 4, dtype)
-    x, y = data(1, 6, 4, dtype, seed=9)
+    X, Y = data(300, (6, 4), dtype)
+    x, y = data(1, (6, 4), dtype, seed=9)
     expected = every_row(net, x, y)
     for size in (*range(1, 41), 130):
         for place in range(size):
@@ -146,7 +128,7 @@ def test_an_example_has_the_same_bits_at_every_place(dtype: str) -> None:
 @both_dtypes
 def test_one_example_given_as_a_vector_has_the_bits_of_a_row(dtype: str) -> None:
     net = Network((6, 11, 4), "sigmoid", dtype=dtype, seed=2)
-    X, Y = data(3, 6, 4, dtype)
+    X, Y = data(3, (6, 4), dtype)
     each = net.gradient(X, Y, per_example=True)
     back = net.backward(X, Y)
     for i in range(3):
@@ -171,7 +153,7 @@ def test_same_bits_for_every_activation_and_cost(activation: str, dtype: str) ->
         net = Network((5, 9, 7, 5), [below, below, activation], cost, dtype=dtype, seed=3)
         # Three exponentials, one in the other, stay finite.
         net.parameters = net.parameters / 4
-        X, Y = data(37, 5, 5, dtype)
+        X, Y = data(37, (5, 5), dtype)
         expected = every_row(net, X, Y)
         for size in (1, 2, 5, 13, 36):
             for start in range(0, 37, size):
@@ -186,7 +168,7 @@ def test_same_bits_for_every_width(place: str, dtype: str) -> None:
     for width in WIDTHS:
         sizes = {"input": (width, 5, 3), "hidden": (4, width, 3), "output": (4, 5, width)}[place]
         net = Network(sizes, "tanh", dtype=dtype, seed=width)
-        X, Y = data(30, sizes[0], sizes[-1], dtype)
+        X, Y = data(30, sizes, dtype)
         expected = every_row(net, X, Y)
         for rows in (slice(0, 1), slice(29, 30), slice(3, 10), slice(10, 29), slice(0, 14)):
             assert_same_rows(every_row(net, X[rows], Y[rows]), expected, rows)
@@ -197,7 +179,7 @@ def test_same_bits_for_every_width(place: str, dtype: str) -> None:
 def test_a_neuron_has_the_same_bits_whatever_stands_beside_it(dtype: str) -> None:
     """Lanes: neuron j alone in its layer, and as one of many, at every place of a vector."""
     wide = Network((9, 40), "sigmoid", dtype=dtype, seed=6)
-    X, Y = data(20, 9, 40, dtype)
+    X, Y = data(20, (9, 40), dtype)
     expected = wide.backward(X, Y)
     for j in range(40):
         narrow = Network((9, 1), "sigmoid", dtype=dtype, init="zeros")
@@ -213,7 +195,7 @@ def test_a_neuron_has_the_same_bits_whatever_stands_beside_it(dtype: str) -> Non
 @both_dtypes
 def test_permuted_rows_give_permuted_bits(dtype: str) -> None:
     net = Network((8, 12, 5), ["silu", "softmax"], "cross_entropy", dtype=dtype, seed=1)
-    X, Y = data(263, 8, 5, dtype)
+    X, Y = data(263, (8, 5), dtype)
     expected = every_row(net, X, Y)
     order = np.argsort(RandomNumbers(5).uniform(263))
     assert_same_rows(every_row(net, X[order], Y[order]), expected, order)
@@ -272,7 +254,7 @@ def assert_same_calls(net: Network, X: Any, Y: Any, native_X: Array, native_Y: A
 @pytest.mark.parametrize("n", [1, 31, 140])
 def test_same_bits_from_any_memory(n: int, dtype: str) -> None:
     net = Network((6, 9, 4), "sigmoid", dtype=dtype, seed=2)
-    X, Y = data(n, 6, 4, dtype)
+    X, Y = data(n, (6, 4), dtype)
     # One thing after the other, and both at once.
     others_Y = in_other_memory(Y)
     for name, other_X in in_other_memory(X).items():
@@ -353,43 +335,15 @@ for dtype in ("float32", "float64"):
 """
 
 
-def run_script(script: str, level: str, *arguments: str) -> list[str]:
-    """The lines that a script prints in a process of its own at that level."""
-    environment = dict(os.environ, CBACKPROP_SIMD=level, CBACKPROP_REQUIRE_EXT="1")
-    source = Path(cbackprop.__file__).resolve().parent.parent
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(source), *filter(None, [environment.get("PYTHONPATH")])]
-    )
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, level, *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.splitlines()
-
-
 def run_level(level: str, folder: Path | None = None) -> dict[str, str]:
     """SHA-256 of what each training leaves behind, from a process of its own at that level."""
-    printed = run_script(TRAINING, level, *([str(folder)] if folder else []))
+    printed = output_at_level(level, TRAINING, *([str(folder)] if folder else [])).splitlines()
     lines = [line.rsplit("|", 1) for line in printed]
     assert len(lines) == 2 * 4 * 8
     return dict(lines)
 
 
 run_level_once = functools.cache(run_level)
-
-
-def require_level(level: str) -> None:
-    from cbackprop.kernels import _cpu
-
-    if level not in _cpu.supported_levels():
-        pytest.skip(f"this processor cannot run {level}")
-    if importlib.util.find_spec(f"cbackprop.kernels._{level}_f32") is None:
-        pytest.skip(f"this installation was not built with {level}")
 
 
 # The bits of the levels with FMA, from a first run; another compiler, system or machine must agree.
@@ -543,7 +497,7 @@ EXPECTED_LONG = {
 
 @functools.cache
 def run_long_training(level: str) -> dict[str, str]:
-    return dict(line.rsplit("|", 1) for line in run_script(LONG_TRAINING, level))
+    return dict(line.rsplit("|", 1) for line in output_at_level(level, LONG_TRAINING).splitlines())
 
 
 def powers_are_rounded_to_nearest() -> bool:
@@ -631,7 +585,7 @@ def test_a_network_that_is_tiny_on_v4_alone_has_the_bits_of_v3() -> None:
     require_level("v3")
     require_level("v4")
     pairs = " ".join(":".join(pair) for pair in TINY_PAIRS)
-    general, tiny = (run_script(TINY, level, pairs) for level in ("v3", "v4"))
+    general, tiny = (output_at_level(level, TINY, pairs).splitlines() for level in ("v3", "v4"))
     assert len(tiny) == len(set(tiny)) == len(TINY_PAIRS) * 6 * 5 * 2
     assert tiny == general
 
@@ -688,7 +642,7 @@ def test_a_tiny_network_has_the_bits_of_the_general_path(
 ) -> None:
     moved = False
     for sizes in tiny_sizes(dtype):
-        X, Y = data(43, sizes[0], sizes[-1], dtype)
+        X, Y = data(43, sizes, dtype)
         start = Network(sizes, activation, cost, dtype=dtype, seed=3).parameters / 4
         for batch_size in (1, 2, 3, 7, 40):
             for shuffle in (False, True):
@@ -713,7 +667,7 @@ def test_a_tiny_network_has_the_bits_of_the_general_path(
 def test_a_tiny_network_goes_on_from_parameters_that_were_written_into(dtype: str) -> None:
     """Its second form of the weights follows the first, whoever changed that."""
     sizes = tiny_sizes(dtype)[0]
-    X, Y = data(20, sizes[0], sizes[-1], dtype)
+    X, Y = data(20, sizes, dtype)
     start = Network(sizes, "tanh", dtype=dtype, seed=3).parameters
     net, general, widened = tiny_and_general(sizes, "tanh", "quadratic", dtype, start)
     for network, inputs in ((net, X), (general, widened(X))):
@@ -829,7 +783,7 @@ def test_a_tiny_network_that_diverges_in_the_middle_of_a_fit(
     batch_size: int, shuffle: bool, dtype: str
 ) -> None:
     sizes = tiny_sizes(dtype)[1]
-    X, Y = data(41, sizes[0], sizes[-1], dtype)
+    X, Y = data(41, sizes, dtype)
     start = Network(sizes, "identity", dtype=dtype, seed=3).parameters / 4
     net, general, widened = tiny_and_general(sizes, "identity", "quadratic", dtype, start)
     seen: list[list[bytes]] = []
@@ -902,16 +856,13 @@ OPTIMIZERS = {
     "adam": Adam(0.01),
 }
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-every_backend = pytest.mark.parametrize(
-    "backend", [pytest.param("compiled", marks=needs_compiled), "reference"]
-)
 
 
 @every_backend
 @every_optimizer
 @both_dtypes
 def test_the_same_fit_twice_gives_the_same_bits(optimizer: Any, dtype: str, backend: str) -> None:
-    X, Y = data(201, 6, 3, dtype)
+    X, Y = data(201, (6, 3), dtype)
     nets = [Network((6, 10, 3), seed=8, dtype=dtype, backend=backend) for _ in range(2)]
     costs = [net.fit(X, Y, epochs=3, batch_size=20, optimizer=optimizer).cost for net in nets]
     assert bits(nets[0].parameters) == bits(nets[1].parameters)
@@ -929,7 +880,7 @@ def test_the_same_fit_twice_gives_the_same_bits(optimizer: Any, dtype: str, back
 def test_partial_fit_over_batches_is_fit_without_shuffling(
     batch_size: int, optimizer: Any, dtype: str, backend: str
 ) -> None:
-    X, Y = data(203, 6, 3, dtype)
+    X, Y = data(203, (6, 3), dtype)
     whole, one_pass, pieces = (
         Network((6, 10, 3), seed=8, dtype=dtype, backend=backend) for _ in range(3)
     )
@@ -950,7 +901,7 @@ def test_partial_fit_over_batches_is_fit_without_shuffling(
 def test_the_quick_way_of_partial_fit_has_the_bits_of_the_slow_one(
     n: int, optimizer: Any, dtype: str
 ) -> None:
-    X, Y = data(n, 6, 3, dtype)
+    X, Y = data(n, (6, 3), dtype)
     nets = [Network((6, 10, 3), seed=8, dtype=dtype) for _ in range(4)]
     for net in nets:
         net.partial_fit(X, Y, optimizer=optimizer)
@@ -972,7 +923,7 @@ def test_the_quick_way_of_partial_fit_has_the_bits_of_the_slow_one(
 @every_optimizer
 @both_dtypes
 def test_a_copy_goes_on_with_the_same_bits(optimizer: Any, dtype: str, backend: str) -> None:
-    X, Y = data(77, 6, 3, dtype)
+    X, Y = data(77, (6, 3), dtype)
     net = Network((6, 10, 3), seed=8, dtype=dtype, backend=backend)
     net.fit(X, Y, epochs=2, batch_size=16, optimizer=optimizer)
     twin = net.copy()
@@ -990,7 +941,7 @@ def test_a_copy_goes_on_with_the_same_bits(optimizer: Any, dtype: str, backend: 
 @both_dtypes
 def test_a_gradient_has_the_same_bits_however_it_was_reached(dtype: str) -> None:
     """The sum over examples is a fixed tree: other calls before it change nothing."""
-    X, Y = data(16500, 3, 2, dtype)
+    X, Y = data(16500, (3, 2), dtype)
     for n in (1, 100, 256, 257, 1000, 16384, 16385, 16500):
         fresh = Network((3, 4, 2), seed=8, dtype=dtype).gradient(X[:n], Y[:n])
         used = Network((3, 4, 2), seed=8, dtype=dtype)
@@ -1010,7 +961,7 @@ def test_an_activation_of_the_users_has_the_same_bits_at_every_place() -> None:
     """With a function that is itself exact: NumPy's sin is not the same in every lane."""
     square = Activation(lambda z: z * z, lambda z: 2 * z, "square")
     net = Network((5, 9, 3), square, seed=3)
-    X, Y = data(140, 5, 3, "float64")
+    X, Y = data(140, (5, 3), "float64")
     expected = every_row(net, X, Y)
     for rows in (slice(0, 1), slice(139, 140), slice(5, 12), slice(100, 140)):
         assert_same_rows(every_row(net, X[rows], Y[rows]), expected, rows)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import inspect
 import io
-import os
-import subprocess
 import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import BACKENDS, output_of
 
-import cbackprop
-from cbackprop import LBFGS, Activation, LevenbergMarquardt, Network, backend, validation
+from cbackprop import LBFGS, Activation, LevenbergMarquardt, Network, validation
 
-BACKENDS = ["reference"] if backend.simd_level() is None else ["compiled", "reference"]
 X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
 
 
@@ -191,19 +186,7 @@ def test_info_without_the_compiled_core():
         assert main(["info"]) == 0
         main(["demo", "--epochs", "1"])  # too few to pass
     """
-    source = str(Path(cbackprop.__file__).resolve().parent.parent)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("CBACKPROP_")}
-    path = os.pathsep.join([source, *filter(None, [kept.get("PYTHONPATH")])])
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        env={**kept, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    lines = [line.split() for line in result.stdout.splitlines()]
+    printed = output_of(code, options=("-W", "ignore"), keep_switches=False)
+    lines = [line.split() for line in printed.splitlines()]
     assert ["simd", "level", "none"] in lines
-    assert "The NumPy reference computes." in result.stdout
+    assert "The NumPy reference computes." in printed

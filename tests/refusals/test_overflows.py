@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import BACKENDS, DTYPES
 
-from cbackprop import SGD, Adam, Cost, Network, backend
-
-BACKENDS = ["reference"] if backend.simd_level() is None else ["compiled", "reference"]
-DTYPES = ("float64", "float32")
+from cbackprop import SGD, Adam, Cost, Network
 
 # Twice the exponent is beyond the number type's largest.
 HUGE = {"float64": 1e200, "float32": 1e25}

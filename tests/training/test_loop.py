@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import BACKENDS
 
 from cbackprop import SGD, Activation, Adam, Cost, Network, calculus, datasets, reference
 
 
-@pytest.fixture(params=["compiled", "reference"])
+@pytest.fixture(params=BACKENDS)
 def backend(request):
-    if request.param == "compiled" and Network([1, 1]).backend != "compiled":
-        pytest.skip("the compiled core is not built")
     return request.param
 
 

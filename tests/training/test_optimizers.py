@@ -7,30 +7,30 @@ test_optimizers_against_torch.py has the trajectories of torch.optim.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import itertools
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import support
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import TESTS
+from support import (
+    BACKENDS,
+    TESTS,
+    both_dtypes,
+    every_backend,
+    needs_compiled,
+    output_at_level,
+    state,
+)
 
 import cbackprop
 from cbackprop import SGD, Activation, Adagrad, Adam, AdamW, Network, RMSprop, Rprop
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.training import STEP_OPTIONS
-
-HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
-BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]
-needs_compiled = pytest.mark.skipif(not HAS_COMPILED, reason="the compiled core is not built here")
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 RULES = {
     "sgd": SGD(0.3),
@@ -48,7 +48,6 @@ RULES = {
     "rprop minus": Rprop(0.02, 0.4, 1.3, 1e-5, 0.3, takes_back=False),
 }
 every_rule = pytest.mark.parametrize("rule", list(RULES))
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
@@ -88,9 +87,7 @@ def one_pass(net, X, Y, **arguments):
 
 
 def data(n, n_in, n_out, dtype, one_hot=False):
-    random = RandomNumbers(31)
-    X = random.normal(n * n_in).reshape(n, n_in)
-    Y = random.uniform(n * n_out).reshape(n, n_out)
+    X, Y = support.data(n, (n_in, n_out), seed=31)
     if one_hot:
         Y = (Y == Y.max(axis=1, keepdims=True)).astype(float)
     return X.astype(dtype), Y.astype(dtype)
@@ -115,17 +112,6 @@ def trained(backend, dtype, shape, rule, option, threads=1, **changes):
         X, Y, epochs=epochs, batch_size=batch_size, optimizer=RULES[rule], **{**options, **changes}
     )
     return net, history
-
-
-def state(net):
-    engine = net._engine
-    return (
-        net.parameters.tobytes(),
-        *(slot.tobytes() for slot in engine.slots),
-        engine.step_count,
-        engine.previous_cost,
-        str(net._random.state),
-    )
 
 
 # ---- against textbook loops ----------------------------------------------------------------------
@@ -517,21 +503,8 @@ for shape in SHAPES:
 @functools.cache
 def at_level(level):
     """What the trainings at a SIMD level leave, from a process of its own."""
-    from cbackprop.kernels import _cpu
-
-    if level not in _cpu.supported_levels():
-        pytest.skip(f"this processor cannot run {level}")
-    if importlib.util.find_spec(f"cbackprop.kernels._{level}_f32") is None:
-        pytest.skip(f"this installation was not built with {level}")
-    source = str(Path(cbackprop.__file__).resolve().parent.parent)
-    path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LEVELS, level, str(Path(__file__).parent), TESTS],
-        capture_output=True, text=True, timeout=300, check=False,
-        env=dict(os.environ, CBACKPROP_SIMD=level, CBACKPROP_REQUIRE_EXT="1", PYTHONPATH=path),
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+    folder = str(Path(__file__).parent)
+    lines = output_at_level(level, LEVELS, folder, str(TESTS)).splitlines()
     combinations = sum(len(options_of(shape)) for shape in SHAPES if shape != "chains of blocks")
     assert len(lines) == combinations * len(RULES) * 2
     return lines

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import BACKENDS
 
-import cbackprop
 from cbackprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, Rprop, schedules
 from cbackprop.training import History
 
@@ -24,8 +24,6 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
-BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]
 SIZES = [5, 7, 6, 3]
 N, BATCH = 23, 6  # four steps an epoch, the last of five examples
 EPOCHS = 13  # 52 steps

@@ -12,9 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import REPOSITORY
-
-from cbackprop import Network
+from support import HAS_COMPILED, REPOSITORY, every_backend
 
 SCRIPT = REPOSITORY / "benchmarks" / "published_runs.py"
 
@@ -35,16 +33,9 @@ def mnist(mnist_directory):
     return runs.Mnist.read(mnist_directory)
 
 
-@pytest.fixture(params=["compiled", "reference"])
-def backend(request):
-    if request.param == "compiled":
-        require_the_compiled_core()
-    return request.param
-
-
-def require_the_compiled_core():
-    if Network([1, 1]).backend != "compiled":
-        pytest.skip("the compiled core is not built; NumPy would take minutes")
+needs_compiled = pytest.mark.skipif(
+    not HAS_COMPILED, reason="the compiled core is not built; NumPy would take minutes"
+)
 
 
 def assert_as_logged(log, record, epochs, cost_tolerance):
@@ -65,9 +56,9 @@ def assert_as_logged(log, record, epochs, cost_tolerance):
 # ---- Nielsen's logs ------------------------------------------------------------------------------
 
 
+@needs_compiled
 def test_the_logged_run_on_1000_images_count_for_count(mnist):
     """400 epochs from May 2014: 5,887 of the 10,000 test images after the first, 8,223 at last."""
-    require_the_compiled_core()
     record = runs.logged_run(
         "overfitting", mnist, only=lambda epoch: epoch < 15 or epoch % 20 == 19
     )
@@ -80,22 +71,24 @@ def test_the_logged_run_on_1000_images_count_for_count(mnist):
     assert_as_logged("overfitting", record, 11, 1e-11)
 
 
+@every_backend
 def test_its_first_epochs_on_either_backend(mnist, backend):
     record = runs.logged_run("overfitting", mnist, 4, backend=backend)
     assert_as_logged("overfitting", record, 4, 1e-12)
 
 
+@every_backend
 def test_the_penalised_run_s_first_epochs(mnist, backend):
     """λ = 0.1 on the same images: the decay of the weights, and the penalty in the cost."""
     record = runs.logged_run("regularized", mnist, 3, backend=backend)
     assert_as_logged("regularized", record, 3, 1e-12)
 
 
+@needs_compiled
 @pytest.mark.slow
 @pytest.mark.parametrize("log", [log for log in runs.LOGGED_RUNS if log != "overfitting"])
 def test_the_other_logged_runs(mnist, log):
     """All epochs that rounding lets agree; the costs by what rounding has grown to."""
-    require_the_compiled_core()
     run = runs.LOGGED_RUNS[log]
     if run.exact == 0:
         pytest.skip("rounding decides it within the first epoch: docs/published_runs.md")
@@ -103,6 +96,7 @@ def test_the_other_logged_runs(mnist, log):
     assert_as_logged(log, record, 1, 1e-3)
 
 
+@needs_compiled
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
@@ -116,7 +110,6 @@ def test_the_other_logged_runs(mnist, log):
 )
 def test_final_accuracy_in_its_band(mnist, name, lowest, highest, seed):
     """The published figures are one run's; other seeds are a few tenths beside them."""
-    require_the_compiled_core()
     accuracy = runs.band_run(runs.BANDS[name], mnist, seed)
     assert len(accuracy) == runs.BANDS[name].epochs
     assert lowest <= accuracy[-1] <= highest
@@ -125,15 +118,16 @@ def test_final_accuracy_in_its_band(mnist, name, lowest, highest, seed):
 # ---- Rumelhart, Hinton and Williams --------------------------------------------------------------
 
 
+@needs_compiled
 def test_xor_takes_some_hundred_sweeps():
     """558 in the book; here a median of about 600 over 30 seeds, and some stay stuck."""
-    require_the_compiled_core()
     sweeps = [runs.xor(seed) for seed in range(30)]
     solved = [n for n in sweeps if n is not None]
     assert 400 <= statistics.median(solved) <= 900
     assert 18 <= len(solved) < 30
 
 
+@every_backend
 def test_symmetry_s_weights_are_as_one_two_and_four(backend):
     result = runs.symmetry(0, backend)
     assert result["solved"]
@@ -142,6 +136,7 @@ def test_symmetry_s_weights_are_as_one_two_and_four(backend):
     assert result["alternating"]
 
 
+@every_backend
 def test_encoder_learns_eight_codes(backend):
     result = runs.encoder(3, backend)
     assert result["sweeps"] is not None
@@ -149,9 +144,9 @@ def test_encoder_learns_eight_codes(backend):
     assert result["codes"] == 8
 
 
+@needs_compiled
 def test_encoder_tells_the_patterns_apart_from_every_start():
     """With units that stay at ½, as some did in 1986, rounding to 0, ½ and 1."""
-    require_the_compiled_core()
     results = [runs.encoder(seed) for seed in range(10)]
     assert [result["codes_of_three_values"] for result in results] == [8] * 10
     assert all(result["sweeps"] is not None for result in results)
@@ -197,8 +192,8 @@ def test_scikit_learn_s_gradient_is_its_derivative_or_n_outputs_times_it():
 # ---- the script ----------------------------------------------------------------------------------
 
 
+@needs_compiled
 def test_the_script_runs_chosen_parts(capsys):
-    require_the_compiled_core()
     assert runs.main(["--only", "rumelhart", "--quick"]) == 0
     printed = capsys.readouterr().out
     assert "XOR 2-2-1, 6 seeds" in printed
@@ -206,16 +201,16 @@ def test_the_script_runs_chosen_parts(capsys):
     assert "Nielsen" not in printed
 
 
+@needs_compiled
 def test_error_goals_of_levenberg_marquardt(capsys):
-    require_the_compiled_core()
     assert runs.main(["--only", "levenberg-marquardt", "--quick"]) == 0
     assert capsys.readouterr().out.count("reached by 6 of 6 seeds") == 2
 
 
+@needs_compiled
 def test_the_script_says_where_a_count_differs(mnist, monkeypatch, capsys):
     monkeypatch.setattr(runs.Mnist, "read", lambda directory: mnist)
     arguments = ["--only", "nielsen", "--logs", "overfitting", "--quick", "--mnist", "there"]
-    require_the_compiled_core()
     assert runs.main(arguments) == 0
     assert "test_count: 20 of 20 epochs identical" in capsys.readouterr().out
     counts = list(runs.LOGS["overfitting"]["test_count"])

@@ -12,22 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import data, every_backend
 
-import cbackprop
 from cbackprop import SGD, Adam, Network, schedules
 from cbackprop.training import History
 
-HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
-BACKENDS = ["compiled", "reference"] if HAS_COMPILED else ["reference"]
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
-
 rates = st.floats(1e-6, 10)
 epochs_drawn = st.integers(0, 300)
-
-
-def data():
-    rng = np.random.default_rng(6)
-    return rng.normal(size=(20, 4)), rng.uniform(size=(20, 2))
 
 
 # ---- formulas ------------------------------------------------------------------------------------
@@ -145,7 +136,7 @@ def test_schedules_show_themselves():
 )
 def test_each_epoch_has_its_rate(schedule, optimizer, backend):
     """The passes of partial_fit at those rates: bit for bit."""
-    X, Y = data()
+    X, Y = data(20, (4, 2))
     net, twin = (Network([4, 5, 2], seed=1, backend=backend) for _ in range(2))
     asked = []
 
@@ -166,7 +157,7 @@ def test_each_epoch_has_its_rate(schedule, optimizer, backend):
 
 @every_backend
 def test_without_a_schedule_the_rate_is_the_optimisers(backend):
-    X, Y = data()
+    X, Y = data(20, (4, 2))
     net = Network([4, 5, 2], seed=1, backend=backend)
     assert net.fit(X, Y, epochs=2, learning_rate=0.25).learning_rate == [0.25, 0.25]
     assert net.fit(X, Y, epochs=2, optimizer="adam").learning_rate == [0.001, 0.001]
@@ -182,7 +173,7 @@ def test_without_a_schedule_the_rate_is_the_optimisers(backend):
 @pytest.mark.parametrize("judged", [False, True])
 def test_the_rate_is_reduced_where_the_cost_stays(judged, backend):
     """Steps of 10 overshoot: what the rates are follows from the costs of the epochs before."""
-    X, Y = data()
+    X, Y = data(20, (4, 2))
     net = Network([4, 5, 2], seed=1, backend=backend)
     schedule = schedules.ReduceOnPlateau(0.3, patience=1, least=0.05)
     options = {"validation_data": (X[:5], Y[:5])} if judged else {}

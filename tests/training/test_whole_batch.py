@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import support
+from support import Array, both_dtypes, every_backend
 
 import cbackprop
 from cbackprop import Network, second_order
@@ -17,25 +19,11 @@ from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.second_order import NotFinite, ParameterEquations, ResidualEquations, State
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-both_backends = pytest.mark.parametrize("backend", ["compiled", "reference"])
-both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 both_optimizers = pytest.mark.parametrize("optimizer", [LBFGS(), LevenbergMarquardt()], ids=repr)
 
 
-@pytest.fixture(autouse=True)
-def _compiled_core_or_skip(request: pytest.FixtureRequest) -> None:
-    if "backend" in request.fixturenames and request.getfixturevalue("backend") == "compiled":
-        if cbackprop.info()["backend"] != "compiled":
-            pytest.skip("the compiled core is not built here")
-
-
 def data(n: int, sizes: tuple[int, ...], dtype: str = "float64") -> tuple[Array, Array]:
-    random = RandomNumbers(7)
-    X = random.normal(n * sizes[0]).reshape(n, sizes[0])
-    Y = random.uniform(n * sizes[-1]).reshape(n, sizes[-1])
-    return X.astype(dtype), Y.astype(dtype)
+    return support.data(n, sizes, dtype, seed=7)
 
 
 def steps(
@@ -101,7 +89,7 @@ class Watched:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 def test_the_vector_has_the_documented_order(dtype: str, backend: str) -> None:
     net = Network((3, 5, 2), dtype=dtype, backend=backend, init="standard_normal", seed=1)
     vector = second_order.read_parameters(net._engine)
@@ -123,7 +111,7 @@ def test_the_vector_has_the_documented_order(dtype: str, backend: str) -> None:
 
 @both_optimizers
 @both_dtypes
-@both_backends
+@every_backend
 def test_a_state_saved_and_restored_goes_on_bit_for_bit(
     optimizer: WholeBatch, dtype: str, backend: str
 ) -> None:
@@ -207,7 +195,7 @@ def test_a_step_interrupted_at_its_very_end_is_undone(
 
 @both_optimizers
 @both_dtypes
-@both_backends
+@every_backend
 def test_numbers_that_are_not_finite_at_the_start(
     optimizer: WholeBatch, dtype: str, backend: str
 ) -> None:
@@ -230,7 +218,7 @@ def test_numbers_that_are_not_finite_at_the_start(
         assert net.parameters.tobytes() == parameters.tobytes()
 
 
-@both_backends
+@every_backend
 def test_a_jacobian_whose_squares_overflow(backend: str) -> None:
     for n in (1, 3):
         net = Network((1, 1), "identity", "mse", backend=backend, init="zeros")
@@ -244,7 +232,7 @@ def test_a_jacobian_whose_squares_overflow(backend: str) -> None:
 
 
 @both_optimizers
-@both_backends
+@every_backend
 def test_the_cost_returned_is_that_before_the_step(optimizer: WholeBatch, backend: str) -> None:
     sizes = (3, 4, 2)
     X, Y = data(25, sizes)
@@ -323,7 +311,7 @@ def test_the_two_loops_are_the_bfgs_matrix() -> None:
     assert direction == pytest.approx(-H @ gradient, rel=1e-11, abs=1e-12)
 
 
-@both_backends
+@every_backend
 @pytest.mark.parametrize("learning_rate", [1.0, 0.01, 30.0])
 def test_every_step_fulfils_the_strong_wolfe_conditions(learning_rate: float, backend: str) -> None:
     """Judged by the network's own gradients, with the first trial too short and too long, too."""
@@ -546,7 +534,7 @@ def test_pairs_without_curvature_are_left_out() -> None:
     assert state.arrays == {}
 
 
-@both_backends
+@every_backend
 def test_a_trial_that_overflows_is_infinitely_costly(backend: str) -> None:
     net = Network((1, 1, 1), ["exponential", "identity"], backend=backend, init="zeros")
     net.weights[1][...] = 1
@@ -599,7 +587,7 @@ def softmax_regression(l2: float) -> tuple[Array, Array, Array, float]:
     return X, Y, theta, float(cost + l2 / 2 * np.sum(theta[:, :-1] ** 2))
 
 
-@both_backends
+@every_backend
 def test_softmax_regression_to_its_minimum(backend: str) -> None:
     X, Y, theta, minimum = softmax_regression(0.01)
     net = Network((4, 3), "softmax", "cross_entropy", backend=backend, seed=5)
@@ -663,7 +651,7 @@ def test_as_low_as_scipy(hidden: tuple[int, ...]) -> None:
     assert len(costs) <= 1.5 * result.nit + 10
 
 
-@both_backends
+@every_backend
 def test_float32_ends_where_its_digits_end(backend: str) -> None:
     """Converged, without an endless search, within float32 of the minimum."""
     X, Y, _, minimum = softmax_regression(0.01)
@@ -753,7 +741,7 @@ LAYERS: list[tuple[tuple[int, ...], Any]] = [
 
 
 @both_dtypes
-@both_backends
+@every_backend
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("l2", [0.0, 0.03])
 @pytest.mark.parametrize("cost", ["quadratic", "half_quadratic", "mse"])
@@ -1020,7 +1008,7 @@ def test_mu_must_be_able_to_grow() -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_sine(seed: int, backend: str, dtype: str) -> None:
     """One period, 1-5-1: the error goal of 0.002 (Demuth & Beale's comparison of algorithms)."""
@@ -1031,7 +1019,7 @@ def test_sine(seed: int, backend: str, dtype: str) -> None:
 
 
 @both_dtypes
-@both_backends
+@every_backend
 @pytest.mark.parametrize("output", ["identity", "tanh"])
 def test_parity(output: str, backend: str, dtype: str) -> None:
     """Of 3 bits of ±1, odd is 1 and even −1, 3-10-10-1: the goal of 0.001 of the same place."""
@@ -1047,7 +1035,7 @@ def test_parity(output: str, backend: str, dtype: str) -> None:
 
 
 @both_optimizers
-@both_backends
+@every_backend
 def test_xor(optimizer: WholeBatch, backend: str) -> None:
     X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     Y = np.array([[0.0], [1.0], [1.0], [0.0]])
