@@ -27,7 +27,8 @@ HANG_LIMIT = 3600
 # Tests by file, and which of them; the stress is called for by this script.
 TESTS = (
     ("threads", ""),
-    ("arrays", "thread or inside_a_call or own_network or ctrl_c or interrupt"),
+    ("ownership", "another_thread or inside_a_call or own_network or different_networks"),
+    ("process", "ctrl_c"),
 )
 
 LEFT_OUT = (

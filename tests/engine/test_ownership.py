@@ -8,13 +8,23 @@ import contextlib
 import sys
 import sysconfig
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
-from support import BACKENDS, bits, both_dtypes, data, every_backend, needs_fork, output_of
+from rejections import (
+    CURVATURE,
+    FURTHER,
+    WITH_X,
+    besides,
+    examples,
+    network,
+    numbers_of,
+)
+from support import BACKENDS, bits, both_dtypes, data, every_backend, needs_fork, output_of, state
 
 import cbackprop
-from cbackprop import SGD, Activation, Adam, Network
+from cbackprop import SGD, Activation, Adam, Cost, Network
 
 CLOCK_LIMIT = 120
 N_THREADS = 6
@@ -718,3 +728,246 @@ def test_the_import_leaves_the_gil_off():
     """
     # Also where the tests themselves run with the GIL on.
     assert output_of(code, options=("-W", "error"), PYTHON_GIL="") == "ok\n"
+
+
+# ---- a call inside a call, a call beside a call --------------------------------------------------
+
+
+class Gate:
+    """An activation that stops inside a call until it is let go on."""
+
+    def __init__(self, armed=True):
+        self.armed, self.inside, self.go_on = armed, threading.Event(), threading.Event()
+
+    def value(self, z):
+        if self.armed:
+            self.armed = False
+            self.inside.set()
+            assert self.go_on.wait(CLOCK_LIMIT)
+        return np.tanh(z)
+
+    def network(self, backend):
+        activation = Activation(
+            self.value,
+            lambda z: 1 - np.tanh(z) ** 2,
+            "gate",
+            second_derivative=lambda z: -2 * np.tanh(z) * (1 - np.tanh(z) ** 2),
+        )
+        return network(backend, activation=activation)
+
+
+@every_backend
+@pytest.mark.parametrize(
+    "running",
+    [
+        "fit", "partial_fit", "predict", "gradient", "gradient_norms", "jacobian", *FURTHER,
+        "input_jacobian",
+    ],
+)  # fmt: skip
+def test_a_second_call_from_another_thread(running, backend):
+    X, Y = examples()
+    gate = Gate(armed=False)
+    net = gate.network(backend)
+    net.partial_fit(X, Y, optimizer=Adam(0.01))
+    twin = net.copy()
+    gate.armed = True
+    errors = []
+
+    def call():
+        try:
+            arguments = (X,) if running in WITH_X else (X, Y)
+            getattr(net, running)(*arguments, **besides(net, running))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        assert gate.inside.wait(CLOCK_LIMIT)
+        methods = (*WITH_X, "gradient", "gradient_norms", *FURTHER, "cost", "backward")
+        for method in (*methods, "partial_fit"):
+            arguments = (X,) if method in WITH_X else (X, Y)
+            with pytest.raises(RuntimeError, match=r"use (a )?copy\(\)"):
+                getattr(net, method)(*arguments, **besides(net, method))
+        if running == "fit":
+            for epochs in (0, 1):
+                with pytest.raises(RuntimeError, match=r"in use|is running"):
+                    net.fit(X, Y, epochs=epochs)
+    finally:
+        gate.go_on.set()
+        thread.join(CLOCK_LIMIT)
+    assert not thread.is_alive()
+    assert errors == []
+    if running not in WITH_X:
+        getattr(twin, running)(X, Y, **besides(twin, running))
+    assert state(net) == state(twin)
+    net.fit(X, Y)
+
+
+@every_backend
+def test_a_fit_refused_because_a_predict_runs_changes_nothing(backend):
+    X, Y = examples()
+    gate = Gate(armed=False)
+    net = gate.network(backend)
+    net.partial_fit(X, Y, optimizer=Adam(0.01))
+    before = state(net)
+    gate.armed = True
+    thread = threading.Thread(target=net.predict, args=(X,))
+    thread.start()
+    try:
+        assert gate.inside.wait(CLOCK_LIMIT)
+        with pytest.raises(RuntimeError, match="already in use"):
+            net.fit(X, Y)
+    finally:
+        gate.go_on.set()
+        thread.join(CLOCK_LIMIT)
+    assert state(net) == before
+
+
+@every_backend
+def test_a_fit_beside_a_step_of_another_thread_leaves_the_steps_memory(backend):
+    """A step runs without the GIL; a fit that is refused meanwhile must not free its memory."""
+    X, Y = examples()
+    gate = Gate(armed=False)
+    net = gate.network(backend)
+    net.partial_fit(X, Y, optimizer=Adam(0.01))
+    gate.armed = True
+    thread = threading.Thread(target=net.partial_fit, args=(X, Y))
+    thread.start()
+    try:
+        assert gate.inside.wait(CLOCK_LIMIT)
+        before = [slot.ctypes.data for slot in net._engine.slots]
+        for epochs in (0, 1):
+            with pytest.raises(RuntimeError, match=r"in use|is running"):
+                net.fit(X, Y, epochs=epochs)
+        assert [slot.ctypes.data for slot in net._engine.slots] == before
+    finally:
+        gate.go_on.set()
+        thread.join(CLOCK_LIMIT)
+
+
+@every_backend
+def test_a_predict_between_two_epochs_does_not_stop_the_fit(backend):
+    """The other thread is told that a fit is running; the fit goes on, and may look itself."""
+    X, Y = examples()
+    net = network(backend)
+    errors = []
+
+    def other():
+        for call in (lambda: net.predict(X), lambda: net.partial_fit(X, Y), net.copy, net.reset):
+            with pytest.raises(RuntimeError, match=r"^a fit .* is running .*use copy\(\)") as error:
+                call()
+            errors.append(error)
+
+    def callback(net, history):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(CLOCK_LIMIT)
+        assert not thread.is_alive()
+        assert net.predict(X).shape == (6, 3)
+
+    assert net.fit(X, Y, epochs=3, callbacks=callback).epochs == 3
+    assert len(errors) == 12
+    assert net.predict(X).shape == (6, 3)
+
+
+@every_backend
+def test_calls_from_inside_a_call(backend):
+    """A callback may look but not train; an activation may not use its own network."""
+    X, Y = examples()
+    net = network(backend)
+    refused = []
+
+    def callback(net, history):
+        assert net.predict(X).shape == (6, 3)
+        assert net.copy().fit(X, Y, epochs=1).epochs == 1
+        for call in (lambda: net.fit(X, Y), lambda: net.partial_fit(X, Y)):
+            with pytest.raises(RuntimeError, match="a fit of this network is running"):
+                call()
+            refused.append(history.epochs)
+
+    assert net.fit(X, Y, epochs=2, callbacks=callback).epochs == 2
+    assert refused == [1, 1, 2, 2]
+    twin = network(backend)
+    twin.fit(X, Y, epochs=2)
+    assert state(net) == state(twin)
+
+    inner = []
+
+    def value(z):
+        if inner:
+            inner[0].predict(X)
+        return np.tanh(z)
+
+    net = network(backend, activation=Activation(value, lambda z: 1 - np.tanh(z) ** 2))
+    net.partial_fit(X, Y)
+    before = state(net)
+    inner.append(net)
+    for call in (net.predict, lambda X: net.fit(X, Y, epochs=1), lambda X: net.partial_fit(X, Y)):
+        with pytest.raises(RuntimeError, match="already in use"):
+            call(X)
+    inner.clear()
+    assert state(net) == before
+    net.fit(X, Y)
+
+
+@every_backend
+@pytest.mark.parametrize(
+    "function", ["value", "derivative", "cost", "gradient", "second", "product"]
+)
+def test_a_function_of_the_users_that_calls_its_own_network(function, backend):
+    X, Y = examples()
+    inner = []
+
+    def then(name, result):
+        if inner and name == function:
+            inner[0].predict(X)
+        return result
+
+    net = network(
+        backend,
+        activation=Activation(
+            lambda z: then("value", np.sin(z)),
+            lambda z: then("derivative", np.cos(z)),
+            second_derivative=lambda z: then("second", -np.sin(z)),
+        ),
+        cost=Cost(
+            lambda a, y: then("cost", ((a - y) ** 2).sum(axis=1)),
+            lambda a, y: then("gradient", 2 * (a - y)),
+            hessian_vector_product=lambda a, y, v: then("product", 2 * v),
+        ),
+    )
+    before = state(net)
+    calls = {"second": CURVATURE[:1], "product": CURVATURE}.get(function, FURTHER)
+    for call in calls:
+        good = getattr(net, call)(X, Y, **besides(net, call))
+        inner.append(net)
+        with pytest.raises(RuntimeError, match="already in use"):
+            getattr(net, call)(X, Y, **besides(net, call))
+        inner.clear()
+        again = getattr(net, call)(X, Y, **besides(net, call))
+        assert numbers_of(again).tobytes() == numbers_of(good).tobytes()
+    assert state(net) == before
+
+
+@every_backend
+def test_different_networks_in_threads_give_the_bits_of_serial_runs(backend):
+    n = 400 if backend == "compiled" else 40
+    X, Y = examples(n=n)
+
+    def work(seed):
+        net = Network([4, 40, 30, 3], seed=seed, backend=backend)
+        net.fit(X, Y, epochs=3, batch_size=16, optimizer="adam")
+        return state(net), net.gradient(X, Y, per_example=True).vector.tobytes()
+
+    serial = [work(seed) for seed in range(4)]
+    together: list[Any] = [None] * 4
+    threads = [
+        threading.Thread(target=lambda s=seed: together.__setitem__(s, work(s)))
+        for seed in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(CLOCK_LIMIT)
+    assert together == serial

@@ -21,17 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import cbackprop
-from cbackprop import (
-    LBFGS,
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    LevenbergMarquardt,
-    Network,
-    RMSprop,
-    Rprop,
-)
+from cbackprop import LBFGS, SGD, Adagrad, Adam, AdamW, LevenbergMarquardt, Network, RMSprop, Rprop
 
 pytestmark = pytest.mark.skipif(
     cbackprop.info()["backend"] != "compiled", reason="the compiled core is not built"

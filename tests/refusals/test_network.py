@@ -1,16 +1,27 @@
-"""Refusals and texts that few people meet, beside the catalogue of bad input."""
+"""What a network is made of: sizes, functions, number type; what is rejected, what is accepted."""
 
 from __future__ import annotations
 
 import inspect
-import io
-import sys
+import re
 
 import numpy as np
 import pytest
-from support import BACKENDS, output_of
+from rejections import (
+    SIZES,
+    Row,
+    Unprintable,
+    Word,
+    as_parameters,
+    check_rejected,
+    examples,
+    label,
+    network,
+    not_integer,
+)
+from support import BACKENDS, every_backend, state
 
-from cbackprop import LBFGS, Activation, LevenbergMarquardt, Network, validation
+from cbackprop import Activation, Cost, EarlyStopping, Network
 
 X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
 
@@ -72,77 +83,6 @@ def test_the_class_can_be_inspected():
         Network.__new__(Network).weights  # noqa: B018
 
 
-# ---- what is no array ----------------------------------------------------------------------------
-
-
-class Failing:
-    """Something that becomes no array."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def __array__(self, dtype=None, copy=None):
-        raise self.error
-
-
-def test_no_memory_for_an_array_is_no_fault_of_its_kind():
-    error = MemoryError("no room")
-    with pytest.raises(MemoryError) as raised:
-        Network([3, 2]).predict(Failing(error))
-    assert raised.value is error
-
-
-def test_numbers_that_no_float_holds():
-    with pytest.raises(ValueError, match=r"^X has an integer too large for a float; expected"):
-        Network([3, 2]).predict(Failing(OverflowError("int too large to convert to float")))
-
-
-def test_results_with_more_numbers_than_an_array_can_have():
-    most = validation.LARGEST_ARRAY
-    validation.result_size("the Jacobian", most // 8, 8, "float64")
-    with pytest.raises(
-        ValueError,
-        match=rf"^X has {most} examples: the Jacobian would have {2 * most} numbers; expected at "
-        rf"most {most}$",
-    ):
-        validation.result_size("the Jacobian", most, 2, "float64")
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_activation_of_the_user_that_returns_ragged_rows(backend):
-    ragged = Activation(lambda z: [[1.0], [2.0, 3.0]], lambda z: np.ones_like(z), "ragged")
-    net = Network([3, 2], activation=ragged, seed=0, backend=backend)
-    with pytest.raises(ValueError, match=r"returned no array \(.*\); expected \(4, 2\)$"):
-        net.predict(X)
-
-
-# ---- numbers that are not finite -----------------------------------------------------------------
-
-
-def test_a_nudge_after_which_the_cost_is_not_finite():
-    net = Network([1, 1], activation="identity", seed=0)
-    rule = net.chain_rule([1.0], [0.0])
-    for term in (rule.weight(1, 0, 0), rule.bias(1, 0), rule.activation(1, 0)):
-        with pytest.raises(
-            FloatingPointError, match=r"^size is 1e\+200: the cost is not finite after such a nudge"
-        ):
-            term.nudge(1e200)
-        assert term.nudge(1e-6).ratio == pytest.approx(term.value, rel=1e-4)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("optimizer", [LBFGS(), LevenbergMarquardt()], ids=["lbfgs", "lm"])
-def test_a_fit_to_the_whole_batch_that_cannot_begin(optimizer, backend):
-    """Zeros go in and come out, so z and the cost are finite; the derivatives are not."""
-    net = Network([1, 1, 1, 1], activation="identity", init="zeros", backend=backend)
-    for W in net.weights:
-        W[...] = 1e200
-    before = net.parameters
-    with pytest.raises(FloatingPointError, match=r"^training diverged in epoch 1: .*overflowed"):
-        net.fit(np.zeros((3, 1)), np.ones((3, 1)), epochs=2, optimizer=optimizer)
-    assert np.array_equal(net.parameters, before)
-
-
 # ---- what is shown -------------------------------------------------------------------------------
 
 
@@ -157,36 +97,233 @@ def test_results_say_what_they_are():
     assert repr(net.backward(X, Y)) == f"<Backward, {shapes}"
 
 
-class Breaking(io.StringIO):
-    """A terminal whose other end goes away before the last line."""
+def construction_rows():
+    def row(name, error, pattern, **arguments):
+        return Row(f"Network {name}", "Network", error, pattern, lambda net: arguments)
 
-    def isatty(self):
-        return True
+    sizes = "expected a sequence of integers"
+    two_floats = r"expected 'float32' or 'float64'"
+    yield Row(
+        "Network without sizes",
+        lambda net: Network(),
+        TypeError,
+        r".*missing 1 required positional argument: 'sizes'",
+        lambda net: {},
+    )
+    # A. sizes
+    yield row("[]", ValueError, r"sizes is \[\]; expected at least 2", sizes=[])
+    yield row("[4]", ValueError, r"sizes is \[4\]; expected at least 2", sizes=[4])
+    yield row("0", ValueError, r"sizes\[1\] is 0; expected at least 1", sizes=[4, 0, 3])
+    yield row("-1", ValueError, r"sizes\[1\] is -1; expected at least 1", sizes=[4, -1, 3])
+    yield row(
+        "nan", TypeError, r"sizes\[1\] is nan \(float\); expected an integer", sizes=[4, np.nan]
+    )
+    yield row("4.0", TypeError, r"sizes\[0\] is 4.0 \(float\); expected an int", sizes=[4.0, 3])
+    yield row("None", TypeError, r"sizes\[1\] is None", sizes=[4, None])
+    yield row("True", TypeError, r"sizes\[1\] is True; expected an integer", sizes=[4, True])
+    yield row("np.True_", TypeError, r"sizes\[0\] is np.True_; exp", sizes=[np.True_, 4])
+    yield row("'43'", TypeError, rf"sizes is '43' \(str\); {sizes}", sizes="43")
+    yield row("b'43'", TypeError, rf"sizes is b'43' \(bytes\); {sizes}", sizes=b"43")
+    yield row("['4', '3']", TypeError, r"sizes\[0\] is '4' \(str\)", sizes=["4", "3"])
+    yield row("4", TypeError, rf"sizes is 4 \(int\); {sizes}", sizes=4)
+    yield row("sizes None", TypeError, r"sizes is None", sizes=None)
+    yield row("set", TypeError, rf"sizes is .* \(set\), which has no order; {sizes}", sizes={4, 3})
+    yield row("dict", TypeError, r"sizes is .* \(dict\), which has no order", sizes={4: 1, 3: 1})
+    yield row(
+        "[[4, 3]] array",
+        ValueError,
+        r"sizes has shape \(1, 2\); expected one dimension",
+        sizes=np.array([[4, 3]]),
+    )
+    yield row("float array", TypeError, r"sizes\[0\] is .*4.0", sizes=np.array([4.0, 3.0]))
+    yield row(
+        "2**31 twice",
+        ValueError,
+        r"sizes is \[2147483648, 2147483648\]: \d+ parameters, \d+ bytes, .*; expected at most",
+        sizes=[2**31, 2**31],
+    )
+    yield row("2**63", ValueError, r"sizes\[0\] is 9223372036854775808; exp", sizes=[2**63, 1])
+    yield row("10**5000", ValueError, r"sizes\[0\] is an .* int; expected", sizes=[10**5000, 1])
+    # 10**15 numbers lie outside what a 64-bit processor can address: no overcommitting helps.
+    yield row(
+        "8 PB",
+        MemoryError,
+        r"sizes is \[10000000, 100000000\]: \d+ parameters take 8000000800000000 bytes, more than",
+        sizes=[10**7, 10**8],
+    )
+    yield row("unprintable", TypeError, r"sizes is an object of type Unpr", sizes=Unprintable())
+    # B. the other arguments
+    yield row(
+        "misspelt activation",
+        ValueError,
+        r"activation is 'sigmod'; expected one of 'sigmoid', .*; did you mean 'sigmoid'\?",
+        activation="sigmod",
+    )
+    yield row(
+        "one activation for two",
+        ValueError,
+        r"activation has 1 entries; expected 2",
+        activation=["relu"],
+    )
+    yield row("no activations", ValueError, r"activation has 0 entries; exp", activation=[])
+    yield row(
+        "second misspelt",
+        ValueError,
+        r"activation\[1\] is 'tahn'; expected one of .* mean 'tanh'",
+        activation=["relu", "tahn"],
+    )
+    yield row("bytes", TypeError, r"activation is b'relu' \(bytes\)", activation=b"relu")
+    yield row("activation None", TypeError, r"activation is None", activation=None)
+    yield row("function", TypeError, r"activation is <ufunc 'tanh'>", activation=np.tanh)
+    yield row(
+        "softmax below",
+        ValueError,
+        r"activation is 'softmax' in layer 1; expected it in the last layer",
+        activation=["softmax", "sigmoid"],
+    )
+    yield row(
+        "cost function",
+        TypeError,
+        r"cost is <function .*, a function without its derivative; expected a name or Cost",
+        cost=lambda a, y: 0,
+    )
+    yield row("misspelt cost", ValueError, r"cost is 'mes'; expected one of", cost="mes")
+    yield row("cost None", TypeError, r"cost is None", cost=None)
+    yield row(
+        "cross-entropy of linear",
+        ValueError,
+        r"cost is 'cross_entropy' with the output activation 'identity'; expected 'sigmoid' or",
+        activation="linear",
+        cost="cross_entropy",
+    )
+    yield row(
+        "cross-entropy of the user's",
+        ValueError,
+        r"cost is 'cross_entropy' with the output activation 'mine'; expected 'sigmoid' or",
+        activation=Activation(np.tanh, np.cos, "mine"),
+        cost="cross_entropy",
+    )
+    yield row("poisson", ValueError, r"cost is 'poisson' with .* 'tanh'", activation="tanh",
+              cost="poisson")  # fmt: skip
+    for dtype in ("float16", np.longdouble, "complex64", int, object, ">f8", "f4,f4", None):
+        pattern = rf"dtype is {re.escape(repr(dtype))}; {two_floats}"
+        yield row(f"dtype {dtype}", ValueError, pattern, dtype=dtype)
+    for dtype in ("banana", 5.0, {"a": 1}, "M8[xx]"):
+        pattern = rf"dtype is {re.escape(repr(dtype))}; {two_floats}"
+        yield row(f"dtype {dtype}", TypeError, pattern, dtype=dtype)
+    yield row("init", ValueError, r"init is 'xavier'; expected one of 'auto'", init="xavier")
+    yield row("init None", TypeError, r"init is None .*; expected one of 'auto'", init=None)
+    for seed in (1.5, "a", np.array([1])):
+        pattern = rf"seed is {re.escape(repr(seed))} \(\w+\); expected an integer"
+        yield row(f"seed {seed!r}", TypeError, pattern, seed=seed)
+    yield row("seed True", TypeError, r"seed is True; expected an integer", seed=True)
+    yield row("seed -1", ValueError, r"seed is -1; expected at least 0", seed=-1)
+    generator = np.random.default_rng(0)
+    yield row("seed Generator", TypeError, r"seed is Generator.* expected an int", seed=generator)
+    yield row("threads 0", ValueError, r"threads is 0; expected at least 1", threads=0)
+    yield row("threads -1", ValueError, r"threads is -1; expected at least 1", threads=-1)
+    yield row("threads 1.0", TypeError, r"threads is 1.0 \(float\); expected", threads=1.0)
+    yield row("threads True", TypeError, r"threads is True; expected", threads=True)
+    yield row("backend", ValueError, r"backend is 'gpu'; expected one of 'comp", backend="gpu")
+    yield row("backend None", TypeError, r"backend is None .*; expected one of", backend=None)
+    for kind, names in ((Activation, "value derivative"), (Cost, "value gradient")):
+        for position, name in enumerate(names.split()):
+            functions = [np.tanh, np.tanh]
+            functions[position] = "tanh"
+            yield Row(
+                f"{kind.__name__} {name}",
+                lambda net, kind=kind, functions=tuple(functions): kind(*functions),
+                TypeError,
+                rf"{name} is str; expected a function",
+                lambda net: {},
+            )
+        for name in (3, b"mine", ["mine"], NotImplemented, Unprintable()):
+            yield Row(
+                f"{kind.__name__} name {label(name)}",
+                lambda net, kind=kind, name=name: kind(np.tanh, np.tanh, name),
+                TypeError,
+                rf"name is {type(name).__name__}; expected a string or None",
+                lambda net: {},
+            )
+    integer = r"\(\w+\); expected an integer"
+    for argument in ("seed", "threads", "sizes[1]"):
+        for value, error, pattern in not_integer(integer):
+            given = {argument: value} if "[" not in argument else {"sizes": [4, value, 3]}
+            pattern = f"{re.escape(argument)}{pattern}"
+            yield row(f"{argument} {label(value)}", error, pattern, **given)
+    yield Row(
+        "reset", "reset", TypeError, "seed is 'a'", lambda net: {"seed": "a"}
+    )._replace(call=lambda net, seed: net.reset(seed))  # fmt: skip
 
-    def write(self, text):
-        if text == "\n":
-            raise OSError("gone")
-        return super().write(text)
+
+@pytest.mark.parametrize("rows", as_parameters(construction_rows()))
+def test_rejected(rows, capfd):
+    for row in rows:
+        check_rejected(row, capfd)
 
 
-def test_a_terminal_that_goes_away_at_the_end_of_a_fit(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    terminal = Breaking()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    history = Network([3, 2], seed=0).fit(X, Y, epochs=2, progress=True)
-    assert history.epochs == 2
-    assert "epoch 2/2" in terminal.getvalue()
+@every_backend
+def test_accepted_sizes(backend):
+    assert network(backend, sizes=(n for n in (4, 3))).sizes == (4, 3)
+    assert network(backend, sizes=np.array([4, 3], np.int8)).sizes == (4, 3)
+    assert network(backend, sizes=range(2, 5)).sizes == (2, 3, 4)
+    assert network(backend, sizes=[1, 1]).predict([[0.5]]).shape == (1, 1)
+    sizes = [4, 5, 3]
+    net = network(backend, sizes=sizes)
+    sizes[0] = 99
+    sizes.append(7)
+    assert net.sizes == (4, 5, 3)
+    assert net.predict(np.zeros((2, 4))).shape == (2, 3)
+    assert all(type(n) is int for n in net.sizes)
 
 
-def test_info_without_the_compiled_core():
-    code = """
-        import sys
-        sys.modules["cbackprop.kernels._cpu"] = None
-        from cbackprop.cli import main
-        assert main(["info"]) == 0
-        main(["demo", "--epochs", "1"])  # too few to pass
-    """
-    printed = output_of(code, options=("-W", "ignore"), keep_switches=False)
-    lines = [line.split() for line in printed.splitlines()]
-    assert ["simd", "level", "none"] in lines
-    assert "The NumPy reference computes." in printed
+@every_backend
+def test_words_of_a_subclass_of_str_become_the_words(backend):
+    X, Y = examples()
+    net = network(backend, activation=["relu", Word.TANH], init=np.str_("he"))
+    assert {type(name) for name in net.activations} == {str}
+    assert repr(net) == repr(network(backend, activation=["relu", "tanh"]))
+    twin = network(backend, activation=["relu", "tanh"], init="he")
+    net.fit(X, Y, optimizer=Word.ADAM, metrics=np.str_("mse"))
+    twin.fit(X, Y, optimizer="adam", metrics="mse")
+    assert state(net) == state(twin)
+    stopping = EarlyStopping(monitor=Word.COST)
+    assert type(stopping.monitor) is str
+    assert repr(stopping) == repr(EarlyStopping(monitor="cost"))
+
+
+@every_backend
+def test_accepted_constructor_arguments(backend):
+    X = examples()[0]
+    for dtype in (np.float32, "f4", np.dtype("float32"), "<f4", "single"):
+        assert network(backend, dtype=dtype).dtype == np.float32
+    for dtype in (float, "d", np.float64, "=f8"):
+        assert network(backend, dtype=dtype).dtype == np.float64
+    many = network(backend, threads=10**6)
+    assert 1 <= many.threads <= 1024
+    assert many.predict(X).tobytes() == network(backend).predict(X).tobytes()
+    unseeded = [Network(SIZES, backend=backend).parameters for _ in "ab"]
+    assert not np.array_equal(*unseeded)
+    seeded = [Network(SIZES, backend=backend, seed=s).parameters for s in (3, np.int64(3))]
+    np.testing.assert_array_equal(*seeded)
+    linear = network(backend, activation=["linear", "linear"])
+    assert linear.activations == ("identity", "identity")
+
+
+@every_backend
+@pytest.mark.parametrize("method", ["predict", "summary", "gradient", "fit", "copy"])
+def test_a_network_that_was_never_initialised(method, backend):
+    class Mine(Network):
+        def __init__(self):
+            self.early()
+            super().__init__(SIZES, backend=backend)
+
+        def early(self):
+            X, Y = examples()
+            arguments = {"predict": (X,), "gradient": (X, Y), "fit": (X, Y)}.get(method, ())
+            getattr(self, method)(*arguments)
+
+    with pytest.raises(RuntimeError, match="not initialised"):
+        Mine()
+    with pytest.raises(RuntimeError, match="not initialised"):
+        Mine.early(Network.__new__(Network))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
-from support import BACKENDS
+from rejections import examples, trained
+from rejections import network as untrained
+from support import BACKENDS, every_backend, state
 
 from cbackprop import SGD, Activation, Adam, Cost, Network, calculus, datasets, reference
 
@@ -286,3 +290,28 @@ def test_a_step_too_long_to_take_unlooked_at_is_the_same_step(n, optimizer):
     np.testing.assert_allclose(net.parameters, expected, rtol=1e-6, atol=1e-9)
     net.partial_fit(X, Y, batch_size=n)
     assert not np.array_equal(net.parameters, expected)
+
+
+@every_backend
+@pytest.mark.parametrize("twin_of", [Network.copy, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_copies_are_equal_and_independent(dtype, twin_of, backend):
+    X, Y = examples()
+    net = trained(backend, dtype=dtype)
+    twin = twin_of(net)
+    assert type(twin) is Network
+    assert state(twin) == state(net)
+    assert repr(twin) == repr(net)
+    assert twin.predict(X).tobytes() == net.predict(X).tobytes()
+    before = state(net)
+    twin.fit(X, Y, epochs=2)
+    twin.weights[0][...] = 7
+    assert state(net) == before
+    # The generator's state came along: the next shuffles are the same, and so are the slots.
+    pair = [net, twin_of(net)]
+    for one in pair:
+        one.partial_fit(X, Y)
+        one.fit(X, Y, epochs=3, batch_size=2)
+    assert state(pair[0]) == state(pair[1])
+    # One that was never trained has no optimiser to copy.
+    assert state(twin_of(untrained(backend))) == state(untrained(backend))
