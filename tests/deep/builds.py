@@ -107,7 +107,8 @@ def run_tests(
     copy: Path, what: str, variables: dict[str, str], left_out: tuple[str, ...] = (), *options: str
 ) -> tuple[int, str]:
     """Let pytest run a file of the copy: how many tests passed, and what went wrong, if any."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", what, *options]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-p", "no:xdist", what, *options]
     for name in left_out:
         file, test = name.split("::")
         command.append(f"--deselect={test_file(file)}::{test}")
