@@ -107,14 +107,12 @@ def extension_modules():
             define_macros=checked,
         )
     ]
-    headers = [
+    # Whatever a module of a level may include or cimport: the folder without the modules.
+    parts = sorted(
         f"{KERNELS}/{name}"
-        for name in sorted(os.listdir(KERNELS))
-        if name.endswith((".h", ".pxd", ".pxi"))
-    ]
-    included = ("curvature", "derivatives", "engine", "layers", "measure", "pairs", "passes")
-    included += ("per_example", "random", "steps", "tile", "tiny", "updates")
-    headers += [f"{KERNELS}/{name}.pyx" for name in included]
+        for name in os.listdir(KERNELS)
+        if name.endswith((".h", ".pxd", ".pxi", ".pyx")) and not name.startswith("_")
+    )
     for level, level_flags in simd_levels():
         if LEVELS and level not in LEVELS.split(","):
             continue
@@ -123,7 +121,7 @@ def extension_modules():
                 Extension(
                     f"cbackprop.kernels._{level}_{suffix}",
                     [f"{KERNELS}/_{level}_{suffix}.pyx"],
-                    depends=headers,
+                    depends=parts,
                     include_dirs=[KERNELS, numpy.get_include()],
                     define_macros=[
                         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
@@ -146,7 +144,7 @@ def extension_modules():
             "boundscheck": CHECKED,
             "wraparound": False,
             "initializedcheck": CHECKED,
-            # Free-threaded Python keeps the GIL off: see kernels/in_use.h.
+            # Free-threaded Python keeps the GIL off: see kernels/lock.h.
             "freethreading_compatible": True,
             # Plain built-in methods: smaller, and quicker to call, than Cython's own functions.
             "binding": False,

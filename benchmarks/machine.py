@@ -33,7 +33,8 @@ if THREADS == 1:
 import numpy as np
 
 import cbackprop
-from cbackprop import bench, datasets
+from cbackprop import datasets
+from cbackprop.cli import workloads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Run = Callable[[], float]  # one timed run; returns seconds an item (an example, a step, a call)
@@ -57,14 +58,14 @@ class Limits:
     def measured(cls, dtype: str) -> Limits:
         return cls(
             dtype,
-            THREADS * bench.multiply_add_peak(dtype) * 1e9 / 2,
-            bench.write_bandwidth() * 1e9,
-            THREADS * bench.cache_bandwidth() * 1e9,
+            THREADS * workloads.multiply_add_peak(dtype) * 1e9 / 2,
+            workloads.write_bandwidth() * 1e9,
+            THREADS * workloads.cache_bandwidth() * 1e9,
         )
 
     def seconds_of_arithmetic(self, multiply_adds: float, exponentials: float = 0) -> float:
         """Multiply-adds at the peak, and each exp as the multiply-adds it consists of."""
-        total = multiply_adds + exponentials * bench.MULTIPLY_ADDS_OF_EXP[self.dtype]
+        total = multiply_adds + exponentials * workloads.MULTIPLY_ADDS_OF_EXP[self.dtype]
         return total / self.multiply_adds
 
     def __str__(self) -> str:
@@ -372,7 +373,7 @@ class Session:
         self.parts = [part for part in parts if part in chosen or not chosen]
         self._only = lines or None
         self.limits = Limits.measured(self.dtype)
-        print(f"{bench.processor()}, {cores_used()}: {self.limits}\n{versions()}")
+        print(f"{workloads.processor()}, {cores_used()}: {self.limits}\n{versions()}")
 
     def wanted(self, name: str) -> bool:
         return self._only is None or name in self._only
@@ -467,7 +468,7 @@ class Session:
             print("\n".join(("", *MARKDOWN_HEAD, *rows)))
         if self._json:
             content = {
-                "processor": bench.processor(),
+                "processor": workloads.processor(),
                 "versions": versions(),
                 "cores": cores_used(),
                 "limits": dataclasses.asdict(self.limits),

@@ -37,7 +37,7 @@ html_sidebars = {
     page: []
     for page in (
         "index lesson chain_rule training gradients deployment command_line guarantees accuracy "
-        "speed published_runs"
+        "speed published_runs architecture"
     ).split()
 }
 

@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from cbackprop import cli
-
-
-def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """A Python of its own; one import warning more is no matter here (no compiled core)."""
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        **options,  # type: ignore[call-overload]
-    )
 
 
 def one_line_error(capsys: pytest.CaptureFixture[str]) -> str:

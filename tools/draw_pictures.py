@@ -2,8 +2,9 @@
 
     python tools/draw_pictures.py [folder]
 
-The first network is the chain of single neurons that tests/test_lesson.py computes by hand, the
-second one of several neurons in a layer, the third that for digits of 28 × 28 pixels, untrained.
+The first network is the chain of single neurons that tests/formulas/test_lesson.py computes by
+hand, the second one of several neurons in a layer, the third that for digits of 28 × 28 pixels,
+untrained.
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ The calculus of backpropagation, compiled: ∂C/∂w_jk = ∂z_j/∂w_jk · ∂a
 paths and averaged over examples, with every factor open to inspection.
 """
 
-__version__ = "0.1.0"
-
 from cbackprop import datasets, schedules
+from cbackprop._version import __version__ as __version__
+from cbackprop.backend import info
 from cbackprop.chain_rule import ChainRule
+from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Activation, Cost
 from cbackprop.gradients import Backward, Forward, Gradient
-from cbackprop.model_file import ModelFileError
-from cbackprop.network import Network, info
+from cbackprop.network import Network
 from cbackprop.optimizers import (
     LBFGS,
     SGD,

@@ -14,9 +14,13 @@ import importlib
 import importlib.util
 import os
 import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
+from cbackprop._version import __version__
 from cbackprop.reference import calculus
 from cbackprop.reference import engine as reference
 
@@ -123,6 +127,28 @@ def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:
         kernels(dtype).shuffle(order, words)
     else:
         calculus.shuffle(order, words)
+
+
+def info() -> Mapping[str, Any]:
+    """What this installation computes with.
+
+    Returns
+    -------
+    dict
+        ``version``, ``backend``, ``simd_level`` (None without the compiled core), ``vector_bytes``,
+        ``fused_multiply_add``, ``checked_build``, ``numpy``.
+    """
+    level = simd_level()
+    core = None if level is None else kernels("float64")
+    return {
+        "version": __version__,
+        "backend": available("compiled"),
+        "simd_level": level,
+        "vector_bytes": None if core is None else core.vector_bytes,
+        "fused_multiply_add": None if core is None else core.has_fma,
+        "checked_build": None if core is None else core.checked,
+        "numpy": np.__version__,
+    }
 
 
 _state["level"] = _find_level()

@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+import math
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from cbackprop import paths, validation
-from cbackprop.functions import Array, name_of, read_only
+from cbackprop.functions import COSTS, Array, Cost, Floats, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
-from cbackprop.paths import FullPath, Path
+from cbackprop.paths import Factor, FullPath, Path
 from cbackprop.paths import factor as _factor
 from cbackprop.paths import number as _number
 from cbackprop.reference.calculus import activate, weighted_input
@@ -23,16 +25,13 @@ from cbackprop.reference.engine import Engine
 
 if TYPE_CHECKING:
     from cbackprop.drawing.canvas import Drawing
-    from cbackprop.network import Network
-
-PICTURES = ("chain", "tree", "indices", "summary")
-THEMES = ("auto", "light", "dark")
+    from cbackprop.drawing.shown import Layers, Picture, Theme
 
 
 class Pass(NamedTuple):
     """z and a of every layer, (1, n_l), None where a nudge came later, and the cost."""
 
-    z: list[Any]
+    z: list[Array | None]
     a: list[Array]
     cost: float
 
@@ -48,13 +47,14 @@ class Term:
         ∂C/∂ of it.
     """
 
-    quantity: str  # "w", "b" or "a"
-    name: str
-    value: float
-    layer: int
+    quantity: Literal["w", "b", "a"]
 
-    def __init__(self, rule: ChainRule) -> None:
+    def __init__(self, rule: ChainRule, layer: int, indices: tuple[int, ...], value: float) -> None:
         self._rule = rule
+        self.layer = layer
+        self.indices = indices
+        self.name = f"{self.quantity}{list(indices)} of layer {layer}"
+        self.value = value
 
     def nudge(self, size: float = 0.01) -> Nudge:
         """Change the quantity by ``size`` and see what the cost does.
@@ -67,6 +67,7 @@ class Term:
         Returns
         -------
         Nudge
+            What the derivative predicts, and what the cost does.
 
         Raises
         ------
@@ -81,12 +82,12 @@ class Term:
         validation.nudge_stays_finite(number, change)
         return Nudge(number, self.value, change)
 
-    def nudges(self, sizes: Any = NUDGE_SIZES) -> Nudges:
+    def nudges(self, sizes: Iterable[float] = NUDGE_SIZES) -> Nudges:
         """A table of nudges: measured / h tends to the derivative, and its error shrinks like h.
 
         Parameters
         ----------
-        sizes : sequence of float
+        sizes : iterable of float
             The nudges h; by default 0.1, 0.01, … 0.00001.
 
         Returns
@@ -117,6 +118,7 @@ class Term:
         Returns
         -------
         tuple of FullPath
+            Sorted by their neurons, from the lowest layer up.
 
         Raises
         ------
@@ -127,7 +129,7 @@ class Term:
         validation.paths_within(limit, paths.count_from(self._rule.sizes, self.layer))
         return tuple(self._full_paths())
 
-    def svg(self, kind: str = "tree", theme: str = "auto") -> Drawing:
+    def svg(self, kind: Picture = "tree", theme: Theme = "auto") -> Drawing:
         """A picture of this derivative, in numbers.
 
         Parameters
@@ -149,11 +151,14 @@ class Term:
         TypeError, ValueError
             Naming the argument.
         """
-        kind = validation.choice("kind", kind, PICTURES)
-        theme = validation.choice("theme", theme, THEMES)
         from cbackprop import drawing
 
-        return drawing.of_term(self._rule, self, kind, theme)
+        return drawing.of_term(
+            self._rule,
+            self,
+            validation.choice("kind", kind, drawing.PICTURES),
+            validation.choice("theme", theme, drawing.THEMES),
+        )
 
     def latex(self) -> str:
         """The formula for LaTeX, MathJax or KaTeX: with symbols, then with numbers.
@@ -174,7 +179,7 @@ class Term:
 
     def nudged_pass(self, size: float) -> Pass:
         """The example's forward pass after a nudge."""
-        raise NotImplementedError
+        return self._rule.nudged_pass(self.quantity, self.layer, self.indices, size)
 
     def _full_paths(self) -> Iterator[FullPath]:
         raise NotImplementedError
@@ -212,21 +217,15 @@ class WeightTerm(Term):
         layer: int,
         j: int,
         k: int,
-        factors: tuple[float, Any, Any],
+        factors: tuple[float, Factor, Factor],
         value: float,
     ) -> None:
-        super().__init__(rule)
-        self.layer, self.j, self.k = layer, j, k
+        super().__init__(rule, layer, (j, k), value)
+        self.j, self.k = j, k
         self.dz_dw, self.da_dz, self.dC_da = factors
-        self.value = value
-        self.name = f"w[{j}, {k}] of layer {layer}"
 
     def _full_paths(self) -> Iterator[FullPath]:
-        return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
-
-    def nudged_pass(self, size: float) -> Pass:
-        weights = self._rule._engine.weights[self.layer - 1]
-        return self._rule._pass_with_parameter(weights, (self.j, self.k), size)
+        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
 
     def _lines(self) -> list[str]:
         return [
@@ -257,25 +256,20 @@ class BiasTerm(Term):
         rule: ChainRule,
         layer: int,
         j: int,
-        factors: tuple[Any, Any],
+        factors: tuple[Factor, Factor],
         value: float,
     ) -> None:
-        super().__init__(rule)
-        self.layer, self.j = layer, j
+        super().__init__(rule, layer, (j,), value)
+        self.j = j
         self.dz_db = 1.0
         self.da_dz, self.dC_da = factors
-        self.value = value
-        self.name = f"b[{j}] of layer {layer}"
 
     def _full_paths(self) -> Iterator[FullPath]:
-        return paths.from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
-
-    def nudged_pass(self, size: float) -> Pass:
-        biases = self._rule._engine.biases[self.layer - 1]
-        return self._rule._pass_with_parameter(biases, (self.j,), size)
+        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
 
     @property
     def dz_dw(self) -> float:
+        """The first factor, 1: what `dz_db` is, under the name that a weight's has."""
         return self.dz_db
 
     def _lines(self) -> list[str]:
@@ -311,17 +305,12 @@ class ActivationTerm(Term):
         paths: tuple[Path, ...],
         value: float,
     ) -> None:
-        super().__init__(rule)
-        self.layer, self.k = layer, k
+        super().__init__(rule, layer, (k,), value)
+        self.k = k
         self.paths = paths
-        self.value = value
-        self.name = f"a[{k}] of layer {layer}"
 
     def _full_paths(self) -> Iterator[FullPath]:
-        return paths.from_activation(self._rule, self.layer, self.k)
-
-    def nudged_pass(self, size: float) -> Pass:
-        return self._rule._pass_with_activation(self.layer, self.k, size)
+        return _paths_from_activation(self._rule, self.layer, self.k)
 
     def _lines(self) -> list[str]:
         if not self.paths:
@@ -345,12 +334,12 @@ class ChainRule:
     sizes, activations, cost_function
         As of the network.
     weights, biases : tuple of ndarray
-        The parameters as they were then, in float64, read-only.
+        The parameters as they were then, (n_l, n_{l-1}) and (n_l,), in float64, read-only.
     y : ndarray
         The target, (n_L,), in float64.
     """
 
-    def __init__(self, network: Network, x: Array, backward: Backward, y: Any) -> None:
+    def __init__(self, network: Layers, x: Floats, backward: Backward, y: Floats) -> None:
         self.sizes = network.sizes
         self.activations = network.activations
         self.cost_function = network.cost_function
@@ -365,11 +354,11 @@ class ChainRule:
             strict=True,
         ):
             target[...] = source
-        self.weights = tuple(read_only(W) for W in self._engine.weights)
-        self.biases = tuple(read_only(b) for b in self._engine.biases)
+        self.weights: tuple[Floats, ...] = tuple(read_only(W) for W in self._engine.weights)
+        self.biases: tuple[Floats, ...] = tuple(read_only(b) for b in self._engine.biases)
         self._x = x.astype(np.float64).reshape(1, -1)
         self._y = np.array(y, dtype=np.float64).reshape(1, -1)
-        self.y = read_only(self._y[0])
+        self.y: Floats = read_only(self._y[0])
 
     def weight(self, layer: int, j: int, k: int) -> WeightTerm:
         """∂C/∂w_jk of a layer.
@@ -386,6 +375,7 @@ class ChainRule:
         Returns
         -------
         WeightTerm
+            Its three factors and their product.
 
         Raises
         ------
@@ -417,6 +407,12 @@ class ChainRule:
         Returns
         -------
         BiasTerm
+            Its three factors and their product.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
         """
         layer, j = self._place(layer, j)
         return BiasTerm(
@@ -440,6 +436,12 @@ class ChainRule:
         Returns
         -------
         ActivationTerm
+            A path for each neuron of the next layer, and their sum.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
         """
         layer = validation.layer_number(layer, 0, len(self.sizes) - 1)
         k = validation.neuron("k", k, self.sizes[layer], layer)
@@ -466,12 +468,12 @@ class ChainRule:
 
     def svg(
         self,
-        kind: str = "chain",
+        kind: Picture = "chain",
         *,
         layer: int | None = None,
         j: int = 0,
         k: int = 0,
-        theme: str = "auto",
+        theme: Theme = "auto",
     ) -> Drawing:
         """A picture of this example, with the weight w_jk of a layer as the one to look at.
 
@@ -505,7 +507,7 @@ class ChainRule:
         layer = validation.layer_number(layer, 1, len(self.sizes) - 1)
         return layer, validation.neuron("j", j, self.sizes[layer], layer)
 
-    def upper_factors(self, layer: int, j: int) -> tuple[Any, Any]:
+    def upper_factors(self, layer: int, j: int) -> tuple[Factor, Factor]:
         """∂a/∂z_j and ∂C/∂a: numbers, or columns of the Jacobian and ∂C/∂a in a softmax layer."""
         da_dz, dC_da = self.backward.da_dz[layer], self.backward.dC_da[layer]
         if self._softmax and layer == len(self.sizes) - 1:
@@ -514,12 +516,27 @@ class ChainRule:
 
     # ---- nudges ----------------------------------------------------------------------------------
 
+    def nudged_pass(self, quantity: str, layer: int, indices: tuple[int, ...], size: float) -> Pass:
+        """The forward pass after a nudge of one weight ("w"), bias ("b") or activation ("a")."""
+        if quantity == "a":
+            a = [self._x, *self._engine.run_forward(self._x)[1]]
+            a[layer] = a[layer].copy()
+            a[layer][0, indices[0]] += size
+            return self._pass_from(layer, a)
+        array = {"w": self._engine.weights, "b": self._engine.biases}[quantity][layer - 1]
+        value = array[indices]
+        try:
+            array[indices] = value + size
+            return self._pass_from(0, [self._x])
+        finally:
+            array[indices] = value
+
     def _pass_from(self, layer: int, below: list[Array]) -> Pass:
         """What follows from the activations of the layers up to this one, each (1, n_l)."""
         engine = self._engine
-        z: list[Any] = [None] * (layer + 1)
+        z: list[Array | None] = [None] * (layer + 1)
         a = list(below[: layer + 1])
-        da_dz = a[-1]
+        z_l, da_dz = None, a[-1]
         with np.errstate(all="ignore"):
             for W, b, activation in zip(
                 engine.weights[layer:],
@@ -527,38 +544,28 @@ class ChainRule:
                 engine.activations[layer:],
                 strict=True,
             ):
-                z.append(weighted_input(W, b, a[-1]))
-                a_l, da_dz = activate(activation, z[-1])
+                z_l = weighted_input(W, b, a[-1])
+                a_l, da_dz = activate(activation, z_l)
+                z.append(z_l)
                 a.append(a_l)
-            if z[-1] is None:  # the output itself was given: there is no z to take the cost from
+            if z_l is None:  # the output itself was given: there is no z to take the cost from
                 return Pass(z, a, self._cost_of_output(a[-1]))
-            return Pass(z, a, float(engine.output(z[-1], a[-1], da_dz, self._y)[0][0]))
+            return Pass(z, a, float(engine.output(z_l, a[-1], da_dz, self._y)[0][0]))
 
     def _cost_of_output(self, a: Array) -> float:
         """C(a, y), of activations that need not be those of any z."""
         y = self._y
-        if self.cost_function not in ("cross_entropy", "poisson"):
+        cost = self.cost_function
+        if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:  # the engine needs no z
             return float(self._engine.output(a, a, a, y)[0][0])
         y_log_a = np.where(y == 0, 0.0, y * np.log(a))
         if self.cost_function == "poisson":
             return float(np.mean(a - y_log_a))
-        if self._softmax:
+        if self.cost_function == "cross_entropy":
+            if not self._softmax:
+                y_log_a += np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))
             return float(-np.sum(y_log_a))
-        return float(-np.sum(y_log_a + np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))))
-
-    def _pass_with_parameter(self, array: Array, index: tuple[int, ...], size: float) -> Pass:
-        value = array[index]
-        try:
-            array[index] = value + size
-            return self._pass_from(0, [self._x])
-        finally:
-            array[index] = value
-
-    def _pass_with_activation(self, layer: int, k: int, size: float) -> Pass:
-        a = [self._x, *self._engine.run_forward(self._x)[1]]
-        a[layer] = a[layer].copy()
-        a[layer][0, k] += size
-        return self._pass_from(layer, a)
+        raise NotImplementedError(f"{self.cost_function} of activations without their z")
 
     def __str__(self) -> str:
         """Every layer's numbers, from the input up to the cost."""
@@ -590,7 +597,41 @@ class ChainRule:
         return f"<ChainRule {layers}, cost {self.cost:.6g}>"
 
 
-def _upper_rows(j: int, da_dz: Any, dC_da: Any) -> list[tuple[str, str]]:
+# ---- paths ---------------------------------------------------------------------------------------
+
+
+def _paths_from_weighted_input(
+    rule: ChainRule, layer: int, j: int, first: tuple[float, ...]
+) -> Iterator[FullPath]:
+    """Every path through z_j of a layer, after the derivatives that lead there."""
+    da_dz, delta = rule.backward.da_dz, rule.backward.delta
+    top = len(rule.sizes) - 1
+    for above in product(*(range(n) for n in rule.sizes[layer + 1 :])):
+        neurons = (j, *above)
+        factors = [*first]
+        for l, (below, here) in enumerate(zip(neurons, above, strict=False), start=layer):
+            factors += [float(da_dz[l][below]), float(rule.weights[l][here, below])]
+        # delta of the output is surer than its two factors, whose product it is.
+        value = math.prod(factors) * float(delta[top][neurons[-1]])
+        yield FullPath(layer, neurons, (*factors, *rule.upper_factors(top, neurons[-1])), value)
+
+
+def _paths_from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[FullPath]:
+    """Every path from a_k of a layer."""
+    if layer == len(rule.sizes) - 1:
+        dC_da = float(rule.backward.dC_da[layer][k])
+        yield FullPath(layer, (k,), (dC_da,), dC_da)
+        return
+    for j in range(rule.sizes[layer + 1]):
+        dz_da = float(rule.weights[layer][j, k])
+        for path in _paths_from_weighted_input(rule, layer + 1, j, (dz_da,)):
+            yield FullPath(layer, (k, *path.neurons), path.factors, path.value)
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+def _upper_rows(j: int, da_dz: Factor, dC_da: Factor) -> list[tuple[str, str]]:
     """∂a/∂z and ∂C/∂a; in a softmax layer z_j moves every output i, and the products are summed."""
     if isinstance(da_dz, float):
         return [(f"∂a/∂z = σ′(z[{j}])", _factor(da_dz)), (f"∂C/∂a[{j}]", _factor(dC_da))]

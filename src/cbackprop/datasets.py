@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_digits", "load_mnist", "one_hot", "read_idx"]
 
+_PATHS = "str, bytes or os.PathLike"
 _IDX_UINT8 = 0x08
 _MAX_AXES = 64  # NumPy's own limit
 _MAX_DEFLATE_RATIO = 1032  # 258 bytes from 2 bits; zlib's technical notes give 1030 to 1032
@@ -68,7 +69,7 @@ def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def load_mnist(
-    directory: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    directory: validation.PathLike,
 ) -> tuple[
     tuple[NDArray[np.float32], NDArray[np.int64]],
     tuple[NDArray[np.float32], NDArray[np.int64]],
@@ -87,9 +88,11 @@ def load_mnist(
 
     Returns
     -------
-    (X_train, labels_train), (X_test, labels_test) : two pairs of ndarrays
-        X: float32, shapes (60000, 784) and (10000, 784), pixels row by row, uint8 / 255 and so in
-        [0, 1]. labels: int64, shapes (60000,) and (10000,), values 0 to 9.
+    (X_train, labels_train) : tuple of ndarray
+        X: float32, shape (60000, 784), pixels row by row, uint8 / 255 and so in [0, 1].
+        labels: int64, shape (60000,), values 0 to 9.
+    (X_test, labels_test) : tuple of ndarray
+        Likewise, shapes (10000, 784) and (10000,).
 
     Raises
     ------
@@ -105,7 +108,7 @@ def load_mnist(
     ----------
     Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
     """
-    folder = _path(directory, "directory")
+    folder = validation.file_path("directory", directory, _PATHS)
     paths: dict[str, str] = {}
     for name, _ in _MNIST_FILES:
         plain = os.path.join(folder, name)
@@ -137,9 +140,7 @@ def load_mnist(
     return pairs[0], pairs[1]
 
 
-def read_idx(
-    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
-) -> NDArray[np.uint8]:
+def read_idx(path: validation.PathLike) -> NDArray[np.uint8]:
     """Read one idx file of unsigned bytes, plain or gzip-compressed.
 
     Compression is told from the content, not from the name. The length of a plain file is compared
@@ -166,7 +167,7 @@ def read_idx(
         `path` cannot be a path, or, beginning with the file's name: not a regular file, a wrong
         magic number, a type code other than 0x08, a truncated or damaged file, bytes after the end.
     """
-    return _read_idx(_path(path, "path"))
+    return _read_idx(validation.file_path("path", path, _PATHS))
 
 
 def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
@@ -182,6 +183,7 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (n, k), float64
+        A new array, 0 but for the n ones.
 
     Raises
     ------
@@ -193,7 +195,7 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     """
     k = validation.integer("k", k, 1)
     indices = validation.class_labels("labels", labels)
-    if max(len(indices), 1) * k > sys.maxsize // 8:
+    if max(len(indices), 1) * k > validation.LARGEST_ARRAY:
         raise ValueError(
             f"k is {k}; expected fewer, because ({len(indices)}, {k}) float64 values are more "
             "than this machine can address"
@@ -206,27 +208,6 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     targets = np.zeros((len(indices), k))
     targets[np.arange(len(indices)), indices.astype(np.intp)] = 1.0
     return targets
-
-
-def _path(path: object, argument: str) -> str:
-    """Return a path-like `path` as text that the file system can be asked about."""
-    try:
-        text = os.fsdecode(path)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(
-            f"{argument} is {validation.shown(path)} ({type(path).__name__}); "
-            "expected str, bytes or os.PathLike"
-        ) from None
-    try:
-        encoded = os.fsencode(text)
-    except UnicodeEncodeError:
-        encoded = b"\0"
-    if b"\0" in encoded:
-        raise ValueError(
-            f"{argument} is {validation.shown(path)}; "
-            "expected a path without NUL or lone surrogates"
-        )
-    return text
 
 
 def _read_idx(path: str, expected_shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:

@@ -18,18 +18,16 @@ between those of the two sides is right.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cbackprop.functions import Activation, Array, Cost, read_only
 from cbackprop.gradients import Gradient
+from cbackprop.model import Model
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.reference.calculus import activate, weighted_input
 from cbackprop.reference.engine import Engine
-
-if TYPE_CHECKING:
-    from cbackprop.network import Network
 
 # What it leaves out is of the order of its square. Where the cost moves by less than 1e-284 of what
 # z_j moves, the nudge may underflow.
@@ -37,7 +35,7 @@ COMPLEX_STEP = 2.0**-70
 UNDERFLOW = 1e-284
 RICHARDSON_TOLERANCE = 1e-10
 
-# Difference quotients: the widest step, beside max(1, |x|) and beside |x|, and how often halved.
+# Difference quotients: the widest step, relative to max(1, |x|) and to |x|, and how often halved.
 WIDEST_STEP = 0.3
 LADDERS = ((1.0, 47), (0.0, 25))
 EXTRAPOLATIONS = 7
@@ -67,14 +65,14 @@ class Part(NamedTuple):
 
 
 class GradientCheck:
-    """A gradient beside the one found by nudging.
+    """A gradient, and the one found by nudging.
 
     Attributes
     ----------
     max_relative_error : float
         ``max |ĝ − g| / max |g|`` over all parameters; infinite where a derivative is no number.
     worst : str
-        The parameter whose error is largest beside the gradients of its own part, such as
+        The parameter whose error is largest relative to the gradients of its own part, such as
         "layer 2 weight [3, 7]".
     passed : bool
         Whether the relative error of every part is at most ``tolerance``.
@@ -104,7 +102,7 @@ class GradientCheck:
         expected: Gradient,
         method: str,
         epsilon: float,
-        sizes: Gradient | None = None,
+        magnitudes: Gradient | None = None,
     ) -> None:
         self.gradient = gradient
         self.expected = expected
@@ -113,12 +111,12 @@ class GradientCheck:
         if method != "complex step":
             self.tolerance = max(self.tolerance, RICHARDSON_TOLERANCE)
         scale = smallest = float(np.finfo(gradient.vector.dtype).tiny) / self.tolerance
-        parts = []
+        parts: list[Part] = []
         for layer, arrays in enumerate(
-            zip(*(_layers(g) for g in (gradient, expected, sizes or expected)), strict=True),
+            zip(*(_layers(g) for g in (gradient, expected, magnitudes or expected)), strict=True),
             start=1,
         ):
-            for kind, (found, true, size) in zip(
+            for kind, (found, true, magnitude) in zip(
                 ("weights", "biases"), zip(*arrays, strict=True), strict=True
             ):
                 with np.errstate(invalid="ignore"):
@@ -126,7 +124,7 @@ class GradientCheck:
                 error = np.where(np.isfinite(error), error, np.inf)
                 place = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
                 largest = _largest(true)
-                part_scale = max(largest, _largest(size) / CANCELLED, smallest)
+                part_scale = max(largest, _largest(magnitude) / CANCELLED, smallest)
                 scale = max(scale, part_scale)
                 relative = float(error[place]) / part_scale
                 parts.append(Part(layer, kind, largest, float(error[place]), relative, place))
@@ -139,17 +137,28 @@ class GradientCheck:
     def _passes(self, part: Part) -> bool:
         return part.relative_error <= self.tolerance
 
-    def __str__(self) -> str:
-        lines = [
-            f"{'layer':>5}  {'part':<7}  {'largest |∂C/∂w|':>15}  {'largest error':>13}  "
-            f"{'relative':>8}  at"
-        ]
-        for part in self.parts:
-            line = (
-                f"{part.layer:>5}  {part.kind:<7}  {part.largest_gradient:>15.6e}  "
-                f"{part.largest_error:>13.2e}  {part.relative_error:>8.1e}  {list(part.place)}"
+    columns = ("layer", "part", "largest |∂C/∂w|", "largest error", "relative", "at", "")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The columns of each part as text."""
+        return [
+            (
+                str(part.layer),
+                part.kind,
+                f"{part.largest_gradient:.6e}",
+                f"{part.largest_error:.2e}",
+                f"{part.relative_error:.1e}",
+                str(list(part.place)),
+                "passed" if self._passes(part) else "FAILED",
             )
-            lines.append(line if self._passes(part) else f"{line}  FAILED")
+            for part in self.parts
+        ]
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for layer, kind, size, error, relative, at, verdict in (self.columns, *self.rows()):
+            line = f"{layer:>5}  {kind:<7}  {size:>15}  {error:>13}  {relative:>8}  {at}"
+            lines.append(f"{line}  FAILED" if verdict == "FAILED" else line)
         worst = self._worst
         verdict = "passed" if self.passed else "FAILED"
         lines.append(
@@ -187,37 +196,37 @@ def _largest(array: Array) -> float:
     return float(np.max(size, initial=0.0, where=np.isfinite(size)))
 
 
-def check_gradient(network: Network, X: Array, Y: Array) -> GradientCheck:
-    """Compare ``network.gradient(X, Y)`` with nudges of every parameter."""
-    engine = Engine(network.sizes, network.activations, network.cost_function, "float64")
-    with network._engine:  # both of the same parameters
-        gradient = network.gradient(X, Y)
+def check_gradient(model: Model, X: Array, Y: Array) -> GradientCheck:
+    """Compare the gradient by backpropagation with nudges of every parameter."""
+    engine = Engine(model.sizes, model.activations, model.cost_function, "float64")
+    with model.engine:  # both of the same parameters
+        gradient = model.gradient(X, Y)
         for target, source in zip(
-            (*engine.weights, *engine.biases), (*network.weights, *network.biases), strict=True
+            (*engine.weights, *engine.biases), (*model.weights, *model.biases), strict=True
         ):
             target[...] = source
-    X, Y = X.astype(np.float64), Y.astype(np.float64)
-    epsilon = float(np.finfo(network.dtype).eps)
+    examples = X.astype(np.float64), Y.astype(np.float64)
+    epsilon = float(np.finfo(model.dtype).eps)
     with np.errstate(all="ignore"):
-        expected, sizes = _nudged_gradient(engine, X, Y)
+        expected, magnitudes = _nudged_gradient(engine, *examples)
         # How far rounding may take it: as if the parameters had other last digits. From one such
         # place to another on the same side, so that a neuron that stands in a kink does not count.
-        change = 4 * epsilon * (2 * RandomNumbers(0).uniform(network.n_parameters) - 1)
+        change = 4 * epsilon * (2 * RandomNumbers(0).uniform(model.n_parameters) - 1)
         parameters = engine.storage.copy()
-        beside = []
+        nearby: list[Array] = []
         for distance in (1, 2):
             engine.storage[...] = parameters * (1 + distance * change)
-            beside.append(_nudged_gradient(engine, X, Y)[0])
-        sizes += np.abs(beside[1] - beside[0]) / (2 * epsilon)
-    functions = (*network.activations, network.cost_function)
+            nearby.append(_nudged_gradient(engine, *examples)[0])
+        magnitudes += np.abs(nearby[1] - nearby[0]) / (2 * epsilon)
+    functions = (*model.activations, model.cost_function)
     return GradientCheck(
         gradient,
-        Gradient(expected, gradient.cost, network.sizes),
+        Gradient(expected, gradient.cost, model.sizes),
         "complex step"
         if all(isinstance(f, str) for f in functions)
         else "Richardson extrapolation",
         epsilon,
-        Gradient(sizes, gradient.cost, network.sizes),
+        Gradient(magnitudes, gradient.cost, model.sizes),
     )
 
 
@@ -226,15 +235,15 @@ def _nudged_gradient(engine: Engine, X: Array, Y: Array) -> tuple[Array, Array]:
     widest = max(X.shape[1], *(len(b) for b in engine.biases))
     rows = max(1, BLOCK // ((widest + 1) * widest))
     blocks = [slice(start, start + rows) for start in range(0, len(X), rows)]
-    sums = [_Nudges(engine, X[block], Y[block]).derivatives() for block in blocks]
-    mean, size = (np.sum(np.stack(part), axis=0) / len(X) for part in zip(*sums, strict=True))
-    return mean, size
+    sums = [_NudgedPass(engine, X[block], Y[block]).derivatives() for block in blocks]
+    mean, magnitude = (np.sum(np.stack(part), axis=0) / len(X) for part in zip(*sums, strict=True))
+    return mean, magnitude
 
 
 # ---- nudges, and what becomes of them ------------------------------------------------------------
 
 
-class _Nudges:
+class _NudgedPass:
     """A forward pass as it stands, and how nudges of its weighted inputs move the cost."""
 
     def __init__(self, engine: Engine, X: Array, Y: Array) -> None:
@@ -258,7 +267,7 @@ class _Nudges:
         """Σ_i ∂C_i/∂parameters and Σ_i |∂C_i/∂parameters|, the latter or what underflows, (P,)."""
         n = len(self.Y)
         parts: list[Array] = []
-        sizes: list[Array] = []
+        magnitudes: list[Array] = []
         for l, W in enumerate(self.engine.weights):
             # w_jk by h moves z_j by h·a_k, and b_j by h moves it by h.
             moves = np.concatenate([self.a[l], np.ones((n, 1))], axis=1)
@@ -266,15 +275,15 @@ class _Nudges:
             step = COMPLEX_STEP * (moves / scale).T
             derivatives = np.empty((2, W.shape[0], W.shape[1] + 1))
             for j in range(W.shape[0]):
-                dC = self.followed(l, j, step)
+                dC = self.nudged_costs(l, j, step)
                 derivatives[:, j] = np.array([dC.sum(axis=1), np.abs(dC).sum(axis=1)])
             derivatives *= scale / COMPLEX_STEP
             derivatives[1] += n * UNDERFLOW * scale
-            for target, values in zip((parts, sizes), derivatives, strict=True):
+            for target, values in zip((parts, magnitudes), derivatives, strict=True):
                 target += [values[:, :-1].ravel(), values[:, -1]]
-        return np.concatenate(parts), np.concatenate(sizes)
+        return np.concatenate(parts), np.concatenate(magnitudes)
 
-    def followed(self, l: int, j: int, step: Array) -> Array:
+    def nudged_costs(self, l: int, j: int, step: Array) -> Array:
         """Im C_i (m, n) when i·step (m, n) is added to z_j of layer l.
 
         l counts from 0. All nudges of the parameters into one neuron j are followed at a time.
@@ -283,14 +292,14 @@ class _Nudges:
         W, L = self.engine.weights, len(self.z)
         dz = step[:, :, np.newaxis]
         if l < L - 1 and not self.mixes(l):  # then only a_j moves
-            da, _ = self.activated(l, slice(j, j + 1), dz)
+            da, _ = self.nudged_activations(l, slice(j, j + 1), dz)
             l, dz = l + 1, da * W[l + 1][:, j]
         else:
             dz = dz * np.eye(len(W[l]))[j]
         while l < L - 1:
-            da, _ = self.activated(l, slice(None), dz)
+            da, _ = self.nudged_activations(l, slice(None), dz)
             l, dz = l + 1, weighted_input(W[l + 1], np.zeros(1), da)
-        da, da_dz = self.activated(l, slice(None), dz)
+        da, da_dz = self.nudged_activations(l, slice(None), dz)
         if self.cost_slopes is not None:
             dC: Array = (da * self.cost_slopes).sum(axis=2)
             return dC
@@ -298,14 +307,14 @@ class _Nudges:
             da = np.where(self.a[L] == self.Y, 0, da)  # mae′ at 0 is 0
         z, a = ((x + 1j * dx).reshape(m * n, -1) for x, dx in ((self.z[-1], dz), (self.a[-1], da)))
         C = self.engine.output(z, a, da_dz, np.tile(self.Y, (m, 1)))[0]
-        return C.imag.reshape(m, n)
+        return np.imag(C).reshape(m, n)
 
     def mixes(self, l: int) -> bool:
         """Whether a z of the layer moves other neurons' activations: the user's mistake."""
         slopes = self.slopes[l]
         return slopes is not None and slopes.ndim == 3
 
-    def activated(self, l: int, neurons: slice, dz: Array) -> tuple[Array, Array]:
+    def nudged_activations(self, l: int, neurons: slice, dz: Array) -> tuple[Array, Array]:
         """Im a (m, n, neurons) where dz is Im z; and what the cost takes as da_dz, (m·n, neurons).
 
         z and a stay what they are, their imaginary parts apart.
@@ -315,7 +324,7 @@ class _Nudges:
         if slopes is None:
             z = self.z[l][:, neurons] + 1j * dz
             a, da_dz = activate(self.engine.activations[l], z.reshape(m * n, width))
-            return a.imag.reshape(dz.shape), da_dz
+            return np.imag(a).reshape(dz.shape), da_dz
         if slopes.ndim == 3:
             da = (dz[:, :, np.newaxis] @ slopes)[:, :, 0]
         else:
@@ -361,10 +370,10 @@ def cost_slopes(cost: Cost, a: Array, y: Array) -> Array:
 
 
 def _moved(x: Array, x_j: Array) -> Array:
-    """n_l times x (n, n_l) below each other, the j-th with its column j replaced by x_j[j]."""
+    """n_l times x (n, n_l), one below the other, the j-th with its column j replaced by x_j[j]."""
     n, n_l = x.shape
     copies = np.repeat(x[np.newaxis], n_l, axis=0)
-    j = np.arange(n_l)
+    j: Array = np.arange(n_l)
     copies[j, :, j] = x_j
     return copies.reshape(n_l * n, n_l)
 
@@ -407,7 +416,7 @@ class _Limit:
 
     Its error is a series in h where order is 1, in h² where it is 2; from the steps h and h/2 the
     first term of that is extrapolated away, then the next (Neville's table, row by row). An entry
-    is as sure as it is near to the two it comes from, beside what rounding leaves of the values'
+    is as sure as it is near to the two it comes from, but for what rounding leaves of the values'
     difference.
     """
 

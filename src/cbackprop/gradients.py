@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbackprop.functions import Array
+from cbackprop import layout
+from cbackprop.functions import Array, Floats
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# A number, or one for each example.
+Numbers = float | Floats
+# By layer, ndarray but for None at l = 0, where there is none: a reader of l ≥ 1 is not asked.
+ByLayer = list[Any]
 
 
 class Gradient:
@@ -27,35 +35,29 @@ class Gradient:
 
     __slots__ = ("_sizes", "cost", "vector")
 
-    def __init__(self, vector: Array, cost: Any, sizes: tuple[int, ...]) -> None:
+    def __init__(self, vector: Floats, cost: Numbers, sizes: tuple[int, ...]) -> None:
         self.vector = vector
         self.cost = cost
         self._sizes = sizes
 
-    def _parts(self) -> list[tuple[Array, Array]]:
-        leading = self.vector.shape[:-1]
-        parts, start = [], 0
-        for n_in, n_out in pairwise(self._sizes):
-            middle = start + n_out * n_in
-            parts.append(
-                (
-                    self.vector[..., start:middle].reshape(*leading, n_out, n_in),
-                    self.vector[..., middle : middle + n_out],
-                )
-            )
-            start = middle + n_out
-        return parts
+    @property
+    def weights(self) -> tuple[Floats, ...]:
+        """∂C/∂W⁽¹⁾ … ∂C/∂W⁽ᴸ⁾: views onto ``vector``, each (n_l, n_{l-1}), (n, …) per example."""
+        return layout.views(self._sizes, self.vector)[0]
 
     @property
-    def weights(self) -> tuple[Array, ...]:
-        return tuple(W for W, _ in self._parts())
+    def biases(self) -> tuple[Floats, ...]:
+        """∂C/∂b⁽¹⁾ … ∂C/∂b⁽ᴸ⁾: views onto ``vector``, each (n_l,), (n, n_l) per example."""
+        return layout.views(self._sizes, self.vector)[1]
 
-    @property
-    def biases(self) -> tuple[Array, ...]:
-        return tuple(b for _, b in self._parts())
+    def norm(self) -> Numbers:
+        """Euclidean length √(Σ g²), over all parameters.
 
-    def norm(self) -> Any:
-        """Euclidean length: a float, or (n,) per example."""
+        Returns
+        -------
+        float or ndarray
+            Of the gradient, or of each example's own, (n,).
+        """
         largest = np.max(np.abs(self.vector), axis=-1, keepdims=True, initial=0.0)
         scale = np.where(largest > 0, largest, 1)
         # Scaled, so that no square overflows, and none vanishes that matters.
@@ -63,7 +65,7 @@ class Gradient:
             length = np.sqrt(np.sum((self.vector / scale) ** 2, axis=-1)) * scale[..., 0]
         return float(length) if self.vector.ndim == 1 else length
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is None:
             return np.asarray(self.vector, dtype=dtype)
         return np.array(self.vector, dtype=dtype, copy=copy)
@@ -96,7 +98,7 @@ class Forward:
         z[l] and a[l] are (n, n_l), (n_l,) for a single example; a[0] is X, z[0] is None.
     """
 
-    def __init__(self, z: list[Any], a: list[Any]) -> None:
+    def __init__(self, z: ByLayer, a: list[Floats]) -> None:
         self.z = z
         self.a = a
 
@@ -130,12 +132,12 @@ class Backward(Forward):
 
     def __init__(
         self,
-        z: list[Any],
-        a: list[Any],
-        da_dz: list[Any],
-        dC_da: list[Any],
-        delta: list[Any],
-        cost: Any,
+        z: ByLayer,
+        a: list[Floats],
+        da_dz: ByLayer,
+        dC_da: list[Floats],
+        delta: ByLayer,
+        cost: Numbers,
     ) -> None:
         super().__init__(z, a)
         self.da_dz = da_dz
@@ -144,7 +146,7 @@ class Backward(Forward):
         self.cost = cost
 
 
-def variance_of(costs: Array) -> float:
+def variance_of(costs: Floats) -> float:
     """(1/n) Σ (C_i − mean)² over the costs (n,), n ≥ 1, in float64; infinite beyond its range."""
     with np.errstate(all="ignore"):
         variance = float(np.var(costs, dtype=np.float64))

@@ -1,22 +1,40 @@
-"""Network: a dense feed-forward network's state and calls. No arithmetic stands here."""
+"""Network: the public face. Each call judges its arguments and hands them to the model."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from itertools import pairwise
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import model_file, optimizers, training, validation
+from cbackprop import validation
 from cbackprop.chain_rule import ChainRule
-from cbackprop.functions import Activation, Array, Cost, initial_parameters, name_of
+from cbackprop.files import checkpoint as checkpoint_file
+from cbackprop.files import model as model_file
+from cbackprop.functions import (
+    Activation,
+    ActivationName,
+    Array,
+    Cost,
+    CostName,
+    Floats,
+    InitName,
+    name_of,
+)
 from cbackprop.gradient_check import GradientCheck, check_gradient
-from cbackprop.gradients import Backward, Forward, Gradient, variance_of
+from cbackprop.gradients import Backward, Forward, Gradient
+from cbackprop.model import Model
+from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.reference.calculus import softmax_jacobian
+from cbackprop.training import loop
+from cbackprop.training import plan as plans
+from cbackprop.training.history import EarlyStopping, History
+from cbackprop.training.metrics import METRICS, Metric, MetricName, function_of, measured
+from cbackprop.update_rules import StepOptions
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _FIXED_ATTRIBUTES = (
     "sizes",
@@ -29,15 +47,7 @@ _FIXED_ATTRIBUTES = (
     "weights",
     "biases",
 )
-_OWN_ATTRIBUTES = (
-    *_FIXED_ATTRIBUTES,
-    "_engine",
-    "_storage",
-    "_init",
-    "_random",
-    "_optimizer",
-    "_second_order",
-)
+_OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
 
 
 class _NotInitialised:
@@ -101,6 +111,12 @@ class Network:
     MemoryError
         Naming the bytes, for parameters that memory cannot hold.
 
+    Notes
+    -----
+    One thread at a time has a network: what computes or changes something raises RuntimeError
+    while another thread has it, or from a callback in the middle of another call; so does a look at
+    `parameters`. `copy` makes one for each.
+
     Examples
     --------
     >>> net = Network([784, 30, 10], seed=0)
@@ -108,66 +124,49 @@ class Network:
     23860
     """
 
+    sizes: tuple[int, ...]
+    activations: tuple[str | Activation, ...]
+    cost_function: str | Cost
+    dtype: np.dtype[Any]
+    threads: int
+    backend: str
+    n_parameters: int
+    weights: tuple[Floats, ...]
+    biases: tuple[Floats, ...]
+
     def __init__(
         self,
-        sizes: Any,
-        activation: Any = "sigmoid",
-        cost: Any = "quadratic",
+        sizes: Sequence[int] | npt.NDArray[np.integer[Any]],
+        activation: ActivationName | Activation | Sequence[ActivationName | Activation] = "sigmoid",
+        cost: CostName | Cost = "quadratic",
         *,
-        dtype: Any = "float64",
-        init: str = "auto",
+        dtype: npt.DTypeLike = "float64",
+        init: InitName = "auto",
         seed: int | None = None,
         threads: int = 1,
-        backend: str = "compiled",
+        backend: Literal["compiled", "reference"] = "compiled",
     ) -> None:
         checked_sizes = validation.layer_sizes(sizes)
         activations = validation.activations(activation, len(checked_sizes) - 1)
-        cost_function = validation.cost(cost, activations[-1])
-        self._build(
+        model = Model(
             checked_sizes,
             activations,
-            cost_function,
+            validation.cost(cost, activations[-1]),
             validation.number_type(dtype),
             validation.init(init),
             RandomNumbers(validation.seed(seed)),
             validation.threads(threads),
             validation.backend(backend),
         )
-        self._draw_parameters()
+        model.draw_parameters()
+        self._adopt(model)
 
-    def _build(
-        self,
-        sizes: tuple[int, ...],
-        activations: tuple[str | Activation, ...],
-        cost: str | Cost,
-        dtype: str,
-        init: str,
-        random: RandomNumbers,
-        threads: int,
-        backend: str,
-    ) -> None:
-        n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
-        backend = backends.available(backend)
-        try:
-            engine = backends.engine(backend, sizes, activations, cost, dtype, threads)
-        except MemoryError as error:
-            raise MemoryError(
-                f"sizes is {validation.shown(list(sizes))}: {n_parameters} parameters take "
-                f"{n_parameters * np.dtype(dtype).itemsize} bytes, more than can be had ({error})"
-            ) from None
-        self.sizes = sizes
-        self.activations = activations
-        self.cost_function = cost
-        self.dtype = np.dtype(dtype)
-        self.threads = threads
-        self.backend = backend
-        self.n_parameters = n_parameters
-        self.weights, self.biases, self._storage = engine.parameter_arrays()
-        self._init = init
-        self._random = random
-        self._optimizer: optimizers.Optimizer | None = None
-        self._second_order: Any = None
-        self._engine = engine
+    def _adopt(self, model: Model) -> None:
+        """Become the face of this model."""
+        for name in _FIXED_ATTRIBUTES:
+            setattr(self, name, getattr(model, name))
+        self._model = model
+        self._engine = model.engine  # for the quick ways, where each look-up is felt
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The engine would not see it: what looks like a change would change nothing.
@@ -178,117 +177,99 @@ class Network:
             )
         super().__setattr__(name, value)
 
-    def _draw_parameters(self) -> None:
-        for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
-            W[...], b[...] = initial_parameters(
-                W.shape[1], W.shape[0], activation, self._init, self._random
-            )
-
     # ---- state -----------------------------------------------------------------------------------
 
-    # What takes more than one call of the engine, or looks into its memory, stands in `with
-    # self._engine`: the network is this thread's until it ends, and other threads' calls are
-    # refused. A thread may do so more than once, so that a callback can look.
-
-    def _require_no_fit(self, what: str) -> None:
-        if self._engine.is_fitting:
-            raise RuntimeError(
-                f"a fit of this network is running; {what} from a callback: use copy()"
-            )
-
     @property
-    def parameters(self) -> Array:
-        with self._engine:
-            parts = []
-            for W, b in zip(self.weights, self.biases, strict=True):
-                parts += [W.ravel(), b]
-            vector = np.concatenate(parts)
+    def parameters(self) -> Floats:
+        """All weights and biases, (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row.
+
+        A read-only copy. Assigning P numbers replaces them, all or none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming what was assigned, where it is not (P,) finite numbers.
+        RuntimeError
+            If they are assigned during a fit, or while another thread has the network.
+        """
+        vector = self._model.parameters()
         vector.flags.writeable = False
         return vector
 
     @parameters.setter
-    def parameters(self, value: Any) -> None:
+    def parameters(self, value: npt.ArrayLike) -> None:
         vector = validation.parameter_vector(
             "parameters", value, self.n_parameters, self.dtype.name
         )
-        self._require_no_fit("its parameters cannot be replaced")
-        with self._engine:
-            before = self._storage.copy()
-            try:
-                for (W, b), (new_W, new_b) in zip(
-                    zip(self.weights, self.biases, strict=True),
-                    Gradient(vector, 0.0, self.sizes)._parts(),
-                    strict=True,
-                ):
-                    W[...] = new_W
-                    b[...] = new_b
-            except BaseException:
-                self._storage[...] = before
-                raise
+        self._model.require_no_fit("its parameters cannot be replaced")
+        self._model.set_parameters(vector)
 
-    def copy(self) -> Network:
-        """An independent network with the same parameters, optimiser state and generator state."""
-        with self._engine:
-            snapshot = training.Snapshot(self)
+    def copy(self) -> Self:
+        """An independent network with the same parameters, optimiser state and generator state.
+
+        Returns
+        -------
+        Network
+            Of the same class, with what a subclass keeps besides: that is shared, not copied.
+
+        Raises
+        ------
+        MemoryError
+            Naming the bytes.
+        RuntimeError
+            If another thread has the network.
+        """
         twin = type(self).__new__(type(self))
-        Network._build(
-            twin,
-            self.sizes,
-            self.activations,
-            self.cost_function,
-            self.dtype.name,
-            self._init,
-            RandomNumbers(None),
-            self.threads,
-            self.backend,
-        )
-        snapshot.restore(twin)
-        # What a subclass keeps beside.
-        vars(twin).update(
-            {name: value for name, value in vars(self).items() if name not in vars(twin)}
-        )
+        Network._adopt(twin, self._model.copy())
+        vars(twin).update(self._further_attributes())
         return twin
 
-    def __copy__(self) -> Network:
+    def _further_attributes(self) -> dict[str, Any]:
+        """What a subclass keeps besides."""
+        return {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
+
+    def __copy__(self) -> Self:
         return self.copy()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        from cbackprop import pickling
+        from cbackprop.files import pickling
 
         with self._engine:
-            own = {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
-            return pickling.state_of(self, own)
+            return pickling.state_of(self._model, self._further_attributes())
 
-    def __setstate__(self, state: Any) -> None:
-        from cbackprop import pickling
+    def __setstate__(self, state: object) -> None:
+        from cbackprop.files import pickling
 
-        pickling.restore(self, state, _OWN_ATTRIBUTES)
+        model, attributes = pickling.restored(state, _OWN_ATTRIBUTES)
+        self._adopt(model)
+        vars(self).update(attributes)
 
-    def reset(self, seed: int | None = None) -> Network:
+    def reset(self, seed: int | None = None) -> Self:
         """Draw the parameters anew, as a new network with this seed would; forget the optimiser.
 
         Parameters
         ----------
         seed : int or None
             Non-negative; None for a seed from the system's entropy.
+
+        Returns
+        -------
+        Network
+            This network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming ``seed``.
+        RuntimeError
+            If a fit of this network is under way, or another thread has it.
         """
         random = RandomNumbers(validation.seed(seed))
-        self._require_no_fit("its parameters cannot be replaced")
-        with self._engine:
-            before, own = training.Snapshot(self), self._random
-            try:
-                self._random = random
-                self._draw_parameters()
-                self._engine.set_optimizer(None, ())
-                self._optimizer = None
-                self._second_order = None
-            except BaseException:
-                self._random = own
-                before.restore(self)
-                raise
+        self._model.require_no_fit("its parameters cannot be replaced")
+        self._model.reset(random)
         return self
 
     def save(self, path: validation.PathLike, *, allow_nonfinite: bool = False) -> None:
@@ -321,7 +302,7 @@ class Network:
         ``layers.1.weight`` (n_1, n_0), ``layers.1.bias`` (n_1,), … and, in the metadata, what
         `load` needs, with a SHA-256 checksum. Optimiser and generator are not in it.
         """
-        model_file.save_model(self, path, allow_nonfinite=allow_nonfinite)
+        model_file.save(self._model, path, allow_nonfinite=allow_nonfinite)
 
     @classmethod
     def load(
@@ -329,7 +310,7 @@ class Network:
         path: validation.PathLike,
         *,
         threads: int = 1,
-        backend: str = "compiled",
+        backend: Literal["compiled", "reference"] = "compiled",
         allow_nonfinite: bool = False,
     ) -> Self:
         """The network in a model file, its parameters the same to the bit.
@@ -340,8 +321,10 @@ class Network:
         ----------
         path : str, bytes or os.PathLike
             A file of `save`, or a checkpoint of `fit`, of which the parameters are taken.
-        threads, backend
-            As `Network` takes them; they are not in the file.
+        threads : int
+            As `Network` takes it; it is not in the file.
+        backend : {"compiled", "reference"}
+            Likewise.
         allow_nonfinite : bool
             Whether a file of `save` with ``allow_nonfinite`` is read, too.
 
@@ -359,9 +342,13 @@ class Network:
         OSError
             If there is no such file, or it cannot be read.
         """
-        return model_file.load_model(
-            cls, path, threads=threads, backend=backend, allow_nonfinite=allow_nonfinite
+        network = cls.__new__(cls)
+        network._adopt(
+            checkpoint_file.load(
+                path, threads=threads, backend=backend, allow_nonfinite=allow_nonfinite
+            )
         )
+        return network
 
     def __repr__(self) -> str:
         names = [name_of(activation) for activation in self.activations]
@@ -378,7 +365,13 @@ class Network:
         return html.network(self)
 
     def summary(self) -> str:
-        """The layers, their sizes and parameters as a text table, and what computes them."""
+        """The layers, their sizes and parameters as a text table, and what computes them.
+
+        Returns
+        -------
+        str
+            A line for each layer, and one for the whole.
+        """
         lines = [f"{'layer':<8}{'neurons':>8}  {'activation':<14}{'weights':>14}{'parameters':>12}"]
         lines.append(f"{'0 input':<8}{self.sizes[0]:>8}")
         for l, (W, activation) in enumerate(
@@ -399,48 +392,26 @@ class Network:
 
     # ---- what goes in ----------------------------------------------------------------------------
 
-    def _examples(self, X: Any, name: str = "X") -> tuple[Array, bool]:
-        return validation.examples(name, X, self.sizes, self.dtype.name)
+    def _examples(self, X: npt.ArrayLike) -> tuple[Array, bool]:
+        """X as (n, n_0), and whether it was a single example."""
+        return validation.examples("X", X, self.sizes, self.dtype.name)
 
     def _pair(
-        self, X: Any, Y: Any, names: tuple[str, str] = ("X", "Y")
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        needed_for: str = "",
+        names: tuple[str, str] = ("X", "Y"),
     ) -> tuple[Array, Array, bool]:
-        examples, single = self._examples(X, names[0])
-        targets = validation.targets(
-            names[1],
-            Y,
-            len(examples),
-            single,
-            self.sizes,
-            self.dtype.name,
-            self.cost_function,
-            names[0],
-        )
-        return examples, targets, single
-
-    def _apart(self, array: Array) -> Array:
-        """A copy of rows that are views of the parameters: training would write what it reads."""
-        return array.copy() if np.may_share_memory(array, self._storage) else array
-
-    def _require(self, finite: bool, X: Array) -> None:
-        if not finite:
-            with self._engine:
-                failure = self._engine.failure
-                validation.explain_not_finite(failure, X, self.weights, self.biases)
-
-    def _empty(self, n: int, width: int) -> Array:
-        return np.empty((n, width), self.dtype)
-
-    def _new_array(self, what: str, shape: tuple[int, ...]) -> Array:
-        try:
-            return np.empty(shape, self.dtype)
-        except MemoryError:
-            n_bytes = int(np.prod(shape, dtype=object)) * self.dtype.itemsize
-            raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
+        """X and Y likewise; at least one example where they are needed for something."""
+        pair = validation.pair(X, Y, self.sizes, self.dtype.name, self.cost_function, names)
+        if needed_for:
+            validation.at_least_one_example(names[0], len(pair[0]), needed_for)
+        return pair
 
     # ---- forward ---------------------------------------------------------------------------------
 
-    def predict(self, X: Any, out: Array | None = None) -> Array:
+    def predict(self, X: npt.ArrayLike, out: Floats | None = None) -> Floats:
         """The outputs a⁽ᴸ⁾.
 
         Parameters
@@ -467,28 +438,16 @@ class Network:
         if quick is not None:
             return quick
         examples, single = self._examples(X)
-        shape = (len(examples), self.sizes[-1])
-        if out is None:
-            result = np.empty(shape, self.dtype)
-        else:
-            result = validation.output_array(
-                "out",
-                out,
-                shape[1:] if single else shape,
-                self.dtype.name,
-                {"X": examples, "the parameters": self._storage},
-            )
-        # Into an array of its own first, where the caller's must not change if the call fails.
-        target = result.reshape(shape) if out is None else np.empty(shape, self.dtype)
-        n_layers = len(self.weights)
-        outputs: list[Array | None] = [*[None] * (n_layers - 1), target]
-        self._require(self._engine.forward(examples, [None] * n_layers, outputs), examples)
-        if out is not None:
-            result.reshape(shape)[...] = target
+        shape = self.sizes[-1:] if single else (len(examples), self.sizes[-1])
+        # Into an array of its own first: the caller's must not change if the call fails.
+        target = None if out is None else self._model.output_array(out, "", shape, X=examples)
+        result = self._model.predict(examples).reshape(shape)
+        if target is None:
             return result
-        return result[0] if single else result
+        target[...] = result
+        return target
 
-    def forward(self, X: Any) -> Forward:
+    def forward(self, X: npt.ArrayLike) -> Forward:
         """Weighted inputs z and activations a of every layer.
 
         Parameters
@@ -500,16 +459,35 @@ class Network:
         -------
         Forward
             ``.z[l]`` and ``.a[l]``, (n, n_l).
-        """
-        examples, single = self._examples(X)
-        z: list[Array | None] = [self._empty(len(examples), n_l) for n_l in self.sizes[1:]]
-        a: list[Array | None] = [self._empty(len(examples), n_l) for n_l in self.sizes[1:]]
-        self._require(self._engine.forward(examples, z, a), examples)
-        return Forward(
-            [None, *_one_if(single, z)], [*_one_if(single, [examples.copy()]), *_one_if(single, a)]
-        )
 
-    def cost(self, X: Any, Y: Any, per_example: bool = False, sample_weight: Any = None) -> Any:
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+        """
+        return self._model.forward(*self._examples(X))
+
+    @overload
+    def cost(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        per_example: Literal[False] = False,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> float: ...
+
+    @overload
+    def cost(self, X: npt.ArrayLike, Y: npt.ArrayLike, per_example: Literal[True]) -> Floats: ...
+
+    def cost(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        per_example: bool = False,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> float | Floats:
         """The mean cost C = (1/n) Σ_i C_i, or every C_i.
 
         Parameters
@@ -525,26 +503,27 @@ class Network:
         -------
         float or ndarray
             The mean, or (n,) costs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
         each = validation.flag("per_example", per_example)
         examples, targets, single = self._pair(X, Y)
-        n = len(examples)
-        validation.no_weights_per_example(each, sample_weight)
-        if not each:
-            validation.at_least_one_example("X", n, "a mean cost")
-        weight, total_weight = validation.sample_weight(
-            "sample_weight", sample_weight, n, self.dtype.name
+        weight, total_weight = validation.mean_or_each(
+            each, sample_weight, len(examples), "a mean cost", self.dtype.name
         )
-        costs = np.empty(n, self.dtype)
-        finite, total = self._engine.cost(examples, targets, costs, weight)
-        self._require(finite, examples)
+        costs, total = self._model.costs(examples, targets, weight)
         if each:
-            return costs[0] if single else costs
+            return _first_if(single, costs)
         return total / total_weight
 
     # ---- backward --------------------------------------------------------------------------------
 
-    def backward(self, X: Any, Y: Any) -> Backward:
+    def backward(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Backward:
         """Every factor of the chain rule, of every example's own cost C_i.
 
         Parameters
@@ -557,40 +536,24 @@ class Network:
         Backward
             ``.z``, ``.a``, ``.da_dz``, ``.dC_da``, ``.delta`` by layer, each (n, n_l), and
             ``.cost`` (n,).
-        """
-        return self._backward(*self._pair(X, Y))
 
-    def _backward(self, examples: Array, targets: Array, single: bool) -> Backward:
-        n, widths = len(examples), self.sizes[1:]
-        z, a, da_dz, delta = ([self._empty(n, width) for width in widths] for _ in range(4))
-        dC_da = [self._empty(n, width) for width in self.sizes]
-        costs = np.empty(n, self.dtype)
-        wanted: list[Array | None] = [*da_dz]
-        if self.activations[-1] == "softmax":
-            wanted[-1] = None
-        self._require(
-            self._engine.backward(examples, targets, [*z], [*a], wanted, [*delta], [*dC_da], costs),
-            examples,
-        )
-        if self.activations[-1] == "softmax":
-            da_dz[-1] = softmax_jacobian(a[-1])
-        return Backward(
-            [None, *_one_if(single, z)],
-            [*_one_if(single, [examples.copy()]), *_one_if(single, a)],
-            [None, *_one_if(single, da_dz)],
-            _one_if(single, dC_da),
-            [None, *_one_if(single, delta)],
-            costs[0] if single else costs,
-        )
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
+        """
+        return self._model.backward(*self._pair(X, Y))
 
     def gradient(
         self,
-        X: Any,
-        Y: Any,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
         *,
         per_example: bool = False,
-        sample_weight: Any = None,
-        out: Array | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        out: Floats | None = None,
     ) -> Gradient:
         """∇C of the mean cost, or every example's own ∇C_i.
 
@@ -611,43 +574,33 @@ class Network:
         Gradient
             ``.vector`` (P,) or (n, P), ``.weights``, ``.biases``, ``.cost``, ``.norm()``.
 
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        MemoryError
+            Naming the bytes.
+        FloatingPointError
+            If finite inputs overflow.
+
         Notes
         -----
         ∂C_i/∂w_jk = a_k δ_j and ∂C_i/∂b_j = δ_j with δ = ∂C_i/∂z.
         """
         each = validation.flag("per_example", per_example)
         examples, targets, single = self._pair(X, Y)
-        n, P = len(examples), self.n_parameters
-        validation.no_weights_per_example(each, sample_weight)
-        weight, total_weight = validation.sample_weight(
-            "sample_weight", sample_weight, n, self.dtype.name
+        n = len(examples)
+        weight, total_weight = validation.mean_or_each(
+            each, sample_weight, n, "a mean gradient", self.dtype.name
         )
-        if not each:
-            validation.at_least_one_example("X", n, "a mean gradient")
-        validation.result_size("the per-example gradients", n if each else 1, P, self.dtype.name)
-        shape = (n, P) if each and not single else (P,)
-        if out is None:
-            vector = self._new_array("the gradient", shape)
-        else:
-            vector = validation.output_array(
-                "out",
-                out,
-                shape,
-                self.dtype.name,
-                {"X": examples, "Y": targets, "the parameters": self._storage},
-            )
+        validation.result_size(
+            "the per-example gradients", n if each else 1, self.n_parameters, self.dtype.name
+        )
         if each:
-            costs = np.empty(n, self.dtype)
-            self._require(
-                self._engine.per_example_gradient(examples, targets, vector, out is None, costs),
-                examples,
-            )
-            return Gradient(vector, costs[0] if single else costs, self.sizes)
-        finite, total = self._engine.gradient(examples, targets, weight, total_weight, vector)
-        self._require(finite, examples)
-        return Gradient(vector, total / total_weight, self.sizes)
+            return self._model.per_example_gradient(examples, targets, single, out)
+        return self._model.gradient(examples, targets, weight, total_weight, out)
 
-    def gradient_norms(self, X: Any, Y: Any) -> Any:
+    def gradient_norms(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Floats:
         """The Euclidean norm of every example's own gradient, without making the gradients.
 
         Parameters
@@ -669,7 +622,7 @@ class Network:
 
         See Also
         --------
-        gradient : with ``per_example=True`` the gradients themselves, n·P numbers.
+        gradient : With ``per_example=True`` the gradients themselves, n·P numbers.
 
         Notes
         -----
@@ -682,11 +635,9 @@ class Network:
         .. [1] I. Goodfellow, "Efficient per-example gradient computations", 2015, arXiv:1510.01799.
         """
         examples, targets, single = self._pair(X, Y)
-        norms = np.empty(len(examples), self.dtype)
-        self._require(self._engine.gradient_norms(examples, targets, norms), examples)
-        return norms[0] if single else norms
+        return _first_if(single, self._model.gradient_norms(examples, targets))
 
-    def clipped_gradient(self, X: Any, Y: Any, max_norm: float) -> Gradient:
+    def clipped_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike, max_norm: float) -> Gradient:
         """The mean of the examples' gradients, each shortened to a length of max_norm at most.
 
         Parameters
@@ -720,15 +671,16 @@ class Network:
         .. [1] M. Abadi et al., "Deep learning with differential privacy", 2016, arXiv:1607.00133.
         """
         limit = validation.positive("max_norm", max_norm)
-        examples, targets, _ = self._pair(X, Y)
-        n = len(examples)
-        validation.at_least_one_example("X", n, "a mean gradient")
-        vector = self._new_array("the gradient", (self.n_parameters,))
-        finite, total = self._engine.clipped_gradient(examples, targets, limit, vector)
-        self._require(finite, examples)
-        return Gradient(vector, total / n, self.sizes)
+        examples, targets, _ = self._pair(X, Y, "a mean gradient")
+        return self._model.clipped_gradient(examples, targets, limit)
 
-    def gradient_gram(self, X: Any, Y: Any, X2: Any = None, Y2: Any = None) -> Any:
+    def gradient_gram(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        X2: npt.ArrayLike | None = None,
+        Y2: npt.ArrayLike | None = None,
+    ) -> Floats:
         """The inner products of all pairs of per-example gradients, without making the gradients.
 
         Parameters
@@ -767,21 +719,16 @@ class Network:
         """
         examples, targets, single = self._pair(X, Y)
         validation.both_or_neither(("X2", X2), ("Y2", Y2))
-        examples2, targets2, single2, n2 = None, None, single, len(examples)
-        if X2 is not None:
-            examples2, targets2, single2 = self._pair(X2, Y2, ("X2", "Y2"))
-            n2 = len(examples2)
+        examples2, targets2, single2 = None, None, single
+        if X2 is not None and Y2 is not None:
+            examples2, targets2, single2 = self._pair(X2, Y2, names=("X2", "Y2"))
+        n2 = len(examples if examples2 is None else examples2)
         validation.result_size("the Gram matrix", len(examples), n2, self.dtype.name)
-        gram = self._new_array("the Gram matrix", (len(examples), n2))
-        finite = self._engine.gradient_gram(examples, targets, examples2, targets2, gram)
-        if not finite and examples2 is not None:
-            validation.require_finite("X2", examples2)
-        self._require(finite, examples)
-        if single:
-            gram = gram[0]
+        gram = self._model.gradient_gram(examples, targets, examples2, targets2)
+        gram = _first_if(single, gram)
         return gram[..., 0] if single2 else gram
 
-    def gradient_moments(self, X: Any, Y: Any) -> tuple[Gradient, Gradient]:
+    def gradient_moments(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> tuple[Gradient, Gradient]:
         """Mean and variance of every parameter's derivative over the examples.
 
         Parameters
@@ -791,10 +738,12 @@ class Network:
 
         Returns
         -------
-        mean, variance : Gradient
-            ``.vector`` (P,) each: (1/n) Σ_i ∇C_i, bit for bit `gradient`'s, and
-            (1/n) Σ_i (∇C_i − mean)², divided by n. ``.cost`` is the mean of the costs C_i, and
-            their variance.
+        mean : Gradient
+            ``.vector`` (P,): (1/n) Σ_i ∇C_i, bit for bit `gradient`'s; ``.cost`` is the mean of
+            the costs C_i.
+        variance : Gradient
+            ``.vector`` (P,): (1/n) Σ_i (∇C_i − mean)², divided by n; ``.cost`` is the variance of
+            the costs C_i.
 
         Raises
         ------
@@ -809,26 +758,10 @@ class Network:
         that the variance keeps its digits where it is small beside the mean (Chan, Golub and
         LeVeque 1983, "Algorithms for computing the sample variance"). No (n, P) array is made.
         """
-        examples, targets, _ = self._pair(X, Y)
-        n = len(examples)
-        validation.at_least_one_example("X", n, "a mean gradient")
-        mean = self._new_array("the gradient", (self.n_parameters,))
-        variance = self._new_array("the gradient", (self.n_parameters,))
-        costs = np.empty(n, self.dtype)
-        finite, total = self._engine.gradient_moments(examples, targets, mean, variance, costs)
-        self._require(finite, examples)
-        cost_variance = variance_of(costs)
-        if not math.isfinite(cost_variance):
-            with self._engine:
-                validation.explain_not_finite(
-                    ("cost_variance", 0), examples, self.weights, self.biases
-                )
-        return (
-            Gradient(mean, total / n, self.sizes),
-            Gradient(variance, cost_variance, self.sizes),
-        )
+        examples, targets, _ = self._pair(X, Y, "a mean gradient")
+        return self._model.gradient_moments(examples, targets)
 
-    def jacobian(self, X: Any, *, out: Array | None = None) -> Array:
+    def jacobian(self, X: npt.ArrayLike, *, out: Floats | None = None) -> Floats:
         """∂a⁽ᴸ⁾/∂parameters: how every output moves with every weight and bias.
 
         Parameters
@@ -861,23 +794,11 @@ class Network:
         where calls repeat.
         """
         examples, single = self._examples(X)
-        n, n_L, P = len(examples), self.sizes[-1], self.n_parameters
-        validation.result_size("the Jacobian", n, n_L * P, self.dtype.name)
-        shape = (n_L, P) if single else (n, n_L, P)
-        if out is None:
-            result = self._new_array("the Jacobian", shape)
-        else:
-            result = validation.output_array(
-                "out",
-                out,
-                shape,
-                self.dtype.name,
-                {"X": examples, "the parameters": self._storage},
-            )
-        self._require(self._engine.jacobian(examples, result, out is None), examples)
-        return result
+        width = self.sizes[-1] * self.n_parameters
+        validation.result_size("the Jacobian", len(examples), width, self.dtype.name)
+        return self._model.jacobian(examples, single, out)
 
-    def input_gradient(self, X: Any, Y: Any) -> Array:
+    def input_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Floats:
         """∂C_i/∂x: how each example's cost moves with its inputs.
 
         Parameters
@@ -899,23 +820,9 @@ class Network:
             If finite inputs overflow, naming the layer.
         """
         examples, targets, single = self._pair(X, Y)
-        result = self._empty(len(examples), self.sizes[0])
-        n_layers = len(self.weights)
-        nothing: list[Array | None] = [None] * n_layers
-        finite = self._engine.backward(
-            examples,
-            targets,
-            nothing,
-            nothing,
-            nothing,
-            nothing,
-            [result, *nothing],
-            np.empty(len(examples), self.dtype),
-        )
-        self._require(finite, examples)
-        return result[0] if single else result
+        return _first_if(single, self._model.input_gradient(examples, targets))
 
-    def input_jacobian(self, X: Any) -> Array:
+    def input_jacobian(self, X: npt.ArrayLike) -> Floats:
         """∂a⁽ᴸ⁾/∂x: how every output moves with every input.
 
         Parameters
@@ -942,15 +849,15 @@ class Network:
         As `jacobian`, with ∂C/∂a⁽⁰⁾ in the place of the weights' derivatives.
         """
         examples, single = self._examples(X)
-        n, n_L, n_0 = len(examples), self.sizes[-1], self.sizes[0]
-        validation.result_size("the Jacobian", n, n_L * n_0, self.dtype.name)
-        result = self._new_array("the Jacobian", (n, n_L, n_0))
-        self._require(self._engine.input_jacobian(examples, result), examples)
-        return result[0] if single else result
+        width = self.sizes[-1] * self.sizes[0]
+        validation.result_size("the Jacobian", len(examples), width, self.dtype.name)
+        return _first_if(single, self._model.input_jacobian(examples))
 
     # ---- curvature -------------------------------------------------------------------------------
 
-    def hessian_vector_product(self, X: Any, Y: Any, v: Any) -> Array:
+    def hessian_vector_product(
+        self, X: npt.ArrayLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
+    ) -> Floats:
         """Hv, H = ∂²C/∂parameters² of the mean cost, without making H.
 
         Parameters
@@ -991,7 +898,9 @@ class Network:
         validation.second_derivatives(self.activations, self.cost_function)
         return self._curvature_product(X, Y, v, False)
 
-    def gauss_newton_vector_product(self, X: Any, Y: Any, v: Any) -> Array:
+    def gauss_newton_vector_product(
+        self, X: npt.ArrayLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
+    ) -> Floats:
         """Gv, G = (1/n) Σ_i JᵢᵀHᵢJᵢ the Gauss–Newton matrix of the mean cost, without making it.
 
         Parameters
@@ -1028,18 +937,16 @@ class Network:
         validation.second_derivatives((), self.cost_function)
         return self._curvature_product(X, Y, v, True)
 
-    def _curvature_product(self, X: Any, Y: Any, v: Any, gauss_newton: bool) -> Array:
-        examples, targets, _ = self._pair(X, Y)
-        validation.at_least_one_example("X", len(examples), "a mean cost")
+    def _curvature_product(
+        self, X: npt.ArrayLike, Y: npt.ArrayLike, v: object, gauss_newton: bool
+    ) -> Floats:
+        examples, targets, _ = self._pair(X, Y, "a mean cost")
         direction = validation.parameter_vector("v", v, self.n_parameters, self.dtype.name)
-        product = self._new_array("the product", (self.n_parameters,))
-        finite = self._engine.curvature_product(examples, targets, direction, gauss_newton, product)
-        self._require(finite, examples)
-        return product
+        return self._model.curvature_product(examples, targets, direction, gauss_newton)
 
     # ---- looking inside --------------------------------------------------------------------------
 
-    def chain_rule(self, x: Any, y: Any) -> ChainRule:
+    def chain_rule(self, x: npt.ArrayLike, y: npt.ArrayLike) -> ChainRule:
         """The factors of any weight, bias or activation for one example, as numbers.
 
         Parameters
@@ -1051,14 +958,21 @@ class Network:
         -------
         ChainRule
             ``.weight(layer, j, k)``, ``.bias(layer, j)``, ``.activation(layer, k)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
-        examples, targets, _ = self._pair(*validation.one_example(x, y), ("x", "y"))
+        examples, targets, _ = self._pair(*validation.one_example(x, y), names=("x", "y"))
         validation.require_finite("x", examples)
         with self._engine:
-            backward = self._backward(examples, targets, True)
-            return ChainRule(self, examples[0], backward, targets[0])
+            backward = self._model.backward(examples, targets, True)
+            return ChainRule(self._model, examples[0], backward, targets[0])
 
-    def check_gradient(self, X: Any, Y: Any) -> GradientCheck:
+    def check_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> GradientCheck:
         """The whole gradient against one found without backpropagation, in float64.
 
         Parameters
@@ -1071,15 +985,21 @@ class Network:
         -------
         GradientCheck
             ``.max_relative_error``, ``.worst`` (a named parameter), ``.passed``; printable.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
-        examples, targets, _ = self._pair(X, Y)
-        validation.at_least_one_example("X", len(examples), "a gradient")
-        return check_gradient(self, examples, targets)
+        examples, targets, _ = self._pair(X, Y, "a gradient")
+        return check_gradient(self._model, examples, targets)
 
     def stepper_html(
         self,
-        X: Any,
-        Y: Any,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
         *,
         learning_rate: float = 0.5,
         steps: int = 20,
@@ -1120,41 +1040,40 @@ class Network:
         rate = validation.positive("learning_rate", learning_rate)
         n_steps = validation.integer("steps", steps, 1)
         heading = validation.word("title", title)
-        examples, targets, _ = self._pair(X, Y)
-        validation.at_least_one_example("X", len(examples), "a step")
+        examples, targets, _ = self._pair(X, Y, "a step")
         validation.stepper_size(self.sizes, n_steps)
-        return stepper.page(self, examples, targets, rate, n_steps, heading)
+        return stepper.page(self._model, examples, targets, rate, n_steps, heading)
 
     # ---- training --------------------------------------------------------------------------------
 
     def fit(
         self,
-        X: Any,
-        Y: Any,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
         *,
         epochs: int = 10,
         batch_size: int = 32,
-        optimizer: Any = "sgd",
+        optimizer: OptimizerName | Optimizer = "sgd",
         learning_rate: float | None = None,
-        shuffle: Any = True,
-        sample_weight: Any = None,
-        class_weight: Any = None,
+        shuffle: bool | npt.ArrayLike | Callable[[int], npt.ArrayLike] = True,
+        sample_weight: npt.ArrayLike | None = None,
+        class_weight: Mapping[int, float] | npt.ArrayLike | Literal["balanced"] | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         dropout: float = 0.0,
         max_norm: float | None = None,
         clip_norm: float | None = None,
         noise_multiplier: float = 0.0,
-        validation_data: Any = None,
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         validation_fraction: float = 0.0,
-        metrics: Any = (),
-        early_stopping: Any = None,
-        schedule: Any = None,
-        callbacks: Any = (),
+        metrics: Sequence[MetricName | Metric] = (),
+        early_stopping: EarlyStopping | int | None = None,
+        schedule: Callable[[int, float], float] | None = None,
+        callbacks: Sequence[Callable[[Self, History], object]] = (),
         progress: bool | None = None,
-        checkpoint: Any = None,
+        checkpoint: validation.PathLike | None = None,
         resume: bool = False,
-    ) -> training.History:
+    ) -> History:
         """Train by repeated downhill steps on mini-batches.
 
         Parameters
@@ -1179,13 +1098,13 @@ class Network:
             (n,) ≥ 0. A batch's gradient is Σ w_i ∇C_i / Σ w_i over the batch; a batch whose weights
             are all 0 makes no step.
         class_weight : dict, array_like or "balanced", optional
-            A weight for each class, times ``sample_weight``. An example's class is its largest
-            target; with one output, whether that is above ½. "balanced": n/(classes · examples of
-            the class).
+            A weight for each class, (n_L,), or (2,) with one output, times ``sample_weight``. An
+            example's class is its largest target; with one output, whether that is above ½.
+            "balanced": n/(classes · examples of the class).
         l1, l2 : float
-            Add l1 Σ|w| + (l2/2) Σw² to the cost, of weights, not of biases. (scikit-learn's alpha
-            is n·l2 for n examples a batch, PyTorch's weight_decay of SGD is l2 but takes biases,
-            too, and Nielsen's λ is n·l2 for n examples in all.)
+            Add l1 Σ|w| + (l2/2) Σw² to the cost, of weights, not of biases. In scikit-learn alpha
+            is n·l2 for n examples a batch; PyTorch's weight_decay of SGD is l2 but takes biases,
+            too; Nielsen's λ is n·l2 for n examples in all.
         dropout : float
             In [0, 1): each hidden activation is left out of a step with this probability, and the
             others are divided by 1 − dropout (Srivastava et al. 2014). Predictions use all.
@@ -1223,6 +1142,7 @@ class Network:
         Returns
         -------
         History
+            The costs and metrics of each epoch, and why the fit ended.
 
         Raises
         ------
@@ -1237,67 +1157,47 @@ class Network:
         RuntimeError
             If a fit of this network is under way (in a callback or another thread).
         """
-        chosen = optimizers.resolve(optimizer, learning_rate)
-        names = (self.sizes, self.dtype.name)
-        examples = validation.batch("X", X, *names)
-        n = len(examples)
-        validation.at_least_one_example("X", n, "training")
-        targets = validation.targets("Y", Y, n, False, *names, self.cost_function)
-        examples, targets = self._apart(examples), self._apart(targets)
-        weight = training.combined_weight(sample_weight, class_weight, targets)
-        held = validation.held_out(
-            validation.fraction("validation_fraction", validation_fraction), validation_data, n
+        examples, targets, plan = plans.make(
+            self._model,
+            self,
+            X,
+            Y,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            l1=l1,
+            l2=l2,
+            dropout=dropout,
+            max_norm=max_norm,
+            clip_norm=clip_norm,
+            noise_multiplier=noise_multiplier,
+            validation_data=validation_data,
+            validation_fraction=validation_fraction,
+            metrics=metrics,
+            early_stopping=early_stopping,
+            schedule=schedule,
+            callbacks=callbacks,
+            progress=progress,
+            checkpoint=checkpoint,
+            resume=resume,
         )
-        judged = validation.validation_pair(validation_data, *names, self.cost_function)
-        checked_metrics = training.named(validation.metrics(metrics, tuple(training.METRICS)))
-        stopping = training.stopping(early_stopping)
-        if stopping is not None:
-            validation.monitor(stopping, tuple(checked_metrics), judged is not None or held > 0)
-        file = None if checkpoint is None else validation.file_path("checkpoint", checkpoint)
-        plan = training.Plan(
-            epochs=validation.integer("epochs", epochs, 0),
-            batch_size=validation.integer("batch_size", batch_size, 1),
-            optimizer=chosen,
-            shuffle=validation.batch_order("shuffle", shuffle, n - held),
-            sample_weight=weight,
-            options=training.step_options(l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
-            validation_data=judged,
-            held=held,
-            metrics=checked_metrics,
-            early_stopping=stopping,
-            schedule=validation.schedule(schedule),
-            callbacks=validation.functions("callbacks", callbacks),
-            progress=validation.progress(progress),
-            checkpoint=file,
-            resume=validation.flag("resume", resume),
-        )
-        validation.resume_needs_checkpoint(plan.resume, file)
-        self._require_no_fit("it cannot start another one")
-        with self._engine:
-            self._check_training(chosen, plan.options)
-            self._engine.begin_fit()
-            return training.run(self, examples, targets, plan)
-
-    def _check_training(
-        self, optimizer: optimizers.Optimizer, options: tuple[float, ...] | None
-    ) -> None:
-        validation.require_finite_parameters(self.weights, self.biases)
-        validation.optimizer_in(optimizer, self.dtype.name)
-        if isinstance(optimizer, optimizers.WholeBatch):
-            validation.whole_batch_options(optimizer.rule, options)
-        if isinstance(optimizer, optimizers.LevenbergMarquardt):
-            validation.least_squares_cost(self.cost_function)
+        self._model.require_no_fit("it cannot start another one")
+        return loop.run(self._model, examples, targets, plan)
 
     def partial_fit(
         self,
-        X: Any,
-        Y: Any,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
         batch_size: int = 32,
-        optimizer: Any = None,
+        optimizer: OptimizerName | Optimizer | None = None,
         learning_rate: float | None = None,
-        sample_weight: Any = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> Network:
+        sample_weight: npt.ArrayLike | None = None,
+        options: Mapping[str, float | None] | None = None,
+    ) -> Self:
         """One pass over the rows as they come; the optimiser's state is kept from call to call.
 
         Parameters
@@ -1339,53 +1239,29 @@ class Network:
         ):
             return self
         checked_size = validation.integer("batch_size", batch_size, 1)
-        examples, targets, _ = self._pair(X, Y)
-        validation.at_least_one_example("X", len(examples), "training")
-        examples, targets = self._apart(examples), self._apart(targets)
+        examples, targets, _ = self._pair(X, Y, "training")
         weight, _ = validation.sample_weight(
             "sample_weight", sample_weight, len(examples), self.dtype.name
         )
-        step_options = training.step_options(
-            **validation.option_names("options", options, training.STEP_OPTIONS)
+        step_options = plans.step_options(
+            **validation.option_names("options", options, StepOptions._fields)
         )
-        self._require_no_fit("it cannot start another one")
-        with self._engine:
-            chosen = self._chosen_optimizer(optimizer, learning_rate)
-            self._check_training(chosen, step_options)
-            self._engine.begin_fit()
-            before = training.Snapshot(self)
-            try:
-                if self._optimizer is not None and chosen.goes_on(self._optimizer):
-                    self._engine.learning_rate = chosen.learning_rate
-                    self._optimizer = chosen
-                else:
-                    self._set_optimizer(chosen)
-                finite, _, _ = training.train_once(
-                    self, examples, targets, None, checked_size, weight, step_options
-                )
-                if not finite:
-                    training.raise_divergence(None, self._engine.failure, examples)
-            except Exception:
-                before.restore(self)
-                raise
+        self._model.require_no_fit("it cannot start another one")
+        loop.run_pass(
+            self._model,
+            self._model.apart(examples),
+            self._model.apart(targets),
+            checked_size,
+            optimizer,
+            learning_rate,
+            weight,
+            step_options,
+        )
         return self
 
-    def _chosen_optimizer(
-        self, optimizer: Any, learning_rate: float | None
-    ) -> optimizers.Optimizer:
-        if optimizer is None:
-            optimizer = self._optimizer if self._optimizer is not None else "sgd"
-        return optimizers.resolve(optimizer, learning_rate)
-
-    def _set_optimizer(self, optimizer: optimizers.Optimizer) -> None:
-        whole_batch = isinstance(optimizer, optimizers.WholeBatch)
-        rule = None if whole_batch else optimizer.rule
-        self._engine.set_optimizer(rule, optimizer.hyper_parameters)
-        self._second_order = None
-        self._engine.learning_rate = optimizer.learning_rate
-        self._optimizer = optimizer
-
-    def score(self, X: Any, Y: Any, metric: Any = "accuracy") -> float:
+    def score(
+        self, X: npt.ArrayLike, Y: npt.ArrayLike, metric: MetricName | Metric = "accuracy"
+    ) -> float:
         """A metric of the predictions for X against Y.
 
         Parameters
@@ -1398,41 +1274,25 @@ class Network:
         Returns
         -------
         float
+            What the metric says of all examples together.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
         """
-        checked = validation.metric("metric", metric, tuple(training.METRICS))
-        examples, targets, _ = self._pair(X, Y)
-        validation.at_least_one_example("X", len(examples), "a score")
-        return training.measured("metric", checked, self.predict(examples), targets)
+        checked = validation.metric("metric", metric, tuple(METRICS))
+        examples, targets, _ = self._pair(X, Y, "a score")
+        return measured("metric", function_of(checked), self._model.predict(examples), targets)
 
 
 for _name in _OWN_ATTRIBUTES:
     setattr(Network, _name, _NotInitialised())
 
 
-def _one_if(single: bool, arrays: list[Any]) -> list[Any]:
-    """The only example's own arrays, where there is but one."""
-    return [array[0] for array in arrays] if single else list(arrays)
-
-
-def info() -> Mapping[str, Any]:
-    """What this installation computes with.
-
-    Returns
-    -------
-    dict
-        ``version``, ``backend``, ``simd_level`` (None without the compiled core), ``vector_bytes``,
-        ``fused_multiply_add``, ``checked_build``, ``numpy``.
-    """
-    from cbackprop import __version__
-
-    level = backends.simd_level()
-    kernels = None if level is None else backends.kernels("float64")
-    return {
-        "version": __version__,
-        "backend": backends.available("compiled"),
-        "simd_level": level,
-        "vector_bytes": None if kernels is None else kernels.vector_bytes,
-        "fused_multiply_add": None if kernels is None else kernels.has_fma,
-        "checked_build": None if kernels is None else kernels.checked,
-        "numpy": np.__version__,
-    }
+def _first_if(single: bool, array: Array) -> Floats:
+    """The only example's own row, where there is but one."""
+    row: Floats = array[0] if single else array
+    return row

@@ -52,6 +52,8 @@ class Nudges(tuple[Nudge, ...]):
         What the ratios tend to.
     """
 
+    columns = ("nudge h", "measured change", "change / h", "error", "error / h")
+
     name: str
     derivative: float
 
@@ -70,7 +72,13 @@ class Nudges(tuple[Nudge, ...]):
         return tuple(nudge.ratio - self.derivative for nudge in self)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The columns of each nudge as text."""
+        """The columns of each nudge as text.
+
+        Returns
+        -------
+        list of tuple of str
+            The five columns above, a tuple for each nudge.
+        """
         return [
             (
                 f"{nudge.size:g}",
@@ -83,10 +91,9 @@ class Nudges(tuple[Nudge, ...]):
         ]
 
     def __str__(self) -> str:
-        columns = ("nudge h", "measured change", "change / h", "error", "error / h")
         lines = [
             f"{h:>10}{measured:>20}{ratio:>20}{error:>12}{slope:>12}"
-            for h, measured, ratio, error, slope in (columns, *self.rows())
+            for h, measured, ratio, error, slope in (self.columns, *self.rows())
         ]
         return "\n".join((f"nudges of {self.name}, ∂C/∂ of it = {self.derivative:.9g}", *lines))
 

@@ -1,17 +1,79 @@
 """Optimisers: their hyper-parameters.
 
-First-order arithmetic stands in the kernels, that of whole-batch steps in second_order.py.
+First-order arithmetic stands in the kernels, that of whole-batch steps in lbfgs.py and
+levenberg_marquardt.py.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from cbackprop import validation
+from cbackprop.functions import Array
+from cbackprop.update_rules import UpdateRule
+
+
+class Workspace:
+    """Memory that is used again from step to step; nothing is lost with it but time."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Array] = {}
+        self.last: object = None  # what a method keeps of its last step, in a form of its own
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """The array of that name, of whatever content; made anew only if shape or dtype differ."""
+        array = self._arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != dtype:
+            self._arrays.pop(name, None)
+            try:
+                array = np.empty(shape, dtype)
+            except (MemoryError, ValueError):  # ValueError: more than any array can have
+                n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+                raise MemoryError(
+                    f"{name} of the optimiser, {' x '.join(map(str, shape))} numbers, takes "
+                    f"{n_bytes} bytes, more than can be had"
+                ) from None
+            self._arrays[name] = array
+        return array
+
+
+class WholeBatchState:
+    """Everything an optimiser remembers between its steps.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        L-BFGS: the steps ``s0``, ``s1``, … and the changes of the gradient ``y0``, ``y1``, …, each
+        (P,) and float64, the oldest first. No step writes into them: it puts others in their place.
+    numbers : dict of str to float
+        Levenberg–Marquardt: ``mu``.
+    workspace : Workspace
+        No part of the state: a copy and a restored state begin with an empty one.
+    """
+
+    def __init__(self, arrays: dict[str, Array], numbers: dict[str, float]) -> None:
+        self.arrays = arrays
+        self.numbers = numbers
+        self.workspace = Workspace()
+
+    def copy(self) -> WholeBatchState:
+        """A state of its own; the arrays, which nobody writes into, are shared."""
+        return WholeBatchState(dict(self.arrays), dict(self.numbers))
 
 
 class Optimizer:
-    """What every optimiser has: a learning rate, and the name and numbers of its update rule."""
+    """What every optimiser has: a name, a learning rate, and the rule by which an engine updates.
+
+    A new one is a class here, in the table at the end, and a branch of the engines for its rule.
+    """
+
+    name: ClassVar[str]  # as `fit` takes it
+    # The argument that says how long a step is.
+    steps_set_by: ClassVar[str] = "learning_rate"
+    learning_rate_may_be_zero: ClassVar[bool] = True
 
     learning_rate: float
 
@@ -25,26 +87,26 @@ class Optimizer:
         super().__setattr__(name, value)
 
     @property
-    def rule(self) -> str:
-        """The kernels' name of the update."""
-        raise NotImplementedError
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        """What that update takes beside the learning rate."""
+    def rule(self) -> UpdateRule | None:
+        """What an engine does with a gradient; None where steps are no update by a gradient."""
         raise NotImplementedError
 
     def goes_on(self, other: Optimizer) -> bool:
         """Whether the other's state serves this one: they differ in the learning rate at most."""
         mine, others = dict(vars(self)), dict(vars(other))
         del mine["learning_rate"], others["learning_rate"]
-        return type(self) is type(other) and mine == others and self.rule == other.rule
+        return type(self) is type(other) and mine == others
 
-    def _shown(self) -> dict[str, Any]:
-        return dict(vars(self))
+    def arguments(self) -> dict[str, Any]:
+        """What makes another one like this."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name != "learning_rate" or self.steps_set_by == name
+        }
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self._shown().items())
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
         return f"{type(self).__name__}({arguments})"
 
     def __eq__(self, other: object) -> bool:
@@ -74,6 +136,8 @@ class SGD(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "sgd"
+
     def __init__(
         self, learning_rate: float = 0.1, momentum: float = 0.0, nesterov: bool = False
     ) -> None:
@@ -83,14 +147,11 @@ class SGD(Optimizer):
         validation.nesterov_needs_momentum(self.nesterov, self.momentum)
 
     @property
-    def rule(self) -> str:
+    def rule(self) -> UpdateRule:
         if self.momentum == 0.0:
-            return "sgd"
-        return "nesterov" if self.nesterov else "momentum"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return () if self.momentum == 0.0 else (self.momentum,)
+            return UpdateRule("sgd", {}, ())
+        name = "nesterov" if self.nesterov else "momentum"
+        return UpdateRule(name, {"momentum": self.momentum}, ("v",))
 
 
 class Adam(Optimizer):
@@ -114,6 +175,8 @@ class Adam(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "adam"
+
     def __init__(
         self,
         learning_rate: float = 0.001,
@@ -127,12 +190,9 @@ class Adam(Optimizer):
         self.epsilon = validation.positive("epsilon", epsilon)
 
     @property
-    def rule(self) -> str:
-        return "adam"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.beta1, self.beta2, self.epsilon)
+    def rule(self) -> UpdateRule:
+        numbers = {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+        return UpdateRule("adam", numbers, ("m", "v"))
 
 
 class AdamW(Adam):
@@ -142,7 +202,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon
+    learning_rate, beta1, beta2, epsilon : float
         As `Adam`'s.
     weight_decay : float
         ≥ 0.
@@ -152,6 +212,8 @@ class AdamW(Adam):
     TypeError, ValueError
         Naming the argument, for a value outside the above.
     """
+
+    name = "adamw"
 
     def __init__(
         self,
@@ -165,12 +227,10 @@ class AdamW(Adam):
         self.weight_decay = validation.non_negative("weight_decay", weight_decay)
 
     @property
-    def rule(self) -> str:
-        return "adamw"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (*super().hyper_parameters, self.weight_decay)
+    def rule(self) -> UpdateRule:
+        adam = super().rule
+        numbers = {**adam.hyper_parameters, "weight_decay": self.weight_decay}
+        return UpdateRule("adamw", numbers, adam.slots)
 
 
 class RMSprop(Optimizer):
@@ -199,6 +259,8 @@ class RMSprop(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "rmsprop"
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -214,12 +276,15 @@ class RMSprop(Optimizer):
         self.centred = validation.flag("centred", centred)
 
     @property
-    def rule(self) -> str:
-        return "rmsprop"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.alpha, self.epsilon, self.momentum, float(self.centred))
+    def rule(self) -> UpdateRule:
+        numbers = {
+            "alpha": self.alpha,
+            "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "centred": float(self.centred),
+        }
+        slots = ("v", *(("m",) if self.centred else ()), *(("u",) if self.momentum > 0 else ()))
+        return UpdateRule("rmsprop", numbers, slots)
 
 
 class Adagrad(Optimizer):
@@ -242,6 +307,8 @@ class Adagrad(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "adagrad"
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -255,12 +322,9 @@ class Adagrad(Optimizer):
         )
 
     @property
-    def rule(self) -> str:
-        return "adagrad"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.epsilon, self.learning_rate_decay)
+    def rule(self) -> UpdateRule:
+        numbers = {"epsilon": self.epsilon, "learning_rate_decay": self.learning_rate_decay}
+        return UpdateRule("adagrad", numbers, ("s",))
 
 
 class Rprop(Optimizer):
@@ -290,6 +354,9 @@ class Rprop(Optimizer):
         Naming the argument, for a value outside the above.
     """
 
+    name = "rprop"
+    learning_rate_may_be_zero = False
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -307,20 +374,27 @@ class Rprop(Optimizer):
         self.takes_back = validation.flag("takes_back", takes_back)
 
     @property
-    def rule(self) -> str:
-        return "rprop"
-
-    @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return (self.shrink, self.grow, self.least, self.most, float(self.takes_back))
+    def rule(self) -> UpdateRule:
+        numbers = {
+            "shrink": self.shrink,
+            "grow": self.grow,
+            "least": self.least,
+            "most": self.most,
+            "takes_back": float(self.takes_back),
+        }
+        return UpdateRule("rprop", numbers, ("previous", "size", "change"), compares_costs=True)
 
 
 class WholeBatch(Optimizer):
     """An optimiser whose every step looks at all examples: batch_size and shuffle play no part."""
 
     @property
-    def hyper_parameters(self) -> tuple[float, ...]:
-        return ()
+    def rule(self) -> None:
+        return None
+
+    def state_numbers(self, arrays: dict[str, Array], numbers: object) -> dict[str, float] | None:
+        """The numbers again, where these parts of a file may be a state that this has left."""
+        raise NotImplementedError
 
 
 class LBFGS(WholeBatch):
@@ -349,6 +423,9 @@ class LBFGS(WholeBatch):
         Naming the argument, for a value outside the above.
     """
 
+    name = "lbfgs"
+    learning_rate_may_be_zero = False
+
     def __init__(
         self,
         learning_rate: float = 1.0,
@@ -361,9 +438,10 @@ class LBFGS(WholeBatch):
         self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
         self.line_search = validation.integer("line_search", line_search, 1)
 
-    @property
-    def rule(self) -> str:
-        return "lbfgs"
+    def state_numbers(self, arrays: dict[str, Array], numbers: object) -> dict[str, float] | None:
+        pairs = [f"{letter}{i}" for i in range(len(arrays) // 2) for letter in "sy"]
+        known = numbers == {} and list(arrays) == pairs and len(arrays) <= 2 * self.memory
+        return {} if known else None
 
 
 class LevenbergMarquardt(WholeBatch):
@@ -396,6 +474,9 @@ class LevenbergMarquardt(WholeBatch):
         Naming the argument, for a value outside the above.
     """
 
+    name = "levenberg_marquardt"
+    steps_set_by = "mu"
+
     def __init__(
         self,
         mu: float = 1e-3,
@@ -411,27 +492,24 @@ class LevenbergMarquardt(WholeBatch):
         self.most_mu = validation.at_least("most_mu", most_mu, self.mu)
         self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
 
-    @property
-    def rule(self) -> str:
-        return "levenberg_marquardt"
+    def state_numbers(self, arrays: dict[str, Array], numbers: object) -> dict[str, float] | None:
+        if arrays or type(numbers) is not dict or list(numbers) != ["mu"]:
+            return None
+        mu = numbers["mu"]
+        return {"mu": mu} if type(mu) is float and 0 < mu < math.inf else None
 
-    def _shown(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "learning_rate"}
 
-
+# The names once more, for editors and type checkers: a test compares them with the table.
+OptimizerName = Literal[
+    "sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop", "lbfgs", "levenberg_marquardt"
+]
 OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "adam": Adam,
-    "adamw": AdamW,
-    "rmsprop": RMSprop,
-    "adagrad": Adagrad,
-    "rprop": Rprop,
-    "lbfgs": LBFGS,
-    "levenberg_marquardt": LevenbergMarquardt,
+    kind.name: kind
+    for kind in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop, LBFGS, LevenbergMarquardt)
 }
 
 
-def resolve(optimizer: Any, learning_rate: Any) -> Optimizer:
+def resolve(optimizer: object, learning_rate: object) -> Optimizer:
     """The optimiser meant by a name or an object, with ``learning_rate`` in place of its own.
 
     Raises
@@ -448,9 +526,9 @@ def resolve(optimizer: Any, learning_rate: Any) -> Optimizer:
         chosen = OPTIMIZERS[kind]()
     if learning_rate is None:
         return chosen
-    validation.learning_rate_applies(chosen.rule)
+    validation.learning_rate_applies(type(chosen).__name__, chosen.steps_set_by)
     rate = validation.non_negative("learning_rate", learning_rate)
-    if chosen.rule in ("rprop", "lbfgs"):
+    if not chosen.learning_rate_may_be_zero:
         validation.positive("learning_rate", rate)
     changed = type(chosen).__new__(type(chosen))
     vars(changed).update(vars(chosen), learning_rate=rate)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import product
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule
+import numpy as np
+
+from cbackprop.functions import Floats
+
+# A local derivative; of a softmax layer one for each output, (n_L,).
+Factor = float | Floats
 
 
 class Path:
@@ -20,14 +21,14 @@ class Path:
         The neuron.
     dz_da : float
         ∂z_j/∂a_k = w_jk.
-    da_dz, dC_da : float
+    da_dz, dC_da : float or ndarray
         ∂a_j/∂z_j and ∂C/∂a_j. Through a softmax layer z_j moves every output i: ∂a_i/∂z_j and
         ∂C/∂a_i, (n_L,), whose products are summed.
     value : float
         The path's contribution to ∂C/∂a_k.
     """
 
-    def __init__(self, j: int, dz_da: float, da_dz: Any, dC_da: Any, value: float) -> None:
+    def __init__(self, j: int, dz_da: float, da_dz: Factor, dC_da: Factor, value: float) -> None:
         self.j = j
         self.dz_da = dz_da
         self.da_dz = da_dz
@@ -53,7 +54,7 @@ class FullPath:
         The layer of the first neuron.
     neurons : tuple of int
         Its neuron in that layer and in every layer above.
-    factors : tuple
+    factors : tuple of float or ndarray
         The local derivatives along it: ∂z/∂w (or ∂z/∂b, or none of an activation), ∂a/∂z, ∂z/∂a,
         …, ∂a/∂z and ∂C/∂a. In a softmax layer the last two are (n_L,), and their products summed.
     value : float
@@ -61,7 +62,7 @@ class FullPath:
     """
 
     def __init__(
-        self, layer: int, neurons: tuple[int, ...], factors: tuple[Any, ...], value: float
+        self, layer: int, neurons: tuple[int, ...], factors: tuple[Factor, ...], value: float
     ) -> None:
         self.layer = layer
         self.neurons = neurons
@@ -84,40 +85,12 @@ def count_from(sizes: tuple[int, ...], layer: int) -> int:
     return math.prod(sizes[layer + 1 :])
 
 
-def from_weighted_input(
-    rule: ChainRule, layer: int, j: int, first: tuple[float, ...]
-) -> Iterator[FullPath]:
-    """Every path through z_j of a layer, after the derivatives that lead there."""
-    a_to_z, delta = rule.backward.da_dz, rule.backward.delta
-    top = len(rule.sizes) - 1
-    for above in product(*(range(n) for n in rule.sizes[layer + 1 :])):
-        neurons = (j, *above)
-        factors: list[Any] = list(first)
-        for l, (below, here) in enumerate(zip(neurons, above, strict=False), start=layer):
-            factors += [float(a_to_z[l][below]), float(rule.weights[l][here, below])]
-        # delta of the output is surer than its two factors, whose product it is.
-        value = math.prod(factors) * float(delta[top][neurons[-1]])
-        yield FullPath(layer, neurons, (*factors, *rule.upper_factors(top, neurons[-1])), value)
-
-
-def from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[FullPath]:
-    """Every path from a_k of a layer."""
-    if layer == len(rule.sizes) - 1:
-        dC_da = float(rule.backward.dC_da[layer][k])
-        yield FullPath(layer, (k,), (dC_da,), dC_da)
-        return
-    for j in range(rule.sizes[layer + 1]):
-        dz_da = float(rule.weights[layer][j, k])
-        for path in from_weighted_input(rule, layer + 1, j, (dz_da,)):
-            yield FullPath(layer, (k, *path.neurons), path.factors, path.value)
-
-
 def number(value: float) -> str:
     return f"{value:.9g}"
 
 
-def factor(value: Any) -> str:
+def factor(value: Factor) -> str:
     """A number, or one for each output of a softmax layer."""
-    if isinstance(value, float):
-        return number(value)
-    return f"({', '.join(f'{entry:.4g}' for entry in value)})"
+    if isinstance(value, np.ndarray):
+        return f"({', '.join(f'{entry:.4g}' for entry in value)})"
+    return number(value)

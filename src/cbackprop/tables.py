@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from cbackprop.functions import Array
-from cbackprop.validation import shown
+from cbackprop.validation import did_you_mean, shown
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -188,14 +188,11 @@ def _refuse_column(option: str, word: str, names: Sequence[str] | None, width: i
         raise ValueError(
             f"{option} is {shown(word)}; expected {numbers}: the columns have no names"
         )
-    import difflib
-
-    near = difflib.get_close_matches(word, names, 1)
     some = ", ".join(repr(name) for name in names[:_MOST_NAMES_SHOWN])
     more = ", …" if len(names) > _MOST_NAMES_SHOWN else ""
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"{option} is {shown(word)}; expected one of {some}{more}, or {numbers}{suggestion}"
+        f"{option} is {shown(word)}; expected one of {some}{more}, or {numbers}"
+        f"{did_you_mean(word, names)}"
     )
 
 

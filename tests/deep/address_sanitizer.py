@@ -11,47 +11,62 @@ import re
 import tempfile
 from pathlib import Path
 
-from builds import arguments, built_copy, compiler_library, environment, levels, run_tests, tell
+from builds import (
+    arguments,
+    built_copy,
+    compiler_library,
+    environment,
+    levels,
+    run_tests,
+    tell,
+    test_file,
+)
 
 PART = "address_sanitizer"
 
 # By what they can find: the kernels' calls first.
 FILES = (
-    "toolbox",
+    "curvature",
     "per_example",
-    "quick_ways",
-    "second_order",
+    "calls",
+    "whole_batch",
     "optimizers",
-    "fit_options",
-    "bad_input",
+    "step_options",
+    "arrays",
+    "network",
+    "fitting",
+    "looking",
+    "own_functions",
+    "ownership",
+    "process",
     "same_bits",
-    "oracle",
-    "elementwise",
+    "calculus",
+    "activations",
     "lesson",
     "gradient_check",
-    "training",
+    "loop",
     "schedules",
-    "resume",
-    "model_file",
+    "checkpoint",
+    "format",
     "datasets",
     "threads",
 )
 # Wider vectors are other code in the kernels alone.
 WIDE_FILES = (
-    "toolbox",
+    "curvature",
     "per_example",
-    "quick_ways",
-    "second_order",
+    "calls",
+    "whole_batch",
     "optimizers",
-    "fit_options",
-    "oracle",
-    "elementwise",
+    "step_options",
+    "calculus",
+    "activations",
 )
-QUICK_FILES = ("quick_ways",)
+QUICK_FILES = ("calls",)
 
 LEFT_OUT = (
     # The sanitizer keeps what is given back for a while: no peak of memory is the package's own.
-    "test_toolbox.py::test_norms_clipped_sums_and_moments_take_little_memory",
+    "curvature::test_norms_clipped_sums_and_moments_take_little_memory",
 )
 
 FOUND = re.compile(r"^.*(?:ERROR: AddressSanitizer|runtime error):.*$", re.MULTILINE)
@@ -83,7 +98,7 @@ def main() -> None:
         for place, level in enumerate(used):
             for name in QUICK_FILES if quick else WIDE_FILES if place else FILES:
                 passed, problem = run_tests(
-                    copy, f"tests/test_{name}.py", environment(copy, level, **variables), LEFT_OUT
+                    copy, test_file(name), environment(copy, level, **variables), LEFT_OUT
                 )
                 print(f"{level} {name}: {passed} passed {problem}", flush=True)
                 n_files, n_passed = n_files + 1, n_passed + passed

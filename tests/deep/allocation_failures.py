@@ -43,9 +43,9 @@ from cbackprop import (
     Network,
     RMSprop,
     Rprop,
-    model_file,
     schedules,
 )
+from cbackprop.files.format import read
 
 HERE = Path(__file__).resolve().parent
 BACKENDS = ["compiled", "reference"] if Network([1, 1]).backend == "compiled" else ["reference"]
@@ -212,15 +212,15 @@ def base(backend: str) -> Network:
 def state(net: Network) -> Any:
     """All that a call could change, as bytes and text."""
     engine = net._engine
-    second_order = net._second_order
+    second_order = net._model.whole_batch_state
     return (
         engine.parameter_arrays()[2].tobytes(),
         tuple(slot.tobytes() for slot in engine.slots),
         repr(
             (
-                engine.step_count, engine.rule_name, engine.hyper_parameters, engine.learning_rate,
-                engine.previous_cost, net._optimizer,
-                net._random.state,
+                engine.step_count, engine.rule, engine.learning_rate,
+                engine.previous_cost, net._model.optimizer,
+                net._model.random.state,
             )
         ),
         None if second_order is None else bits((second_order.arrays, second_order.numbers)),
@@ -260,7 +260,7 @@ def file_contents() -> dict[str, Any]:
     folder = Path(FILES["model"]).parent
     found = {entry.name: entry.read_bytes() for entry in sorted(folder.iterdir())}
     if b'"kind":"checkpoint"' in found["written"]:
-        tensors, metadata = model_file.read(FILES["written"])
+        tensors, metadata = read(FILES["written"])
         # The seconds that the fit took are no two times the same.
         text = re.sub(rb'"seconds":[^,}]*', b"", tensors.pop("state").tobytes())
         found["written"] = bits((tensors, metadata, text.decode()))

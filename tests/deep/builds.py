@@ -97,12 +97,21 @@ def levels() -> tuple[str, ...]:
     return tuple(level for level in ("v3", "v4") if level in supported) or supported[:1]
 
 
+def test_file(name: str) -> str:
+    """Where tests/FOLDER/test_NAME.py lies, from the root of the repository."""
+    (path,) = ROOT.glob(f"tests/*/test_{name}.py")
+    return path.relative_to(ROOT).as_posix()
+
+
 def run_tests(
     copy: Path, what: str, variables: dict[str, str], left_out: tuple[str, ...] = (), *options: str
 ) -> tuple[int, str]:
     """Let pytest run a file of the copy: how many tests passed, and what went wrong, if any."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", what, *options]
-    command += [f"--deselect=tests/{name}" for name in left_out]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-p", "no:xdist", what, *options]
+    for name in left_out:
+        file, test = name.split("::")
+        command.append(f"--deselect={test_file(file)}::{test}")
     try:
         result = subprocess.run(
             command,

@@ -45,9 +45,10 @@ def require(condition: bool, text: str) -> None:
 
 
 def tests_module(name: str) -> Any:
-    """A module of the ordinary tests, for what it has already."""
-    if str(TESTS) not in sys.path:
-        sys.path.insert(0, str(TESTS))
+    """A module of the ordinary tests of files, for what it has already."""
+    for folder in (str(TESTS), str(TESTS / "files")):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
     return importlib.import_module(name)
 
 
@@ -75,8 +76,10 @@ def in_a_child(work: Callable[[], None]) -> int:
 
 def killed_saves(folder: str, count: int) -> str:
     """SIGKILL at random moments of a save over an old file."""
-    tests = tests_module("test_model_file")
-    left = tests.run_python(tests.KILLS, os.path.join(folder, "model"), str(count), timeout=1200)
+    tests = tests_module("test_format")
+    path = os.path.join(folder, "model")
+    options = ("-W", "ignore")
+    left = tests.output_of(tests.KILLS, path, str(count), options=options, timeout=1200)
     return f"{count} saves killed, {int(left)} temporary files left, every model whole"
 
 

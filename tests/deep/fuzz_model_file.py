@@ -115,7 +115,8 @@ def judge_model(path: str) -> None:
 def judge_checkpoint(path: str) -> None:
     import numpy as np
 
-    from cbackprop import ModelFileError, Network, model_file
+    from cbackprop import ModelFileError, Network
+    from cbackprop.files import checkpoint
 
     try:
         net = Network.load(path)
@@ -123,7 +124,8 @@ def judge_checkpoint(path: str) -> None:
         return
     before = net.parameters
     try:
-        model_file.read_checkpoint(path, net)
+        found = checkpoint.read_checkpoint(path, net._model)
+        checkpoint.set_training(net._model, found, None)
     except ModelFileError:
         assert np.array_equal(net.parameters, before)
         return
@@ -198,7 +200,7 @@ def work(kind: str, arguments: list[str]) -> None:
     """The fuzzer itself: never returns."""
     import atheris
 
-    with atheris.instrument_imports(include=["cbackprop.model_file", "cbackprop.validation"]):
+    with atheris.instrument_imports(include=["cbackprop.files", "cbackprop.validation"]):
         import cbackprop  # noqa: F401
     made, judge = KINDS[kind][2:]
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -21,6 +21,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from builds import test_file
+
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
 CLOCK_LIMIT = 300  # seconds for the tests of one mutant: an endless loop is a fault that is seen
@@ -28,43 +30,41 @@ MEMORY_LIMIT = 8 << 30
 
 # The tests that should see a fault in a module, the likeliest first.
 PYTHON = {
-    "validation": ["bad_input", "model_file", "toolbox", "fit_options", "datasets", "optimizers"],
-    "model_file": ["model_file", "pickling", "resume"],
-    "checkpoints": ["resume", "pickling", "model_file"],
-    "pickling": ["pickling"],
-    "network": ["bad_input", "toolbox", "training", "fit_options", "lesson", "pickling", "threads"],
-    "training": ["training", "fit_options", "resume", "bad_input", "optimizers"],
-    "optimizers": ["optimizers", "fit_options", "bad_input", "model_file"],
-    "second_order": ["second_order", "resume", "published_runs"],
-    "calculus": ["lesson", "elementwise", "oracle", "toolbox", "optimizers"],
-    "curvature": ["toolbox", "gradient_check", "oracle"],
-    "reference": ["lesson", "toolbox", "optimizers", "fit_options", "oracle"],
-    "random_numbers": ["fit_options", "training", "same_bits", "toolbox"],
-    "chain_rule": ["lesson", "bad_input"],
-    "gradients": ["toolbox", "lesson", "training"],
-    "functions": ["bad_input", "training", "toolbox"],
+    "validation/scalars": ["arrays", "optimizers", "format", "datasets"],
+    "validation/arrays": ["arrays", "curvature", "datasets"],
+    "validation/network": ["network", "arrays", "format", "curvature", "whole_batch"],
+    "validation/fitting": ["arrays", "step_options", "optimizers", "curvature"],
+    "validation/looking": ["arrays", "stepper", "lesson"],
+    "files/format": ["format", "pickling", "checkpoint"],
+    "files/model": ["format", "pickling", "checkpoint"],
+    "files/checkpoint": ["checkpoint", "pickling", "format"],
+    "files/pickling": ["pickling"],
+    "network": ["arrays", "curvature", "loop", "step_options", "lesson", "pickling", "threads"],
+    "training": ["loop", "step_options", "checkpoint", "arrays", "optimizers"],
+    "optimizers": ["optimizers", "step_options", "arrays", "format"],
+    "second_order": ["whole_batch", "checkpoint", "published_runs"],
+    "calculus": ["lesson", "activations", "calculus", "curvature", "optimizers"],
+    "curvature": ["curvature", "gradient_check", "calculus"],
+    "reference": ["lesson", "curvature", "optimizers", "step_options", "calculus"],
+    "random_numbers": ["step_options", "loop", "same_bits", "curvature"],
+    "chain_rule": ["chain_rule", "lesson", "scalars"],
+    "gradients": ["curvature", "lesson", "loop"],
+    "functions": ["network", "own_functions", "loop", "curvature"],
     "gradient_check": ["gradient_check"],
     "datasets": ["datasets"],
-    "schedules": ["schedules", "fit_options"],
+    "schedules": ["schedules", "step_options"],
 }
 KERNELS = (
-    "layers.pyx",
     "math.pxd",
-    "passes.pyx",
-    "steps.pyx",
-    "updates.pyx",
-    "tiny.pyx",
-    "tile.pyx",
-    "per_example.pyx",
-    "derivatives.pyx",
-    "pairs.pyx",
-    "curvature.pyx",
-    "random.pyx",
-    "engine.pyx",
+    *(
+        path.name
+        for path in sorted((ROOT / "src/cbackprop/kernels").glob("[a-z]*.pyx"))
+        if path.name not in ("engine.pyx", "measure.pyx")  # a list; nothing of a network
+    ),
 )
 KERNEL_TESTS = [
-    "lesson", "quick_ways", "per_example", "optimizers", "toolbox", "fit_options", "same_bits",
-    "oracle", "elementwise", "threads", "training",
+    "lesson", "calls", "per_example", "optimizers", "curvature", "step_options", "same_bits",
+    "calculus", "activations", "threads", "loop",
 ]  # fmt: skip
 OPERATORS = re.compile(
     r"core/(ReplaceComparisonOperator_(Eq_NotEq|NotEq_Eq|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|"
@@ -209,7 +209,7 @@ class Copy:
         return True
 
     def tests_see_it(self, tests: list[str]) -> bool:
-        files = [f"tests/test_{name}.py" for name in tests]
+        files = [test_file(name) for name in tests]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
         try:
             run = subprocess.run(
@@ -233,7 +233,7 @@ def main() -> int:
     parser.add_argument("--python", type=int, default=150, help="faults in Python modules")
     parser.add_argument("--kernels", type=int, default=60, help="faults in kernels")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="one module or kernel, as validation or passes.pyx")
+    parser.add_argument("--only", help="one module or kernel, as validation/arrays or passes.pyx")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.python, arguments.kernels = 8, 4
@@ -260,7 +260,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(folder)
         for name in {test for tests in (*PYTHON.values(), KERNEL_TESTS) for test in tests}:
-            assert (copy.folder / f"tests/test_{name}.py").exists(), name
+            assert (copy.folder / test_file(name)).exists(), name
         for (path, mutated, line, what), tests in chosen:
             place = copy.folder / path
             original = place.read_text(encoding="utf-8")

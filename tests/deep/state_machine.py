@@ -1,4 +1,4 @@
-"""The state machine of tests/test_state_machine.py with new random calls, for as long as asked."""
+"""The state machine of test_state_machine.py with new random calls, for as long as asked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "promises"))
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test

@@ -19,23 +19,24 @@ import time
 from pathlib import Path
 
 import numpy as np
-from builds import built_copy, compiler_library, environment, levels, run_tests, tell
+from builds import built_copy, compiler_library, environment, levels, run_tests, tell, test_file
 
 PART = "thread_sanitizer"
 HANG_LIMIT = 3600
 
 # Tests by file, and which of them; the stress is called for by this script.
 TESTS = (
-    ("tests/test_threads.py", ""),
-    ("tests/test_bad_input.py", "thread or inside_a_call or own_network or ctrl_c or interrupt"),
+    ("threads", ""),
+    ("ownership", "another_thread or inside_a_call or own_network or different_networks"),
+    ("process", "ctrl_c"),
 )
 
 LEFT_OUT = (
     # The sanitizer has a thread of its own, which these count.
-    "test_threads.py::test_threads_start_when_needed_and_no_more_than_asked_for",
-    "test_threads.py::test_a_forked_child_starts_its_own_workers",
+    "threads::test_threads_start_when_needed_and_no_more_than_asked_for",
+    "threads::test_a_forked_child_starts_its_own_workers",
     # Each fork copies the sanitizer's memory, too: twenty take longer than the test waits.
-    "test_threads.py::test_a_child_forked_while_the_workers_are_busy",
+    "threads::test_a_child_forked_while_the_workers_are_busy",
 )
 
 
@@ -203,7 +204,7 @@ def main() -> None:
             problems.append(f"the stress ended with exit status {stressed.returncode}")
         for what, chosen in () if options.quick else TESTS:
             passed, problem = run_tests(
-                copy, what, variables, LEFT_OUT, *["-k", chosen][: 2 * bool(chosen)]
+                copy, test_file(what), variables, LEFT_OUT, *["-k", chosen][: 2 * bool(chosen)]
             )
             print(f"{what}: {passed} passed {problem}", flush=True)
             n_passed += passed

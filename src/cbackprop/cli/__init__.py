@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cbackprop import __version__
+from cbackprop._version import __version__
 from cbackprop.cli import bench, check, demo, explain, info, predict, step, train
 from cbackprop.cli.options import Parser
 from cbackprop.cli.terminal import discard_output, failed, make_encodable

@@ -35,20 +35,20 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cbackprop import bench  # the only command that needs it
+    from cbackprop.cli import workloads  # the only command that needs it
 
     dtype = number_type(arguments.dtype)
     rounds = integer("rounds", arguments.rounds, 1)
-    workloads = bench.chosen(arguments.only)
-    limits = bench.measured_limits(dtype)
-    machine = bench.machine(dtype, limits)
+    chosen = workloads.chosen(arguments.only)
+    limits = workloads.measured_limits(dtype)
+    machine = workloads.machine(dtype, limits)
     if arguments.json:
-        rows = [bench.row(workload, limits, dtype, rounds) for workload in workloads]
+        rows = [workloads.row(workload, limits, dtype, rounds) for workload in chosen]
         print(json.dumps({"machine": machine, "rounds": rounds, "workloads": rows}, indent=2))
         return 0
-    print(bench.machine_lines(machine))
+    print(workloads.machine_lines(machine))
     print()
-    print(bench.HEADING, flush=True)
-    for workload in workloads:
-        print(bench.line(bench.row(workload, limits, dtype, rounds)), flush=True)
+    print(workloads.HEADING, flush=True)
+    for workload in chosen:
+        print(workloads.line(workloads.row(workload, limits, dtype, rounds)), flush=True)
     return 0

@@ -19,7 +19,7 @@ from cbackprop.cli.options import (
     integers,
 )
 from cbackprop.cli.terminal import print_wrapped
-from cbackprop.functions import ACTIVATIONS, COSTS, OUTPUTS_OF_COST, Array, name_of
+from cbackprop.functions import ACTIVATIONS, COSTS, Array, can_serve, name_of
 from cbackprop.gradient_check import GradientCheck
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.validation import backend, integer, number_type
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     n = integer("examples", arguments.examples, 1)
     if arguments.all:
         return _check_all(arguments, n)
-    names = (arguments.activation or "sigmoid").split(",")
+    names: Any = (arguments.activation or "sigmoid").split(",")
     net = Network(
         arguments.sizes or [64, 30, 10],
         names[0] if len(names) == 1 else names,
@@ -150,13 +150,13 @@ def _check_all(arguments: argparse.Namespace, n: int) -> int:
     return 1 if n_failed else 0
 
 
-def _combinations() -> list[tuple[str, str, str]]:
+def _combinations() -> list[tuple[Any, Any, Any]]:
     """Hidden activation, output activation and cost: each pair of the last two, and each first."""
     found = [
         (CHECKED_HIDDEN, output, cost)
         for output in ACTIVATIONS
         for cost in COSTS
-        if output in OUTPUTS_OF_COST.get(cost, ACTIVATIONS)
+        if can_serve(output, cost)
     ]
     hidden = [name for name in ACTIVATIONS if name not in ("softmax", CHECKED_HIDDEN)]
     return found + [(name, *CHECKED_OUTPUT) for name in hidden]

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbackprop import Network, datasets, model_file
+from cbackprop import Network, datasets
+from cbackprop.files import format as file_format
 from cbackprop.functions import Array
 from cbackprop.tables import Form, Table, read_table
+from cbackprop.training.metrics import MetricName
+from cbackprop.validation import file_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +74,7 @@ def as_table(target: str, X: Array, labels: Array) -> Table:
 
 def model(path: str) -> Network:
     """The network of a model file. A checkpoint is none: its inputs may be standardised ones."""
-    _, metadata = model_file.read(path)
+    _, metadata = file_format.read(file_path("path", path))
     if metadata.get("kind") == "checkpoint":
         raise ValueError(
             f"model is {path!r}, the checkpoint of a training; expected a file of train --save "
@@ -150,7 +153,7 @@ def require_inputs(table: Table, net: Network) -> None:
 
 def scores(net: Network, X: Array, Y: Array, are_classes: bool) -> dict[str, float]:
     """How good the outputs are: accuracy of classes, R² and mean absolute error of numbers."""
-    metrics = ("accuracy",) if are_classes else ("r2", "mae")
+    metrics: tuple[MetricName, ...] = ("accuracy",) if are_classes else ("r2", "mae")
     return {metric: net.score(X, Y, metric) for metric in metrics}
 
 

@@ -30,9 +30,10 @@ from cbackprop.cli.training_examples import (
     of_table,
 )
 from cbackprop.cli.training_report import Report
-from cbackprop.functions import ACTIVATIONS, COSTS, OUTPUTS_OF_COST
+from cbackprop.functions import ACTIVATIONS, COSTS, can_serve
 from cbackprop.optimizers import OPTIMIZERS, Optimizer, resolve
 from cbackprop.training import EarlyStopping, History
+from cbackprop.training.metrics import MetricName
 from cbackprop.validation import choice, file_path, fraction, integer, non_negative
 
 TASKS = ("classification", "regression")
@@ -216,7 +217,7 @@ def _fit(
     arguments: argparse.Namespace,
     sets: Sets,
     scales: Scales,
-    metric: str,
+    metric: MetricName,
 ) -> History:
     # A table of epochs on a terminal; otherwise what fit itself shows of long ones, on stderr.
     table = not arguments.json and sys.stdout is not None and sys.stdout.isatty()
@@ -322,7 +323,7 @@ def _network(arguments: argparse.Namespace, source: str, data: Data | None) -> N
     if cost is None and lesson:
         cost = "quadratic"
     elif cost is None:
-        possible = classify and activations[-1] in OUTPUTS_OF_COST["cross_entropy"]
+        possible = classify and can_serve(activations[-1], "cross_entropy")
         cost = "cross_entropy" if possible else "mse"
     net = Network(
         sizes,

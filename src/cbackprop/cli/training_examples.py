@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from cbackprop import datasets
+from cbackprop import datasets, layout
 from cbackprop.cli import examples
 from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.tables import LAST_COLUMN, Table
-from cbackprop.validation import integer
+from cbackprop.training.metrics import MetricName
+from cbackprop.validation import held_out, integer
 
 MOST_CLASSES = 20  # of whole numbers; with more of them they are numbers to be met
 MOST_CLASSES_SHOWN = 12
@@ -46,7 +46,7 @@ class Data(NamedTuple):
     text: str
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> MetricName:
         """What an epoch is judged by beside the cost."""
         return "r2" if self.classes is None else "accuracy"
 
@@ -147,15 +147,10 @@ def divided(data: Data, share: float, sizes: Sequence[int], seed: int) -> Sets:
 
 def _held_out(data: Data, share: float, sizes: Sequence[int], seed: int) -> tuple[Pair, Pair]:
     n = len(data.X)
-    count = max(1, round(share * n))
-    if count >= n:
-        raise ValueError(
-            f"validation_fraction is {share} of {n} examples: none would be left to train on; "
-            "expected more examples or a smaller fraction"
-        )
+    count = held_out(share, None, n)
     # After the words that have gone into the parameters.
     random = RandomNumbers(seed)
-    random.words(sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)))
+    random.words(layout.n_parameters(tuple(sizes)))
     order = np.argsort(random.words(n), kind="stable")
     rest, kept = np.sort(order[count:]), np.sort(order[:count])
     return (data.X[rest], data.Y[rest]), (data.X[kept], data.Y[kept])

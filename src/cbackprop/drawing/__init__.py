@@ -6,13 +6,17 @@ imported by the methods that draw, so that the import of cbackprop is no slower 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from cbackprop.drawing.shown import ChainRule, Picture, Term, Theme
+
 if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
     from cbackprop.drawing.canvas import Drawing
+
+PICTURES: tuple[str, ...] = get_args(Picture)
+THEMES: tuple[str, ...] = get_args(Theme)
 
 
 @np.errstate(all="ignore")

@@ -59,6 +59,18 @@ class Point(NamedTuple):
     y: float
 
 
+class Stroke(NamedTuple):
+    """How a line is drawn; of a number, its sign shows in colour and dashes, its size in width."""
+
+    look: str
+    width: float
+    dashed: bool = False
+
+    def attributes(self) -> str:
+        dashes = f' stroke-dasharray="{DASHES}"' if self.dashed else ""
+        return f'class="{self.look}-line" stroke-width="{self.width:.2f}"{dashes}'
+
+
 def printable(text: str) -> str:
     """Text without what XML forbids or what would turn its neighbours around."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -81,59 +93,40 @@ class Canvas:
 
     # ---- shapes ----------------------------------------------------------------------------------
 
-    def line(
-        self,
-        start: Point,
-        end: Point,
-        look: str = "faint",
-        width: float = 1.0,
-        title: str = "",
-        dashed: bool = False,
-    ) -> None:
+    def line(self, start: Point, end: Point, stroke: Stroke, title: str = "") -> None:
         self._reach(start, end)
-        dashes = f' stroke-dasharray="{DASHES}"' if dashed else ""
         self._add(
             f'<line x1="{start.x:.1f}" y1="{start.y:.1f}" x2="{end.x:.1f}" y2="{end.y:.1f}" '
-            f'class="{look}-line" stroke-width="{width:.2f}"{dashes}',
+            f"{stroke.attributes()}",
             "line",
             title,
         )
 
-    def polyline(
-        self, points: Sequence[Point], look: str, width: float, title: str, dashed: bool = False
-    ) -> None:
+    def polyline(self, points: Sequence[Point], stroke: Stroke, title: str) -> None:
         self._reach(*points)
-        dashes = f' stroke-dasharray="{DASHES}"' if dashed else ""
+        dashes = f' stroke-dasharray="{DASHES}"' if stroke.dashed else ""
         corners = " ".join(f"{p.x:.1f},{p.y:.1f}" for p in points)
         self._add(
-            f'<polyline points="{corners}" fill="none" class="{look}-line" '
-            f'stroke-width="{width:.2f}" stroke-linejoin="round"{dashes}',
+            f'<polyline points="{corners}" fill="none" class="{stroke.look}-line" '
+            f'stroke-width="{stroke.width:.2f}" stroke-linejoin="round"{dashes}',
             "polyline",
             title,
         )
 
-    def arrow(
-        self,
-        start: Point,
-        end: Point,
-        look: str = "quiet",
-        width: float = 1.5,
-        title: str = "",
-        dashed: bool = False,
-    ) -> None:
+    def arrow(self, start: Point, end: Point, stroke: Stroke, title: str = "") -> None:
         """A line whose head touches ``end``."""
         length = math.hypot(end.x - start.x, end.y - start.y) or 1.0
         ux, uy = (end.x - start.x) / length, (end.y - start.y) / length
-        head, half = 6 + 1.5 * width, 3 + 0.8 * width
+        head, half = 6 + 1.5 * stroke.width, 3 + 0.8 * stroke.width
         neck = Point(end.x - head * ux, end.y - head * uy)
-        self.line(start, neck, look, width, title, dashed)
+        self.line(start, neck, stroke, title)
         corners = (
             end,
             Point(neck.x - half * uy, neck.y + half * ux),
             Point(neck.x + half * uy, neck.y - half * ux),
         )
         points = " ".join(f"{p.x:.1f},{p.y:.1f}" for p in corners)
-        self._add(f'<polygon points="{points}" class="{look}-fill"', "polygon", title)
+        self._add(f'<polygon points="{points}" class="{stroke.look}-fill"', "polygon", title)
 
     def circle(
         self, centre: Point, radius: float, look: str = "node", title: str = "", thick: bool = False
@@ -249,7 +242,8 @@ def _shortened(description: str) -> str:
 
 def _tspans(label: Label, size: float) -> str:
     """The spans of a label, superscripts raised and subscripts lowered."""
-    parts, level = [], 0.0
+    parts: list[str] = []
+    level = 0.0
     for text, kind in label:
         wanted = {"sup": -0.4 * size, "sub": 0.25 * size}.get(kind, 0.0)
         attributes = "" if wanted == level else f' dy="{wanted - level:.1f}"'
@@ -297,20 +291,17 @@ def _coloured(scope: str, colours: dict[str, str]) -> str:
 # ---- what an edge says ---------------------------------------------------------------------------
 
 
-class Stroke(NamedTuple):
-    """How a line shows a number: its sign by colour and dashes, its size by width."""
-
-    look: str
-    width: float
-    dashed: bool
-
-
 def stroke(value: float, largest: float) -> Stroke:
     """The stroke of a number among others of that size at most."""
     if value == 0 or not math.isfinite(value):
         return Stroke("faint", 1.0, False)
     share = min(1.0, abs(value) / largest) if largest > 0 and math.isfinite(largest) else 1.0
     return Stroke("positive" if value > 0 else "negative", 0.8 + 3.7 * share, value < 0)
+
+
+def look_of(value: float) -> str:
+    """The colour of a number by its sign."""
+    return "positive" if value > 0 else "negative" if value < 0 else "quiet"
 
 
 def largest_of(values: Iterable[Any]) -> float:

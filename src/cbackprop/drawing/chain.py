@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
+from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke, largest_of, stroke
 from cbackprop.drawing.choice import is_softmax, place_of, strongest_path
-from cbackprop.drawing.formulas import activation_name, cost_name
+from cbackprop.drawing.formulas import activation_bounds, activation_name, cost_name
+from cbackprop.drawing.shown import ChainRule, Pass, Term
 from cbackprop.drawing.symbols import (
     Label,
     exact,
@@ -22,19 +23,10 @@ from cbackprop.drawing.symbols import (
     weight_symbol,
 )
 
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Pass, Term
-
 LENGTH = 180.0  # of a number line
 LEFT, MIDDLE, RIGHT = 0.0, 342.0, 672.0  # where the lines of w and b, of z and of a begin
 ROW = 168.0
 DEEPEST_HEADER = 8
-RANGES = {
-    "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "softsign": (-1.0, 1.0),
-}
 
 
 class Quantity(NamedTuple):
@@ -72,7 +64,8 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         )
         _number_line(canvas, Point(LEFT, y + 42), bias, _span((bias.value, bias.nudged), True))
         z = float(rule.backward.z[l][j])
-        z_after = z if after.z[l] is None else float(after.z[l][0, j])
+        nudged_z = after.z[l]
+        z_after = z if nudged_z is None else float(nudged_z[0, j])
         of_z = Quantity(neuron_symbol(rule.sizes, "z", l, j), z, z_after)
         _number_line(canvas, Point(MIDDLE, y), of_z, _span((z, z_after), True))
         _others(canvas, rule, y, l, j, k)
@@ -176,13 +169,13 @@ def _number_line(canvas: Canvas, at: Point, quantity: Quantity, span: tuple[floa
         share = (value / high - low / high) / (1.0 - low / high)
         return at.x + LENGTH * min(1.04, max(-0.04, share))
 
-    canvas.line(at, Point(at.x + LENGTH, at.y), "quiet", 1.5)
+    canvas.line(at, Point(at.x + LENGTH, at.y), Stroke("quiet", 1.5))
     ends = [(low, "start"), (high, "end")]
     if low < 0 < high:
         ends.insert(1, (0.0, "middle"))
     for value, anchor in ends:
         x = place(value)
-        canvas.line(Point(x, at.y - 4), Point(x, at.y + 4), "quiet", 1.2)
+        canvas.line(Point(x, at.y - 4), Point(x, at.y + 4), Stroke("quiet", 1.2))
         canvas.text(Point(x, at.y + 17), number(value), 10, anchor, "quiet")
     name = [*quantity.label, *plain(f" = {number(quantity.value)}")]
     canvas.text(Point(at.x, at.y - 14), name, 13, title=exact(quantity.value), bold=quantity.chosen)
@@ -191,7 +184,7 @@ def _number_line(canvas: Canvas, at: Point, quantity: Quantity, span: tuple[floa
     x, after = place(quantity.value), quantity.nudged
     if after != quantity.value and math.isfinite(after):
         look = "positive" if after > quantity.value else "negative"
-        canvas.line(at._replace(x=x), at._replace(x=place(after)), look, 3.5)
+        canvas.line(at._replace(x=x), at._replace(x=place(after)), Stroke(look, 3.5))
         ring = f"after the nudge {exact(after)}, moved by {exact(after - quantity.value)}"
         canvas.circle(at._replace(x=place(after)), 7, "ring", ring)
     look = "chosen" if quantity.chosen else "point"
@@ -210,15 +203,14 @@ def _activation(
 
 
 def _activation_span(rule: ChainRule, layer: int, values: tuple[float, ...]) -> tuple[float, float]:
-    activation = "" if layer == 0 else rule.activations[layer - 1]
-    low, high = RANGES.get(activation, (1.0, -1.0)) if isinstance(activation, str) else (1.0, -1.0)
-    if all(low <= value <= high for value in values):
-        return low, high
+    bounds = activation_bounds(rule.activations[layer - 1]) if layer > 0 else None
+    if bounds and all(bounds[0] <= value <= bounds[1] for value in values):
+        return bounds
     return _span(values)
 
 
 def _others(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, k: int) -> None:
-    """What the inputs beside a_k add to z_j."""
+    """What the inputs other than a_k add to z_j."""
     others = rule.sizes[layer - 1] - 1
     if others:
         products = rule.weights[layer - 1][j] * rule.backward.a[layer - 1].astype(np.float64)
@@ -233,7 +225,7 @@ def _cost(canvas: Canvas, rule: ChainRule, after: Pass, y: float, j: int, chosen
     span = _activation_span(rule, len(rule.sizes) - 1, (target, a))
     of_y = Quantity(target_symbol(rule.sizes, j), target, target)
     _number_line(canvas, Point(LEFT, y), of_y, span)
-    canvas.arrow(Point(LEFT + LENGTH + 12, y), Point(MIDDLE - 12, y), "quiet", 1.2)
+    canvas.arrow(Point(LEFT + LENGTH + 12, y), Point(MIDDLE - 12, y), Stroke("quiet", 1.2))
     of_cost = Quantity(symbol("C"), rule.cost, after.cost)
     _number_line(canvas, Point(MIDDLE, y), of_cost, _span((rule.cost, after.cost)))
     what = cost_name(rule)
@@ -265,7 +257,7 @@ def _arrow(
 ) -> None:
     line = stroke(value, largest)
     title = f"{name} = {exact(value)}"
-    canvas.arrow(start, end, line.look, line.width, title, line.dashed)
+    canvas.arrow(start, end, line, title)
     canvas.text(label, f"{name} = {number(value)}", 12, title=title, bold=bold)
 
 
@@ -280,7 +272,7 @@ def _neurons(canvas: Canvas, rule: ChainRule, path: list[int]) -> None:
         line = stroke(w, largest_of(weights))
         title = f"w[{path[l + 1]}, {path[l]}] of layer {l + 1} = {exact(w)}"
         start, end = Point(l * gap + 24, -20.0), Point((l + 1) * gap - 24, -20.0)
-        canvas.line(start, end, line.look, line.width, title, line.dashed)
+        canvas.line(start, end, line, title)
     for l, j in enumerate(path):
         a = float(rule.backward.a[l][j])
         at = Point(l * gap, -20.0)

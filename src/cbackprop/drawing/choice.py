@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ActivationTerm, BiasTerm, ChainRule, Term, WeightTerm
+from cbackprop.drawing.shown import ChainRule, Term
+from cbackprop.functions import Array
 
 WIDEST = 16  # layers of more neurons are elided
 
@@ -16,7 +16,7 @@ WIDEST = 16  # layers of more neurons are elided
 class Place(NamedTuple):
     """Where a term stands: its quantity, and a weight w_jk beside which it is seen."""
 
-    quantity: str  # "w", "b", "a" (of the layer below) or "output" (a of the last layer)
+    quantity: Literal["w", "b", "a", "output"]  # a of the layer below, or of the last layer
     layer: int  # of the weight
     j: int
     k: int
@@ -53,20 +53,25 @@ def place_of(rule: ChainRule, term: Term) -> Place:
     """The weight beside which a bias or an activation is seen has the strongest influence."""
     l = term.layer
     if term.quantity == "w":
-        weight = cast("WeightTerm", term)
-        return Place("w", l, weight.j, weight.k)
+        j, k = term.indices
+        return Place("w", l, j, k)
     if term.quantity == "b":
-        j = cast("BiasTerm", term).j
+        (j,) = term.indices
         return Place("b", l, j, strongest_below(rule, l, j))
-    k = cast("ActivationTerm", term).k
+    (k,) = term.indices
     if l == len(rule.sizes) - 1:
         return Place("output", l, k, strongest_below(rule, l, k))
     return Place("a", l + 1, strongest_above(rule, l, k), k)
 
 
+def contributions(rule: ChainRule, layer: int, k: int) -> Array:
+    """What each neuron j of the layer above adds to ∂C/∂a_k: w_jk · ∂C/∂z_j, in float64."""
+    return rule.weights[layer][:, k] * rule.backward.delta[layer + 1]
+
+
 def strongest_above(rule: ChainRule, layer: int, k: int) -> int:
     """The neuron of the layer above through which a_k moves the cost most."""
-    return largest_index(rule.weights[layer][:, k] * rule.backward.delta[layer + 1])
+    return largest_index(contributions(rule, layer, k))
 
 
 def strongest_below(rule: ChainRule, layer: int, j: int) -> int:
@@ -84,7 +89,14 @@ def strongest_path(rule: ChainRule, place: Place) -> list[int]:
     return path
 
 
-def softmax_terms(rule: ChainRule, j: int) -> Any:
+def upper_numbers(rule: ChainRule, layer: int, j: int) -> list[float]:
+    """∂a_j/∂z_j and ∂C/∂a_j; of a softmax layer the one ∂C/∂z_j that its products add up to."""
+    if is_softmax(rule, layer):
+        return [float(rule.backward.delta[layer][j])]
+    return [float(entry) for entry in rule.upper_factors(layer, j)]
+
+
+def softmax_terms(rule: ChainRule, j: int) -> Array:
     """∂a_i/∂z_j · ∂C/∂a_i of a softmax layer for every output i; their sum is ∂C/∂z_j."""
     return np.asarray(rule.backward.da_dz[-1][:, j], np.float64) * np.asarray(
         rule.backward.dC_da[-1], np.float64

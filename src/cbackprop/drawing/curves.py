@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cbackprop.drawing.canvas import Canvas, Drawing, Point
+from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke
+from cbackprop.drawing.shown import History
 from cbackprop.drawing.symbols import exact, number, short_name
-
-if TYPE_CHECKING:
-    from cbackprop.training import History
 
 WIDTH, HEIGHT, GAP = 520.0, 190.0, 74.0
 LARGEST = sys.float_info.max
 MOST_POINTS = 1000  # of a curve; more are thinned, as more than the picture's pixels say nothing
-LOOKS = (("positive", False), ("negative", True), ("ink", False), ("quiet", True))
+STROKES = (
+    Stroke("positive", 2),
+    Stroke("negative", 2, dashed=True),
+    Stroke("ink", 2),
+    Stroke("quiet", 2, dashed=True),
+)
 
 
-def panels(history: History) -> list[tuple[str, dict[str, list[float]]]]:
+def panels(history: History) -> list[tuple[str, dict[str, Sequence[float]]]]:
     """The curves that share an axis: the costs, each metric, the learning rate where it moves."""
     costs = {"cost": history.cost}
     if history.validation_cost:
@@ -49,7 +52,7 @@ def draw(history: History, theme: str = "auto") -> Drawing:
 
 
 def _panel(
-    canvas: Canvas, top: float, title: str, curves: dict[str, list[float]], history: History
+    canvas: Canvas, top: float, title: str, curves: dict[str, Sequence[float]], history: History
 ) -> None:
     finite = [v for values in curves.values() for v in values if math.isfinite(v)]
     canvas.text(Point(0, top - 12), short_name(title), 13, bold=True, title=title)
@@ -83,7 +86,7 @@ def _panel(
         if logarithmic and share < 1:
             value = math.exp(log_low + share * (math.log(high) - log_low))
         at = bottom - HEIGHT * share
-        canvas.line(Point(0, at), Point(WIDTH, at), "faint", 0.7)
+        canvas.line(Point(0, at), Point(WIDTH, at), Stroke("faint", 0.7))
         canvas.text(
             Point(-8, at + 4), number(value, min(digits, 12)), 11, "end", "quiet", exact(value)
         )
@@ -94,14 +97,14 @@ def _panel(
         canvas.text(Point(WIDTH / 2, bottom + 18), "logarithmic", 11, "middle", "quiet")
     if history.best_epoch is not None:
         x = place(history.best_epoch, high).x
-        canvas.line(Point(x, top), Point(x, bottom), "quiet", 1.2)
+        canvas.line(Point(x, top), Point(x, bottom), Stroke("quiet", 1.2))
         best = f"| best epoch {history.best_epoch + 1}"
         canvas.text(Point(WIDTH + 18, bottom), best, 12, look="quiet")
     for i, (name, values) in enumerate(curves.items()):
-        look, dashed = LOOKS[i % len(LOOKS)]
-        _curve(canvas, name, values, place, look, dashed)
+        stroke = STROKES[i % len(STROKES)]
+        _curve(canvas, name, values, place, stroke)
         key = Point(WIDTH + 18, top + 12 + 40 * i)
-        canvas.line(key, key._replace(x=key.x + 34), look, 2, name, dashed)
+        canvas.line(key, key._replace(x=key.x + 34), stroke, name)
         text = f"{short_name(name)} {number(values[-1])}" if values else short_name(name)
         canvas.text(Point(key.x, key.y + 18), text, 12, title=name)
 
@@ -111,8 +114,7 @@ def _curve(
     name: str,
     values: Sequence[float],
     place: Callable[[int, float], Point],
-    look: str,
-    dashed: bool,
+    stroke: Stroke,
 ) -> None:
     """Line pieces between numbers that are finite; a single one is a point."""
     step = max(1, math.ceil(len(values) / MOST_POINTS))
@@ -127,7 +129,7 @@ def _curve(
             pieces.append(piece)
     for points in pieces:
         if len(points) > 1:
-            canvas.polyline(points, look, 2, name, dashed)
+            canvas.polyline(points, stroke, name)
         elif points:
             canvas.circle(points[0], 3, "point", name)
 

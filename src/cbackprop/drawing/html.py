@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cbackprop.drawing import curves
 from cbackprop.drawing import network as network_picture
 from cbackprop.drawing.canvas import escaped
+from cbackprop.drawing.shown import (
+    ChainRule,
+    Forward,
+    Gradient,
+    GradientCheck,
+    History,
+    Network,
+    Nudges,
+    Term,
+)
 from cbackprop.drawing.symbols import short_name
-from cbackprop.functions import name_of
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
-    from cbackprop.gradient_check import GradientCheck
-    from cbackprop.gradients import Forward, Gradient
-    from cbackprop.network import Network
-    from cbackprop.nudges import Nudges
-    from cbackprop.training import History
+from cbackprop.functions import Array, name_of
 
 CELL = "padding:2px 10px;text-align:right"
 
@@ -72,9 +73,8 @@ def term(rule: ChainRule, of: Term) -> str:
 
 
 def nudges(of: Nudges) -> str:
-    columns = ("nudge h", "measured change", "change / h", "error", "error / h")
     title = f"Nudges of {of.name}, ∂C/∂ of it = {of.derivative:.9g}"
-    return headline(title) + table(columns, of.rows())
+    return headline(title) + table(of.columns, of.rows())
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def nudges(of: Nudges) -> str:
 def gradient(of: Gradient) -> str:
     """Length and largest entry of each layer's part; of n examples their means."""
     many = of.vector.ndim == 2
-    rows = []
+    rows: list[tuple[str, ...]] = []
     with np.errstate(all="ignore"):
         for layer, parts in enumerate(zip(of.weights, of.biases, strict=True), start=1):
             for kind, array in zip(("weights", "biases"), parts, strict=True):
@@ -105,7 +105,7 @@ def gradient(of: Gradient) -> str:
     return headline(repr(of).strip("<>")) + table(columns, rows)
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
@@ -113,7 +113,7 @@ def forward(of: Forward) -> str:
     """The range of every layer's numbers; of a backward pass also of its derivatives."""
     names = [name for name in ("z", "a", "da_dz", "dC_da", "delta") if hasattr(of, name)]
     symbols = {"da_dz": "∂a/∂z", "dC_da": "∂C/∂a", "delta": "∂C/∂z"}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for l, a in enumerate(of.a):
         arrays = [getattr(of, name)[l] for name in names]
         shape = " × ".join(str(n) for n in a.shape)
@@ -122,7 +122,7 @@ def forward(of: Forward) -> str:
     return headline(repr(of).strip("<>")) + table(columns, rows)
 
 
-def _range(array: Any) -> str:
+def _range(array: Array | None) -> str:
     if array is None or array.size == 0:
         return "–"
     low, high = float(array.min()), float(array.max())
@@ -130,23 +130,10 @@ def _range(array: Any) -> str:
 
 
 def gradient_check(of: GradientCheck) -> str:
-    rows = [
-        (
-            str(part.layer),
-            part.kind,
-            f"{part.largest_gradient:.6e}",
-            f"{part.largest_error:.2e}",
-            f"{part.relative_error:.1e}",
-            str(list(part.place)),
-            "passed" if part.relative_error <= of.tolerance else "FAILED",
-        )
-        for part in of.parts
-    ]
-    columns = ("layer", "part", "largest |∂C/∂w|", "largest error", "relative", "at", "")
     text = f"Gradient check {'passed' if of.passed else 'FAILED'}, worst at {of.worst}"
     return (
         headline(text)
-        + table(columns, rows)
+        + table(of.columns, of.rows())
         + f"<p>by {escaped(of.method)}, with a tolerance of {of.tolerance:.1e}</p>"
     )
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
-from cbackprop.drawing.choice import Place, is_softmax, place_of, shown_neurons
+from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke, largest_of, look_of, stroke
+from cbackprop.drawing.choice import (
+    Place,
+    contributions,
+    is_softmax,
+    place_of,
+    shown_neurons,
+    upper_numbers,
+)
+from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
     Label,
     derivative,
     exact,
-    in_product,
     label_width,
     marked,
     neuron_symbol,
     number,
     plain,
+    product,
     signed,
     symbol,
     weight_symbol,
 )
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
 
 BELOW, HERE, PRODUCTS, COST = 0.0, 310.0, 375.0, 780.0  # x of the columns
 ROW = 46.0
@@ -41,11 +44,11 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
     at_j = _places(here, HERE, height)
     _headers(canvas, rule, l)
     _weights(canvas, rule, place, at_k, at_j)
-    contributions = _paths(canvas, rule, place, here, height)
+    _paths(canvas, rule, place, here, height)
     _neurons(canvas, rule, place, below, here, height)
     edge = plain(" = ") + plain(number(float(rule.weights[l - 1][j, k])))
     _label_on(canvas, _middle(at_k[k], at_j[j]), [*weight_symbol(rule.sizes, l, j, k), *edge])
-    equations = _equations(rule, place, contributions)
+    equations = _equations(rule, place)
     for i, equation in enumerate(equations):
         canvas.text(Point(BELOW - 110, height + 66 + 27 * i), equation, 13)
     return canvas.drawing(str(term))
@@ -79,15 +82,16 @@ def _weights(
     for k, start in at_k.items():
         if k != place.k:
             for end in at_j.values():
-                canvas.line(start, end, "faint", 0.7)
+                canvas.line(start, end, Stroke("faint", 0.7))
     largest = largest_of([W[:, place.k]])
     start = at_k[place.k]
     for j, end in at_j.items():
         w = float(W[j, place.k])
         line = stroke(w, largest)
         title = f"w[{j}, {place.k}] of layer {place.layer} = {exact(w)}"
-        lit = line.width + (2.5 if j == place.j else 0.0)
-        canvas.line(start, end, line.look, lit, title, line.dashed)
+        if j == place.j:
+            line = line._replace(width=line.width + 2.5)
+        canvas.line(start, end, line, title)
 
 
 def _label_on(canvas: Canvas, at: Point, label: Label) -> None:
@@ -124,56 +128,46 @@ def _neurons(
 
 def _paths(
     canvas: Canvas, rule: ChainRule, place: Place, here: list[int | range], height: float
-) -> list[float]:
+) -> None:
     """Beside each neuron j the product that leads from a_k through it, and a line into the cost."""
     l, k = place.layer, place.k
     weights = rule.weights[l - 1][:, k]
-    contributions = weights * rule.backward.delta[l].astype(np.float64)
+    along = contributions(rule, l - 1, k)
     top = (height - ROW * (len(here) - 1)) / 2
     cost = Point(COST, height / 2)
-    rows = []
+    rows: list[tuple[float, str, float]] = []
     for i, row in enumerate(here):
         if isinstance(row, range):
-            value = float(np.sum(contributions[row.start : row.stop]))
+            value = float(np.sum(along[row.start : row.stop]))
             text = f"together {signed(value)}"
         else:
-            value = float(contributions[row])
-            upper = (
-                [float(rule.backward.delta[l][row])]
-                if is_softmax(rule, l)
-                else [float(entry) for entry in rule.upper_factors(l, row)]
-            )
-            factors = " · ".join(
-                [number(float(weights[row])), *(in_product(entry) for entry in upper)]
-            )
-            text = f"{factors} = {signed(value)}"
+            value = float(along[row])
+            factors = [float(weights[row]), *upper_numbers(rule, l, row)]
+            text = f"{product(factors)} = {signed(value)}"
         rows.append((top + ROW * i, text, value))
     largest = largest_of([value for _, _, value in rows])
     end = PRODUCTS + max(label_width(plain(text), 12) for _, text, _ in rows) + 10
     cost = Point(max(COST, end + 90), height / 2)
     for y, text, value in rows:
-        look = "positive" if value > 0 else "negative" if value < 0 else "quiet"
-        canvas.text(Point(PRODUCTS, y + 4), text, 12, look=look, title=exact(value))
+        canvas.text(Point(PRODUCTS, y + 4), text, 12, look=look_of(value), title=exact(value))
         line = stroke(value, largest)
         start = Point(end, y)
         toward = Point(cost.x - 21, cost.y + 12 * (y - cost.y) / (height + 1))
         title = f"this path contributes {exact(value)}"
-        canvas.line(start, toward, line.look, line.width, title, line.dashed)
+        canvas.line(start, toward, line, title)
     canvas.pill(cost, symbol("C"), "node", exact(rule.cost))
     canvas.text(Point(cost.x + 28, cost.y + 5), f"= {number(rule.cost)}", 12)
-    return [float(value) for value in contributions]
 
 
-def _equations(rule: ChainRule, place: Place, contributions: list[float]) -> list[Label]:
+def _equations(rule: ChainRule, place: Place) -> list[Label]:
     """What the paths add up to, and the weight itself."""
     sizes, l, j, k = rule.sizes, place.layer, place.j, place.k
     a_k = neuron_symbol(sizes, "a", l - 1, k)
-    terms = f"{len(contributions)} paths" if len(contributions) > 1 else "one path"
+    terms = f"{sizes[l]} paths" if sizes[l] > 1 else "one path"
     dC_da = number(float(rule.backward.dC_da[l - 1][k]))
     a, delta = float(rule.backward.a[l - 1][k]), float(rule.backward.delta[l][j])
     w = weight_symbol(sizes, l, j, k)
     z = neuron_symbol(sizes, "z", l, j)
-    product = f"{number(a)} · {in_product(delta)} = {number(a * delta)}"
     return [
         [
             *derivative(symbol("C"), a_k),
@@ -185,7 +179,7 @@ def _equations(rule: ChainRule, place: Place, contributions: list[float]) -> lis
             *a_k,
             *plain(" · "),
             *derivative(symbol("C"), z),
-            *plain(f" = {product}"),
+            *plain(f" = {product([a, delta])} = {number(a * delta)}"),
         ],
         [
             *derivative(symbol("C"), neuron_symbol(sizes, "b", l, j)),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from cbackprop.drawing.choice import is_softmax, place_of
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
+from cbackprop.drawing.choice import is_softmax, place_of, upper_numbers
+from cbackprop.drawing.shown import ChainRule, Term
 
 MOST_TERMS = 6  # of a sum that is written out
 
@@ -33,7 +31,7 @@ def of_term(rule: ChainRule, term: Term) -> str:
     z = _neuron("z", l, j)
     slope = rf"\frac{{\partial {z}}}{{\partial {quantity}}}"
     symbols = rf"{slope} \, {_upper(rule, l, str(j))}"
-    numbers = _product([first, *_upper_numbers(rule, l, j)])
+    numbers = _product([first, *upper_numbers(rule, l, j)])
     return f"{left} = {symbols} = {numbers} = {value}"
 
 
@@ -57,12 +55,6 @@ def _upper(rule: ChainRule, layer: int, j: str) -> str:
     return rf"\frac{{\partial {a}}}{{\partial {z}}} \, \frac{{\partial C}}{{\partial {a}}}"
 
 
-def _upper_numbers(rule: ChainRule, layer: int, j: int) -> list[float]:
-    if is_softmax(rule, layer):
-        return [float(rule.backward.delta[layer][j])]
-    return [float(entry) for entry in rule.upper_factors(layer, j)]
-
-
 def _sum_over_paths(rule: ChainRule, layer: int, k: int) -> tuple[str, str]:
     """Σ_j w_jk ∂a_j/∂z_j ∂C/∂a_j, and its terms; of many the first ones and the last."""
     symbols = rf"\sum_{{j}} {_weight(layer, 'j', k)} \, {_upper(rule, layer, 'j')}"
@@ -73,7 +65,7 @@ def _sum_over_paths(rule: ChainRule, layer: int, k: int) -> tuple[str, str]:
     terms = [
         r"\cdots"
         if j is None
-        else _product([float(rule.weights[layer - 1][j, k]), *_upper_numbers(rule, layer, j)])
+        else _product([float(rule.weights[layer - 1][j, k]), *upper_numbers(rule, layer, j)])
         for j in written
     ]
     return symbols, " + ".join(terms)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
 from cbackprop.drawing.choice import shown_neurons
+from cbackprop.drawing.shown import Network
 from cbackprop.drawing.symbols import exact, label_width, plain, short_name
 from cbackprop.functions import name_of
-
-if TYPE_CHECKING:
-    from cbackprop.network import Network
 
 COLUMN, ROW, RADIUS = 170.0, 34.0, 12.0
 THINNER = 0.5  # than the strokes of other pictures: there are more of them
@@ -42,9 +38,9 @@ def draw(network: Network, theme: str = "auto") -> Drawing:
         for j, k in sorted(seen, key=lambda jk: abs(float(np.nan_to_num(W[jk])))):
             w = float(W[j, k])
             line = stroke(w, largest)
-            width = THINNER * line.width
+            line = line._replace(width=THINNER * line.width)
             title = f"w[{j}, {k}] of layer {l} = {exact(w)}"
-            canvas.line(places[l - 1][k], places[l][j], line.look, width, title, line.dashed)
+            canvas.line(places[l - 1][k], places[l][j], line, title)
     for l, rows in enumerate(columns):
         for row in rows:
             if isinstance(row, range):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from cbackprop.drawing.canvas import Canvas, Drawing, Point
-from cbackprop.drawing.choice import Place, is_softmax, place_of
+from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke
+from cbackprop.drawing.choice import Place, contributions, is_softmax, place_of, upper_numbers
 from cbackprop.drawing.formulas import activation_formula, activation_name, cost_formulas, cost_name
+from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
     Label,
+    as_text,
     exact,
     in_product,
     label_width,
@@ -18,13 +20,11 @@ from cbackprop.drawing.symbols import (
     neuron_symbol,
     number,
     plain,
+    product,
     signed,
     symbol,
     weight_symbol,
 )
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
 
 SIZE = 14.0
 NUDGE = 0.01
@@ -56,7 +56,7 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         ("all weights, all examples", _all(rule, place)),
     )
     column = 40 + max(_width(row.formula) for _, rows in sections for row in rows)
-    lines = []
+    lines: list[str] = []
     y = 0.0
     for heading, rows in sections:
         canvas.text(Point(0, y), heading, 12, look="quiet", bold=True)
@@ -111,29 +111,22 @@ def _formula(canvas: Canvas, at: Point, formula: Formula) -> None:
         width = max(label_width(piece.upper, SIZE), label_width(piece.lower, SIZE)) + 6
         middle = x + width / 2
         canvas.text(Point(middle, at.y - 6), piece.upper, SIZE, "middle")
-        canvas.line(Point(x + 2, at.y), Point(x + width - 2, at.y), "ink", 1.1)
+        canvas.line(Point(x + 2, at.y), Point(x + width - 2, at.y), Stroke("ink", 1.1))
         canvas.text(Point(middle, at.y + 17), piece.lower, SIZE, "middle")
         x += width
 
 
 def _spoken(formula: Formula) -> str:
-    marks = {"sup": "^", "sub": "_"}
-
-    def text(label: Label) -> str:
-        return "".join(marks.get(kind, "") + part for part, kind in label)
-
     return "".join(
-        f"{text(piece.upper)}/{text(piece.lower)}" if isinstance(piece, Fraction) else text(piece)
+        f"{as_text(piece.upper)}/{as_text(piece.lower)}"
+        if isinstance(piece, Fraction)
+        else as_text(piece)
         for piece in formula
     )
 
 
 def _d(upper: Label, lower: Label) -> Fraction:
     return Fraction([("∂", ""), *upper], [("∂", ""), *lower])
-
-
-def _times(*factors: float) -> str:
-    return " · ".join([number(factors[0]), *(in_product(entry) for entry in factors[1:])])
 
 
 class _Symbols:
@@ -182,25 +175,16 @@ def _forward(rule: ChainRule, place: Place) -> list[Row]:
     ]
 
 
-def _upper(rule: ChainRule, place: Place) -> tuple[tuple[Any, ...], tuple[float, ...]]:
-    """∂a/∂z and ∂C/∂a with their numbers; of a softmax layer the one ∂C/∂z they sum up to."""
-    s = _Symbols(rule, place)
-    if is_softmax(rule, place.layer):
-        delta = float(rule.backward.delta[place.layer][place.j])
-        return (_d(s.C, s.z),), (delta,)
-    factors = rule.upper_factors(place.layer, place.j)
-    return (_d(s.a, s.z), plain(" "), _d(s.C, s.a)), (float(factors[0]), float(factors[1]))
-
-
 def _factors(rule: ChainRule, place: Place) -> list[Row]:
     s = _Symbols(rule, place)
     l, j = place.layer, place.j
     a_k = float(rule.backward.a[l - 1][place.k])
     delta = float(rule.backward.delta[l][j])
-    names, upper = _upper(rule, place)
+    upper = upper_numbers(rule, l, j)
     rows = [Row([_d(s.z, s.w), plain(" = "), s.below], number(a_k), exact(a_k))]
     slope = cost_formulas(rule)[1]
     if is_softmax(rule, l):
+        names: Formula = [_d(s.C, s.z)]
         sum_over_i: Formula = [
             _d(s.C, s.z),
             marked(" = Σ_i "),
@@ -210,6 +194,7 @@ def _factors(rule: ChainRule, place: Place) -> list[Row]:
         ]
         rows.append(Row(sum_over_i, number(delta), exact(delta)))
     else:
+        names = [_d(s.a, s.z), plain(" "), _d(s.C, s.a)]
         da_dz, dC_da = upper
         rows.append(
             Row([_d(s.a, s.z), plain(" = σ′("), s.z, plain(")")], number(da_dz), exact(da_dz))
@@ -223,13 +208,13 @@ def _factors(rule: ChainRule, place: Place) -> list[Row]:
     rows += [
         Row(
             [_d(s.C, s.w), plain(" = "), _d(s.z, s.w), plain(" "), *names],
-            f"{_times(a_k, *upper)} = {number(a_k * delta)}",
+            f"{product([a_k, *upper])} = {number(a_k * delta)}",
             exact(a_k * delta),
             place.quantity == "w",
         ),
         Row(
             [_d(s.C, s.b), plain(" = "), _d(s.z, s.b), plain(" "), *names],
-            f"{_times(1.0, *upper)} = {number(delta)}",
+            f"{product([1.0, *upper])} = {number(delta)}",
             exact(delta),
             place.quantity == "b",
         ),
@@ -260,9 +245,9 @@ def _passed_back(rule: ChainRule, place: Place) -> list[Row]:
     l, k = place.layer, place.k
     w = float(rule.weights[l - 1][place.j, k])
     dC_da = float(rule.backward.dC_da[l - 1][k])
-    terms = rule.weights[l - 1][:, k] * rule.backward.delta[l].astype(np.float64)
+    terms = contributions(rule, l - 1, k)
     if len(terms) == 1:
-        numbers = f"{_times(w, *_upper(rule, place)[1])} = {number(dC_da)}"
+        numbers = f"{product([w, *upper_numbers(rule, l, place.j)])} = {number(dC_da)}"
     elif len(terms) <= 4:
         parts = " + ".join(in_product(float(term)) for term in terms)
         numbers = f"{parts} = {number(dC_da)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from unicodedata import east_asian_width
 
 Label = list[tuple[str, str]]  # text, and "" or "it" (a symbol), "sup", "sub"
@@ -79,6 +80,11 @@ def in_product(value: float) -> str:
     """A number as a factor: in brackets where it has a sign."""
     text = number(value)
     return f"({text})" if text.startswith("−") else text
+
+
+def product(factors: Sequence[float]) -> str:
+    """Factors written out: 2 · (−3) · 0.5."""
+    return " · ".join([number(factors[0]), *map(in_product, factors[1:])])
 
 
 def exact(value: float) -> str:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from cbackprop.drawing.canvas import HALF, Canvas, Drawing, Point, largest_of, stroke
+from cbackprop.drawing.canvas import (
+    HALF,
+    Canvas,
+    Drawing,
+    Point,
+    Stroke,
+    largest_of,
+    look_of,
+    stroke,
+)
 from cbackprop.drawing.choice import (
     Place,
+    contributions,
     is_softmax,
     largest_index,
     place_of,
     softmax_terms,
     strongest_above,
+    upper_numbers,
 )
 from cbackprop.drawing.formulas import cost_formulas
+from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
     Label,
     derivative,
@@ -25,14 +37,12 @@ from cbackprop.drawing.symbols import (
     neuron_symbol,
     number,
     plain,
+    product,
     signed,
     symbol,
     target_symbol,
     weight_symbol,
 )
-
-if TYPE_CHECKING:
-    from cbackprop.chain_rule import ChainRule, Term
 
 ROW = 104.0  # from a row of nodes to the next
 SIDE = 215.0  # how far the other inputs of z stand from the path
@@ -46,8 +56,8 @@ class Branches(NamedTuple):
     names: str  # the letter of the nodes there
     layer: int
     main: int
-    local: Any  # the local derivative of each
-    contributions: Any
+    local: dict[int, float]  # the local derivative of each
+    contributions: dict[int, float]
     total: float
 
 
@@ -57,7 +67,7 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
     place = place_of(rule, term)
     equations: list[Label] = []
     along: list[float] = []  # the local derivatives of the path drawn
-    y, beside = 0.0, 1
+    y, nodes_in_row = 0.0, 1
     if place.quantity in ("w", "b"):
         _inputs(canvas, rule, place)
         equations.append(_product(rule, place, term.value))
@@ -93,8 +103,8 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
             equations.append(_sum(rule, neuron_symbol(rule.sizes, "a", layer, neuron), branches))
             name = "∂z/∂a"
             _side_inputs(canvas, rule, y + ROW, layer + 1, branches.main, neuron)
-        _edges(canvas, y, name, branches, beside)
-        beside = len(branches.local)
+        _edges(canvas, y, name, branches, nodes_in_row)
+        nodes_in_row = len(branches.local)
         along.append(branches.local[branches.main])
         layer, neuron, at_z = branches.layer, branches.main, not at_z
         y += ROW
@@ -138,7 +148,7 @@ def _inputs(canvas: Canvas, rule: ChainRule, place: Place) -> None:
         end = Point(0.16 * x, ROW - HALF) if x == 0 else Point(0.12 * x, ROW - HALF + 2)
         line = stroke(local, largest)
         title = f"{name} = {exact(local)}"
-        canvas.arrow(Point(0.94 * x, HALF), end, line.look, line.width, title, line.dashed)
+        canvas.arrow(Point(0.94 * x, HALF), end, line, title)
         text = f"{name} = {number(local)}"
         # Outside the slanting edges; beside the upright one, where they are far apart.
         if x == 0:
@@ -164,7 +174,7 @@ def _side_inputs(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, 
         line = stroke(local, largest)
         title = f"{name} = {exact(local)}"
         start, end = Point(-SIDE + half, y + dy), Point(-30, y + dy / 3)
-        canvas.arrow(start, end, line.look, line.width, title, line.dashed)
+        canvas.arrow(start, end, line, title)
         beside = Point(-SIDE + half + 8, y + (dy - 8 if dy < 0 else dy + 14))
         canvas.text(beside, f"{name} = {number(local)}", 11, title=title)
 
@@ -173,14 +183,12 @@ def _side_inputs(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, 
 
 
 def _branches_of_a(rule: ChainRule, layer: int, k: int) -> Branches:
-    weights = rule.weights[layer][:, k]
-    contributions = weights * rule.backward.delta[layer + 1].astype(np.float64)
     return Branches(
         "z",
         layer + 1,
         strongest_above(rule, layer, k),
-        dict(enumerate(map(float, weights))),
-        dict(enumerate(map(float, contributions))),
+        dict(enumerate(map(float, rule.weights[layer][:, k]))),
+        dict(enumerate(map(float, contributions(rule, layer, k)))),
         float(rule.backward.dC_da[layer][k]),
     )
 
@@ -202,18 +210,16 @@ def _branches_of_z(rule: ChainRule, layer: int, j: int) -> Branches:
     )
 
 
-def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int) -> None:
+def _edges(canvas: Canvas, y: float, name: str, branches: Branches, nodes_in_row: int) -> None:
     """The edge of the path, and those of the other ways with what each contributes.
 
-    ``beside`` is the number of nodes in the row they start from.
+    ``nodes_in_row`` counts the nodes of the row they start from.
     """
     local = branches.local[branches.main]
     largest = largest_of(branches.local.values())
     line = stroke(local, largest)
     title = f"{name} = {exact(local)}"
-    canvas.arrow(
-        Point(0, y + HALF), Point(0, y + ROW - HALF), line.look, line.width, title, line.dashed
-    )
+    canvas.arrow(Point(0, y + HALF), Point(0, y + ROW - HALF), line, title)
     text = f"{name} = {number(local)}"
     canvas.text(Point(-12, y + ROW / 2 + 5), text, 12, "end", title=title)
     others = [i for i in branches.local if i != branches.main]
@@ -229,7 +235,7 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int)
         Point(14, below - HALF - 8),
         f"path: {signed(main)}",
         12,
-        look=_sign(main),
+        look=look_of(main),
         title=exact(main),
     )
     x = FIRST_BRANCH
@@ -240,10 +246,8 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int)
         canvas.arrow(
             Point(16, y + HALF - 2),
             Point(x - 12, below - HALF),
-            line.look,
-            line.width,
+            line,
             title,
-            line.dashed,
         )
         canvas.pill(Point(x, below), symbol(branches.names, branches.layer, i), "node", title, 12)
         _contribution(canvas, x, below, value)
@@ -251,13 +255,14 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int)
     if len(kept) < len(others):
         rest = [branches.contributions[i] for i in others if i not in kept]
         title = f"{len(rest)} more paths"
-        canvas.line(Point(16, y + HALF - 2), Point(x - 12, below - HALF), title=title)
+        start, end = Point(16, y + HALF - 2), Point(x - 12, below - HALF)
+        canvas.line(start, end, Stroke("faint", 1.0), title)
         canvas.pill(Point(x, below), plain(f"⋮ {len(rest)} more"), "node", title, 12)
         _contribution(canvas, x, below, float(np.sum(rest)))
         x += BRANCH
     x = FIRST_BRANCH - 40
-    if beside > 1:
-        x += BRANCH * min(beside - 1, MOST_BRANCHES) + 10
+    if nodes_in_row > 1:
+        x += BRANCH * min(nodes_in_row - 1, MOST_BRANCHES) + 10
     quantity = "a" if branches.names == "z" else "z"
     sum_text = f"∂C/∂{quantity} = {number(branches.total)}, the sum of {len(branches.local)} paths:"
     canvas.text(Point(x, y + 5), sum_text, 12, title=exact(branches.total))
@@ -265,12 +270,8 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, beside: int)
 
 def _contribution(canvas: Canvas, x: float, y: float, value: float) -> None:
     canvas.text(
-        Point(x, y + HALF + 18), signed(value), 12, "middle", _sign(value), title=exact(value)
+        Point(x, y + HALF + 18), signed(value), 12, "middle", look_of(value), title=exact(value)
     )
-
-
-def _sign(value: float) -> str:
-    return "positive" if value > 0 else "negative" if value < 0 else "quiet"
 
 
 def _cost(canvas: Canvas, rule: ChainRule, y: float, neuron: int) -> None:
@@ -279,16 +280,14 @@ def _cost(canvas: Canvas, rule: ChainRule, y: float, neuron: int) -> None:
     slope = float(rule.backward.dC_da[-1][neuron])
     line = stroke(slope, largest_of([rule.backward.dC_da[-1]]))
     title = f"∂C/∂a = {exact(slope)}"
-    canvas.arrow(
-        Point(0, y + HALF), Point(0, below - HALF), line.look, line.width, title, line.dashed
-    )
+    canvas.arrow(Point(0, y + HALF), Point(0, below - HALF), line, title)
     canvas.text(Point(-12, y + ROW / 2 + 5), f"∂C/∂a = {number(slope)}", 12, "end", title=title)
     target = float(rule.y[neuron])
     half = canvas.pill(
         Point(-SIDE, below), target_symbol(rule.sizes, neuron), "node", exact(target)
     )
     canvas.text(Point(-SIDE, below - HALF - 7), f"= {number(target)}", 12, "middle")
-    canvas.arrow(Point(-SIDE + half, below), Point(-HALF - 4, below), "quiet", 1.2)
+    canvas.arrow(Point(-SIDE + half, below), Point(-HALF - 4, below), Stroke("quiet", 1.2))
     _node(canvas, below, symbol("C"), rule.cost)
 
 
@@ -303,11 +302,8 @@ def _product(rule: ChainRule, place: Place, value: float) -> Label:
         weight_symbol(rule.sizes, l, j, k) if of_weight else neuron_symbol(rule.sizes, "b", l, j)
     )
     first = float(rule.backward.a[l - 1][k]) if of_weight else 1.0
-    if is_softmax(rule, l):
-        names, upper = "∂C/∂z", [float(rule.backward.delta[l][j])]
-    else:
-        names, upper = "∂a/∂z · ∂C/∂a", [float(entry) for entry in rule.upper_factors(l, j)]
-    numbers = f"{_times([first, *upper])} = {number(value)}"
+    names = "∂C/∂z" if is_softmax(rule, l) else "∂a/∂z · ∂C/∂a"
+    numbers = f"{product([first, *upper_numbers(rule, l, j)])} = {number(value)}"
     return [
         *derivative(symbol("C"), quantity),
         *plain(f" = ∂z/∂{place.quantity} · {names} = {numbers}"),
@@ -322,13 +318,12 @@ def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
         local = branches.local[branches.main]
         if branches.names == "a":
             upper = [float(rule.backward.dC_da[-1][branches.main])]
-        elif is_softmax(rule, branches.layer):
-            upper = [float(rule.backward.delta[-1][branches.main])]
-            factors = "∂z/∂a · ∂C/∂z"
         else:
-            upper = [float(entry) for entry in rule.upper_factors(branches.layer, branches.main)]
+            upper = upper_numbers(rule, branches.layer, branches.main)
+            if is_softmax(rule, branches.layer):
+                factors = "∂z/∂a · ∂C/∂z"
         names = factors.replace("_j", "").replace("_i", "")
-        text = f" = {names} = {_times([local, *upper])} = {number(branches.total)}"
+        text = f" = {names} = {product([local, *upper])} = {number(branches.total)}"
         return [*derivative(symbol("C"), quantity), *plain(text)]
     rest = float(np.sum([v for i, v in branches.contributions.items() if i != branches.main]))
     others = len(branches.local) - 1
@@ -353,8 +348,4 @@ def _cost_slope(rule: ChainRule, j: int) -> Label:
 def _along(local: list[float]) -> Label:
     """The product of everything on the path drawn."""
     value = float(np.prod(local))
-    return plain(f"along the path drawn: {_times(local)} = {number(value)}")
-
-
-def _times(factors: list[float]) -> str:
-    return " · ".join([number(factors[0]), *(in_product(entry) for entry in factors[1:])])
+    return plain(f"along the path drawn: {product(local)} = {number(value)}")

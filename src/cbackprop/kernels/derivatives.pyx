@@ -2,181 +2,182 @@
 
 from libc.string cimport memset
 
-from cbackprop.kernels.simd cimport real, stream_fence
+from cbackprop.kernels.simd cimport GROUP, real, stream_fence
 
 
-cdef class Derivatives(Passes):
-    """A network's derivatives that no step needs."""
+cdef int per_example_gradients(
+    Core core, const real *X, const real *Y, Py_ssize_t n, real *gradients, bint fresh, real *C,
+) except -1 nogil:
+    """Every example's own gradient, (n, P), one row after the other; `fresh` says that it is new memory."""
+    cdef Py_ssize_t start = 0, m, i
+    cdef const real *block_X
+    cdef const real *end = gradients + n * core.n_parameters
+    cdef bint stream = past_the_caches(n * core.n_parameters, fresh)
+    while start < n:
+        m = min(n - start, BLOCK)
+        block_X = X + start * core.layers[0].n_in
+        if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C + start, m):
+            return 1
+        if not outer_products_are_finite(core, block_X, m, 1, 0, m):
+            return 1
+        for i in range(m):
+            outer_products(core, gradients + (start + i) * core.n_parameters, end, block_X, i, m, i, stream)
+            look_for_signals(core, core.n_parameters)
+        start += m
+    return 0
 
-    cdef int per_example_gradients(
-        self, const real *X, const real *Y, Py_ssize_t n, real *gradients, bint fresh, real *C,
-    ) except -1 nogil:
-        """Every example's own gradient, (n, P), one row after the other; `fresh` says that it is new memory."""
-        cdef Py_ssize_t start = 0, m, i
-        cdef const real *block_X
-        cdef const real *end = gradients + n * self.n_parameters
-        cdef bint stream = past_the_caches(n * self.n_parameters, fresh)
-        while start < n:
-            m = min(n - start, BLOCK)
-            block_X = X + start * self.layers[0].n_in
-            if self.deltas_block(block_X, Y + start * self.layers[self.n_layers - 1].n_out, C + start, m):
-                return 1
-            if not self.outer_products_are_finite(block_X, m, 1, 0, m):
-                return 1
-            for i in range(m):
-                self.outer_products(gradients + (start + i) * self.n_parameters, end, block_X, i, m, i, stream)
-                self.look_for_signals(self.n_parameters)
-            start += m
-        return 0
 
-    cdef bint outer_products_are_finite(
-        self, const real *block_X, Py_ssize_t n, Py_ssize_t seeds, Py_ssize_t first, Py_ssize_t rows,
-    ) noexcept nogil:
-        """Whether every a_k delta_j is, for `rows` rows of delta and the n examples of the block; otherwise after
-        `fail`. Row r of delta is of example (first + r) / seeds.
+cdef bint outer_products_are_finite(
+    Core core, const real *block_X, Py_ssize_t n, Py_ssize_t seeds, Py_ssize_t first, Py_ssize_t rows,
+) noexcept nogil:
+    """Whether every a_k delta_j is, for `rows` rows of delta and the n examples of the block; otherwise after
+    `fail`. Row r of delta is of example (first + r) / seeds.
 
-        The largest numbers of the block (its padding included) settle it nearly always.
-        """
-        cdef Py_ssize_t l, r, i
-        cdef const real *a
-        cdef Layer *layer
-        for l in range(self.n_layers):
-            layer = &self.layers[l]
-            a = self.a_below(block_X, l, 0)
-            if product_is_finite(largest(a, n * (layer.n_in if l == 0 else self.layers[l - 1].ld)),
-                                 largest(layer.delta, rows * layer.ld)):
-                continue
-            for r in range(rows):
-                i = (first + r) // seeds
-                if not product_is_finite(largest(self.a_below(block_X, l, i), layer.n_in),
-                                         largest(layer.delta + r * layer.ld, layer.n_out)):
-                    self.fail(2, l + 1)
-                    return False
-        return True
-
-    cdef void outer_products(
-        self, real *row, const real *end,                               # OUT (P,), in an array that ends at `end`
-        const real *block_X, Py_ssize_t i, Py_ssize_t n, Py_ssize_t r,  # IN  example i of n, row r of delta
-        bint stream,
-    ) noexcept nogil:
-        """All the derivatives with respect to parameters that one row of delta makes."""
-        cdef Py_ssize_t l, readable, size = sizeof(real)
-        cdef bint stream_layer, streamed = False
-        cdef Layer *layer
-        for l in range(self.n_layers):
-            layer = &self.layers[l]
-            readable = (n - i) * layer.n_in if l == 0 else self.layers[l - 1].ld
-            stream_layer = stream and layer.n_in >= GROUP and layer.n_in * layer.n_out * size >= STREAM_LAYER_BYTES
-            streamed = streamed or stream_layer
-            per_example_gradient_row(row, end, self.a_below(block_X, l, i), readable, layer.delta + r * layer.ld,
-                                     layer.n_in, layer.n_out, stream_layer)
-            row += (layer.n_in + 1) * layer.n_out
-        if streamed:
-            stream_fence()
-
-    cdef int gradient_norms_all(self, const real *X, const real *Y, Py_ssize_t n, real *norms) except -1 nogil:
-        """The Euclidean norm of every example's gradient, which is not made."""
-        cdef Py_ssize_t start = 0, m, i
-        cdef real C[BLOCK]
-        cdef const real *block_X
-        while start < n:
-            m = min(n - start, BLOCK)
-            block_X = X + start * self.layers[0].n_in
-            self.foresee_rows(block_X + m * self.layers[0].n_in, NULL, min(n - start - m, BLOCK))
-            if self.deltas_block(block_X, Y + start * self.layers[self.n_layers - 1].n_out, C, m):
-                return 1
-            for i in range(m):
-                norms[start + i] = <real> self.gradient_norm(block_X, i)
-            if not all_finite(norms + start, m):
-                return self.fail(4, 0)
-            self.look_for_signals(0)
-            start += m
-        return 0
-
-    cdef int jacobian_all(self, const real *X, Py_ssize_t n, real *jacobian, bint fresh) except -1 nogil:
-        """da_j/dparameters of every example and output j, (n, n_L, P); `fresh` says that it is new memory.
-
-        Each pair of them is a row of delta that starts as da_j/dz and is propagated as any other; the n_L rows of an
-        example share its a and da_dz.
-        """
-        cdef Py_ssize_t start = 0, first, rows, m, r, i
-        cdef Layer *output = &self.layers[self.n_layers - 1]
-        cdef Py_ssize_t seeds = output.n_out
-        cdef const real *block_X
-        cdef const real *end = jacobian + n * seeds * self.n_parameters
-        cdef bint stream = past_the_caches(n * seeds * self.n_parameters, fresh)
-        while start < n:
-            m = min(n - start, BLOCK)
-            block_X = X + start * self.layers[0].n_in
-            if self.forward_block(block_X, m, True):
-                return 1
-            first = 0
-            while first < m * seeds:
-                rows = min(m * seeds - first, BLOCK)
-                if self.seeded_deltas(first, rows) or not self.outer_products_are_finite(block_X, m, seeds, first,
-                                                                                         rows):
-                    self.failed_quantity = 5
-                    return 1
-                for r in range(rows):
-                    i = (first + r) // seeds
-                    self.outer_products(jacobian + (start * seeds + first + r) * self.n_parameters, end, block_X, i,
-                                        m, r, stream)
-                    self.look_for_signals(self.n_parameters)
-                first += rows
-            start += m
-        return 0
-
-    cdef int input_jacobian_all(self, const real *X, Py_ssize_t n, real *jacobian) except -1 nogil:
-        """da_j/dx of every example and output j, (n, n_L, n_0): the same, passed back once more."""
-        cdef Py_ssize_t start = 0, first, rows, m, n_0 = self.layers[0].n_in
-        cdef Py_ssize_t seeds = self.layers[self.n_layers - 1].n_out
-        cdef real *target
-        while start < n:
-            m = min(n - start, BLOCK)
-            if self.forward_block(X + start * n_0, m, True):
-                return 1
-            first = 0
-            while first < m * seeds:
-                rows = min(m * seeds - first, BLOCK)
-                if self.seeded_deltas(first, rows):
-                    self.failed_quantity = 5
-                    return 1
-                target = jacobian + (start * seeds + first) * n_0
-                self.input_gradient_block(target, rows)
-                if not all_finite(target, rows * n_0):
-                    return self.fail(5, 1)
-                self.look_for_signals(rows * n_0 * self.layers[0].n_out)
-                first += rows
-            start += m
-        return 0
-
-    cdef int seeded_deltas(self, Py_ssize_t first, Py_ssize_t rows) except -1 nogil:
-        """delta of every layer for `rows` pairs (example i, output j), counted from `first` with j fast: da_j/dz."""
-        cdef Layer *layer = &self.layers[self.n_layers - 1]
-        cdef Py_ssize_t seeds = layer.n_out, l = self.n_layers - 2, r, i, j
-        cdef bint finite
-        memset(layer.delta, 0, rows * layer.ld * sizeof(real))
+    The largest numbers of the block (its padding included) settle it nearly always.
+    """
+    cdef Py_ssize_t l, r, i
+    cdef const real *a
+    cdef Layer *layer
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        a = a_below(core, block_X, l, 0)
+        if product_is_finite(largest(a, n * (layer.n_in if l == 0 else core.layers[l - 1].ld)),
+                             largest(layer.delta, rows * layer.ld)):
+            continue
         for r in range(rows):
             i = (first + r) // seeds
-            j = (first + r) - i * seeds
-            if layer.activation == SOFTMAX:
-                softmax_jacobian_row(layer.delta + r * layer.ld, layer.a + i * layer.ld, seeds, j)
-            else:
-                layer.delta[r * layer.ld + j] = layer.da_dz[i * layer.ld + j]
-        if not all_finite(layer.delta, rows * layer.ld):
-            return self.fail(2, self.n_layers)
-        while l >= 0:
-            self.propagate_product(l, rows)
-            layer = &self.layers[l]
-            if seeds == 1:
-                finite = multiply_by_derivative(layer.delta, layer.da_dz + first * layer.ld, rows * layer.ld)
-            else:
-                finite = True
-                for r in range(rows):
-                    i = (first + r) // seeds
-                    if not multiply_by_derivative(layer.delta + r * layer.ld, layer.da_dz + i * layer.ld, layer.ld):
-                        finite = False
-            if not finite:
-                return self.fail(2, l + 1)
-            l -= 1
-        return 0
+            if not product_is_finite(largest(a_below(core, block_X, l, i), layer.n_in),
+                                     largest(layer.delta + r * layer.ld, layer.n_out)):
+                fail(core, QUANTITY_DELTA, l + 1)
+                return False
+    return True
+
+
+cdef void outer_products(
+    Core core, real *row, const real *end,                               # OUT (P,), in an array that ends at `end`
+    const real *block_X, Py_ssize_t i, Py_ssize_t n, Py_ssize_t r,  # IN  example i of n, row r of delta
+    bint stream,
+) noexcept nogil:
+    """All the derivatives with respect to parameters that one row of delta makes."""
+    cdef Py_ssize_t l, readable, size = sizeof(real)
+    cdef bint stream_layer, streamed = False
+    cdef Layer *layer
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        readable = (n - i) * layer.n_in if l == 0 else core.layers[l - 1].ld
+        stream_layer = stream and layer.n_in >= GROUP and layer.n_in * layer.n_out * size >= STREAM_LAYER_BYTES
+        streamed = streamed or stream_layer
+        per_example_gradient_row(row, end, a_below(core, block_X, l, i), readable, layer.delta + r * layer.ld,
+                                 layer.n_in, layer.n_out, stream_layer)
+        row += (layer.n_in + 1) * layer.n_out
+    if streamed:
+        stream_fence()
+
+
+cdef int gradient_norms_all(Core core, const real *X, const real *Y, Py_ssize_t n, real *norms) except -1 nogil:
+    """The Euclidean norm of every example's gradient, which is not made."""
+    cdef Py_ssize_t start = 0, m, i
+    cdef real C[BLOCK]
+    cdef const real *block_X
+    while start < n:
+        m = min(n - start, BLOCK)
+        block_X = X + start * core.layers[0].n_in
+        foresee_rows(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
+        if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C, m):
+            return 1
+        for i in range(m):
+            norms[start + i] = <real> gradient_norm(core, block_X, i)
+        if not all_finite(norms + start, m):
+            return fail(core, QUANTITY_NORM, 0)
+        look_for_signals(core, 0)
+        start += m
+    return 0
+
+
+cdef int jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobian, bint fresh) except -1 nogil:
+    """da_j/dparameters of every example and output j, (n, n_L, P); `fresh` says that it is new memory.
+
+    Each pair of them is a row of delta that starts as da_j/dz and is propagated as any other; the n_L rows of an
+    example share its a and da_dz.
+    """
+    cdef Py_ssize_t start = 0, first, rows, m, r, i
+    cdef Layer *output = &core.layers[core.n_layers - 1]
+    cdef Py_ssize_t seeds = output.n_out
+    cdef const real *block_X
+    cdef const real *end = jacobian + n * seeds * core.n_parameters
+    cdef bint stream = past_the_caches(n * seeds * core.n_parameters, fresh)
+    while start < n:
+        m = min(n - start, BLOCK)
+        block_X = X + start * core.layers[0].n_in
+        if forward_block(core, block_X, m, True):
+            return 1
+        first = 0
+        while first < m * seeds:
+            rows = min(m * seeds - first, BLOCK)
+            if seeded_deltas(core, first, rows) or not outer_products_are_finite(core, block_X, m, seeds, first,
+                                                                                 rows):
+                return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
+            for r in range(rows):
+                i = (first + r) // seeds
+                outer_products(core, jacobian + (start * seeds + first + r) * core.n_parameters, end, block_X, i,
+                               m, r, stream)
+                look_for_signals(core, core.n_parameters)
+            first += rows
+        start += m
+    return 0
+
+
+cdef int input_jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobian) except -1 nogil:
+    """da_j/dx of every example and output j, (n, n_L, n_0): the same, passed back once more."""
+    cdef Py_ssize_t start = 0, first, rows, m, n_0 = core.layers[0].n_in
+    cdef Py_ssize_t seeds = core.layers[core.n_layers - 1].n_out
+    cdef real *target
+    while start < n:
+        m = min(n - start, BLOCK)
+        if forward_block(core, X + start * n_0, m, True):
+            return 1
+        first = 0
+        while first < m * seeds:
+            rows = min(m * seeds - first, BLOCK)
+            if seeded_deltas(core, first, rows):
+                return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
+            target = jacobian + (start * seeds + first) * n_0
+            input_gradient_block(core, target, rows)
+            if not all_finite(target, rows * n_0):
+                return fail(core, QUANTITY_JACOBIAN, 1)
+            look_for_signals(core, rows * n_0 * core.layers[0].n_out)
+            first += rows
+        start += m
+    return 0
+
+
+cdef int seeded_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 nogil:
+    """delta of every layer for `rows` pairs (example i, output j), counted from `first` with j fast: da_j/dz."""
+    cdef Layer *layer = &core.layers[core.n_layers - 1]
+    cdef Py_ssize_t seeds = layer.n_out, l = core.n_layers - 2, r, i, j
+    cdef bint finite
+    memset(layer.delta, 0, rows * layer.ld * sizeof(real))
+    for r in range(rows):
+        i = (first + r) // seeds
+        j = (first + r) - i * seeds
+        if layer.activation == SOFTMAX:
+            softmax_jacobian_row(layer.delta + r * layer.ld, layer.a + i * layer.ld, seeds, j)
+        else:
+            layer.delta[r * layer.ld + j] = layer.da_dz[i * layer.ld + j]
+    if not all_finite(layer.delta, rows * layer.ld):
+        return fail(core, QUANTITY_DELTA, core.n_layers)
+    while l >= 0:
+        propagate_product(core, l, rows)
+        layer = &core.layers[l]
+        if seeds == 1:
+            finite = multiply_by_derivative(layer.delta, layer.da_dz + first * layer.ld, rows * layer.ld)
+        else:
+            finite = True
+            for r in range(rows):
+                i = (first + r) // seeds
+                if not multiply_by_derivative(layer.delta + r * layer.ld, layer.da_dz + i * layer.ld, layer.ld):
+                    finite = False
+        if not finite:
+            return fail(core, QUANTITY_DELTA, l + 1)
+        l -= 1
+    return 0

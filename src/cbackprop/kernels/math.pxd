@@ -185,7 +185,7 @@ cdef inline vec vec_log1p(vec x) noexcept nogil:
 #
 # Those with an exponential come in two halves: x = name_exponent(z), and name_finish(z, ...) from exp_reduced(x). One
 # half behind the other is a chain of some ninety cycles, and a processor looks ahead over little more than two of
-# them; a loop that runs the first half over several vectors and then the second keeps its units busy (layers.pyx).
+# them; a loop that runs the first half over several vectors and then the second keeps its units busy (activations.pyx).
 
 cdef inline void reciprocal_of_1_plus(vec e, vec e_low, vec *r, vec *r_low) noexcept nogil:
     """1/(1 + e + e_low) as a double-word number, 0 <= e <= 1: one division and one Newton step for its error."""

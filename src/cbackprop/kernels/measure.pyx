@@ -27,7 +27,7 @@ def fused_multiply_adds(Py_ssize_t rounds, /):
     return 12 * rounds * LANES
 
 
-def deltas_pass(Passes network not None, X, Y, /):
+def deltas_pass(Core network not None, X, Y, /):
     """The part of `gradient` that makes the deltas, without what is then made of them. Whether all were finite."""
     cdef Py_ssize_t n = X.shape[0], n_in = network.layers[0].n_in, start = 0, m
     cdef Py_ssize_t n_out = network.layers[network.n_layers - 1].n_out
@@ -35,15 +35,15 @@ def deltas_pass(Passes network not None, X, Y, /):
     cdef real *y = pointer(Y, n * n_out, False)
     cdef real C[BLOCK]
     cdef bint failed = False
-    network.enter()
+    enter(network)
     try:
-        network.reserve(n)
+        reserve(network, n)
         with nogil:
             while start < n and not failed:
                 m = min(n - start, BLOCK)
-                network.foresee_rows(x + (start + m) * n_in, NULL, min(n - start - m, BLOCK))
-                failed = network.deltas_block(x + start * n_in, y + start * n_out, C, m)
+                foresee_rows(network, x + (start + m) * n_in, NULL, min(n - start - m, BLOCK))
+                failed = deltas_block(network, x + start * n_in, y + start * n_out, C, m)
                 start += m
     finally:
-        network.leave()
+        leave(network)
     return not failed

@@ -10,12 +10,12 @@
 #    the a of both, and delta_j in its first lanes, delta_{j+1} in the others.
 
 from libc.math cimport sqrt
-from libc.string cimport memcpy
 from libc.stdint cimport uintptr_t
+from libc.string cimport memcpy
 
 from cbackprop.kernels.simd cimport (
-    LANES, WIDE_LANES, real, vec, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial,
-    vec_stream, vec_where_gt, wide, wide_add_squares, wide_store, wide_zero,
+    GROUP, LANES, WIDE_LANES, real, vec, vec_load, vec_load_partial, vec_set1, vec_store, vec_store_partial, vec_stream,
+    vec_where_gt, wide, wide_add_squares, wide_store, wide_zero,
 )
 
 cdef enum:
@@ -186,21 +186,3 @@ cdef inline void add_to_norm(double *scale, double *sum, double x) noexcept nogi
     elif x > 0:
         ratio = x / scale[0]
         sum[0] = sum[0] + ratio * ratio
-
-
-# ---- derivatives of the outputs --------------------------------------------------------------------------------------
-
-cdef void softmax_jacobian_row(
-    real *delta,                                             # OUT (n_out,)
-    const real *a, Py_ssize_t n_out, Py_ssize_t j,           # IN  (n_out,)
-) noexcept nogil:
-    """da_j/dz_i = a_j ([i = j] - a_i) for every i, with 1 - a_j as the sum of the others (see sums_of_others)."""
-    cdef Py_ssize_t i
-    cdef real before = 0, behind = 0
-    for i in range(j):
-        before = before + a[i]
-    for i in range(n_out - 1, j, -1):
-        behind = behind + a[i]
-    for i in range(n_out):
-        delta[i] = -a[i] * a[j]
-    delta[j] = a[j] * (before + behind)

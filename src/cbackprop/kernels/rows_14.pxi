@@ -47,9 +47,6 @@ ctypedef fused rows:
     rows14
 
 
-include "tile.pyx"
-
-
 cdef void initialise_tiles() noexcept nogil:
     """Enter the tile of m rows in each table at [m]; [0] stays unused."""
     tiles_by_rows[0][1] = <tile_function> tile[rows1, by_rows, columns1]

@@ -151,3 +151,32 @@ cdef void tiny_update(
                 W += LANES
         a = layer.a
         lda = ld
+
+
+cdef void mirror_layers(Core core) noexcept nogil:
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    for l in range(1, core.n_layers):
+        layer = &core.layers[l]
+        mirror_weights(core.mirror + layer.mirror_offset, core.storage + layer.offset, layer.ld, layer.n_in,
+                       layer.n_out)
+
+
+cdef int take_tiny_step(Core core, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:
+    """The same on at most BLOCK examples of a tiny network, whose mirror is up to date."""
+    cdef Py_ssize_t i, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
+    cdef real C[BLOCK]
+    for i in range(n):
+        if not tiny_deltas(core.layers, core.n_layers, core.storage, core.mirror, core.cost_kind, core.output_mask,
+                           core.output_scratch, core.dC_da_output, &C[i], i, X + i * n_0, Y + i * n_L):
+            # The general path meets the same number and says which it is.
+            if deltas_block(core, X, Y, C, n):
+                return 1
+            return fail(core, QUANTITY_DELTA, core.n_layers)
+    count_cost(core, C, NULL, n)
+    return 0
+
+
+cdef void apply_tiny(Core core, const real *X, Py_ssize_t n) noexcept nogil:
+    begin_update(&core.update_rule, n, core.cost_total + core.cost_correction)
+    tiny_update(core.layers, core.n_layers, core.storage, core.mirror, X, n, core.update_rule.step_size)

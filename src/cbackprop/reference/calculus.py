@@ -12,13 +12,11 @@ derivative that owes nothing to the backward pass (see gradient_check.py).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from cbackprop.functions import Activation, Cost, read_only
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from cbackprop.functions import COSTS, Activation, Array, Cost
+from cbackprop.update_rules import UpdateRule
 
 SELU_SCALE = 1.0507009873554805
 SELU_ALPHA = 1.6732632423543772
@@ -98,10 +96,43 @@ def activation_values(name: str, z: Array) -> tuple[Array, Array]:
     raise KeyError(name)
 
 
+def second_derivative(activation: str | Activation, z: Array, a: Array, da_dz: Array) -> Array:
+    """σ″(z) of an elementwise activation, from z, a = σ(z) and da_dz = σ′(z)."""
+    d2a_dz2: Array
+    if isinstance(activation, Activation):
+        d2a_dz2 = activation.checked_second_derivative(z)
+    elif activation == "sigmoid":
+        # σ′(1 − 2σ), and 1 − 2σ = −tanh(z/2) without the difference.
+        d2a_dz2 = -da_dz * np.tanh(z / 2)
+    elif activation == "tanh":
+        d2a_dz2 = -2 * a * da_dz
+    elif activation in ("elu", "selu"):
+        d2a_dz2 = np.where(z.real > 0, np.zeros_like(z), da_dz)
+    elif activation == "gelu":
+        # 2φ + zφ′ with φ′ = −zφ; from z² = 4000 on all is 0, and z² may be infinite.
+        square = np.minimum(z * z, 4000)
+        d2a_dz2 = (2 - square) * np.exp(-square / 2) / math.sqrt(2 * math.pi)
+    elif activation == "silu":
+        # 2σ′ + zσ″ of the sigmoid
+        e = np.exp(-np.abs(z))
+        d2a_dz2 = e / ((1 + e) * (1 + e)) * (2 - z * np.tanh(z / 2))
+    elif activation == "softplus":
+        e = np.exp(-np.abs(z))
+        d2a_dz2 = e / ((1 + e) * (1 + e))
+    elif activation == "softsign":
+        d2a_dz2 = -2 * np.sign(z) * da_dz / (1 + np.abs(z))
+    elif activation == "exponential":
+        d2a_dz2 = a
+    elif activation in ("relu", "leaky_relu", "identity"):
+        d2a_dz2 = np.zeros_like(z)
+    else:
+        raise KeyError(activation)
+    return d2a_dz2
+
+
 def activate(activation: str | Activation, z: Array) -> tuple[Array, Array]:
     """a and da_dz of any layer; for softmax, which is not elementwise, a and ln a."""
     if isinstance(activation, Activation):
-        z = read_only(z)
         return activation.checked_value(z), activation.checked_derivative(z)
     return softmax(z) if activation == "softmax" else activation_values(activation, z)
 
@@ -182,7 +213,9 @@ def cost_formula(
         if activation == "sigmoid":
             _, b, _ = sigmoid_pair(z)
             return (a + y * softplus_pair(z)[1]) / n_out, g, b * r / n_out
-        # softplus: a → e^z, so ln a → z and da_dz/a → 1 where both underflow.
+        if activation != "softplus":
+            raise KeyError(activation)
+        # a → e^z, so ln a → z and da_dz/a → 1 where both underflow.
         log_a = np.where(z.real < -50, z, np.log(np.where(a == 0, 1, a)))
         share = np.where(a == 0, np.ones_like(a), da_dz / np.where(a == 0, 1, a))
         return (a - y * log_a) / n_out, g, (da_dz - y * share) / n_out
@@ -191,12 +224,67 @@ def cost_formula(
     return C, g, g * da_dz
 
 
+def cost_curvature(cost: str, a: Array, y: Array) -> Array:
+    """∂²C/∂a_j², (n, n_L), of the costs that have no special form; the mixed ones are 0."""
+    d2C_da2: Array
+    if cost in ("quadratic", "mse"):
+        d2C_da2 = np.full_like(a, 2)
+    elif cost == "half_quadratic":
+        d2C_da2 = np.ones_like(a)
+    elif cost == "huber":
+        d2C_da2 = np.where(np.abs(a - y) <= 1, np.ones_like(a), np.zeros_like(a))
+    elif cost == "mae":
+        d2C_da2 = np.zeros_like(a)
+    else:
+        raise KeyError(cost)
+    if COSTS[cost].is_mean:
+        d2C_da2 /= a.shape[1]
+    return d2C_da2
+
+
+def log1p_minus(e: Array) -> Array:
+    """(ln(1 + e) − e)/ln(1 + e) for 0 ≤ e ≤ 1, −e/2 + e²/12 − … near 0, where it would cancel."""
+    log = np.log1p(e)
+    series = np.zeros_like(e)
+    for k in range(20, 1, -1):
+        series = (-1.0) ** (k + 1) / k + e * series
+    # ln(1 + e)/e → 1; e² would vanish long before e does.
+    some = np.where(log == 0, 1, log)
+    quotient: Array = np.where(e < 0.125, e * series * (e / some), (log - e) / some)
+    return quotient
+
+
+def poisson_share(activation: str, z: Array) -> tuple[Array, Array]:
+    """(da_dz)/a and its derivative by z, for the outputs that poisson takes."""
+    if activation == "exponential":
+        return np.ones_like(z), np.zeros_like(z)
+    e = np.exp(-np.abs(z))
+    smaller, larger = e / (1 + e), 1 / (1 + e)
+    if activation == "sigmoid":
+        # 1 − a, and −σ′
+        return np.where(z >= 0, smaller, larger), -e / ((1 + e) * (1 + e))
+    if activation != "softplus":
+        raise KeyError(activation)
+    # With s = σ(z)/ln(1 + e^z), s′ = s(1 − σ(z) − s)
+    below = np.exp(np.minimum(z, 0))
+    log = np.where(z > 0, z, 0) + np.log1p(e)
+    share = np.where(z >= 0, larger, smaller) / np.where(log == 0, 1, log)
+    share = np.where(log == 0, 1, share)
+    # 1 − σ − s = (1 − σ)(ln(1 + e^z) − e^z)/ln(1 + e^z) where that cancels, z < 0.
+    slope = np.where(
+        z >= 0, share * (smaller - share), share * larger * log1p_minus(np.where(z < 0, below, 0))
+    )
+    return share, slope
+
+
 def softmax_cost(cost: str, a: Array, log_a: Array, y: Array) -> tuple[Array, Array]:
     """C_i's parts and ∂C_i/∂a for the two costs that softmax takes from its logarithm."""
     C, g = -_product(y, log_a), -_ratio(y, a)
+    if cost == "cross_entropy":
+        return C, g
     if cost == "poisson":
         return (a + C) / a.shape[1], (1 + g) / a.shape[1]
-    return C, g
+    raise KeyError(cost)
 
 
 def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
@@ -205,13 +293,13 @@ def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
     cross_entropy: a_j Σ_{i≠j} y_i − y_j Σ_{i≠j} a_i, and poisson the same over n_L; any other
     cost: a_j (g_j Σ_{i≠j} a_i − Σ_{i≠j} a_i g_i) with g = ∂C/∂a.
     """
-    if cost in ("cross_entropy", "poisson"):
-        delta: Array = a * sums_of_others(y) - y * sums_of_others(a)
-        if cost == "poisson":
-            delta = delta / a.shape[1]
+    if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:
+        delta: Array = a * (dC_da * sums_of_others(a) - sums_of_others(a * dC_da))
         return delta
-    delta = a * (dC_da * sums_of_others(a) - sums_of_others(a * dC_da))
-    return delta
+    if cost not in ("cross_entropy", "poisson"):
+        raise KeyError(cost)
+    delta = a * sums_of_others(y) - y * sums_of_others(a)
+    return delta / a.shape[1] if COSTS[cost].is_mean else delta
 
 
 # ---- the three products -------------------------------------------------------------------------
@@ -410,6 +498,55 @@ def rprop_update(
     back = -change if go_back else np.zeros_like(change)
     change[...] = np.where(s < 0, back, -np.sign(previous) * size)
     w += change
+
+
+def take_step(
+    rule: UpdateRule,
+    w: Array,
+    slots: tuple[Array, ...],
+    g: Array,
+    learning_rate: float,
+    t: int,
+    cost_has_grown: bool,
+) -> None:
+    """Step number t ≥ 1 of a rule along a batch's mean gradient g, in place."""
+    name, h = rule.name, rule.hyper_parameters
+    if name == "sgd":
+        sgd_update(w, g, learning_rate)
+    elif name in ("momentum", "nesterov"):
+        (velocity,) = slots
+        momentum_update(w, velocity, g, learning_rate, h["momentum"], name == "nesterov")
+    elif name in ("adam", "adamw"):
+        if name == "adamw":
+            w *= w.dtype.type(1 - learning_rate * h["weight_decay"])
+        m, v = slots
+        adam_update(w, m, v, g, learning_rate, h["beta1"], h["beta2"], h["epsilon"], t)
+    elif name == "rmsprop":
+        state = dict(zip(rule.slots, slots, strict=True))
+        alpha, epsilon, momentum = h["alpha"], h["epsilon"], h["momentum"]
+        rmsprop_update(
+            w,
+            state["v"],
+            state.get("m"),
+            state.get("u"),
+            g,
+            learning_rate,
+            alpha,
+            epsilon,
+            momentum,
+        )
+    elif name == "adagrad":
+        rate = learning_rate / (1 + (t - 1) * h["learning_rate_decay"])
+        (total,) = slots
+        adagrad_update(w, total, g, rate, h["epsilon"])
+    elif name == "rprop":
+        shrink, grow, least, most = h["shrink"], h["grow"], h["least"], h["most"]
+        first = min(max(learning_rate, least), most)
+        go_back = bool(h["takes_back"]) and cost_has_grown
+        previous, size, change = slots
+        rprop_update(w, previous, size, change, g, first, shrink, grow, least, most, go_back)
+    else:
+        raise KeyError(name)
 
 
 def penalty_gradient(W: Array, l1: float, l2: float) -> Array:

@@ -18,95 +18,8 @@ and mae); a jump of the first derivative itself counts as 0.
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
-from cbackprop.functions import Activation, Array, Cost, read_only
-from cbackprop.reference.calculus import sums_of_others
-
-
-def second_derivative(activation: str | Activation, z: Array, a: Array, da_dz: Array) -> Array:
-    """σ″(z) of an elementwise activation, from z, a = σ(z) and da_dz = σ′(z)."""
-    d2a_dz2: Array
-    if isinstance(activation, Activation):
-        d2a_dz2 = activation.checked_second_derivative(read_only(z))
-    elif activation == "sigmoid":
-        # σ′(1 − 2σ), and 1 − 2σ = −tanh(z/2) without the difference.
-        d2a_dz2 = -da_dz * np.tanh(z / 2)
-    elif activation == "tanh":
-        d2a_dz2 = -2 * a * da_dz
-    elif activation in ("elu", "selu"):
-        d2a_dz2 = np.where(z.real > 0, np.zeros_like(z), da_dz)
-    elif activation == "gelu":
-        # 2φ + zφ′ with φ′ = −zφ; from z² = 4000 on all is 0, and z² may be infinite.
-        square = np.minimum(z * z, 4000)
-        d2a_dz2 = (2 - square) * np.exp(-square / 2) / math.sqrt(2 * math.pi)
-    elif activation == "silu":
-        # 2σ′ + zσ″ of the sigmoid
-        e = np.exp(-np.abs(z))
-        d2a_dz2 = e / ((1 + e) * (1 + e)) * (2 - z * np.tanh(z / 2))
-    elif activation == "softplus":
-        e = np.exp(-np.abs(z))
-        d2a_dz2 = e / ((1 + e) * (1 + e))
-    elif activation == "softsign":
-        d2a_dz2 = -2 * np.sign(z) * da_dz / (1 + np.abs(z))
-    elif activation == "exponential":
-        d2a_dz2 = a
-    else:  # relu, leaky_relu, identity
-        d2a_dz2 = np.zeros_like(z)
-    return d2a_dz2
-
-
-def log1p_minus(e: Array) -> Array:
-    """(ln(1 + e) − e)/ln(1 + e) for 0 ≤ e ≤ 1, −e/2 + e²/12 − … near 0, where it would cancel."""
-    log = np.log1p(e)
-    series = np.zeros_like(e)
-    for k in range(20, 1, -1):
-        series = (-1.0) ** (k + 1) / k + e * series
-    # ln(1 + e)/e → 1; e² would vanish long before e does.
-    some = np.where(log == 0, 1, log)
-    quotient: Array = np.where(e < 0.125, e * series * (e / some), (log - e) / some)
-    return quotient
-
-
-def poisson_share(activation: str, z: Array) -> tuple[Array, Array]:
-    """(da_dz)/a and its derivative by z, for the outputs that poisson takes."""
-    if activation == "exponential":
-        return np.ones_like(z), np.zeros_like(z)
-    e = np.exp(-np.abs(z))
-    smaller, larger = e / (1 + e), 1 / (1 + e)
-    if activation == "sigmoid":
-        # 1 − a, and −σ′
-        return np.where(z >= 0, smaller, larger), -e / ((1 + e) * (1 + e))
-    # softplus: with s = σ(z)/ln(1 + e^z), s′ = s(1 − σ(z) − s)
-    below = np.exp(np.minimum(z, 0))
-    log = np.where(z > 0, z, 0) + np.log1p(e)
-    share = np.where(z >= 0, larger, smaller) / np.where(log == 0, 1, log)
-    share = np.where(log == 0, 1, share)
-    # 1 − σ − s = (1 − σ)(ln(1 + e^z) − e^z)/ln(1 + e^z) where that cancels, z < 0.
-    slope = np.where(
-        z >= 0, share * (smaller - share), share * larger * log1p_minus(np.where(z < 0, below, 0))
-    )
-    return share, slope
-
-
-def cost_curvature(cost: str, a: Array, y: Array) -> Array:
-    """∂²C/∂a_j², (n, n_L), of the costs that have no special form; the mixed ones are 0."""
-    d2C_da2: Array
-    if cost in ("quadratic", "mse"):
-        d2C_da2 = np.full_like(a, 2)
-    elif cost == "half_quadratic":
-        d2C_da2 = np.ones_like(a)
-    elif cost == "huber":
-        d2C_da2 = np.where(np.abs(a - y) <= 1, np.ones_like(a), np.zeros_like(a))
-    elif cost == "mae":
-        d2C_da2 = np.zeros_like(a)
-    else:
-        raise KeyError(cost)
-    if cost in ("mse", "huber"):
-        d2C_da2 /= a.shape[1]
-    return d2C_da2
+from cbackprop.functions import Array, Cost
+from cbackprop.reference.calculus import cost_curvature, poisson_share, sums_of_others
 
 
 def output_curvature(
@@ -163,7 +76,7 @@ def softmax_curvature(
         R_delta = (y * t * sums_of_others(a) - a * sums_of_others(y * t)) / a.shape[1]
         return R_delta
     if isinstance(cost, Cost):
-        h = cost.checked_hessian_vector_product(read_only(a), read_only(y), read_only(R_a))
+        h = cost.checked_hessian_vector_product(a, y, R_a)
     else:
         h = cost_curvature(cost, a, y) * R_a
     if not gauss_newton:

@@ -7,37 +7,34 @@ once. backend="reference" computes with it, and the compiled engine is checked a
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from cbackprop.functions import Activation, Array, Cost, read_only
+from cbackprop import layout
+from cbackprop.functions import COSTS, Activation, Array, Cost
 from cbackprop.random_numbers import normals_at, words_at
 from cbackprop.reference.calculus import (
     accumulate_gradient,
     activate,
-    adagrad_update,
-    adam_update,
     clipping_factors,
     cost_formula,
     gradient_gram,
     gradient_norms,
     limit_norms,
-    momentum_update,
     penalty_gradient,
     per_example_gradient,
     propagate_delta,
-    rmsprop_update,
-    rprop_update,
-    sgd_update,
+    second_derivative,
     softmax_cost,
     softmax_delta,
     softmax_jacobian,
+    take_step,
     weighted_input,
 )
-from cbackprop.reference.curvature import output_curvature, second_derivative, softmax_curvature
+from cbackprop.reference.curvature import output_curvature, softmax_curvature
 from cbackprop.reference.ownership import InUse, OneThreadAtATime
+from cbackprop.update_rules import StepOptions, UpdateRule
 
 
 class Engine(OneThreadAtATime):
@@ -63,10 +60,9 @@ class Engine(OneThreadAtATime):
         self.previous_cost = math.inf
         self.dropout = 0.0  # while a pass of training goes on that has it
         self.dropout_key = 0
-        self.rule_name: str | None = None
-        self.hyper_parameters: tuple[float, ...] = ()
+        self.rule: UpdateRule | None = None
         self.slots: tuple[Array, ...] = ()
-        self.storage = np.zeros(sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)), dtype)
+        self.storage = np.zeros(layout.n_parameters(sizes), dtype)
         self.sizes = sizes
         self.weights, self.biases = self.layer_views(self.storage)
 
@@ -81,24 +77,13 @@ class Engine(OneThreadAtATime):
 
         A slot is such a block.
         """
-        weights, biases, start = [], [], 0
-        for n_in, n_out in pairwise(self.sizes):
-            middle = start + n_out * n_in
-            weights.append(block[start:middle].reshape(n_out, n_in))
-            biases.append(block[middle : middle + n_out])
-            start = middle + n_out
-        return tuple(weights), tuple(biases)
+        return layout.views(self.sizes, block)
 
-    def set_optimizer(self, rule_name: str | None, hyper_parameters: tuple[float, ...]) -> None:
+    def set_optimizer(self, rule: UpdateRule | None) -> None:
         """Choose the update rule, None for none, and start its state afresh."""
-        count = {"momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "adagrad": 1, "rprop": 3}
-        n_slots = count.get(rule_name or "", 0)
-        if rule_name == "rmsprop":
-            n_slots = 1 + bool(hyper_parameters[3]) + (hyper_parameters[2] > 0)
         with InUse(self):
-            self.slots = tuple(np.zeros_like(self.storage) for _ in range(n_slots))
-            self.rule_name = rule_name
-            self.hyper_parameters = hyper_parameters
+            self.slots = tuple(np.zeros_like(self.storage) for _ in (rule.slots if rule else ()))
+            self.rule = rule
             self.step_count = 0
             self.previous_cost = math.inf
 
@@ -161,10 +146,10 @@ class Engine(OneThreadAtATime):
         """C_i (n,), ∂C_i/∂a and delta of the output layer (n, n_L)."""
         cost, activation = self.cost_function, self.activations[-1]
         if isinstance(cost, Cost):
-            C = cost.checked_value(read_only(a), read_only(y))
-            dC_da = cost.checked_gradient(read_only(a), read_only(y))
+            C = cost.checked_value(a, y)
+            dC_da = cost.checked_gradient(a, y)
             delta = dC_da if activation == "softmax" else dC_da * da_dz
-        elif activation == "softmax" and cost in ("cross_entropy", "poisson"):
+        elif activation == "softmax" and COSTS[cost].delta_from_z:
             parts, dC_da = softmax_cost(cost, a, da_dz, y)
             C, delta = parts.sum(axis=1), dC_da
         else:
@@ -314,19 +299,14 @@ class Engine(OneThreadAtATime):
             if values is None:
                 return False
             _, a, _, delta, _, C = values
-            rows = out.reshape(len(X), len(self.storage))
-            start = 0
-            for layer, (a_below, delta_l) in enumerate(
-                zip([X, *a[:-1]], delta, strict=True), start=1
-            ):
+            weights, biases = layout.views(self.sizes, out.reshape(len(X), len(self.storage)))
+            for l, a_below in enumerate([X, *a[:-1]]):
                 with np.errstate(all="ignore"):
-                    parts = per_example_gradient(a_below, delta_l)
-                if not np.isfinite(parts[0]).all():
-                    return self._fail("delta", layer)
-                for part in parts:
-                    width = math.prod(part.shape[1:])
-                    rows[:, start : start + width] = part.reshape(len(X), width)
-                    start += width
+                    dC_dw, dC_db = per_example_gradient(a_below, delta[l])
+                if not np.isfinite(dC_dw).all():
+                    return self._fail("delta", l + 1)
+                weights[l][...] = dC_dw
+                biases[l][...] = dC_db
             cost[...] = C
             return True
 
@@ -354,19 +334,15 @@ class Engine(OneThreadAtATime):
             n, n_L = a[-1].shape
             # delta[i, j] = ∂a_j/∂z of the layer, (n, n_L, n_l).
             delta = self._output_seeds(a[-1], da_dz[-1])
-            rows = out.reshape(n, n_L, len(self.storage))
-            stop = len(self.storage)
+            weights, biases = layout.views(self.sizes, out.reshape(n, n_L, len(self.storage)))
             for l in range(len(self.weights) - 1, -1, -1):
                 a_below = a[l - 1] if l > 0 else X
                 with np.errstate(all="ignore"):
                     da_dw = delta[..., np.newaxis] * a_below[:, np.newaxis, np.newaxis, :]
                 if not (np.isfinite(delta).all() and np.isfinite(da_dw).all()):
                     return self._fail("jacobian", l + 1)
-                middle = stop - delta.shape[2]
-                start = middle - self.weights[l].size
-                rows[..., start:middle] = da_dw.reshape(n, n_L, middle - start)
-                rows[..., middle:stop] = delta
-                stop = start
+                weights[l][...] = da_dw
+                biases[l][...] = delta
                 if l > 0:
                     with np.errstate(all="ignore"):
                         delta = propagate_delta(self.weights[l], delta)
@@ -440,8 +416,12 @@ class Engine(OneThreadAtATime):
             if values is None:
                 return False, math.nan
             _, a, _, delta, _, C = values
-            n, start = len(X), 0
-            for a_below, delta_l in zip([X, *a[:-1]], delta, strict=True):
+            n = len(X)
+            mean_parts, variance_parts = (
+                list(zip(*layout.views(self.sizes, vector), strict=True))
+                for vector in (mean, variance)
+            )
+            for l, (a_below, delta_l) in enumerate(zip([X, *a[:-1]], delta, strict=True)):
                 with np.errstate(all="ignore"):
                     parts = accumulate_gradient(a_below, delta_l)
                     means = [part / mean.dtype.type(n) for part in parts]
@@ -449,12 +429,10 @@ class Engine(OneThreadAtATime):
                     for a_i, delta_i in zip(a_below, delta_l, strict=True):
                         squares[0] += (np.outer(delta_i, a_i) - means[0]) ** 2
                         squares[1] += (delta_i - means[1]) ** 2
-                for mean_part, square in zip(means, squares, strict=True):
-                    stop = start + mean_part.size
-                    mean[start:stop] = mean_part.ravel()
+                for part in range(2):  # W and b
+                    mean_parts[l][part][...] = means[part]
                     with np.errstate(under="ignore"):
-                        variance[start:stop] = square.ravel() / mean.dtype.type(n)
-                    start = stop
+                        variance_parts[l][part][...] = squares[part] / mean.dtype.type(n)
             total = _weighted_sum(C, None)
             cost[...] = C
             if not (np.isfinite(mean).all() and math.isfinite(total)):
@@ -492,11 +470,7 @@ class Engine(OneThreadAtATime):
     ) -> Array:
         """R{∇C} along v (see curvature.py), from the values of the backward pass."""
         below = [X, *a[:-1]]
-        moves, start = [], 0
-        for W in self.weights:
-            middle = start + W.size
-            moves.append((v[start:middle].reshape(W.shape), v[middle : middle + len(W)]))
-            start = middle + len(W)
+        moves = list(zip(*layout.views(self.sizes, v), strict=True))
         R_z: list[Array] = []
         R_a = [np.zeros_like(X)]
         for l, (V, v_b) in enumerate(moves):
@@ -539,9 +513,7 @@ class Engine(OneThreadAtATime):
         if not gauss_newton and cost != "cross_entropy":
             d2a_dz2 = second_derivative(activation, z, a, da_dz)
         if isinstance(cost, Cost):
-            R_dC_da = cost.checked_hessian_vector_product(
-                read_only(a), read_only(y), read_only(da_dz * R_z)
-            )
+            R_dC_da = cost.checked_hessian_vector_product(a, y, da_dz * R_z)
             R_delta: Array = R_dC_da * da_dz + dC_da * d2a_dz2 * R_z
             return R_delta
         name = activation if isinstance(activation, str) else "user"
@@ -556,16 +528,15 @@ class Engine(OneThreadAtATime):
         order: Array | None,
         batch_size: int,
         sample_weight: Array | None,
-        options: tuple[float, ...] | None,
+        options: StepOptions | None,
         key: int,
     ) -> tuple[bool, float]:
         """One pass in batches; returns the sum of the costs, each as its batch came.
 
-        sample_weight (n,) or None, by the rows of X; options: (l1, l2, dropout, max_norm,
-        clip_norm, noise_multiplier), 0 for what is not wanted, or None for nothing; key: the stream
-        of random words of dropout and noise.
+        sample_weight (n,) or None, by the rows of X; options: what a step does besides the rule,
+        or None for nothing; key: the stream of random words of dropout and noise.
         """
-        l1, l2, dropout, max_norm, clip_norm, noise_multiplier = options or (0.0,) * 6
+        l1, l2, dropout, max_norm, clip_norm, noise_multiplier = options or StepOptions()
         total = 0.0
         gradient = np.empty_like(self.storage)
         for batch, start in enumerate(range(0, len(X), batch_size)):
@@ -623,10 +594,8 @@ class Engine(OneThreadAtATime):
         """The weights' own part of the gradient; biases have none."""
         if l1 == 0 and l2 == 0:
             return
-        start = 0
-        for W in self.weights:
-            gradient[start : start + W.size] += penalty_gradient(W, l1, l2).ravel()
-            start += W.size + len(W)
+        for W, place in zip(self.weights, layout.places(self.sizes), strict=True):
+            gradient[place.weights] += penalty_gradient(W, l1, l2).ravel()
 
     def predict(self, X: Any, out: Any) -> Array | None:
         """The compiled engine's quick way for plain arrays; there is none here."""
@@ -638,38 +607,14 @@ class Engine(OneThreadAtATime):
 
     def _update(self, g: Array, cost: float) -> None:
         """One step of the rule along the batch's mean gradient, whose mean cost was ``cost``."""
+        assert self.rule is not None
         self.step_count += 1
-        w, slots, rate = self.storage, self.slots, self.learning_rate
-        if self.rule_name == "sgd":
-            sgd_update(w, g, rate)
-        elif self.rule_name == "adam":
-            beta1, beta2, epsilon = self.hyper_parameters
-            m, v = slots
-            adam_update(w, m, v, g, rate, beta1, beta2, epsilon, self.step_count)
-        elif self.rule_name == "adamw":
-            beta1, beta2, epsilon, weight_decay = self.hyper_parameters
-            m, v = slots
-            w *= w.dtype.type(1 - rate * weight_decay)
-            adam_update(w, m, v, g, rate, beta1, beta2, epsilon, self.step_count)
-        elif self.rule_name == "rmsprop":
-            alpha, epsilon, momentum, centred = self.hyper_parameters
-            mean = slots[1] if centred else None
-            velocity = slots[-1] if momentum > 0 else None
-            rmsprop_update(w, slots[0], mean, velocity, g, rate, alpha, epsilon, momentum)
-        elif self.rule_name == "adagrad":
-            epsilon, learning_rate_decay = self.hyper_parameters
-            rate = rate / (1 + (self.step_count - 1) * learning_rate_decay)
-            adagrad_update(w, slots[0], g, rate, epsilon)
-        elif self.rule_name == "rprop":
-            shrink, grow, least, most, takes_back = self.hyper_parameters
-            go_back = bool(takes_back) and cost > self.previous_cost
-            previous, size, change = slots
-            first = min(max(rate, least), most)
-            rprop_update(w, previous, size, change, g, first, shrink, grow, least, most, go_back)
+        has_grown = cost > self.previous_cost
+        take_step(
+            self.rule, self.storage, self.slots, g, self.learning_rate, self.step_count, has_grown
+        )
+        if self.rule.compares_costs:
             self.previous_cost = cost
-        else:
-            momentum = self.hyper_parameters[0]
-            momentum_update(w, slots[0], g, rate, momentum, self.rule_name == "nesterov")
 
 
 def _fill(targets: list[Array | None], arrays: list[Array]) -> None:

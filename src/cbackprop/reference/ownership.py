@@ -1,6 +1,6 @@
 """One thread at a time has a network: what the reference engine does about it.
 
-The compiled engine does the same by kernels/in_use.h.
+The compiled engine does the same by kernels/lock.h.
 """
 
 from __future__ import annotations

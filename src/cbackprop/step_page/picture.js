@@ -100,7 +100,7 @@ function draw() {
     const { W, active } = linesShown(l);
     const sizesOfLines = W.flat().map((value) => Math.abs(Number(value))).filter(Number.isFinite);
     const largest = Math.max(...sizesOfLines) || 1;
-    const choosable = choosesParameters() && inPlay(l);
+    const canChoose = choosesParameters() && inPlay(l);
     for (const j of range(sizes[l])) {
       for (const k of range(sizes[l - 1])) {
         const value = Number(W[j][k]);
@@ -111,7 +111,7 @@ function draw() {
         const thickness = 1 + 4.5 * Math.min(1, Math.abs(value) / largest || 0);
         if (chosen) make("line", { ...ends, class: "ring", "stroke-width": thickness + 5 }, line);
         make("line", { ...ends, class: signOf(value), "stroke-width": thickness }, line);
-        if (choosable) {
+        if (canChoose) {
           make("line", { ...ends, class: "touch" }, line);
           const what = `weight from neuron ${k} of layer ${l - 1} to neuron ${j} of layer ${l}`;
           radio(line, chosen, what, l, j, k);

@@ -1,0 +1,640 @@
+"""A checkpoint: a model with more after it, what its optimiser, its generator and its fit are at.
+
+What is read becomes plain parts first, each of them judged: arrays, numbers and texts. Only what is
+whole makes a model, or, in training's hands, a history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cbackprop import layout, validation
+from cbackprop.files.format import (
+    JSON,
+    Metadata,
+    ModelFileError,
+    Tensors,
+    decoded,
+    encoded,
+    entries_of,
+    json_text,
+    naming,
+    read,
+    require_finite,
+    require_tensor,
+    write,
+)
+from cbackprop.files.model import (
+    Description,
+    ModelParts,
+    described,
+    judged_model,
+    model_file,
+    set_parameters,
+)
+from cbackprop.functions import Array
+from cbackprop.model import Model
+from cbackprop.optimizers import (
+    OPTIMIZERS,
+    Optimizer,
+    WholeBatch,
+    WholeBatchState,
+)
+from cbackprop.random_numbers import RandomNumbers
+from cbackprop.update_rules import UpdateRule
+
+_UPDATE_ENTRIES = ("rule", "hyper_parameters", "learning_rate", "step_count", "previous_cost")
+_GENERATOR_ENTRIES = ("bit_generator", "state", "inc", "has_uint32", "uinteger")
+_SECOND_ORDER = "second_order."
+
+
+class Training(NamedTuple):
+    """Where a training is, as a checkpoint has it."""
+
+    optimizer: Optimizer | None
+    rule: UpdateRule | None  # the optimiser's, or None where it has made no step
+    learning_rate: float
+    step_count: int
+    previous_cost: float
+    generator: dict[str, Any]  # as `RandomNumbers.state` gives and takes it
+    slots: list[Array]  # each (P,), in the order of the parameters
+    extra: dict[str, Array]
+    state: dict[str, JSON]
+
+
+class Checkpoint(NamedTuple):
+    """A network in the middle of its training."""
+
+    model: ModelParts
+    training: Training
+
+
+class HistoryParts(NamedTuple):
+    """The attributes of a fit's history."""
+
+    cost: list[float]
+    validation_cost: list[float]
+    metrics: dict[str, list[float]]
+    learning_rate: list[float]
+    penalty: list[float]
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    stop_reason: str
+
+
+class FitParts(NamedTuple):
+    """What a fit keeps in its checkpoint besides the network."""
+
+    history: HistoryParts
+    best: Array | None  # (P,), float64: the best epoch's parameters
+    held_out: Array | None  # int64: the rows that are kept from training, ascending
+
+
+# ---- a network's checkpoint ----------------------------------------------------------------------
+
+
+def write_checkpoint(
+    path: str,
+    model: Model,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
+) -> None:
+    """Write the network's model with its optimiser, its generator and what the fit is at.
+
+    Parameters
+    ----------
+    path : str
+    model : Model
+    extra : dict of str to ndarray
+        Arrays of the fit's: float32, float64, int64, uint64 or uint8.
+    state : dict
+        Values of the fit's: None, booleans, numbers, text, lists, and dicts by text. They come back
+        exactly, infinities and NaN too, a tuple as a list.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelFileError, OSError
+        As `model.save`; ModelFileError also for an optimiser of the user's own.
+    """
+    tensors, metadata = model_file(model, described(model))
+    with naming(path):
+        _add_training(model, tensors, metadata, extra, state)
+        # What could not be read again is not written.
+        judged_checkpoint(tensors, metadata)
+    write(path, tensors, metadata)
+
+
+def read_checkpoint(path: str, model: Model) -> Checkpoint:
+    """What `write_checkpoint` wrote of a network like this one, which stays as it is.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no whole checkpoint of a network like this one.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    own = described(model)
+    tensors, metadata = read(path)
+    with naming(path):
+        return judged_checkpoint(tensors, metadata, own)
+
+
+def load(path: validation.PathLike, *, threads: int, backend: str, allow_nonfinite: bool) -> Model:
+    """The network in a model file, or in a checkpoint: all of that is judged nevertheless.
+
+    Returns
+    -------
+    Model
+        Without an optimiser, and with a generator seeded from the system's entropy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    ModelFileError
+        Naming the path, if it is no whole and unchanged file of cbackprop.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    name = validation.file_path("path", path)
+    threads, backend = validation.threads(threads), validation.backend(backend)
+    allowed = validation.flag("allow_nonfinite", allow_nonfinite)
+    tensors, metadata = read(name)
+    with naming(name):
+        parts = judged_model(tensors, metadata, allow_nonfinite=allowed)
+        if metadata["kind"] == "checkpoint":
+            _judged_training(parts.description, tensors, metadata, allow_nonfinite=allowed)
+    model = Model(*parts.description, RandomNumbers(None), threads, backend)
+    set_parameters(model, parts)
+    return model
+
+
+def set_training(
+    model: Model, checkpoint: Checkpoint, whole_batch_state: WholeBatchState | None
+) -> None:
+    """Put a network of that description where its training was."""
+    parts, training = checkpoint
+    engine = model.engine
+    # First what can fail: for want of memory, or because the network is in use.
+    engine.set_optimizer(training.rule)
+    set_parameters(model, parts)
+    for slot, vector in zip(engine.slots, training.slots, strict=True):
+        own = engine.layer_views(slot)
+        for views, layers in zip(own, layout.views(model.sizes, vector), strict=True):
+            for view, layer in zip(views, layers, strict=True):
+                view[...] = layer
+    engine.learning_rate = training.learning_rate
+    engine.step_count = training.step_count
+    engine.previous_cost = training.previous_cost
+    model.optimizer = training.optimizer
+    model.whole_batch_state = whole_batch_state
+    model.random.state = training.generator
+
+
+# ---- a checkpoint's tensors and metadata ---------------------------------------------------------
+
+
+def checkpoint_file(
+    model: Model,
+    description: Description,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
+) -> tuple[Tensors, Metadata]:
+    """Those of a network with this description, its parameters finite or not.
+
+    Raises
+    ------
+    ModelFileError
+        For an optimiser of the user's own.
+    """
+    tensors, metadata = model_file(model, description, allow_nonfinite=True)
+    _add_training(model, tensors, metadata, extra, state)
+    return tensors, metadata
+
+
+def judged_checkpoint(
+    tensors: Mapping[str, Array],
+    metadata: Metadata,
+    expected: Description | None = None,
+    *,
+    allow_nonfinite: bool = False,
+) -> Checkpoint:
+    """The network, which must be the expected one where there is one, and where its training is.
+
+    Raises
+    ------
+    ModelFileError
+        If they are no checkpoint's, or that of another network.
+    """
+    parts = judged_model(tensors, metadata, allow_nonfinite=allow_nonfinite)
+    if metadata["kind"] != "checkpoint":
+        raise ModelFileError(f"its kind is {metadata['kind']!r}; expected 'checkpoint'")
+    if expected is not None:
+        for field, came, own in zip(expected._fields, parts.description, expected, strict=True):
+            if came != own:
+                raise ModelFileError(
+                    f"its {field} is {validation.shown(came)}; expected {validation.shown(own)}, "
+                    "as the network's"
+                )
+    training = _judged_training(
+        parts.description, tensors, metadata, allow_nonfinite=allow_nonfinite
+    )
+    return Checkpoint(parts, training)
+
+
+def _add_training(
+    model: Model,
+    tensors: Tensors,
+    metadata: Metadata,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
+) -> None:
+    """Make a checkpoint's parts of a model's."""
+    engine = model.engine
+    for i, slot in enumerate(engine.slots):
+        # The engine's own memory may be padded and laid out otherwise.
+        tensors[f"optimizer.slots.{i}"] = layout.flat(*engine.layer_views(slot))
+    for key, array in extra.items():
+        tensors[f"extra.{key}"] = array
+    text = encoded("state", state)
+    tensors["state"] = np.frombuffer(text.encode("ascii"), np.uint8)
+    update = (
+        *_rule_as_json(engine.rule),
+        engine.learning_rate,
+        engine.step_count,
+        engine.previous_cost,
+    )
+    metadata["kind"] = "checkpoint"
+    metadata["optimizer"] = encoded("optimizer", _optimizer_as_json(model.optimizer))
+    metadata["update"] = encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
+    metadata["generator"] = encoded("generator", _generator_as_json(model.random.state))
+
+
+def _judged_training(
+    description: Description,
+    tensors: Mapping[str, Array],
+    metadata: Metadata,
+    *,
+    allow_nonfinite: bool = False,
+) -> Training:
+    """What a checkpoint has besides the model."""
+    optimizer = _judged_optimizer(decoded("optimizer", metadata["optimizer"]))
+    rule, hyper_parameters, learning_rate, step_count, previous_cost = entries_of(
+        "update", decoded("update", metadata["update"]), _UPDATE_ENTRIES
+    )
+    known = None if optimizer is None else optimizer.rule
+    known_name, known_numbers = _rule_as_json(known)
+    # As texts: 0 and False are not 0.0 there.
+    came = json_text([rule, hyper_parameters])
+    if came == json_text(_rule_as_json(None)):
+        known = None
+    elif came != json_text([known_name, known_numbers]):
+        raise ModelFileError(
+            f"update has rule {validation.shown(rule)} with {validation.shown(hyper_parameters)}; "
+            f"expected {known_name!r} with {known_numbers}, as the optimiser's"
+        )
+    if (
+        type(learning_rate) is not float
+        or type(previous_cost) is not float
+        or math.isnan(previous_cost)
+    ):
+        raise ModelFileError(
+            f"update has learning_rate {validation.shown(learning_rate)} and previous_cost "
+            f"{validation.shown(previous_cost)}; expected floats, and no NaN"
+        )
+    try:
+        validation.non_negative("learning_rate", learning_rate)
+        count = validation.integer("step_count", step_count, 0)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(str(error)) from None
+    slots, extra = _judged_further_tensors(description, known, tensors, allow_nonfinite)
+    text = extra.pop("state")
+    if text.ndim != 1 or text.dtype != np.uint8:
+        raise ModelFileError(
+            f"tensor 'state' has shape {text.shape} and dtype {text.dtype}; expected uint8 in one "
+            "dimension"
+        )
+    state = decoded("state", text.tobytes().decode("latin-1"))
+    if type(state) is not dict:
+        raise ModelFileError(f"state is {validation.shown(state)}; expected a dict")
+    return Training(
+        optimizer,
+        known,
+        learning_rate,
+        count,
+        previous_cost,
+        _judged_generator(decoded("generator", metadata["generator"])),
+        slots,
+        {name.removeprefix("extra."): tensor for name, tensor in extra.items()},
+        state,
+    )
+
+
+def _judged_further_tensors(
+    description: Description,
+    rule: UpdateRule | None,
+    tensors: Mapping[str, Array],
+    allow_nonfinite: bool,
+) -> tuple[list[Array], dict[str, Array]]:
+    """The optimiser's slots, and the tensors after them: the fit's own, and last the state."""
+    shape = (layout.n_parameters(description.sizes),)
+    name_of_rule, n_slots = (None, 0) if rule is None else (rule.name, len(rule.slots))
+    further = dict(list(tensors.items())[2 * (len(description.sizes) - 1) :])
+    slots: list[Array] = []
+    for i in range(n_slots):
+        name = f"optimizer.slots.{i}"
+        if next(iter(further), None) != name:
+            raise ModelFileError(
+                f"it has {i} slots in their places; expected {n_slots} of {name_of_rule!r}"
+            )
+        slots.append(further.pop(name))
+        require_tensor(name, slots[-1], shape, description.dtype)
+        if not allow_nonfinite:
+            require_finite(name, slots[-1])
+    names = list(further)
+    if names[-1:] != ["state"] or not all(name.startswith("extra.") for name in names[:-1]):
+        raise ModelFileError(
+            f"it has the further tensors {validation.shown(names)}; expected those of the fit, "
+            "'extra. …', and last 'state'"
+        )
+    return slots, further
+
+
+# ---- the optimiser -------------------------------------------------------------------------------
+
+
+def _rule_as_json(rule: UpdateRule | None) -> tuple[str | None, list[float]]:
+    """An engine's rule, and its numbers in the rule's order."""
+    return (None, []) if rule is None else (rule.name, list(rule.hyper_parameters.values()))
+
+
+def _optimizer_as_json(optimizer: Optimizer | None) -> dict[str, JSON] | None:
+    if optimizer is None:
+        return None
+    for name, kind in OPTIMIZERS.items():
+        # Not isinstance: in place of a class derived from it, the file would bring back this one.
+        if type(optimizer) is kind:
+            return {"name": name, "arguments": optimizer.arguments()}
+    raise ModelFileError(
+        f"optimizer is {validation.shown(optimizer)}, of a class of your own; expected one of "
+        f"{', '.join(OPTIMIZERS)}: a checkpoint holds no code"
+    )
+
+
+def _judged_optimizer(value: JSON) -> Optimizer | None:
+    if value is None:
+        return None
+    name, arguments = entries_of("optimizer", value, ("name", "arguments"))
+    if type(name) is not str or name not in OPTIMIZERS or type(arguments) is not dict:
+        raise ModelFileError(
+            f"optimizer is {validation.shown(value)}; expected one of "
+            f"{', '.join(OPTIMIZERS)} and its arguments"
+        )
+    try:
+        optimizer = OPTIMIZERS[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"optimizer is {validation.shown(value)}: {error}") from None
+    # Every argument, in its order and in the type that it has once it is judged.
+    came = encoded("optimizer", value)
+    if encoded("optimizer", _optimizer_as_json(optimizer)) != came:
+        raise ModelFileError(
+            f"optimizer is {validation.shown(value)}; expected all arguments of {optimizer!r}"
+        )
+    return optimizer
+
+
+def whole_batch_file(
+    state: WholeBatchState | None,
+) -> tuple[dict[str, Array], dict[str, dict[str, float]]]:
+    """What of a whole-batch optimiser's state stands among the fit's arrays, and in its state."""
+    if state is None:
+        return {}, {}
+    arrays = {f"{_SECOND_ORDER}{name}": array for name, array in state.arrays.items()}
+    return arrays, {"second_order": dict(state.numbers)}
+
+
+def judged_whole_batch(checkpoint: Checkpoint) -> WholeBatchState | None:
+    """The state again, if it can be one of this optimiser's.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot.
+    """
+    training = checkpoint.training
+    optimizer, numbers = training.optimizer, training.state.get("second_order")
+    arrays = {
+        name.removeprefix(_SECOND_ORDER): array
+        for name, array in training.extra.items()
+        if name.startswith(_SECOND_ORDER)
+    }
+    if numbers is None and not arrays:
+        return None
+    kept = optimizer.state_numbers(arrays, numbers) if isinstance(optimizer, WholeBatch) else None
+    if kept is None:
+        raise ModelFileError(
+            f"second_order is {validation.shown(numbers)} with the arrays "
+            f"{validation.shown(list(arrays))}; expected a state of {optimizer!r}"
+        )
+    n_parameters = layout.n_parameters(checkpoint.model.description.sizes)
+    for name, array in arrays.items():
+        _require_vector(f"{_SECOND_ORDER}{name}", array, n_parameters)
+        array.flags.writeable = False
+    return WholeBatchState(arrays, kept)
+
+
+# ---- the generator -------------------------------------------------------------------------------
+
+
+def _generator_as_json(state: dict[str, Any]) -> dict[str, JSON]:
+    words = state["state"]
+    # Numbers of 128 bits: more than other readers of JSON keep.
+    values = (
+        state["bit_generator"],
+        f"{int(words['state']):#034x}",
+        f"{int(words['inc']):#034x}",
+        int(state["has_uint32"]),
+        int(state["uinteger"]),
+    )
+    return dict(zip(_GENERATOR_ENTRIES, values, strict=True))
+
+
+def _judged_generator(value: JSON) -> dict[str, Any]:
+    """The state as NumPy gives and takes it, of a stream that some seed has."""
+    name, *words, has_uint32, uinteger = entries_of("generator", value, _GENERATOR_ENTRIES)
+    numbers: list[int] = []
+    for word in words:
+        try:
+            number = int(word, 16) if type(word) is str and len(word) == 34 else -1
+        except ValueError:
+            number = -1
+        numbers.append(number)
+    if (
+        name != "PCG64"
+        or min(numbers) < 0
+        or [f"{number:#034x}" for number in numbers] != words
+        or numbers[1] % 2 == 0
+        or type(has_uint32) is not int
+        or has_uint32 not in (0, 1)
+        or type(uinteger) is not int
+        or not 0 <= uinteger < 2**32
+    ):
+        raise ModelFileError(
+            f"generator is {validation.shown(value)}; expected the words of a PCG64 generator"
+        )
+    return {
+        "bit_generator": name,
+        "state": dict(zip(("state", "inc"), numbers, strict=True)),
+        "has_uint32": has_uint32,
+        "uinteger": uinteger,
+    }
+
+
+# ---- a fit's checkpoint --------------------------------------------------------------------------
+
+
+def write_fit(
+    path: str,
+    model: Model,
+    plan: Mapping[str, object],
+    fit: FitParts,
+) -> None:
+    """Write a fit's checkpoint after an epoch.
+
+    Parameters
+    ----------
+    path, model
+        As `write_checkpoint`'s.
+    plan : dict
+        What must be the same for a fit to go on.
+    fit : FitParts
+
+    Raises
+    ------
+    TypeError, ValueError, ModelFileError, OSError
+        As `write_checkpoint`.
+    """
+    extra: dict[str, Array] = {}
+    if fit.best is not None:
+        extra["best"] = fit.best
+    if fit.held_out is not None:
+        extra["held_out"] = fit.held_out
+    arrays, numbers = whole_batch_file(model.whole_batch_state)
+    state = {"plan": plan, "history": fit.history._asdict(), **numbers}
+    write_checkpoint(path, model, extra | arrays, state)
+
+
+def read_fit(
+    path: str, model: Model, plan: Mapping[str, object]
+) -> tuple[Checkpoint, WholeBatchState | None, FitParts]:
+    """What `write_fit` wrote of a fit like this one; nothing changes by it.
+
+    Parameters
+    ----------
+    path, model
+        As `read_checkpoint`'s.
+    plan : dict
+        As `write_fit` takes it; among it "examples", and how many of them are "held out".
+
+    Raises
+    ------
+    ModelFileError, OSError
+        As `read_checkpoint`, and for what no fit can have written.
+    ValueError
+        If the fit was another one.
+    """
+    checkpoint = read_checkpoint(path, model)
+    description, training = checkpoint.model.description, checkpoint.training
+    validation.same_plan(training.state.get("plan"), plan)
+    n, held = plan["examples"], plan["held out"]
+    assert isinstance(n, int)
+    assert isinstance(held, int)
+    with naming(path):
+        history = _judged_history(training.state.get("history"))
+        whole_batch = judged_whole_batch(checkpoint)
+        best, held_out = training.extra.get("best"), training.extra.get("held_out")
+        if best is not None:
+            _require_vector("best", best, layout.n_parameters(description.sizes))
+        if (held_out is not None) != (held > 0):
+            raise ModelFileError(
+                f"its fit held {'no' if held_out is None else 'some'} examples out; expected {held}"
+            )
+        if held_out is not None:
+            _require_rows(held_out, held, n)
+    return checkpoint, whole_batch, FitParts(history, best, held_out)
+
+
+def _judged_history(value: JSON) -> HistoryParts:
+    """A History's attributes, each of the kind that a fit gives it."""
+    names = HistoryParts._fields
+    if type(value) is not dict or set(value) != set(names):
+        raise ModelFileError(
+            f"history is {validation.shown(value)}; expected a dict of {', '.join(names)}"
+        )
+    epochs, best_epoch, metrics = value["epochs"], value["best_epoch"], value["metrics"]
+    seconds, stop_reason = value["seconds"], value["stop_reason"]
+    if type(epochs) is not int or epochs < 0:
+        raise ModelFileError(f"epochs of history is {validation.shown(epochs)}; expected an int")
+    if best_epoch is not None and (type(best_epoch) is not int or not 0 <= best_epoch < epochs):
+        raise ModelFileError(
+            f"best_epoch of history is {validation.shown(best_epoch)}; expected None or one of its "
+            f"{epochs} epochs"
+        )
+    if type(seconds) is not float or type(stop_reason) is not str:
+        raise ModelFileError("seconds and stop_reason of history are no number and text")
+    if type(metrics) is not dict:
+        raise ModelFileError(f"metrics of history is {validation.shown(metrics)}; expected a dict")
+
+    def numbers_of(name: str, numbers: JSON, lengths: tuple[int, ...]) -> list[float]:
+        floats = [x for x in numbers if type(x) is float] if type(numbers) is list else []
+        if (
+            type(numbers) is not list
+            or not len(floats) == len(numbers)
+            or len(floats) not in lengths
+        ):
+            raise ModelFileError(
+                f"{name} of history is {validation.shown(numbers)}; expected {epochs} floats"
+            )
+        return floats
+
+    # What is judged or penalised is so in every epoch, or in none.
+    return HistoryParts(
+        cost=numbers_of("cost", value["cost"], (epochs,)),
+        learning_rate=numbers_of("learning_rate", value["learning_rate"], (epochs,)),
+        validation_cost=numbers_of("validation_cost", value["validation_cost"], (0, epochs)),
+        penalty=numbers_of("penalty", value["penalty"], (0, epochs)),
+        metrics={
+            name: numbers_of(f"metrics[{name!r}]", numbers, (epochs,))
+            for name, numbers in metrics.items()
+        },
+        best_epoch=best_epoch,
+        epochs=epochs,
+        seconds=seconds,
+        stop_reason=stop_reason,
+    )
+
+
+def _require_vector(name: str, array: Array, n_parameters: int) -> None:
+    if array.shape != (n_parameters,) or array.dtype != np.float64 or not np.isfinite(array).all():
+        raise ModelFileError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; expected {n_parameters} "
+            "finite float64 numbers"
+        )
+
+
+def _require_rows(rows: Array, held: int, n: int) -> None:
+    if (
+        rows.shape != (held,)
+        or rows.dtype != np.int64
+        or not (np.diff(rows) > 0).all()
+        or not (0 <= rows[0] and rows[-1] < n)
+    ):
+        raise ModelFileError(
+            f"held_out is {validation.shown(rows)}; expected {held} of {n} rows, in their order"
+        )

@@ -1,0 +1,204 @@
+"""What of a network stands in its model file, judged as `Network` would when it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+from cbackprop import validation
+from cbackprop.files.format import (
+    FORMAT,
+    FORMAT_VERSION,
+    Metadata,
+    ModelFileError,
+    Tensors,
+    decoded,
+    encoded,
+    require_finite,
+    require_tensor,
+    write,
+)
+from cbackprop.functions import Array
+from cbackprop.model import Model
+
+# What the metadata has, in this order.
+_MODEL_ENTRIES = (
+    "format",
+    "format_version",
+    "kind",
+    "sizes",
+    "activations",
+    "cost",
+    "dtype",
+    "init",
+)
+_CHECKPOINT_ENTRIES = (*_MODEL_ENTRIES, "optimizer", "update", "generator")
+
+# ---- a model and its parts -----------------------------------------------------------------------
+
+
+class Description(NamedTuple):
+    """What a network is, but for its parameters."""
+
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    cost: str
+    dtype: str
+    init: str
+
+
+class ModelParts(NamedTuple):
+    """A network as a file has it: its description, and the numbers that belong into it."""
+
+    description: Description
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+
+def described(model: Model) -> Description:
+    """The network's description, where all its functions have names.
+
+    Raises
+    ------
+    TypeError
+        For a function of the user's own, naming it.
+    """
+    activations, cost = validation.functions_with_names(model.activations, model.cost_function)
+    return Description(model.sizes, activations, cost, model.dtype.name, model.init)
+
+
+def save(model: Model, path: validation.PathLike, *, allow_nonfinite: bool) -> None:
+    """Write the network's model file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument; for a function of the user's own; for parameters that are not finite,
+        where those are not allowed.
+    ModelFileError, OSError
+        As `format.write`.
+    """
+    name = validation.file_path("path", path)
+    allowed = validation.flag("allow_nonfinite", allow_nonfinite)
+    tensors, metadata = model_file(model, described(model), allow_nonfinite=allowed)
+    write(name, tensors, metadata)
+
+
+def set_parameters(model: Model, parts: ModelParts) -> None:
+    """Write the parameters into a network of that description."""
+    pairs = zip((*model.weights, *model.biases), (*parts.weights, *parts.biases), strict=True)
+    for own, read in pairs:
+        own[...] = read
+
+
+# ---- what the file has of it ---------------------------------------------------------------------
+
+
+def model_file(
+    model: Model, description: Description, *, allow_nonfinite: bool = False
+) -> tuple[Tensors, Metadata]:
+    """The tensors, copied, and the metadata of the network's model file, with this description."""
+    with model.engine:
+        weights = tuple(W.copy() for W in model.weights)
+        biases = tuple(b.copy() for b in model.biases)
+    # What could not be read again is not written.
+    if not allow_nonfinite:
+        validation.require_finite_parameters(weights, biases)
+    tensors: Tensors = {}
+    for l, (W, b) in enumerate(zip(weights, biases, strict=True), start=1):
+        tensors[f"layers.{l}.weight"] = W
+        tensors[f"layers.{l}.bias"] = b
+    return tensors, {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kind": "model",
+        "sizes": encoded("sizes", description.sizes),
+        "activations": encoded("activations", description.activations),
+        "cost": description.cost,
+        "dtype": description.dtype,
+        "init": description.init,
+    }
+
+
+def judged_model(
+    tensors: Mapping[str, Array], metadata: Metadata, *, allow_nonfinite: bool = False
+) -> ModelParts:
+    """What network a model's or a checkpoint's tensors and metadata are, its parameters first.
+
+    Raises
+    ------
+    ModelFileError
+        If they are none's.
+    """
+    expected = {"model": _MODEL_ENTRIES, "checkpoint": _CHECKPOINT_ENTRIES}
+    kind = metadata.get("kind")
+    if kind not in expected:
+        raise ModelFileError(
+            f"its kind is {validation.shown(kind)}; expected 'model' or 'checkpoint'"
+        )
+    if tuple(metadata) != expected[kind]:
+        raise ModelFileError(
+            f"its __metadata__ has {validation.shown(list(metadata))}; expected "
+            f"{', '.join(expected[kind])}"
+        )
+    description = _judged_description(metadata, len(tensors))
+    n_layers = len(description.sizes) - 1
+    names = list(tensors)
+    if kind == "model" and len(names) > 2 * n_layers:
+        raise ModelFileError(
+            f"it has {len(names)} tensors; expected {2 * n_layers} for the parameters of "
+            f"{n_layers} layers"
+        )
+    shapes: dict[str, tuple[int, ...]] = {}
+    for l, (n_in, n_out) in enumerate(pairwise(description.sizes), start=1):
+        shapes[f"layers.{l}.weight"] = (n_out, n_in)
+        shapes[f"layers.{l}.bias"] = (n_out,)
+    for name, (expected_name, shape) in zip(names, shapes.items(), strict=False):
+        if name != expected_name:
+            raise ModelFileError(
+                f"tensor {validation.shown(name)} is in the place of {expected_name!r}; expected "
+                "the parameters first, in their order"
+            )
+        require_tensor(name, tensors[name], shape, description.dtype)
+        if not allow_nonfinite:
+            require_finite(name, tensors[name])
+    parameters = [tensors[name] for name in shapes]
+    return ModelParts(description, tuple(parameters[0::2]), tuple(parameters[1::2]))
+
+
+def _judged_description(metadata: Metadata, n_tensors: int) -> Description:
+    sizes = decoded("sizes", metadata["sizes"])
+    names = decoded("activations", metadata["activations"])
+    if type(sizes) is not list or type(names) is not list:
+        raise ModelFileError(
+            f"its sizes and activations are {validation.shown(sizes)} and "
+            f"{validation.shown(names)}; expected two lists"
+        )
+    # Before so many entries are judged one by one.
+    if n_tensors < 2 * (len(sizes) - 1):
+        raise ModelFileError(
+            f"it has {n_tensors} tensors; expected {2 * (len(sizes) - 1)} for the parameters of "
+            f"{len(sizes) - 1} layers"
+        )
+    try:
+        checked_sizes = validation.layer_sizes(sizes)
+        activations = validation.activations(names, len(checked_sizes) - 1)
+        description = Description(
+            checked_sizes,
+            *validation.functions_with_names(
+                activations, validation.cost(metadata["cost"], activations[-1])
+            ),
+            validation.number_type(metadata["dtype"]),
+            validation.init(metadata["init"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(str(error)) from None
+    # Nor another word for the same thing.
+    if (tuple(names), metadata["dtype"]) != (description.activations, description.dtype):
+        raise ModelFileError(
+            f"it has the activations {validation.shown(names)} and the dtype "
+            f"{validation.shown(metadata['dtype'])}; expected {description.activations} and "
+            f"{description.dtype!r}"
+        )
+    return description

@@ -1,0 +1,341 @@
+# Activations over the numbers of one layer: a = sigma(z), sigma'(z) and sigma''(z), and softmax, which mixes a row.
+#
+# a) The formula of one vector stands in math.pxd, that of NumPy in calculus.py; here are the loops over a layer. Each
+#    is compiled once for each formula: a branch within the loop would cost more than a cheap formula does.
+# b) A further activation: a row in functions.py, its formula in calculus.py and in math.pxd, and here an id, a name, a
+#    formula type, a branch in its loop, in `activate` and in `second_derivatives`. Nothing else asks which one it is.
+# c) An id that no branch knows makes every number NaN, which the passes find and report: it must never come out as
+#    another activation's formula.
+
+from libc.math cimport NAN
+
+from cbackprop.kernels.math cimport (
+    elu_exponent, elu_finish, elu_second, exp_reduced, exponential_exponent, exponential_finish, gelu, gelu_second,
+    identity, leaky_relu, relu, selu_finish, sigmoid_exponent, sigmoid_finish, sigmoid_second, silu_exponent,
+    silu_finish, silu_second, softplus_finish, softplus_second, softsign, softsign_second, tanh_exponent, tanh_finish,
+    tanh_second, vec_exp, vec_log, vec_log1p,
+)
+from cbackprop.kernels.simd cimport (
+    LANES, real, vec, vec_all_zero, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1, vec_store,
+)
+
+cdef enum:
+    SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS, SOFTSIGN, EXPONENTIAL, IDENTITY, SOFTMAX
+    USER_ACTIVATION
+
+ACTIVATIONS = {
+    "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "selu": SELU, "gelu": GELU,
+    "silu": SILU, "softplus": SOFTPLUS, "softsign": SOFTSIGN, "exponential": EXPONENTIAL, "identity": IDENTITY,
+    "softmax": SOFTMAX,
+}
+
+
+cdef inline bint is_elementwise(int activation) noexcept nogil:
+    """Whether `activate` knows it: each number of a is a function of its own z, by one of the formulas here."""
+    return activation != SOFTMAX and activation != USER_ACTIVATION
+
+
+# One type a formula, so that the loops below stand once and are compiled once for each.
+cdef struct sigmoid_formula:
+    char tag[1]
+
+cdef struct tanh_formula:
+    char tag[1]
+
+cdef struct relu_formula:
+    char tag[1]
+
+cdef struct leaky_relu_formula:
+    char tag[1]
+
+cdef struct elu_formula:
+    char tag[1]
+
+cdef struct selu_formula:
+    char tag[1]
+
+cdef struct gelu_formula:
+    char tag[1]
+
+cdef struct silu_formula:
+    char tag[1]
+
+cdef struct softplus_formula:
+    char tag[1]
+
+cdef struct softsign_formula:
+    char tag[1]
+
+cdef struct exponential_formula:
+    char tag[1]
+
+cdef struct identity_formula:
+    char tag[1]
+
+ctypedef fused plain_formula:
+    relu_formula
+    leaky_relu_formula
+    gelu_formula
+    softsign_formula
+    identity_formula
+
+ctypedef fused exponential_kind:
+    sigmoid_formula
+    tanh_formula
+    elu_formula
+    selu_formula
+    silu_formula
+    softplus_formula
+    exponential_formula
+
+
+cdef bint plain_loop(
+    plain_formula *tag,
+    real *a, real *da_dz,                 # OUT (count,); da_dz may be NULL
+    const real *z, Py_ssize_t count,      # IN  (count,), a multiple of LANES
+) noexcept nogil:
+    """Whether every z is finite: 0 z is NaN for infinities and NaN, and a NaN stays in the sum."""
+    cdef Py_ssize_t i = 0
+    cdef vec value, derivative, zero = vec_set1(0), sum = vec_set1(0)
+    while i < count:
+        sum = vec_fma(vec_load(z + i), zero, sum)
+        if plain_formula is relu_formula:
+            relu(vec_load(z + i), &value, &derivative)
+        elif plain_formula is leaky_relu_formula:
+            leaky_relu(vec_load(z + i), &value, &derivative)
+        elif plain_formula is gelu_formula:
+            gelu(vec_load(z + i), &value, &derivative)
+        elif plain_formula is softsign_formula:
+            softsign(vec_load(z + i), &value, &derivative)
+        elif plain_formula is identity_formula:
+            identity(vec_load(z + i), &value, &derivative)
+        else:
+            value = derivative = NULL       # no formula: does not compile
+        vec_store(a + i, value)
+        if da_dz != NULL:
+            vec_store(da_dz + i, derivative)
+        i += LANES
+    return vec_all_zero(sum)
+
+
+cdef bint exponential_loop(
+    exponential_kind *tag,
+    real *a, real *da_dz,                 # OUT (count,); da_dz may be NULL
+    const real *z, Py_ssize_t count,      # IN  (count,), a multiple of LANES
+) noexcept nogil:
+    """The same for formulas with an exponential, in two halves (see math.pxd), sixteen vectors at a time."""
+    cdef Py_ssize_t i = 0, c, vectors
+    cdef vec value, derivative, x, zero = vec_set1(0), sum = vec_set1(0)
+    cdef vec n_rounded[16]
+    cdef vec r[16]
+    cdef vec rest[16]
+    while i < count:
+        vectors = min((count - i) // LANES, 16)
+        for c in range(vectors):
+            x = vec_load(z + i + c * LANES)
+            sum = vec_fma(x, zero, sum)
+            if exponential_kind is tanh_formula:
+                x = tanh_exponent(x)
+            elif exponential_kind is elu_formula or exponential_kind is selu_formula:
+                x = elu_exponent(x)
+            elif exponential_kind is silu_formula:
+                x = silu_exponent(x)
+            elif exponential_kind is exponential_formula:
+                x = exponential_exponent(x)
+            elif exponential_kind is sigmoid_formula or exponential_kind is softplus_formula:
+                x = sigmoid_exponent(x)
+            else:
+                x = NULL                    # no formula: does not compile
+            exp_reduced(x, &n_rounded[c], &r[c], &rest[c])
+        for c in range(vectors):
+            x = vec_load(z + i)
+            if exponential_kind is sigmoid_formula:
+                sigmoid_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is tanh_formula:
+                tanh_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is elu_formula:
+                elu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is selu_formula:
+                selu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is silu_formula:
+                silu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is softplus_formula:
+                softplus_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            elif exponential_kind is exponential_formula:
+                exponential_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+            else:
+                value = derivative = NULL   # no formula: does not compile
+            vec_store(a + i, value)
+            if da_dz != NULL:
+                vec_store(da_dz + i, derivative)
+            i += LANES
+    return vec_all_zero(sum)
+
+
+cdef bint activate(int activation, real *a, real *da_dz, const real *z, Py_ssize_t count) noexcept nogil:
+    """a = sigma(z) and da_dz = sigma'(z) for every elementwise activation. Whether every z is finite."""
+    if activation == SIGMOID:
+        return exponential_loop[sigmoid_formula](NULL, a, da_dz, z, count)
+    elif activation == TANH:
+        return exponential_loop[tanh_formula](NULL, a, da_dz, z, count)
+    elif activation == RELU:
+        return plain_loop[relu_formula](NULL, a, da_dz, z, count)
+    elif activation == LEAKY_RELU:
+        return plain_loop[leaky_relu_formula](NULL, a, da_dz, z, count)
+    elif activation == ELU:
+        return exponential_loop[elu_formula](NULL, a, da_dz, z, count)
+    elif activation == SELU:
+        return exponential_loop[selu_formula](NULL, a, da_dz, z, count)
+    elif activation == GELU:
+        return plain_loop[gelu_formula](NULL, a, da_dz, z, count)
+    elif activation == SILU:
+        return exponential_loop[silu_formula](NULL, a, da_dz, z, count)
+    elif activation == SOFTPLUS:
+        return exponential_loop[softplus_formula](NULL, a, da_dz, z, count)
+    elif activation == SOFTSIGN:
+        return plain_loop[softsign_formula](NULL, a, da_dz, z, count)
+    elif activation == EXPONENTIAL:
+        return exponential_loop[exponential_formula](NULL, a, da_dz, z, count)
+    elif activation == IDENTITY:
+        return plain_loop[identity_formula](NULL, a, da_dz, z, count)
+    fill(a, <real> NAN, count)
+    if da_dz != NULL:
+        fill(da_dz, <real> NAN, count)
+    return False
+
+
+cdef void second_derivatives(
+    int activation,
+    real *d2a_dz2,                                                              # OUT (count,)
+    const real *z, const real *a, const real *da_dz, Py_ssize_t count,          # IN  (count,), a multiple of LANES
+) noexcept nogil:
+    """sigma''(z) of an elementwise activation."""
+    cdef Py_ssize_t i = 0
+    cdef vec value
+    while i < count:
+        if activation == SIGMOID:
+            value = sigmoid_second(vec_load(z + i), vec_load(da_dz + i))
+        elif activation == TANH:
+            value = tanh_second(vec_load(a + i), vec_load(da_dz + i))
+        elif activation == ELU or activation == SELU:
+            value = elu_second(vec_load(z + i), vec_load(da_dz + i))
+        elif activation == GELU:
+            value = gelu_second(vec_load(z + i))
+        elif activation == SILU:
+            value = silu_second(vec_load(z + i))
+        elif activation == SOFTPLUS:
+            value = softplus_second(vec_load(z + i))
+        elif activation == SOFTSIGN:
+            value = softsign_second(vec_load(z + i), vec_load(da_dz + i))
+        elif activation == EXPONENTIAL:
+            value = vec_load(a + i)
+        elif activation == RELU or activation == LEAKY_RELU or activation == IDENTITY:
+            value = vec_set1(0)
+        else:
+            value = vec_set1(<real> NAN)
+        vec_store(d2a_dz2 + i, value)
+        i += LANES
+
+
+# ---- softmax ---------------------------------------------------------------------------------------------------------
+
+
+cdef inline real log_of_one_plus(real x) noexcept nogil:
+    """ln(1 + x) for x >= 0."""
+    if x <= 1:
+        return vec_first(vec_log1p(vec_set1(x)))
+    return vec_first(vec_log(vec_set1(<real> 1 + x)))
+
+
+cdef void softmax_row(
+    real *a, real *log_a,                            # OUT (ld,), a with zeros in the padding; log_a may be NULL
+    const real *z, Py_ssize_t n_out, Py_ssize_t ld,  # IN  (n_out,)
+) noexcept nogil:
+    """a_j = exp(z_j - m) / (1 + rest) and ln a_j = (z_j - m) - ln(1 + rest); m is the largest z, rest the sum over
+    the others. Keeping the largest term out of the sum keeps the logarithm's digits when one output is nearly 1.
+    """
+    cdef Py_ssize_t j, largest = 0
+    cdef vec m, total, log_total
+    cdef real rest
+    for j in range(1, n_out):
+        if z[j] > z[largest]:
+            largest = j
+    m = vec_set1(z[largest])
+    j = 0
+    while j < n_out:
+        vec_store(a + j, vec_exp(vec_load_partial(z + j, n_out - j) - m))
+        j += LANES
+    for j in range(n_out, ld):
+        a[j] = 0
+    a[largest] = 0
+    rest = row_sum(a, ld)
+    a[largest] = 1
+    total = vec_set1(<real> 1 + rest)
+    log_total = vec_set1(log_of_one_plus(rest))
+    j = 0
+    while j < ld:
+        vec_store(a + j, vec_load(a + j) / total)
+        if log_a != NULL:
+            vec_store(log_a + j, (vec_load_partial(z + j, n_out - j) if j < n_out else m) - m - log_total)
+        j += LANES
+
+
+cdef inline void sums_of_others(
+    real *others,                       # OUT (n_out,)
+    const real *x, Py_ssize_t n_out,    # IN
+) noexcept nogil:
+    """others_j = sum_{i != j} x_i, as the sum before j plus the sum behind j: nothing is subtracted from the total."""
+    cdef Py_ssize_t j
+    cdef real sum = 0
+    for j in range(n_out - 1, -1, -1):
+        others[j] = sum
+        sum = sum + x[j]
+    sum = 0
+    for j in range(n_out):
+        others[j] = sum + others[j]
+        sum = sum + x[j]
+
+
+cdef inline void centred(
+    real *rest,                                             # OUT (n_out,)
+    const real *a, const real *g, Py_ssize_t n_out,         # IN
+    real *scratch, Py_ssize_t ld,                           # (3, ld)
+) noexcept nogil:
+    """g_j - sum_i a_i g_i for a softmax's a, with 1 - a_j as the sum of the others; rest may be g."""
+    cdef Py_ssize_t j
+    cdef real *others_a = scratch
+    cdef real *others = scratch + ld
+    cdef real *a_g = scratch + 2 * ld
+    sums_of_others(others_a, a, n_out)
+    for j in range(n_out):
+        a_g[j] = a[j] * g[j]
+    sums_of_others(others, a_g, n_out)
+    for j in range(n_out):
+        rest[j] = g[j] * others_a[j] - others[j]
+
+
+cdef void softmax_moves(
+    real *t, real *R_a,                                                          # OUT (n_out,)
+    const real *a, const real *R_z, Py_ssize_t n_out, real *scratch, Py_ssize_t ld,  # IN, (3, ld)
+) noexcept nogil:
+    """t = R{z} - sum a R{z} and R{a} = a t."""
+    cdef Py_ssize_t j
+    centred(t, a, R_z, n_out, scratch, ld)
+    for j in range(n_out):
+        R_a[j] = a[j] * t[j]
+
+
+cdef void softmax_jacobian_row(
+    real *delta,                                             # OUT (n_out,)
+    const real *a, Py_ssize_t n_out, Py_ssize_t j,           # IN  (n_out,)
+) noexcept nogil:
+    """da_j/dz_i = a_j ([i = j] - a_i) for every i, with 1 - a_j as the sum of the others (see sums_of_others)."""
+    cdef Py_ssize_t i
+    cdef real before = 0, behind = 0
+    for i in range(j):
+        before = before + a[i]
+    for i in range(n_out - 1, j, -1):
+        behind = behind + a[i]
+    for i in range(n_out):
+        delta[i] = -a[i] * a[j]
+    delta[j] = a[j] * (before + behind)

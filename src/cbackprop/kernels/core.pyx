@@ -1,0 +1,266 @@
+# One network: its parameters, its scratch and the state of the call under way. Everything else is functions of it.
+#
+# a) Compiled once for each SIMD level and number type; which, simd.h decides.
+# b) A layer's parameters are Wt (n_in + 1, ld): the transpose of W with the bias as its last row, ld = n_out padded to
+#    whole 64-byte groups. All layers lie in one 64-byte-aligned block, `storage`. Gradient sums and optimiser slots
+#    have the same layout, so an update is one loop. Padding is 0 and stays 0.
+# c) Functions over a Core return 0, or 1 after `fail`; -1 is a Python exception.
+# d) State and functions stand apart because Cython cannot divide a class over files; and a function of the Core is
+#    called directly, a method through a table.
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pyport cimport PY_SSIZE_T_MAX
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+
+from cbackprop.kernels.lock cimport this_thread
+from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, real
+from cbackprop.kernels.threads cimport MOST_THREADS
+
+import numpy as np
+
+from cbackprop import functions
+
+cdef enum:
+    BLOCK = 256             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
+    GROUP_BLOCKS = 64
+    SMALL = 512             # numbers that may be kept on the stack
+    # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
+    RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
+    SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
+    ELEMENT_WORK = 32               # of an activation in the caches, to see whether threads share it
+
+# What a call may find not finite: `fail` takes the number, `failure` gives Python the word.
+cdef enum:
+    QUANTITY_Z, QUANTITY_A, QUANTITY_DELTA, QUANTITY_PARAMETERS, QUANTITY_NORM, QUANTITY_JACOBIAN, QUANTITY_GRAM
+    QUANTITY_MOMENTS, QUANTITY_CURVATURE
+
+QUANTITIES = {
+    QUANTITY_Z: "z", QUANTITY_A: "a", QUANTITY_DELTA: "delta", QUANTITY_PARAMETERS: "parameters",
+    QUANTITY_NORM: "norm", QUANTITY_JACOBIAN: "jacobian", QUANTITY_GRAM: "gram", QUANTITY_MOMENTS: "moments",
+    QUANTITY_CURVATURE: "curvature",
+}
+
+
+cdef struct Layer:
+    Py_ssize_t n_in
+    Py_ssize_t n_out
+    Py_ssize_t width        # n_out in whole vectors: what is computed of a row
+    Py_ssize_t ld           # row length of Wt, z, a, da_dz, delta, padded
+    Py_ssize_t offset       # of Wt in the parameter block
+    Py_ssize_t start        # of W in the documented order
+    Py_ssize_t neurons      # in the layers below it, the input left out
+    Py_ssize_t mirror_offset  # of W in the mirror of a tiny network
+    int activation
+    bint can_overflow       # a may be infinite, z being finite
+    real *z                 # (BLOCK at most, ld), as the next three
+    real *a
+    real *da_dz
+    real *delta
+
+# R{.} of one layer over a block.
+cdef struct Moved:
+    real *z
+    real *a
+    real *delta
+
+
+cdef class Core:
+    """Parameters, scratch and state of one network."""
+
+    cdef Py_ssize_t n_layers
+    cdef Py_ssize_t n_parameters
+    cdef Py_ssize_t n_neurons       # of all layers, the input left out
+    cdef Py_ssize_t storage_size
+    cdef Layer *layers
+    cdef int cost_kind
+    cdef real least_target, most_target     # what y the cost is for; infinite where any is
+    cdef tuple activations
+    cdef object user_cost
+    # Arrays that own the memory behind the pointers.
+    cdef object layer_memory, storage_array, scratch_array, input_array, gathered_array, sums_array, constants_array
+    cdef object hot_array, mirror_array, moved_array
+    cdef real *storage
+    cdef real *sums             # (2, storage_size): the group's sum, the total
+    cdef real *squares          # of deviations, where gradient_moments_all left them
+    cdef real *hot              # (threads, hot_size): a piece of a gradient on its way into an update, each thread's
+    cdef Py_ssize_t hot_size
+    cdef real *mirror           # W of each layer but the first, where the network is tiny
+    cdef real *zeros
+    cdef Panels panels          # see tile.pyx
+    cdef real *output_mask
+    cdef real *output_scratch
+    cdef real *dC_da_output     # (BLOCK at most, ld)
+    cdef real *dC_dx            # (BLOCK at most, ld_input)
+    cdef real *gathered_X
+    cdef real *gathered_Y
+    cdef Py_ssize_t block_capacity, input_capacity, sums_capacity, gathered_capacity
+    cdef Py_ssize_t ld_input        # row length of dC_dx, padded
+    # Rows of X not yet asked for, see ask_for_rows.
+    cdef const real *next_X
+    cdef const int64_t *next_order
+    cdef Py_ssize_t next_rows, next_place
+    # Rows behind those of the block under way, and how many lines of them the block's first product asks for.
+    cdef const real *following
+    cdef Py_ssize_t following_lines
+    # Dropout, while a pass of training goes on that has it; the block's place in the pass.
+    cdef bint dropping
+    cdef uint64_t dropout_key, dropout_threshold
+    cdef real dropout_scale
+    cdef Py_ssize_t block_row
+    # Who has the network, see lock.h. The next two are for that thread alone to read and to change.
+    cdef uintptr_t word
+    cdef bint busy              # a call is under way on a network that the thread keeps
+    cdef Py_ssize_t depth       # how many `with` the thread keeps it by
+    # The call under way.
+    cdef double cost_total, cost_correction
+    cdef int failed_quantity
+    cdef Py_ssize_t failed_layer
+    cdef uintptr_t failed_by            # the thread whose call it was
+    cdef Py_ssize_t work
+    # Curvature, see curvature.pyx.
+    cdef object moved_memory, direction_array
+    cdef Moved *moved               # of each layer
+    cdef const real *direction      # v in the layout of the parameters
+    cdef real *d2a_dz2              # (BLOCK at most, ld of the widest layer)
+    cdef real *output_moves         # (4, ld) for a softmax row, (BLOCK at most, ld) three times: t, R{a}, R{dC/da}
+    cdef Py_ssize_t moved_capacity
+    # The optimiser and its steps, see updates.pyx and steps.pyx.
+    cdef UpdateRule update_rule
+    cdef object rule_object     # what it was read from, see set_optimizer
+    cdef list slot_arrays
+    cdef real *slot_data[MOST_SLOTS]
+    cdef Py_ssize_t n_slots
+    cdef bint is_tiny
+    # Of the pass under way: 0 for none of each.
+    cdef double l1, l2, max_norm, clip_norm, noise
+    cdef uint64_t noise_key
+    cdef Py_ssize_t batch
+    cdef bint plain             # none of these, no weights and no dropout
+
+    def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
+        cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0, total = 0
+        cdef double size = 0
+        cdef Layer *layer
+        if np.dtype(dtype_name) != dtype:
+            raise TypeError(f"dtype is {dtype_name}; this engine computes in {dtype}")
+        for l in range(len(sizes) - 1):
+            size += (<double> sizes[l] + 1) * (<double> sizes[l + 1] + 2 * GROUP)
+        if size > <double> (PY_SSIZE_T_MAX // 64):
+            raise MemoryError(f"layers of {sizes} neurons are more than can be addressed")
+        self.n_layers = len(sizes) - 1
+        self.layer_memory = np.zeros(self.n_layers * sizeof(Layer), dtype=np.uint8)
+        self.layers = <Layer *> cnp.PyArray_DATA(<cnp.ndarray> self.layer_memory)
+        self.activations = activations
+        self.n_parameters = 0
+        self.n_neurons = 0
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            layer.n_in = sizes[l]
+            layer.n_out = sizes[l + 1]
+            layer.width = (layer.n_out + LANES - 1) // LANES * LANES
+            layer.ld = padded(layer.n_out)
+            layer.offset = offset
+            layer.start = self.n_parameters
+            layer.neurons = self.n_neurons
+            self.n_neurons += layer.n_out
+            layer.activation, layer.can_overflow = USER_ACTIVATION, True
+            if isinstance(activations[l], str):
+                layer.activation = ACTIVATIONS[activations[l]]
+                layer.can_overflow = functions.ACTIVATIONS[activations[l]].can_overflow
+            offset += (layer.n_in + 1) * layer.ld
+            self.n_parameters += (layer.n_in + 1) * layer.n_out
+            ld_max = max(ld_max, layer.ld)
+            depth_max = max(depth_max, layer.n_in, layer.n_out)
+        self.cost_kind = USER_COST
+        self.least_target, self.most_target = <real> -INFINITY, <real> INFINITY
+        if isinstance(cost, str):
+            self.cost_kind = COSTS[cost]
+            self.least_target, self.most_target = functions.COSTS[cost].target_range
+        self.user_cost = cost
+        self.storage_size = offset
+        self.storage_array = aligned_zeros(offset)
+        self.storage = data(self.storage_array)
+        layer = &self.layers[self.n_layers - 1]
+        self.ld_input = padded(self.layers[0].n_in)
+        depth_max = min(CHUNK, (max(depth_max, BLOCK) + SQUARE - 1) // SQUARE * SQUARE)
+        ld_max = max(ld_max, self.ld_input)
+        self.panels.size = depth_max * 2 * LANES
+        self.panels.threads = max(1, min(threads, MOST_THREADS))
+        self.constants_array = aligned_zeros(ld_max + 4 * layer.ld + self.panels.threads * self.panels.size)
+        self.zeros = data(self.constants_array)
+        self.output_mask = self.zeros + ld_max
+        self.output_scratch = self.output_mask + layer.ld
+        self.panels.first = self.output_scratch + 3 * layer.ld
+        for l in range(layer.n_out):
+            self.output_mask[l] = 1
+        self.slot_arrays = []
+        self.update_rule.kind = NO_RULE
+        self.update_rule.previous_cost = INFINITY
+        self.plain = True
+        self.is_tiny = max(sizes) <= LANES and self.cost_kind != USER_COST
+        for l in range(self.n_layers):
+            if not is_elementwise(self.layers[l].activation):
+                self.is_tiny = False
+        if self.is_tiny:
+            for l in range(1, self.n_layers):
+                self.layers[l].mirror_offset = total
+                total += (self.layers[l].n_out + 1) * LANES
+            self.mirror_array = aligned_zeros(total)
+            self.mirror = data(self.mirror_array)
+            for l in range(1, self.n_layers):
+                layer = &self.layers[l]
+                mirror_mask(self, self.mirror + layer.mirror_offset + layer.n_out * LANES, layer.n_in)
+
+    def check_guards(self):
+        """In the checked build: no number was written behind an allocation, and the padding is still 0."""
+        cdef Py_ssize_t l
+        cdef Layer *layer
+        for array in (self.storage_array, self.scratch_array, self.input_array, self.gathered_array, self.sums_array,
+                      self.constants_array, self.hot_array, self.mirror_array, self.moved_array, *self.slot_arrays):
+            if array is not None:
+                raw = array.base
+                start = array.ctypes.data - raw.ctypes.data + array.nbytes
+                if raw[start:].any():
+                    raise AssertionError("numbers were written behind an allocation")
+        for array in (self.storage_array, *self.slot_arrays):
+            for l in range(self.n_layers):
+                layer = &self.layers[l]
+                block = array[layer.offset:layer.offset + (layer.n_in + 1) * layer.ld]
+                padding = block.reshape(layer.n_in + 1, layer.ld)[:, layer.n_out:]
+                # A step that overflows leaves NaN there, too (infinity times 0): the caller undoes it.
+                if padding.any() and np.isfinite(padding).all():
+                    raise AssertionError(f"the padding of layer {l + 1} is not 0")
+
+
+cdef void mirror_mask(Core core, real *mask, Py_ssize_t n_in) noexcept:
+    cdef Py_ssize_t k
+    for k in range(n_in):
+        mask[k] = 1
+
+
+cdef int fail(Core core, int quantity, Py_ssize_t layer) noexcept nogil:
+    """Note which quantity of which layer (from 1; 0 for none alone) is not finite, and in whose call. 1, to return."""
+    core.failed_quantity = quantity
+    core.failed_layer = layer
+    core.failed_by = this_thread()
+    return 1
+
+
+cdef int look_for_signals(Core core, Py_ssize_t work) except -1 nogil:
+    """Ctrl-C arrives here, between two pieces of work."""
+    core.work += work
+    if core.work >= SIGNAL_WORK:
+        core.work = 0
+        with gil:
+            PyErr_CheckSignals()
+    return 0
+
+
+cdef Py_ssize_t columns_between_looks(Core core, Py_ssize_t columns, Py_ssize_t work_per_column) noexcept nogil:
+    """As many of the columns, whole groups of them, as SIGNAL_WORK allows each thread; at least a pair of vectors'
+    worth.
+    """
+    cdef Py_ssize_t most = SIGNAL_WORK // (work_per_column + 1) // (4 * GROUP) * (4 * GROUP)
+    return min(columns, core.panels.threads * max(most, 4 * GROUP))

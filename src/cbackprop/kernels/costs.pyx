@@ -1,0 +1,261 @@
+# Costs of one example: value, dC/da, delta at the output layer, and the second derivatives that curvature asks for.
+#
+# a) The formulas stand here and, for NumPy, in calculus.py and curvature.py.
+# b) A further cost: a row in functions.py, its formulas there, and here an id, a name and a branch in each function.
+# c) Where dC/da and da/dz saturate in opposite directions (cross_entropy with sigmoid, poisson), delta is their
+#    product formed before rounding, from z; after rounding it would be 0 times infinity.
+# d) An id that no branch knows makes NaN, as in activations.pyx.
+# e) Sums over outputs j run in the lanes of one 64-byte group whatever the vector's width and are then folded in a
+#    fixed order: the same bits on every SIMD level.
+
+from libc.math cimport NAN
+
+from cbackprop.kernels.math cimport log1p_minus, sigmoid_pair, vec_exp, vec_log, vec_log1p
+from cbackprop.kernels.simd cimport (
+    LANES, real, vec, vec_abs, vec_fma, vec_load, vec_load_partial, vec_min, vec_set1, vec_store, vec_where_ge,
+    vec_where_gt,
+)
+
+cdef enum:
+    QUADRATIC, HALF_QUADRATIC, MSE, CROSS_ENTROPY, MAE, HUBER, POISSON
+    USER_COST
+
+COSTS = {
+    "quadratic": QUADRATIC, "half_quadratic": HALF_QUADRATIC, "mse": MSE, "cross_entropy": CROSS_ENTROPY, "mae": MAE,
+    "huber": HUBER, "poisson": POISSON,
+}
+
+
+cdef inline real divisor(int cost, Py_ssize_t n_out) noexcept nogil:
+    """n_L where the cost is the mean over the outputs j, 1 where it is their sum."""
+    if cost == MSE or cost == MAE or cost == HUBER or cost == POISSON:
+        return <real> n_out
+    elif cost == QUADRATIC or cost == HALF_QUADRATIC or cost == CROSS_ENTROPY:
+        return 1
+    return <real> NAN
+
+
+cdef inline void softplus_pair(vec z, vec *plus, vec *minus) noexcept nogil:
+    """softplus(z) = -ln sigma(-z) and softplus(-z) = -ln sigma(z)."""
+    cdef vec zero = vec_set1(0)
+    cdef vec tail = vec_log1p(vec_exp(-vec_abs(z)))
+    plus[0] = vec_where_gt(z, zero, z, zero) + tail
+    minus[0] = vec_where_gt(z, zero, zero, -z) + tail
+
+
+cdef inline void cost_formula(
+    int cost, int activation,
+    vec *C, vec *dC_da, vec *delta,             # OUT, each output's own part
+    vec z, vec a, vec da_dz, vec y, vec n_out,  # IN
+) noexcept nogil:
+    """One output j: its part of the cost, dC/da and delta = dC/dz.
+
+    delta = dC/da . da/dz, except where the two factors saturate in opposite directions (cross_entropy with sigmoid,
+    poisson): there it is the product taken before rounding, from z.
+    """
+    cdef vec zero = vec_set1(0), one = vec_set1(1), half = vec_set1(<real> 0.5)
+    cdef vec r = a - y
+    cdef vec size = vec_abs(r)
+    cdef vec g, b, sigma_prime, plus, minus, ratio, unknown = vec_set1(<real> NAN)
+    if cost == QUADRATIC:
+        C[0] = r * r
+        g = r + r
+    elif cost == HALF_QUADRATIC:
+        C[0] = half * (r * r)
+        g = r
+    elif cost == MSE:
+        C[0] = r * r
+        g = (r + r) / n_out
+    elif cost == MAE:
+        C[0] = size
+        g = vec_where_gt(r, zero, one, vec_where_gt(zero, r, -one, zero)) / n_out
+    elif cost == HUBER:
+        C[0] = vec_where_ge(one, size, half * (r * r), size - half)
+        g = vec_where_ge(one, size, r, vec_where_gt(r, zero, one, -one)) / n_out
+    elif cost == CROSS_ENTROPY and activation == SIGMOID:
+        # -y ln a - (1 - y) ln(1 - a); delta = (1 - y) a - y (1 - a) with 1 - a = sigma(-z).
+        sigmoid_pair(z, &a, &b, &sigma_prime)
+        softplus_pair(z, &plus, &minus)
+        C[0] = y * minus + (one - y) * plus
+        delta[0] = (one - y) * a - y * b
+        dC_da[0] = vec_where_gt(one, y, (one - y) / b, zero) - vec_where_gt(y, zero, y / a, zero)
+        return
+    elif cost == POISSON:
+        # a - y ln a; y / a and y ln a are 0 for y = 0.
+        g = (one - vec_where_gt(y, zero, y / a, zero)) / n_out
+        if activation == EXPONENTIAL:
+            C[0] = a - y * z
+            delta[0] = r / n_out
+        elif activation == SIGMOID:
+            sigmoid_pair(z, &a, &b, &sigma_prime)
+            softplus_pair(z, &plus, &minus)
+            C[0] = a + y * minus
+            delta[0] = b * r / n_out
+        elif activation == SOFTPLUS:
+            # ln a = z to rounding below -50, where a itself underflows in the end; so da_dz / a tends to 1.
+            ratio = vec_where_gt(a, zero, da_dz / a, one)
+            C[0] = a - vec_where_gt(y, zero, y * vec_where_gt(vec_set1(-50), z, z, vec_log(a)), zero)
+            delta[0] = (da_dz - y * ratio) / n_out
+        else:
+            C[0] = delta[0] = unknown
+        dC_da[0] = g
+        return
+    else:
+        C[0] = dC_da[0] = delta[0] = unknown
+        return
+    dC_da[0] = g
+    delta[0] = g * da_dz
+
+
+cdef void softmax_delta_row(
+    real *delta,                                                           # OUT (n_out,)
+    const real *a, const real *y, const real *dC_da, Py_ssize_t n_out, int cost,  # IN
+    real *scratch, Py_ssize_t ld,                                          # (3, ld)
+) noexcept nogil:
+    """delta_j = sum_i dC/da_i . da_i/dz_j with da_i/dz_j = a_i ([i = j] - a_j).
+
+    cross_entropy:  a_j sum_{i!=j} y_i - y_j sum_{i!=j} a_i;  poisson: the same over n_L
+    any other cost: a_j (g_j sum_{i!=j} a_i - sum_{i!=j} a_i g_i),  g = dC/da
+    """
+    cdef Py_ssize_t j
+    cdef real *others_a = scratch
+    cdef real *others = scratch + ld
+    cdef real *a_g = scratch + 2 * ld
+    sums_of_others(others_a, a, n_out)
+    if cost == CROSS_ENTROPY or cost == POISSON:
+        sums_of_others(others, y, n_out)
+        for j in range(n_out):
+            delta[j] = a[j] * others[j] - y[j] * others_a[j]
+            if cost == POISSON:
+                delta[j] = delta[j] / <real> n_out
+    else:
+        for j in range(n_out):
+            a_g[j] = a[j] * dC_da[j]
+        sums_of_others(others, a_g, n_out)
+        for j in range(n_out):
+            delta[j] = a[j] * (dC_da[j] * others_a[j] - others[j])
+
+
+cdef real output_row(
+    int cost, int activation, Py_ssize_t n_out, Py_ssize_t ld,
+    real *delta, real *dC_da,                                        # OUT (ld,), each with zeros in the padding
+    const real *z, const real *a, const real *da_dz, const real *y,  # IN  (ld,) and y (n_out,)
+    const real *mask,                                                # IN  (ld,), 1 for an output, 0 in the padding
+    real *scratch,                                                   # (3, ld)
+) noexcept nogil:
+    """C_i of one example; its delta and dC/da at the output layer. For softmax da_dz holds ln a (see softmax_row)."""
+    cdef Py_ssize_t j = 0
+    cdef vec zero = vec_set1(0), keep, y_j, C_j, g_j, delta_j
+    cdef vec count = vec_set1(<real> n_out)
+    cdef real C
+    while j < ld:
+        keep = vec_load(mask + j)
+        y_j = vec_load_partial(y + j, n_out - j) if j < n_out else zero
+        if activation == SOFTMAX and (cost == CROSS_ENTROPY or cost == POISSON):
+            # Where y is 0 the term is 0, however far the logarithm goes.
+            C_j = vec_where_gt(y_j, zero, -y_j * vec_load(da_dz + j), zero)
+            g_j = vec_where_gt(y_j, zero, -y_j / vec_load(a + j), zero)
+            delta_j = zero
+            if cost == POISSON:
+                C_j = vec_load(a + j) + C_j
+                g_j = (vec_set1(1) + g_j) / count
+        else:
+            cost_formula(cost, activation, &C_j, &g_j, &delta_j,
+                         vec_load(z + j), vec_load(a + j), vec_load(da_dz + j), y_j, count)
+        vec_store(scratch + j, vec_where_gt(keep, zero, C_j, zero))
+        vec_store(dC_da + j, vec_where_gt(keep, zero, g_j, zero))
+        vec_store(delta + j, vec_where_gt(keep, zero, delta_j, zero))
+        j += LANES
+    C = row_sum(scratch, ld)
+    C = C / divisor(cost, n_out)
+    if activation == SOFTMAX:
+        softmax_delta_row(delta, a, y, dC_da, n_out, cost, scratch, ld)
+    return C
+
+
+# ---- second derivatives ----------------------------------------------------------------------------------------------
+
+
+cdef inline vec cost_curvature(int cost, vec a, vec y, vec n_out) noexcept nogil:
+    """d2C/da_j^2 of the costs that have no special form."""
+    cdef vec one = vec_set1(1), zero = vec_set1(0)
+    if cost == QUADRATIC:
+        return one + one
+    elif cost == HALF_QUADRATIC:
+        return one
+    elif cost == MSE:
+        return (one + one) / n_out
+    elif cost == HUBER:
+        return vec_where_ge(one, vec_abs(a - y), one, zero) / n_out
+    elif cost == MAE:
+        return zero
+    return vec_set1(<real> NAN)
+
+
+cdef inline vec output_curvature(
+    int cost, int activation, vec z, vec a, vec da_dz, vec dC_da, vec y, vec d2a_dz2, vec n_out, bint gauss_newton,
+) noexcept nogil:
+    """d2C/dz_j^2 of an elementwise output, or the part of it that Gauss-Newton keeps."""
+    cdef vec one = vec_set1(1), zero = vec_set1(0)
+    cdef vec share, slope, s, b, sigma_prime, result
+    if cost == CROSS_ENTROPY and activation == SIGMOID:
+        # delta = sigma(z) - y
+        return da_dz
+    elif cost == POISSON:
+        # C = a - y ln a: dC/dz = da_dz - y share with share = da_dz / a, and a^2 d2C/da^2 = y.
+        sigmoid_pair(z, &s, &b, &sigma_prime)
+        if activation == EXPONENTIAL:
+            share = one
+            slope = zero
+        elif activation == SIGMOID:
+            share = b
+            slope = -sigma_prime
+        elif activation == SOFTPLUS:
+            # share' = share (1 - sigma - share), which cancels for z < 0; share is 1 where a underflows.
+            share = vec_where_gt(a, zero, da_dz / a, one)
+            slope = share * vec_where_ge(z, zero, b - share, b * log1p_minus(vec_exp(vec_min(z, zero))))
+        else:
+            share = slope = vec_set1(<real> NAN)
+        result = y * share * share if gauss_newton else d2a_dz2 - y * slope
+        return result / n_out
+    result = cost_curvature(cost, a, y, n_out) * da_dz * da_dz
+    return result if gauss_newton else vec_fma(dC_da, d2a_dz2, result)
+
+
+cdef void softmax_curvature_row(
+    real *R_delta,                                                                # OUT (n_out,)
+    const real *a, const real *dC_da, const real *y, const real *t, const real *R_a,  # IN (n_out,)
+    real *h,                                                                      # IN R{dC/da}; overwritten
+    Py_ssize_t n_out, int cost, bint gauss_newton,
+    real *scratch, Py_ssize_t ld,                                                 # (4, ld)
+) noexcept nogil:
+    """R{delta} of a softmax output: a (h - sum a h) with h = R{dC/da} + t (dC/da - sum a dC/da), the latter left out
+    by Gauss-Newton; cross_entropy, whose delta is a sum y - y, has R{a} sum y. h is read for the other costs only.
+    """
+    cdef Py_ssize_t j
+    cdef real total = 0
+    cdef real *u = scratch + 3 * ld
+    if cost == CROSS_ENTROPY or (cost == POISSON and not gauss_newton):
+        for j in range(n_out):
+            total = total + y[j]
+        for j in range(n_out):
+            R_delta[j] = R_a[j] * total
+            if cost == POISSON:
+                R_delta[j] = R_delta[j] / <real> n_out
+        return
+    if cost == POISSON:
+        # a R{dC/da} = y t / n_L
+        sums_of_others(scratch, a, n_out)
+        for j in range(n_out):
+            u[j] = y[j] * t[j]
+        sums_of_others(scratch + ld, u, n_out)
+        for j in range(n_out):
+            R_delta[j] = (u[j] * scratch[j] - a[j] * scratch[ld + j]) / <real> n_out
+        return
+    if not gauss_newton:
+        centred(u, a, dC_da, n_out, scratch, ld)
+        for j in range(n_out):
+            h[j] = h[j] + t[j] * u[j]
+    centred(R_delta, a, h, n_out, scratch, ld)
+    for j in range(n_out):
+        R_delta[j] = a[j] * R_delta[j]

@@ -1,0 +1,151 @@
+/* Who has a network: one thread at a time, with the GIL and without.
+ *
+ * a) A word says it: 0 for nobody, CALL while a call is under way, 2n while thread number n keeps the network for
+ *    several calls, and 2n + 1 while these are a fit. Above stands the generation of the process, see c.
+ * b) It is taken by changing 0 in one step, so that of two threads one is refused, and nobody waits. It is given back by
+ *    a store with release order: who has it next sees everything that was written.
+ * c) A forked child has but one thread. What another one had at the fork stays taken for ever, because its numbers may
+ *    be half written. The generation, one more in each child, tells that from a call that will end.
+ * d) A thread's number is its own for ever. The system's identifiers return: in a forked child a new thread may have
+ *    that of one which the fork has left behind.
+ * e) Of the words of threads that a fork has taken along only the number counts: a callback may fork, and go on.
+ */
+#ifndef CBACKPROP_LOCK_H
+#define CBACKPROP_LOCK_H
+
+#include <Python.h>
+#include <stdint.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+
+#define CBACKPROP_THREAD_LOCAL __thread
+
+static inline uintptr_t cbackprop_look(const uintptr_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
+
+static inline void cbackprop_put(uintptr_t *word, uintptr_t next) { __atomic_store_n(word, next, __ATOMIC_RELEASE); }
+
+static inline int cbackprop_exchange(uintptr_t *word, uintptr_t expected, uintptr_t next)
+{
+    return __atomic_compare_exchange_n(word, &expected, next, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+#elif defined(_MSC_VER)
+
+#include <intrin.h>
+
+#define CBACKPROP_THREAD_LOCAL __declspec(thread)
+
+static inline uintptr_t cbackprop_look(const uintptr_t *word) { return *(const volatile uintptr_t *)word; }
+
+static inline void cbackprop_put(uintptr_t *word, uintptr_t next)
+{
+    _InterlockedExchangePointer((void *volatile *)word, (void *)next);
+}
+
+static inline int cbackprop_exchange(uintptr_t *word, uintptr_t expected, uintptr_t next)
+{
+    void *seen = _InterlockedCompareExchangePointer((void *volatile *)word, (void *)next, (void *)expected);
+    return seen == (void *)expected;
+}
+
+#else
+#error "no atomic operations are known for this compiler"
+#endif
+
+/* Whether the word was 0, and now is `next`. Asked with the GIL held, where there is one. */
+static inline int cbackprop_take_as(uintptr_t *word, uintptr_t next)
+{
+#ifdef Py_GIL_DISABLED
+    return cbackprop_exchange(word, 0, next);
+#else
+    /* The GIL makes one step of two, and the second a quick one: an exchange takes some 5 nanoseconds. */
+    if (cbackprop_look(word) != 0)
+        return 0;
+    cbackprop_put(word, next);
+    return 1;
+#endif
+}
+
+enum { CBACKPROP_CALL = 1 };
+
+#define CBACKPROP_GENERATION_SHIFT (sizeof(uintptr_t) == 8 ? 48 : 24)
+#define CBACKPROP_THREAD_MASK ((((uintptr_t)1 << CBACKPROP_GENERATION_SHIFT) - 1) & ~(uintptr_t)1)
+
+static uintptr_t cbackprop_generation; /* in its place in the word; changes in a forked child alone */
+
+static CBACKPROP_THREAD_LOCAL uintptr_t cbackprop_own_number;
+
+/* This thread's part of the word. */
+static inline uintptr_t cbackprop_this_thread(void)
+{
+    static uintptr_t numbers;
+    while (cbackprop_own_number == 0) {
+        uintptr_t last = cbackprop_look(&numbers);
+        if (cbackprop_exchange(&numbers, last, last + 1))
+            cbackprop_own_number = last + 1;
+    }
+    return cbackprop_own_number << 1;
+}
+
+/* Whether it was free, and now a call's. */
+static inline int cbackprop_take_for_call(uintptr_t *word)
+{
+    return cbackprop_take_as(word, cbackprop_generation | CBACKPROP_CALL);
+}
+
+/* Whether it was free, and now this thread's. */
+static inline int cbackprop_take(uintptr_t *word)
+{
+    return cbackprop_take_as(word, cbackprop_generation | cbackprop_this_thread());
+}
+
+/* For who has it: not as a thread's own, but for one call. */
+static inline int cbackprop_is_for_call(const uintptr_t *word)
+{
+    return (cbackprop_look(word) & CBACKPROP_THREAD_MASK) == 0;
+}
+
+/* Nobody else can make it so, nor change it. */
+static inline int cbackprop_is_own(const uintptr_t *word)
+{
+    return (cbackprop_look(word) & CBACKPROP_THREAD_MASK) == cbackprop_this_thread();
+}
+
+static inline int cbackprop_is_free(const uintptr_t *word) { return cbackprop_look(word) == 0; }
+
+static inline int cbackprop_is_fit(const uintptr_t *word)
+{
+    uintptr_t seen = cbackprop_look(word);
+    return (seen & 1) != 0 && (seen & CBACKPROP_THREAD_MASK) != 0;
+}
+
+/* For who has it as its own: whether it is a fit's, for others to see. */
+static inline void cbackprop_set_fit(uintptr_t *word, int fit)
+{
+    cbackprop_put(word, (cbackprop_look(word) & ~(uintptr_t)1) | (fit != 0));
+}
+
+static inline void cbackprop_give_back(uintptr_t *word) { cbackprop_put(word, 0); }
+
+/* Whether a process had it from which this one was forked. */
+static inline int cbackprop_is_inherited(const uintptr_t *word)
+{
+    uintptr_t seen = cbackprop_look(word);
+    return seen != 0 && seen >> CBACKPROP_GENERATION_SHIFT != cbackprop_generation >> CBACKPROP_GENERATION_SHIFT;
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+
+#include <pthread.h>
+
+static inline void cbackprop_next_generation(void) { cbackprop_generation += (uintptr_t)1 << CBACKPROP_GENERATION_SHIFT; }
+
+/* Once, when the module is loaded. 0, or an error's number. */
+static inline int cbackprop_watch_forks(void) { return pthread_atfork(NULL, NULL, cbackprop_next_generation); }
+
+#else
+
+static inline int cbackprop_watch_forks(void) { return 0; }
+
+#endif
+#endif

@@ -1,0 +1,243 @@
+# Memory: aligned arrays, what is asked of a caller's, and the scratch of a call.
+#
+# a) Memory belongs to NumPy arrays that the engine holds; it is taken before the first number is changed, so that a
+#    MemoryError leaves everything as it was.
+# b) Arguments are validated before they come here (validation.py). `pointer` checks once more what memory safety
+#    needs: type, layout and size. After it the kernels are total: they cannot fail, only find numbers not finite.
+# c) Lists grow by append, never in a comprehension: there Cython 3.3 frees the new entry twice if the list cannot grow.
+# d) Scratch only grows, in powers of two: a call of one example more must not take memory anew each time.
+
+cimport numpy as cnp
+from cpython.pyport cimport PY_SSIZE_T_MAX
+from libc.stdint cimport uintptr_t
+from libc.string cimport memcpy
+
+from cbackprop.kernels.simd cimport GROUP, HAS_FMA, LANES, TILE_ROWS, VECTOR_BYTES, real
+
+import numpy as np
+
+cdef extern from *:
+    """
+    #ifdef CBACKPROP_CHECKED
+    #define CBACKPROP_CHECKED_BUILD 1
+    #else
+    #define CBACKPROP_CHECKED_BUILD 0
+    #endif
+    """
+    const bint CHECKED_BUILD "CBACKPROP_CHECKED_BUILD"
+
+# What lies behind the numbers of each allocation: the checked build watches it; AddressSanitizer is told of it, and
+# given so much that NumPy does not keep the memory for its next small array.
+cdef extern from *:
+    """
+    #ifndef __has_feature
+    #define __has_feature(name) 0
+    #endif
+    #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+    #include <sanitizer/asan_interface.h>
+    #define CBACKPROP_GUARD 256
+    #define CBACKPROP_FORBID(memory, n_bytes) ASAN_POISON_MEMORY_REGION(memory, n_bytes)
+    #else
+    #define CBACKPROP_GUARD 16
+    #define CBACKPROP_FORBID(memory, n_bytes) ((void)(memory), (void)(n_bytes))
+    #endif
+    """
+    const int GUARD "CBACKPROP_GUARD"   # numbers
+    void FORBID "CBACKPROP_FORBID"(const void *memory, size_t n_bytes) noexcept nogil
+
+cdef int REAL_TYPE = cnp.NPY_FLOAT32 if sizeof(real) == 4 else cnp.NPY_FLOAT64
+
+dtype = np.dtype(np.float32 if sizeof(real) == 4 else np.float64)
+
+lanes = LANES
+
+vector_bytes = VECTOR_BYTES
+
+has_fma = bool(HAS_FMA)
+
+checked = bool(CHECKED_BUILD)
+
+
+cdef Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    """n rounded up to whole 64-byte groups; one more where rows would lie whole kilobytes apart (one L1 set)."""
+    cdef Py_ssize_t ld = (n + GROUP - 1) // GROUP * GROUP
+    if ld * <Py_ssize_t> sizeof(real) % 1024 == 0:
+        ld += GROUP
+    return ld
+
+
+cdef object aligned_zeros(Py_ssize_t count):
+    """(count,) zeros on a 64-byte boundary; the checked build looks at the guard behind them."""
+    if count < 0 or count > PY_SSIZE_T_MAX // 16 - 4 * GUARD:
+        raise MemoryError(f"{count} numbers are more than can be addressed")
+    cdef object raw = np.zeros((count + 2 * GUARD) * sizeof(real) + 64, dtype=np.uint8)
+    cdef uintptr_t address = <uintptr_t> cnp.PyArray_DATA(<cnp.ndarray> raw)
+    cdef Py_ssize_t start = <Py_ssize_t> ((64 - address % 64) % 64)
+    cdef Py_ssize_t end = start + count * <Py_ssize_t> sizeof(real)
+    FORBID(<const void *> (address + <uintptr_t> end), cnp.PyArray_SIZE(raw) - end)
+    return raw[start:end].view(dtype)
+
+
+cdef real *data(object array) noexcept:
+    return <real *> cnp.PyArray_DATA(<cnp.ndarray> array)
+
+
+cdef bint is_plain(object array) noexcept:
+    """Whether this is an ndarray (of no subclass) of the engine's type, C-contiguous, aligned, in native byte order."""
+    return (
+        cnp.PyArray_CheckExact(array)
+        and cnp.PyArray_TYPE(<cnp.ndarray> array) == REAL_TYPE
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
+    )
+
+
+cdef real *pointer(object array, Py_ssize_t size, bint writeable) except NULL:
+    """The data of a plain array of `size` numbers."""
+    if not is_plain(array) or (writeable and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> array)):
+        raise TypeError(f"array is {type(array).__name__}; expected a contiguous native {dtype} array")
+    if cnp.PyArray_SIZE(array) != size:
+        raise ValueError(f"array has {array.size} numbers; expected {size}")
+    return data(array)
+
+
+cdef bint overlap(const real *x, Py_ssize_t x_count, const real *y, Py_ssize_t y_count) noexcept nogil:
+    """Whether these numbers and those share memory."""
+    return x < y + y_count and y < x + x_count
+
+
+cdef void copy_rows(
+    real *target, Py_ssize_t target_ld, const real *source, Py_ssize_t source_ld, Py_ssize_t n, Py_ssize_t width,
+) noexcept nogil:
+    """n rows of `width` numbers between a padded block and a plain array."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        memcpy(target + i * target_ld, source + i * source_ld, width * sizeof(real))
+
+
+cdef inline void hand_out(
+    real *target, const real *block, const Layer *layer, Py_ssize_t start, Py_ssize_t n,
+) noexcept nogil:
+    """A block's n rows of one layer into rows start ... of a caller's (., n_out) array; NULL is left out."""
+    if target != NULL:
+        copy_rows(target + start * layer.n_out, layer.n_out, block, layer.ld, n, layer.n_out)
+
+
+cdef object pointer_table(list arrays):
+    """Their data pointers as an array of addresses, NULL for None."""
+    cdef cnp.ndarray table = np.zeros(len(arrays), dtype=np.uintp)
+    cdef uintptr_t *addresses = <uintptr_t *> cnp.PyArray_DATA(table)
+    cdef Py_ssize_t i
+    for i in range(len(arrays)):
+        if arrays[i] is not None:
+            addresses[i] = <uintptr_t> data(arrays[i])
+    return table
+
+
+# ---- scratch, taken before a call starts -----------------------------------------------------------------------------
+
+
+cdef int reserve(Core core, Py_ssize_t n) except -1:
+    """The scratch of a block of n examples, BLOCK at most."""
+    cdef Py_ssize_t rows = 1, total = 0, l
+    cdef Layer *layer
+    cdef real *p
+    while rows < min(n, BLOCK):
+        rows *= 2
+    if rows > core.block_capacity:
+        for l in range(core.n_layers):
+            total += 4 * rows * core.layers[l].ld
+        total += rows * core.layers[core.n_layers - 1].ld
+        scratch = aligned_zeros(total)
+        core.scratch_array = scratch
+        p = data(scratch)
+        for l in range(core.n_layers):
+            layer = &core.layers[l]
+            layer.z = p
+            layer.a = layer.z + rows * layer.ld
+            layer.da_dz = layer.a + rows * layer.ld
+            layer.delta = layer.da_dz + rows * layer.ld
+            p = layer.delta + rows * layer.ld
+        core.dC_da_output = p
+        core.block_capacity = rows
+    return 0
+
+
+cdef int reserve_input_gradient(Core core, Py_ssize_t n) except -1:
+    cdef Py_ssize_t rows = min(n, BLOCK)
+    if rows > core.input_capacity:
+        array = aligned_zeros(rows * core.ld_input)
+        core.input_array = array
+        core.dC_dx = data(array)
+        core.input_capacity = rows
+    return 0
+
+
+cdef int reserve_sums(Core core, Py_ssize_t n) except -1:
+    cdef Py_ssize_t count = 1 if n <= BLOCK * GROUP_BLOCKS else 2
+    if count > core.sums_capacity:
+        sums = aligned_zeros(count * core.storage_size)
+        core.sums_array = sums
+        core.sums = data(sums)
+        core.sums_capacity = count
+    return 0
+
+
+cdef int reserve_gathered(Core core, Py_ssize_t n) except -1:
+    cdef Py_ssize_t rows = min(n, BLOCK)
+    cdef Py_ssize_t n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
+    if rows > core.gathered_capacity:
+        gathered = aligned_zeros(rows * (n_0 + n_L))
+        core.gathered_array = gathered
+        core.gathered_X = data(gathered)
+        core.gathered_Y = core.gathered_X + rows * n_0
+        core.gathered_capacity = rows
+    return 0
+
+
+cdef int reserve_curvature(Core core, Py_ssize_t n) except -1:
+    """The scratch of a block of n examples, BLOCK at most, beside that of `reserve`."""
+    cdef Py_ssize_t rows = min(n, BLOCK), l, total = 0, ld_max = 0
+    cdef Py_ssize_t ld = core.layers[core.n_layers - 1].ld
+    cdef real *p
+    if rows <= core.moved_capacity:
+        return 0
+    for l in range(core.n_layers):
+        total += 3 * rows * core.layers[l].ld
+        ld_max = max(ld_max, core.layers[l].ld)
+    array = aligned_zeros(total + rows * ld_max + (4 + 3 * rows) * ld)
+    memory = np.zeros(core.n_layers * sizeof(Moved), dtype=np.uint8)
+    core.moved_array = array
+    core.moved_memory = memory
+    core.moved = <Moved *> cnp.PyArray_DATA(<cnp.ndarray> memory)
+    p = data(array)
+    for l in range(core.n_layers):
+        core.moved[l].z = p
+        core.moved[l].a = p + rows * core.layers[l].ld
+        core.moved[l].delta = p + 2 * rows * core.layers[l].ld
+        p += 3 * rows * core.layers[l].ld
+    core.d2a_dz2 = p
+    core.output_moves = p + rows * ld_max
+    core.moved_capacity = rows
+    return 0
+
+
+cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint gathered) except -1:
+    cdef Py_ssize_t l, columns
+    if core.update_rule.kind == NO_RULE:
+        raise RuntimeError("no optimiser is set")
+    reserve(core, min(n, batch_size))
+    if gathered:
+        reserve_gathered(core, min(n, batch_size))
+    if min(n, batch_size) > BLOCK or not can_fuse(core, min(n, batch_size)):
+        reserve_sums(core, min(n, batch_size))
+    if core.hot_array is None:
+        core.hot_size = HOT_COLUMNS
+        for l in range(core.n_layers):
+            # A thread's share may be narrower, its pieces then have more rows.
+            columns = min(core.layers[l].width, HOT_COLUMNS)
+            core.hot_size = max(core.hot_size, min(columns * core.layers[l].n_in,
+                                                   max(columns * 4 * TILE_ROWS, HOT_NUMBERS)))
+        array = aligned_zeros(core.panels.threads * core.hot_size)
+        core.hot_array = array
+        core.hot = data(array)
+    return 0

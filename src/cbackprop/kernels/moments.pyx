@@ -1,0 +1,126 @@
+# Mean and variance of the per-example gradients, which are not kept.
+#
+# A variance is the mean square of the deviations a_k delta_j - mean, formed one by one: sum a^2 delta^2 - n mean^2
+# would cancel where the examples agree.
+
+from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_load, vec_set1, vec_store
+
+# One type a number of rows, so that the loop below stands once and is compiled for both.
+cdef struct one_row:
+    char count[1]
+
+cdef struct four_rows:
+    char count[4]
+
+ctypedef fused few_rows:
+    one_row
+    four_rows
+
+
+cdef void add_squared_deviations(
+    few_rows *rows_tag, columns *columns_tag,
+    real *sums, const real *mean, Py_ssize_t ld,                        # IN/OUT, IN  (rows, columns * LANES)
+    const real *a, Py_ssize_t lda, const real *delta, Py_ssize_t ld_delta,  # IN  (n, rows), (n, columns * LANES)
+    Py_ssize_t n, bint first,
+) noexcept nogil:
+    """sums += sum_i (a_k delta_j - mean_jk)^2 over the n examples, one chain in their order; the first store it."""
+    cdef vec sum[4][2]
+    cdef vec minus_mean[4][2]
+    cdef vec delta_j[2]
+    cdef vec a_k, deviation
+    cdef Py_ssize_t i, r, c
+    for r in range(<Py_ssize_t> sizeof(few_rows)):
+        for c in range(<Py_ssize_t> sizeof(columns)):
+            minus_mean[r][c] = -vec_load(mean + r * ld + c * LANES)
+            sum[r][c] = vec_set1(0) if first else vec_load(sums + r * ld + c * LANES)
+    for i in range(n):
+        for c in range(<Py_ssize_t> sizeof(columns)):
+            delta_j[c] = vec_load(delta + i * ld_delta + c * LANES)
+        for r in range(<Py_ssize_t> sizeof(few_rows)):
+            a_k = vec_set1(a[i * lda + r])
+            for c in range(<Py_ssize_t> sizeof(columns)):
+                deviation = vec_fma(a_k, delta_j[c], minus_mean[r][c])
+                sum[r][c] = vec_fma(deviation, deviation, sum[r][c])
+    for r in range(<Py_ssize_t> sizeof(few_rows)):
+        for c in range(<Py_ssize_t> sizeof(columns)):
+            vec_store(sums + r * ld + c * LANES, sum[r][c])
+
+
+cdef void layer_squared_deviations(
+    real *sums, const real *mean, Py_ssize_t ld,                            # IN/OUT, IN  (n_in, width), rows ld apart
+    const real *a, Py_ssize_t lda, const real *delta, Py_ssize_t ld_delta,  # IN  (n, n_in), (n, width)
+    Py_ssize_t n, Py_ssize_t n_in, Py_ssize_t width, bint first,
+) noexcept nogil:
+    cdef Py_ssize_t j = 0, k, at
+    while j < width:
+        k = 0
+        while k < n_in:
+            at = k * ld + j
+            if j + 2 * LANES <= width:
+                if k + 4 <= n_in:
+                    add_squared_deviations[four_rows, columns2](NULL, NULL, sums + at, mean + at, ld, a + k, lda,
+                                                                delta + j, ld_delta, n, first)
+                else:
+                    add_squared_deviations[one_row, columns2](NULL, NULL, sums + at, mean + at, ld, a + k, lda,
+                                                              delta + j, ld_delta, n, first)
+            elif k + 4 <= n_in:
+                add_squared_deviations[four_rows, columns1](NULL, NULL, sums + at, mean + at, ld, a + k, lda, delta + j,
+                                                            ld_delta, n, first)
+            else:
+                add_squared_deviations[one_row, columns1](NULL, NULL, sums + at, mean + at, ld, a + k, lda, delta + j,
+                                                          ld_delta, n, first)
+            k += 4 if k + 4 <= n_in else 1
+        j += 2 * LANES if j + 2 * LANES <= width else LANES
+
+
+cdef int gradient_moments_all(
+    Core core, const real *X, const real *Y, Py_ssize_t n, real *mean, real *C,  # OUT mean (storage_size,), C (n,)
+) except -1 nogil:
+    """The mean gradient, in the layout of the parameters, and the costs; the sums of the squared deviations from it
+    are left in `squares`.
+    """
+    cdef Py_ssize_t start = 0, m, i, l, blocks = 0
+    cdef const real *block_X
+    cdef real *sums
+    cdef real count = <real> n
+    if gradient_sums(core, X, Y, NULL, 0, NULL, 0, n, &sums):
+        return 1
+    for i in range(core.storage_size):
+        mean[i] = sums[i] / count
+    if not all_finite(mean, core.storage_size):
+        return fail(core, QUANTITY_DELTA, core.n_layers)
+    while start < n:
+        m = min(n - start, BLOCK)
+        block_X = X + start * core.layers[0].n_in
+        if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C + start, m):
+            return 1
+        begin_block(core, blocks)
+        for l in range(core.n_layers):
+            squared_deviations_layer(core, l, core.sums, mean, block_X, m, blocks % GROUP_BLOCKS == 0)
+        blocks += 1
+        start += m
+    core.squares = folded(core, blocks)
+    if not all_finite(core.squares, core.storage_size):
+        return fail(core, QUANTITY_MOMENTS, 0)
+    return 0
+
+
+cdef int squared_deviations_layer(
+    Core core, Py_ssize_t l, real *sums, const real *mean, const real *block_X, Py_ssize_t n, bint first,
+) except -1 nogil:
+    """One layer's part of a block, piece by piece for the sake of Ctrl-C."""
+    cdef Layer *layer = &core.layers[l]
+    cdef Py_ssize_t j = 0, width, lda = layer.n_in if l == 0 else core.layers[l - 1].ld
+    cdef Py_ssize_t bias = layer.offset + layer.n_in * layer.ld
+    cdef real one = 1
+    while j < layer.width:
+        width = columns_between_looks(core, layer.width - j, 2 * n * layer.n_in)
+        layer_squared_deviations(sums + layer.offset + j, mean + layer.offset + j, layer.ld,
+                                 a_below(core, block_X, l, 0), lda, layer.delta + j, layer.ld, n, layer.n_in, width,
+                                 first)
+        # A bias counts as an activation of 1.
+        layer_squared_deviations(sums + bias + j, mean + bias + j, layer.ld, &one, 0, layer.delta + j, layer.ld, n,
+                                 1, width, first)
+        look_for_signals(core, 2 * width * n * layer.n_in)
+        j += width
+    return 0

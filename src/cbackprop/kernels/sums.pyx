@@ -1,0 +1,260 @@
+# Sums over examples: costs and gradients, in the order of the rows or in one drawn at random.
+#
+# Sums over examples run in a fixed tree: chains of BLOCK examples, those in chains of GROUP_BLOCKS, those in one chain.
+# So a gradient's bits do not depend on how a call was cut up. A block's product is added to its chain as it leaves the
+# registers.
+
+from libc.math cimport sqrt
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, GROUP, TILE_ROWS, real
+
+cdef extern from *:
+    """
+    /* A piece of a gradient that stays in cache: so many numbers, half an L1 cache, and rows no wider than this. */
+    #define CBACKPROP_HOT_NUMBERS (32768 / (int)sizeof(cbackprop_real))
+    #define CBACKPROP_HOT_COLUMNS (2048 / (int)sizeof(cbackprop_real))
+    """
+    const int HOT_NUMBERS "CBACKPROP_HOT_NUMBERS"
+    const int HOT_COLUMNS "CBACKPROP_HOT_COLUMNS"
+
+
+cdef Py_ssize_t piece_rows(Py_ssize_t columns) noexcept nogil:
+    """Rows of a piece of a gradient: whole tiles, HOT_NUMBERS together where that is more than four tiles."""
+    return max(4 * TILE_ROWS, HOT_NUMBERS // columns // TILE_ROWS * TILE_ROWS)
+
+
+cdef Py_ssize_t balanced(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    """The size of n's pieces, at most `most`, when they are cut as evenly as can be."""
+    cdef Py_ssize_t pieces = (n + most - 1) // most
+    return (n + pieces - 1) // pieces
+
+
+cdef inline void add_compensated(double *total, double *correction, double term) noexcept nogil:
+    """Neumaier's compensated sum: total + correction is the sum."""
+    cdef double sum = total[0] + term
+    if abs(total[0]) >= abs(term):
+        correction[0] += (total[0] - sum) + term
+    else:
+        correction[0] += (term - sum) + total[0]
+    total[0] = sum
+
+
+cdef void count_cost(Core core, const real *C, const real *sample_weight, Py_ssize_t n) noexcept nogil:
+    """In float64 and compensated: the mean cost keeps its digits over any number of examples."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        add_compensated(&core.cost_total, &core.cost_correction,
+                        <double> C[i] * (<double> sample_weight[i] if sample_weight != NULL else 1.0))
+
+
+cdef bint cost_is_finite(Core core) noexcept nogil:
+    """Whether the sum of the costs fits a float64; otherwise after `fail`."""
+    if (core.cost_total + core.cost_correction) * 0 == 0:
+        return True
+    fail(core, QUANTITY_DELTA, core.n_layers)
+    return False
+
+
+# ---- rows in any order -----------------------------------------------------------------------------------------------
+
+
+cdef const real *gather(
+    Core core, real *gathered, const real *rows, Py_ssize_t width, const int64_t *order, Py_ssize_t start, Py_ssize_t n,
+) noexcept nogil:
+    """Rows start ... start + n of the pass: in place, or in the order given, brought together."""
+    cdef Py_ssize_t i
+    if order == NULL:
+        return rows + start * width
+    for i in range(n):
+        memcpy(gathered + i * width, rows + order[start + i] * width, width * sizeof(real))
+    return gathered
+
+
+cdef void foresee_rows(Core core, const real *X, const int64_t *order, Py_ssize_t rows) noexcept nogil:
+    """The next rows needed are those of X that the first `rows` entries of `order` name, or the first of X."""
+    core.next_X = X
+    core.next_order = order
+    core.next_rows = rows if order != NULL else 0
+    core.next_place = 0
+    if order == NULL:
+        core.following = X
+        core.following_lines = (rows * core.layers[0].n_in + GROUP - 1) // GROUP
+
+
+cdef void ask_for_rows(Core core, Py_ssize_t lines) noexcept nogil:
+    """Ask memory for so many cache lines of the rows foreseen: the processor cannot guess an order drawn at random.
+
+    A few at a time, between products: the fill buffers hold about twenty.
+    """
+    cdef const real *row
+    cdef Py_ssize_t width = core.layers[0].n_in
+    while lines > 0 and core.next_rows > 0:
+        row = core.next_X + core.next_order[0] * width
+        while lines > 0 and core.next_place < width:
+            CBACKPROP_PREFETCH(row + core.next_place)
+            core.next_place += GROUP
+            lines -= 1
+        if core.next_place >= width:
+            core.next_place = 0
+            core.next_order += 1
+            core.next_rows -= 1
+
+
+cdef Py_ssize_t lines_a_piece(Core core, Py_ssize_t n_in, Py_ssize_t rows) noexcept nogil:
+    """Cache lines to ask for with each piece of `rows` of n_in, so that all are asked for in the end."""
+    return core.next_rows * ((core.layers[0].n_in + GROUP - 1) // GROUP) * rows // n_in + 1
+
+
+# ---- weights and clipping --------------------------------------------------------------------------------------------
+
+
+cdef double gradient_norm(Core core, const real *block_X, Py_ssize_t i) noexcept nogil:
+    """sqrt(sum_l |delta|^2 (|a|^2 + 1)) of example i of the block."""
+    cdef Py_ssize_t l
+    cdef double total = 0, delta_squares, scale = 0, sum = 0
+    cdef bint plain = True
+    cdef Layer *layer
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        delta_squares = sum_of_squares(layer.delta + i * layer.ld, layer.n_out)
+        # A sum of float32's squares is 0 only if they are.
+        plain = plain and (delta_squares >= LEAST_SUM_OF_SQUARES or (delta_squares == 0 and sizeof(real) == 4))
+        total += delta_squares * (sum_of_squares(a_below(core, block_X, l, i), layer.n_in) + 1)
+    if plain and total - total == 0:
+        return sqrt(total)
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        add_to_norm(&scale, &sum, layer_norm(a_below(core, block_X, l, i), layer.delta + i * layer.ld,
+                                             layer.n_in, layer.n_out))
+    return scale * sqrt(sum)
+
+
+cdef int weigh_block(
+    Core core, const real *block_X, const real *C, Py_ssize_t n,
+    const real *sample_weight, const int64_t *order, Py_ssize_t start, double clip_norm,
+) noexcept nogil:
+    """Count the costs of the block's n examples, rows `start` ... of the pass, and multiply their deltas: by their
+    weights where they have any, and with clip_norm > 0 by min(1, clip_norm / |dC_i|). 0, or 1 after `fail`.
+    """
+    cdef Py_ssize_t i, l
+    cdef double norm
+    cdef real weights[BLOCK]
+    cdef double factors[BLOCK]
+    if sample_weight == NULL and clip_norm == 0:
+        count_cost(core, C, NULL, n)
+        return 0
+    for i in range(BLOCK):
+        weights[i] = 1
+    for i in range(n):
+        if sample_weight != NULL:
+            weights[i] = sample_weight[start + i if order == NULL else order[start + i]]
+        factors[i] = <double> weights[i]
+    count_cost(core, C, weights, n)
+    if clip_norm > 0:
+        for i in range(n):
+            norm = gradient_norm(core, block_X, i)
+            if not norm - norm == 0:
+                return fail(core, QUANTITY_NORM, 0)
+            if norm > clip_norm:
+                factors[i] = factors[i] * (clip_norm / norm)
+    for l in range(core.n_layers):
+        scale_rows(core.layers[l].delta, core.layers[l].ld, factors, n)
+    return 0
+
+
+# ---- the tree --------------------------------------------------------------------------------------------------------
+
+
+cdef int sum_block(Core core, real *sums, const real *X, Py_ssize_t n, bint first) except -1 nogil:
+    """Add (or, for the first block, store) the block's sum_i dC_i/dparameters."""
+    cdef Py_ssize_t l, j, k, m, rows, lines, width, lda = core.layers[0].n_in
+    cdef const real *a = X
+    cdef Layer *layer
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        rows = layer.n_in if core.next_rows == 0 else balanced(layer.n_in, piece_rows(layer.width))
+        lines = lines_a_piece(core, layer.n_in, rows)
+        j = 0
+        while j < layer.width:
+            width = columns_between_looks(core, layer.width - j, n * layer.n_in)
+            k = 0
+            while k < layer.n_in:
+                m = min(rows, layer.n_in - k)
+                accumulate_gradient(sums + layer.offset + k * layer.ld + j, layer.ld, a + k, lda, layer.delta + j,
+                                    layer.ld, n, m, width, core.zeros, not first, 1, core.panels)
+                ask_for_rows(core, lines)
+                k += m
+            look_for_signals(core, width * n * layer.n_in)
+            j += width
+        accumulate_bias_gradient(sums + layer.offset + layer.n_in * layer.ld, layer.delta, layer.ld, n, layer.width,
+                                 not first, 1)
+        a = layer.a
+        lda = layer.ld
+    return 0
+
+
+cdef void begin_block(Core core, Py_ssize_t blocks) noexcept nogil:
+    """Before a block is added to the sums, `blocks` having been added: where a chain of them is full, fold it into
+    the total (note d). The block is to be stored, not added, where blocks % GROUP_BLOCKS is 0.
+    """
+    cdef real *total = core.sums + core.storage_size
+    if blocks == GROUP_BLOCKS:
+        memcpy(total, core.sums, core.storage_size * sizeof(real))
+    elif blocks > 0 and blocks % GROUP_BLOCKS == 0:
+        add(total, core.sums, core.storage_size)
+
+
+cdef real *folded(Core core, Py_ssize_t blocks) noexcept nogil:
+    """The sums over all of the `blocks` blocks."""
+    cdef real *total = core.sums + core.storage_size
+    if blocks <= GROUP_BLOCKS:
+        return core.sums
+    add(total, core.sums, core.storage_size)
+    return total
+
+
+cdef int gradient_sums(
+    Core core, const real *X, const real *Y, const real *sample_weight, double clip_norm, const int64_t *order,
+    Py_ssize_t first, Py_ssize_t n, real **sums,
+) except -1 nogil:
+    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d.
+
+    With clip_norm > 0 every dC_i is first shortened to that length at most.
+    """
+    cdef Py_ssize_t start = 0, m, last, blocks = 0
+    cdef real C[BLOCK]
+    cdef const real *block_X
+    cdef const real *block_Y
+    while start < n:
+        m = min(n - start, BLOCK)
+        block_X = gather(core, core.gathered_X, X, core.layers[0].n_in, order, first + start, m)
+        block_Y = gather(core, core.gathered_Y, Y, core.layers[core.n_layers - 1].n_out, order, first + start, m)
+        last = first + start + m
+        if order == NULL:
+            foresee_rows(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
+        else:
+            foresee_rows(core, X, order + last, min(n - start - m, BLOCK))
+        core.block_row = first + start
+        if deltas_block(core, block_X, block_Y, C, m):
+            return 1
+        if weigh_block(core, block_X, C, m, sample_weight, order, first + start, clip_norm):
+            return 1
+        begin_block(core, blocks)
+        sum_block(core, core.sums, block_X, m, blocks % GROUP_BLOCKS == 0)
+        blocks += 1
+        look_for_signals(core, 0)
+        start += m
+    sums[0] = folded(core, blocks)
+    return 0
+
+
+cdef void unpack(Core core, real *vector, const real *packed, real total) noexcept nogil:
+    """vector (P,) in the documented order: numbers in the layout of the parameters, divided by `total`."""
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        unpack_gradient(vector, packed + layer.offset, layer.ld, layer.n_in, layer.n_out, total)
+        vector += (layer.n_in + 1) * layer.n_out

@@ -1,0 +1,379 @@
+"""One network's state, and its calls on arrays that have been looked at.
+
+The public face, training, files and inspection share it. Nothing is validated here; whoever calls
+has done so. Every array X is (n, n_0), every Y (n, n_L), of the network's number type, contiguous.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cbackprop import backend as backends
+from cbackprop import layout, validation
+from cbackprop.functions import Activation, Array, Cost, initial_parameters
+from cbackprop.gradients import Backward, Forward, Gradient, variance_of
+from cbackprop.optimizers import Optimizer, WholeBatchState
+from cbackprop.random_numbers import RandomNumbers
+from cbackprop.reference.calculus import softmax_jacobian
+
+
+class Model:
+    """Parameters, engine, optimiser and generator of one network.
+
+    What takes more than one call of the engine, or looks into its memory, stands in `with
+    model.engine`: the network is this thread's until it ends, and other threads' calls are refused.
+    A thread may do so more than once, so that a callback can look.
+
+    Attributes
+    ----------
+    sizes, activations, cost_function, dtype, threads, backend, n_parameters, weights, biases
+        As of the network.
+    storage : ndarray
+        The memory that ``weights`` and ``biases`` look at, in the engine's own layout.
+    engine : reference.engine.Engine or the compiled one
+        What computes.
+    init : str
+        How parameters are drawn.
+    random : RandomNumbers
+        The generator of parameters, orders, dropout and noise.
+    optimizer : Optimizer or None
+        The one in use; None before the first training.
+    whole_batch_state : WholeBatchState or None
+        What it remembers, where it is a whole-batch one; others have the engine's slots.
+
+    Raises
+    ------
+    MemoryError
+        Naming the bytes, for parameters that memory cannot hold.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activations: tuple[str | Activation, ...],
+        cost: str | Cost,
+        dtype: str,
+        init: str,
+        random: RandomNumbers,
+        threads: int,
+        backend: str,
+    ) -> None:
+        self.sizes = sizes
+        self.activations = activations
+        self.cost_function = cost
+        self.dtype = np.dtype(dtype)
+        self.init = init
+        self.random = random
+        self.threads = threads
+        self.backend = backends.available(backend)
+        self.n_parameters = layout.n_parameters(sizes)
+        self.optimizer: Optimizer | None = None
+        self.whole_batch_state: WholeBatchState | None = None
+        try:
+            self.engine = backends.engine(self.backend, sizes, activations, cost, dtype, threads)
+        except MemoryError as error:
+            raise MemoryError(
+                f"sizes is {validation.shown(list(sizes))}: {self.n_parameters} parameters take "
+                f"{self.n_parameters * self.dtype.itemsize} bytes, more than can be had ({error})"
+            ) from None
+        self.weights, self.biases, self.storage = self.engine.parameter_arrays()
+
+    # ---- state -----------------------------------------------------------------------------------
+
+    def draw_parameters(self) -> None:
+        """Write first parameters, from the generator."""
+        for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
+            W[...], b[...] = initial_parameters(
+                W.shape[1], W.shape[0], activation, self.init, self.random
+            )
+
+    def parameters(self) -> Array:
+        """(P,): a copy, in the flat order."""
+        with self.engine:
+            return layout.flat(self.weights, self.biases)
+
+    def set_parameters(self, vector: Array) -> None:
+        """Write (P,) numbers; whatever interrupts that, all are written or none."""
+        with self.engine:
+            before = self.storage.copy()
+            try:
+                for target, source in zip(
+                    (*self.weights, *self.biases),
+                    sum(layout.views(self.sizes, vector), ()),
+                    strict=True,
+                ):
+                    target[...] = source
+            except BaseException:
+                self.storage[...] = before
+                raise
+
+    def require_no_fit(self, what: str) -> None:
+        """RuntimeError in a callback of this network's own fit."""
+        if self.engine.is_fitting:
+            raise RuntimeError(
+                f"a fit of this network is running; {what} from a callback: use copy()"
+            )
+
+    def set_optimizer(self, optimizer: Optimizer | None) -> None:
+        """Take an optimiser, its state afresh; None forgets the one in use."""
+        self.engine.set_optimizer(None if optimizer is None else optimizer.rule)
+        self.whole_batch_state = None
+        if optimizer is not None:
+            self.engine.learning_rate = optimizer.learning_rate
+        self.optimizer = optimizer
+
+    def reset(self, random: RandomNumbers) -> None:
+        """Draw the parameters anew from this generator, and forget the optimiser."""
+        with self.engine:
+            before, own = Snapshot(self), self.random
+            try:
+                self.random = random
+                self.draw_parameters()
+                self.set_optimizer(None)
+            except BaseException:
+                self.random = own
+                before.restore(self)
+                raise
+
+    def copy(self) -> Model:
+        """An independent model in the same state."""
+        with self.engine:
+            snapshot = Snapshot(self)
+        twin = Model(
+            self.sizes,
+            self.activations,
+            self.cost_function,
+            self.dtype.name,
+            self.init,
+            RandomNumbers(None),
+            self.threads,
+            self.backend,
+        )
+        snapshot.restore(twin)
+        return twin
+
+    def random_order(self, n: int) -> Array:
+        """A uniformly random order of 0 … n-1, from the network's own generator."""
+        order = np.arange(n, dtype=np.int64)
+        backends.shuffle(self.backend, self.dtype.name, order, self.random.words(n))
+        return order
+
+    def apart(self, array: Array) -> Array:
+        """A copy of rows that are views of the parameters: training would write what it reads."""
+        return array.copy() if np.may_share_memory(array, self.storage) else array
+
+    # ---- arrays and failures ---------------------------------------------------------------------
+
+    def new_array(self, what: str, shape: tuple[int, ...]) -> Array:
+        """An array of the network's dtype, not initialised; MemoryError naming the bytes."""
+        try:
+            return np.empty(shape, self.dtype)
+        except MemoryError:
+            n_bytes = int(np.prod(shape, dtype=object)) * self.dtype.itemsize
+            raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
+
+    def output_array(self, out: Any, what: str, shape: tuple[int, ...], **inputs: Array) -> Array:
+        """The caller's ``out``, if it can be written to without harm; a new array for None."""
+        if out is None:
+            return self.new_array(what, shape)
+        others = {**inputs, "the parameters": self.storage}
+        return validation.output_array("out", out, shape, self.dtype.name, others)
+
+    def require(self, finite: bool, X: Array) -> None:
+        """Say of a call that met a number not finite whose it was: an input's or an overflow's."""
+        if not finite:
+            with self.engine:
+                self._explain(self.engine.failure, X)
+
+    def _explain(self, failure: tuple[str, int], X: Array) -> None:
+        validation.explain_not_finite(failure, X, self.weights, self.biases)
+
+    def _layers(self, n: int) -> list[Array]:
+        return [np.empty((n, n_l), self.dtype) for n_l in self.sizes[1:]]
+
+    # ---- forward ---------------------------------------------------------------------------------
+
+    def predict(self, X: Array) -> Array:
+        """a⁽ᴸ⁾ (n, n_L)."""
+        outputs = np.empty((len(X), self.sizes[-1]), self.dtype)
+        nothing: list[Array | None] = [None] * len(self.weights)
+        self.require(self.engine.forward(X, nothing, [*nothing[1:], outputs]), X)
+        return outputs
+
+    def forward(self, X: Array, single: bool = False) -> Forward:
+        """z and a of every layer; without the axis of examples where there is a single one."""
+        z, a = self._layers(len(X)), self._layers(len(X))
+        self.require(self.engine.forward(X, [*z], [*a]), X)
+        return Forward(
+            [None, *_one_if(single, z)], [*_one_if(single, [X.copy()]), *_one_if(single, a)]
+        )
+
+    def costs(self, X: Array, Y: Array, weight: Array | None = None) -> tuple[Array, float]:
+        """C_i (n,), and Σ w_i C_i."""
+        costs = np.empty(len(X), self.dtype)
+        finite, total = self.engine.cost(X, Y, costs, weight)
+        self.require(finite, X)
+        return costs, total
+
+    def mean_cost(self, X: Array, Y: Array) -> float:
+        """(1/n) Σ C_i of at least one example."""
+        return self.costs(X, Y)[1] / float(len(X))
+
+    # ---- backward --------------------------------------------------------------------------------
+
+    def backward(self, X: Array, Y: Array, single: bool = False) -> Backward:
+        """Every factor of every example; without the axis of examples where there is one."""
+        n = len(X)
+        z, a, da_dz, delta = (self._layers(n) for _ in range(4))
+        dC_da = [np.empty((n, n_l), self.dtype) for n_l in self.sizes]
+        costs = np.empty(n, self.dtype)
+        is_softmax = self.activations[-1] == "softmax"
+        wanted: list[Array | None] = [*da_dz[:-1], None if is_softmax else da_dz[-1]]
+        self.require(self.engine.backward(X, Y, [*z], [*a], wanted, [*delta], [*dC_da], costs), X)
+        if is_softmax:
+            da_dz[-1] = softmax_jacobian(a[-1])
+        return Backward(
+            [None, *_one_if(single, z)],
+            [*_one_if(single, [X.copy()]), *_one_if(single, a)],
+            [None, *_one_if(single, da_dz)],
+            _one_if(single, dC_da),
+            [None, *_one_if(single, delta)],
+            costs[0] if single else costs,
+        )
+
+    def gradient(
+        self,
+        X: Array,
+        Y: Array,
+        weight: Array | None = None,
+        total_weight: float | None = None,
+        out: Array | None = None,
+    ) -> Gradient:
+        """Σ w_i ∇C_i / Σ w_i of at least one example; the weights are 1 without any."""
+        total_weight = float(len(X)) if total_weight is None else total_weight
+        vector = self.output_array(out, "the gradient", (self.n_parameters,), X=X, Y=Y)
+        finite, total = self.engine.gradient(X, Y, weight, total_weight, vector)
+        self.require(finite, X)
+        return Gradient(vector, total / total_weight, self.sizes)
+
+    def per_example_gradient(
+        self, X: Array, Y: Array, single: bool, out: Array | None = None
+    ) -> Gradient:
+        """Every ∇C_i, (n, P)."""
+        n, P = len(X), self.n_parameters
+        vector = self.output_array(out, "the gradient", (P,) if single else (n, P), X=X, Y=Y)
+        costs = np.empty(n, self.dtype)
+        self.require(self.engine.per_example_gradient(X, Y, vector, out is None, costs), X)
+        return Gradient(vector, costs[0] if single else costs, self.sizes)
+
+    def gradient_norms(self, X: Array, Y: Array) -> Array:
+        """‖∇C_i‖ (n,)."""
+        norms = np.empty(len(X), self.dtype)
+        self.require(self.engine.gradient_norms(X, Y, norms), X)
+        return norms
+
+    def clipped_gradient(self, X: Array, Y: Array, max_norm: float) -> Gradient:
+        """The mean of the ∇C_i, each shortened to max_norm at most."""
+        vector = self.new_array("the gradient", (self.n_parameters,))
+        finite, total = self.engine.clipped_gradient(X, Y, max_norm, vector)
+        self.require(finite, X)
+        return Gradient(vector, total / len(X), self.sizes)
+
+    def gradient_gram(self, X: Array, Y: Array, X2: Array | None, Y2: Array | None) -> Array:
+        """⟨∇C_i, ∇C_j⟩ (n, n2), i of X and j of X2, or of X where that is None."""
+        gram = self.new_array("the Gram matrix", (len(X), len(X if X2 is None else X2)))
+        finite = self.engine.gradient_gram(X, Y, X2, Y2, gram)
+        if not finite and X2 is not None:
+            validation.require_finite("X2", X2)
+        self.require(finite, X)
+        return gram
+
+    def gradient_moments(self, X: Array, Y: Array) -> tuple[Gradient, Gradient]:
+        """Mean and variance over the examples."""
+        mean = self.new_array("the gradient", (self.n_parameters,))
+        variance = self.new_array("the gradient", (self.n_parameters,))
+        costs = np.empty(len(X), self.dtype)
+        finite, total = self.engine.gradient_moments(X, Y, mean, variance, costs)
+        self.require(finite, X)
+        cost_variance = variance_of(costs)
+        if not math.isfinite(cost_variance):
+            with self.engine:
+                self._explain(("cost_variance", 0), X)
+        return (
+            Gradient(mean, total / len(X), self.sizes),
+            Gradient(variance, cost_variance, self.sizes),
+        )
+
+    def jacobian(self, X: Array, single: bool, out: Array | None = None) -> Array:
+        """∂a⁽ᴸ⁾/∂parameters, (n, n_L, P)."""
+        n_L, P = self.sizes[-1], self.n_parameters
+        shape = (n_L, P) if single else (len(X), n_L, P)
+        result = self.output_array(out, "the Jacobian", shape, X=X)
+        self.require(self.engine.jacobian(X, result, out is None), X)
+        return result
+
+    def input_gradient(self, X: Array, Y: Array) -> Array:
+        """∂C_i/∂x, (n, n_0)."""
+        result = np.empty((len(X), self.sizes[0]), self.dtype)
+        costs = np.empty(len(X), self.dtype)
+        nothing: list[Array | None] = [None] * len(self.weights)
+        self.require(
+            self.engine.backward(
+                X, Y, nothing, nothing, nothing, nothing, [result, *nothing], costs
+            ),
+            X,
+        )
+        return result
+
+    def input_jacobian(self, X: Array) -> Array:
+        """∂a⁽ᴸ⁾/∂x, (n, n_L, n_0)."""
+        result = self.new_array("the Jacobian", (len(X), self.sizes[-1], self.sizes[0]))
+        self.require(self.engine.input_jacobian(X, result), X)
+        return result
+
+    def curvature_product(self, X: Array, Y: Array, v: Array, gauss_newton: bool) -> Array:
+        """Hv of the mean cost, or the Gauss–Newton matrix's product with v."""
+        product = self.new_array("the product", (self.n_parameters,))
+        self.require(self.engine.curvature_product(X, Y, v, gauss_newton, product), X)
+        return product
+
+
+class Snapshot:
+    """Everything a training call may change, as it was: to go back to, or to give to a copy."""
+
+    def __init__(self, model: Model) -> None:
+        engine = model.engine
+        self.storage = model.storage.copy()
+        self.slots = tuple(slot.copy() for slot in engine.slots)
+        self.rule = engine.rule
+        self.learning_rate = engine.learning_rate
+        self.step_count = engine.step_count
+        self.previous_cost = engine.previous_cost
+        self.optimizer = model.optimizer
+        state = model.whole_batch_state
+        self.whole_batch_state = None if state is None else state.copy()
+        self.random_state = model.random.state
+
+    def restore(self, model: Model) -> None:
+        """Write everything back, into the memory that ``weights`` and ``biases`` look at."""
+        engine = model.engine
+        model.storage[...] = self.storage
+        if engine.rule != self.rule:
+            engine.set_optimizer(self.rule)
+        for slot, saved in zip(engine.slots, self.slots, strict=True):
+            slot[...] = saved
+        engine.learning_rate = self.learning_rate
+        engine.step_count = self.step_count
+        engine.previous_cost = self.previous_cost
+        model.optimizer = self.optimizer
+        model.whole_batch_state = self.whole_batch_state
+        model.random.state = self.random_state
+
+
+def _one_if(single: bool, arrays: Sequence[Array]) -> list[Array]:
+    """The only example's own arrays, where there is but one."""
+    return [array[0] for array in arrays] if single else list(arrays)

@@ -1,0 +1,285 @@
+"""Levenberg–Marquardt's step, Hagan & Menhaj's with the cost's penalty added.
+
+(1994, IEEE Transactions on Neural Networks 5:989–993.)
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import numpy as np
+
+from cbackprop import validation
+from cbackprop.functions import COSTS, Array
+from cbackprop.optimizers import LevenbergMarquardt, WholeBatchState
+from cbackprop.reference.engine import Engine
+from cbackprop.training.whole_batch import (
+    NotFinite,
+    Step,
+    dot,
+    euclidean_norm,
+    read_parameters,
+    weights_alone,
+    write_parameters,
+)
+
+# The Jacobian's rows are made a block at a time: at most so many bytes of them; what the caches
+# hold where that is enough rows, 4P, for adding P×P products to be little beside making them.
+SCRATCH_BYTES, CACHED_BYTES = 64 << 20, 2 << 20
+TRIANGLE = 64  # rows of a triangular system that are solved at a time
+
+
+class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
+    """The rows √w_i ∂a_j/∂parameters and √w_i r_j, r = a − y, of examples i and outputs j.
+
+    With them the objective is (scale)·(‖r‖² + κ Σw²), scale = factor/Σw_i, κ = l2/(2 scale).
+    """
+
+    @cached_property
+    def roots(self) -> Array | None:
+        """√w_i, (n, 1)."""
+        if self.sample_weight is None:
+            return None
+        roots: Array = np.sqrt(self.sample_weight.astype(np.float64))[:, np.newaxis]
+        return roots
+
+    @cached_property
+    def scale(self) -> float:
+        cost = self.engine.cost_function
+        assert isinstance(cost, str)  # as `start` has seen
+        factor = COSTS[cost].squares
+        assert factor is not None
+        return factor / (self.Y.shape[1] if COSTS[cost].is_mean else 1) / self.total_weight
+
+    @cached_property
+    def kappa(self) -> float:
+        return self.l2 / (2 * self.scale)
+
+    @classmethod
+    def start(cls, optimizer: LevenbergMarquardt, engine: Engine) -> WholeBatchState:
+        """The state before the first step.
+
+        Raises
+        ------
+        ValueError
+            If the engine's cost is no sum of squares.
+        """
+        validation.least_squares_cost(engine.cost_function)
+        return WholeBatchState({}, {"mu": optimizer.mu})
+
+    def take(self) -> tuple[float, str | None]:
+        engine, optimizer, state = self.engine, self.optimizer, self.state
+        parameters = read_parameters(engine)
+        r = self.residuals("the residuals")
+        if r is None:
+            raise NotFinite(engine.failure)
+        cost = self.scale * float(dot(r.ravel(), r.ravel()))
+        present = self.objective(r, parameters)
+        if not math.isfinite(present):
+            raise NotFinite(("delta", len(self.of_weights)))
+        equations: ParameterEquations | ResidualEquations
+        if r.size >= self.n_parameters:
+            equations = ParameterEquations(self, r, parameters)
+        else:
+            equations = ResidualEquations(self, r, parameters)
+        if not (math.isfinite(equations.largest) and np.isfinite(equations.gradient).all()):
+            raise NotFinite(("jacobian", len(self.of_weights)))
+        if euclidean_norm(equations.gradient) <= optimizer.gradient_tolerance:
+            return cost, "converged"
+        # A gain within the rounding of the network's numbers is none.
+        enough = present * (1 - float(np.finfo(self.dtype).eps))
+        # A smaller μ is lost beside the matrix: it would only have to grow again.
+        least = max(np.finfo(np.float64).eps * equations.largest, np.finfo(np.float64).tiny)
+        mu = max(state.numbers["mu"], min(least, optimizer.most_mu))
+        while mu <= optimizer.most_mu:
+            change = equations.solve(mu)
+            if change is not None:
+                write_parameters(engine, parameters - change)
+                there = read_parameters(engine)
+                if np.array_equal(there, parameters):
+                    break  # the steps are below the parameters' last digit, and get shorter
+                r_there = self.residuals("the residuals after the step")
+                if r_there is not None and self.objective(r_there, there) < enough:
+                    state.numbers = {"mu": max(mu * optimizer.decrease, least)}
+                    return cost, None
+            mu *= optimizer.increase
+        write_parameters(engine, parameters)
+        return cost, "converged"
+
+    def residuals(self, name: str) -> Array | None:
+        """√w_i r_j, (n, n_L), at the engine's parameters; None if one is not finite."""
+        outputs = self.workspace.array("the outputs", self.Y.shape, self.dtype)
+        n_layers = len(self.of_weights)
+        nothing: list[Array | None] = [None] * n_layers
+        if not self.engine.forward(self.X, nothing, [*nothing[1:], outputs]):
+            return None
+        r = np.subtract(
+            outputs, self.Y, out=self.workspace.array(name, self.Y.shape, np.float64), dtype="f8"
+        )
+        if self.roots is not None:
+            r *= self.roots
+        return r
+
+    def objective(self, r: Array, parameters: Array) -> float:
+        """‖r‖² + κ Σw²."""
+        squares = float(dot(r.ravel(), r.ravel()))
+        if self.kappa > 0:
+            weights = weights_alone(parameters, self.of_biases)
+            squares += self.kappa * float(dot(weights, weights))
+        return squares
+
+    def rows(self, first: int, stop: int, out: Array) -> None:
+        """Fill out (m, n_L, P), float64, with the Jacobian's rows of some examples.
+
+        Raises
+        ------
+        NotFinite
+            If a derivative is not.
+        """
+        target = out
+        if self.dtype != np.float64:
+            buffer = self.workspace.array("the rounded Jacobian", self._block_shape(), self.dtype)
+            target = buffer[: stop - first]
+        if not self.engine.jacobian(self.X[first:stop], target, False):
+            raise NotFinite(self.engine.failure)
+        if self.roots is not None:
+            np.multiply(target, self.roots[first:stop, :, np.newaxis], out=out)
+        elif target is not out:
+            out[...] = target
+
+    def _block_shape(self) -> tuple[int, int, int]:
+        """A block of rows: so many examples, and what each of them has."""
+        n, n_L = self.Y.shape
+        row_bytes = 8 * self.n_parameters
+        rows = max(CACHED_BYTES // row_bytes, 4 * self.n_parameters)
+        rows = min(rows, SCRATCH_BYTES // row_bytes)
+        return min(n, max(1, rows // n_L)), n_L, self.n_parameters
+
+    def blocks(self) -> tuple[list[slice], tuple[int, int, int]]:
+        """The examples block by block, and the shape of a block's rows."""
+        shape = self._block_shape()
+        starts = range(0, len(self.X), shape[0])
+        return [slice(i, min(i + shape[0], len(self.X))) for i in starts], shape
+
+
+class ParameterEquations:
+    """(JᵀJ + κD + μI) s = Jᵀr + κDw, P×P; D is 1 for weights and 0 for biases.
+
+    Attributes
+    ----------
+    gradient : ndarray
+        The right side, (P,): half the slope of ‖r‖² + κ Σw².
+    largest : float
+        A bound of JᵀJ + κD's numbers: what is far below it is lost beside it.
+    """
+
+    def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:
+        P, workspace = problem.n_parameters, problem.workspace
+        blocks, shape = problem.blocks()
+        J = workspace.array("the Jacobian", shape, np.float64)
+        self.matrix = workspace.array("the product of Jacobians", (P, P), np.float64)
+        self.gradient = problem.kappa * weights_alone(parameters, problem.of_biases)
+        for rows in blocks:
+            part = J[: rows.stop - rows.start]
+            problem.rows(rows.start, rows.stop, part)
+            J_block = part.reshape(-1, P)
+            if rows.start == 0:
+                np.matmul(J_block.T, J_block, out=self.matrix)
+            else:
+                product = workspace.array("a block's product", (P, P), np.float64)
+                self.matrix += np.matmul(J_block.T, J_block, out=product)
+            self.gradient += J_block.T @ r[rows].ravel()
+        self.diagonal = self.matrix.diagonal().copy()
+        for columns in problem.of_weights:
+            self.diagonal[columns] += problem.kappa
+        self.largest = float(self.diagonal.max())
+
+    def solve(self, mu: float) -> Array | None:
+        """The step s, which is to be taken off the parameters; None if rounding makes it none."""
+        np.fill_diagonal(self.matrix, self.diagonal + mu)
+        return _solve_positive(self.matrix, self.gradient)
+
+
+class ResidualEquations:
+    """The same step from as many equations as there are residuals, for fewer of them than P.
+
+    With M = κD + μI, by Woodbury's identity and multiplied by μ,
+    s = M⁻¹κDw + μM⁻¹Jᵀ (μI + J μM⁻¹ Jᵀ)⁻¹ (r − J M⁻¹κDw): nothing in it is divided by μ alone.
+    """
+
+    def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:
+        n, n_L = problem.Y.shape
+        workspace = problem.workspace
+        self.problem, self.r = problem, r.ravel()
+        # All rows are needed at once: fewer numbers than the P×P of the other form.
+        whole = workspace.array("the Jacobian", (n, n_L, problem.n_parameters), np.float64)
+        for rows in problem.blocks()[0]:
+            problem.rows(rows.start, rows.stop, whole[rows])
+        self.J = whole.reshape(n * n_L, problem.n_parameters)
+        self.weights = weights_alone(parameters, problem.of_biases)
+        self.gradient = self.J.T @ self.r + problem.kappa * self.weights
+        if problem.kappa == 0:
+            self.products = [self._product("the product of Jacobians", [slice(None)])]
+        else:
+            self.products = [
+                self._product("the product of the weights' Jacobians", problem.of_weights),
+                self._product("the product of the biases' Jacobians", problem.of_biases),
+            ]
+        self.diagonals = [product.diagonal().copy() for product in self.products]
+        self.largest = sum(float(diagonal.max()) for diagonal in self.diagonals) + problem.kappa
+
+    def _product(self, name: str, columns: list[slice]) -> Array:
+        """J Jᵀ over some of the columns."""
+        N = len(self.r)
+        total = self.problem.workspace.array(name, (N, N), np.float64)
+        for i, some in enumerate(columns):
+            part = self.J[:, some]
+            if i == 0:
+                np.matmul(part, part.T, out=total)
+            else:
+                product = self.problem.workspace.array("a layer's product", (N, N), np.float64)
+                total += np.matmul(part, part.T, out=product)
+        return total
+
+    def solve(self, mu: float) -> Array | None:
+        """As `ParameterEquations.solve`."""
+        matrix, kappa = self.products[0], self.problem.kappa
+        if kappa == 0:
+            np.fill_diagonal(matrix, self.diagonals[0] + mu)
+            solution = _solve_positive(matrix, self.r)
+            return None if solution is None else np.asarray(self.J.T @ solution)
+        of_weights = mu / (mu + kappa)  # μM⁻¹ there; 1 for the biases
+        step: Array = kappa / (mu + kappa) * self.weights
+        matrix = self.problem.workspace.array("the matrix", matrix.shape, np.float64)
+        np.multiply(self.products[0], of_weights, out=matrix)
+        matrix += self.products[1]
+        matrix.flat[:: len(matrix) + 1] += mu
+        solution = _solve_positive(matrix, self.r - self.J @ step)
+        if solution is None:
+            return None
+        rest = self.J.T @ solution
+        for columns in self.problem.of_weights:
+            rest[columns] *= of_weights
+        step += rest
+        return step
+
+
+def _solve_positive(matrix: Array, right: Array) -> Array | None:
+    """By Cholesky's factors; None if the matrix is, by rounding, not positive definite."""
+    try:
+        L = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return None
+    x = right.copy()
+    size = len(x)
+    # NumPy solves no triangular systems: block by block, and the small triangles as any system.
+    for first in range(0, size, TRIANGLE):
+        rows = slice(first, min(first + TRIANGLE, size))
+        x[rows] = np.linalg.solve(L[rows, rows], x[rows])
+        x[rows.stop :] -= L[rows.stop :, rows] @ x[rows]
+    for first in range((size - 1) // TRIANGLE * TRIANGLE, -1, -TRIANGLE):
+        rows = slice(first, min(first + TRIANGLE, size))
+        x[rows] = np.linalg.solve(L[rows, rows].T, x[rows])
+        x[:first] -= L[rows, :first].T @ x[rows]
+    return x if np.isfinite(x).all() else None

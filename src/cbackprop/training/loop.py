@@ -1,0 +1,294 @@
+"""The epoch loop: it carries out a plan, and keeps the record."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import NoReturn
+
+import numpy as np
+
+from cbackprop import quantities, validation
+from cbackprop.functions import Array
+from cbackprop.model import Model, Snapshot
+from cbackprop.optimizers import Optimizer, WholeBatch, resolve
+from cbackprop.training import checkpoints, second_order
+from cbackprop.training.history import History
+from cbackprop.training.metrics import measured
+from cbackprop.training.plan import Plan, held_rows, hold_out
+from cbackprop.training.progress import Progress
+from cbackprop.training.schedules import rate_of
+from cbackprop.training.whole_batch import (
+    NotFinite,
+    read_parameters,
+    total_weight,
+    write_parameters,
+)
+from cbackprop.update_rules import StepOptions
+
+
+def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
+    """Train as planned, the optimiser started afresh.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot be trained so: its parameters, number type or cost are not for it.
+    FloatingPointError
+        If a pass diverges, naming its epoch.
+    Exception
+        Whatever a function of the user's raises, or MemoryError.
+
+    After any of them parameters, optimiser and generator are as they were at the start of that
+    epoch, and before the first one as they were before the call; only what comes after an epoch,
+    such as a callback, finds it completed, and leaves it so. Ctrl-C leaves the parameters of the
+    last full batch.
+    """
+    with model.engine:
+        _require_trainable(model, plan.optimizer, plan.options)
+        model.engine.begin_fit()
+        return _run(model, X, Y, plan)
+
+
+def run_pass(
+    model: Model,
+    X: Array,
+    Y: Array,
+    batch_size: int,
+    optimizer: object,
+    learning_rate: object,
+    sample_weight: Array | None,
+    options: StepOptions | None,
+) -> None:
+    """One pass over the rows as they come, with the optimiser in use where it can go on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming ``optimizer`` or ``learning_rate``, and as `run`.
+    FloatingPointError
+        If a step diverges. After it, and after any other Exception, everything is as it was before
+        the call.
+    """
+    with model.engine:
+        used = model.optimizer
+        if optimizer is None:
+            optimizer = "sgd" if used is None else used
+        chosen = resolve(optimizer, learning_rate)
+        _require_trainable(model, chosen, options)
+        model.engine.begin_fit()
+        before = Snapshot(model)
+        try:
+            if used is not None and chosen.goes_on(used):
+                model.engine.learning_rate = chosen.learning_rate
+                model.optimizer = chosen
+            else:
+                model.set_optimizer(chosen)
+            _train_once(model, X, Y, None, batch_size, sample_weight, options, None)
+        except Exception:
+            before.restore(model)
+            raise
+
+
+def _require_trainable(model: Model, optimizer: Optimizer, options: StepOptions | None) -> None:
+    validation.require_finite_parameters(model.weights, model.biases)
+    validation.optimizer_in(optimizer, model.dtype.name)
+    if isinstance(optimizer, WholeBatch):
+        validation.whole_batch_options(optimizer.name, options)
+        second_order.start(optimizer, model.engine)  # which refuses a cost that is not for it
+
+
+def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
+    before = Snapshot(model)
+    history = History()
+    history.metrics = {name: [] for name in plan.metrics}
+    best: Array | None = None
+    rows: Array | None = None
+    description = plan.description(len(X))
+    progress = Progress(plan.epochs, plan.progress)
+    try:
+        if plan.checkpoint is not None:
+            # A folder that is not there is found out now, and not after the first epoch.
+            os.stat(os.path.dirname(os.path.abspath(plan.checkpoint)))
+        if plan.epochs > 0:
+            model.set_optimizer(plan.optimizer)
+        if plan.resume:
+            best, rows = checkpoints.resume(model, plan, history, description)
+        elif plan.held > 0 and plan.epochs > 0:
+            rows = held_rows(model, len(X), plan)
+        trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
+        first = history.epochs
+        # What a failure goes back to; None when an epoch is complete.
+        epoch_start = None if plan.resume else before
+    except BaseException:
+        before.restore(model)
+        raise
+    try:
+        for epoch in range(first, plan.epochs):
+            if plan.early_stopping is not None and plan.early_stopping.is_over(history):
+                history.stop_reason = "early stopping"
+                break
+            if epoch_start is None:
+                epoch_start = Snapshot(model)
+            reason = _train_and_judge(model, *trained, history, epoch)
+            epoch_start = None
+            if plan.early_stopping is not None and plan.early_stopping.is_best(history):
+                history.best_epoch = epoch
+                if plan.early_stopping.restore_best:
+                    best = read_parameters(model.engine)
+            # Every callback is called, whatever the ones before it answered.
+            answers = [callback(history) for callback in plan.callbacks]
+            if any(bool(answer) for answer in answers if isinstance(answer, (bool, np.bool_))):
+                reason = "callback"
+            if plan.checkpoint is not None:
+                checkpoints.write(model, plan.checkpoint, description, history, best, rows)
+            last = reason is not None or epoch + 1 == plan.epochs
+            if plan.early_stopping is not None:
+                last = last or plan.early_stopping.is_over(history)
+            progress.show(history, last)
+            if reason is not None:
+                history.stop_reason = reason
+                break
+        else:
+            if plan.early_stopping is not None and plan.early_stopping.is_over(history):
+                history.stop_reason = "early stopping"
+    except Exception:
+        if epoch_start is not None:
+            epoch_start.restore(model)
+        raise
+    finally:
+        progress.close()
+    if best is not None:
+        before = Snapshot(model)
+        try:
+            write_parameters(model.engine, best)
+        except BaseException:
+            before.restore(model)
+            raise
+    return history
+
+
+def _order(model: Model, plan: Plan, n: int, epoch: int) -> Array | None:
+    """The order of an epoch's examples; None for that of the rows."""
+    if isinstance(plan.optimizer, WholeBatch) or plan.shuffle is False:
+        return None
+    if plan.shuffle is True:
+        return model.random_order(n)
+    if callable(plan.shuffle):
+        return validation.permutation(f"the result of shuffle({epoch})", plan.shuffle(epoch), n)
+    assert isinstance(plan.shuffle, np.ndarray)
+    return plan.shuffle
+
+
+def _train_once(
+    model: Model,
+    X: Array,
+    Y: Array,
+    order: Array | None,
+    batch_size: int,
+    sample_weight: Array | None,
+    options: StepOptions | None,
+    epoch: int | None,
+) -> tuple[float, str | None]:
+    """One pass with the network's optimiser; ``epoch``, from 1, is what a divergence names.
+
+    Returns the sum of the (weighted) costs, and why a whole-batch optimiser goes no further.
+    """
+    engine = model.engine
+    if isinstance(model.optimizer, WholeBatch):
+        l2 = 0.0 if options is None else options.l2
+        if model.whole_batch_state is None:
+            model.whole_batch_state = second_order.start(model.optimizer, engine)
+        try:
+            cost, reason = second_order.step(
+                engine, X, Y, sample_weight, l2, model.optimizer, model.whole_batch_state
+            )
+        except NotFinite as error:
+            failure = error.failure  # not the engine's: the optimiser's own sums overflow, too
+        else:
+            return cost * total_weight(sample_weight, len(X)), reason
+    else:
+        # A word is drawn only where it is used, so that other fits' orders stay what they were.
+        key = int(model.random.words(1)[0]) if options is not None and options.is_random else 0
+        finite, total = engine.train(X, Y, order, batch_size, sample_weight, options, key)
+        if finite:
+            return total, None
+        failure = engine.failure
+    _raise_divergence(epoch, failure, X)
+
+
+def _train_and_judge(
+    model: Model, X: Array, Y: Array, plan: Plan, history: History, epoch: int
+) -> str | None:
+    """One epoch and its line in the history. Returns why the fit should end, or None."""
+    rate = rate_of(plan.schedule, epoch, plan.optimizer.learning_rate, history)
+    model.engine.learning_rate = rate
+    order = _order(model, plan, len(X), epoch)
+    start = time.perf_counter()
+    total, reason = _train_once(
+        model, X, Y, order, plan.batch_size, plan.sample_weight, plan.options, epoch + 1
+    )
+    seconds = time.perf_counter() - start
+    validation_cost = predictions = None
+    judged = plan.validation_data if plan.validation_data is not None else (X, Y)
+    try:
+        if plan.validation_data is not None:
+            validation_cost = model.mean_cost(*plan.validation_data)
+        if plan.metrics:
+            predictions = model.predict(judged[0])
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
+        ) from None
+    penalised = None
+    if plan.options is not None and plan.options.has_penalty:
+        penalised = penalty(model, plan.options)
+        if not math.isfinite(penalised):
+            _raise_divergence(epoch + 1, ("penalty", 0), X)
+    values: dict[str, float] = {}
+    if predictions is not None:
+        for name, metric in plan.metrics.items():
+            values[name] = measured(name, metric, predictions, judged[1])
+    history.seconds += seconds
+    history.cost.append(total / total_weight(plan.sample_weight, len(X)))
+    history.learning_rate.append(rate)
+    if validation_cost is not None:
+        history.validation_cost.append(validation_cost)
+    for name, value in values.items():
+        history.metrics[name].append(value)
+    if penalised is not None:
+        history.penalty.append(penalised)
+    history.epochs = epoch + 1
+    return reason
+
+
+def penalty(model: Model, options: StepOptions) -> float:
+    """l1 Σ|w| + (l2/2) Σw² over the weights, in float64; infinite beyond its largest number."""
+    l1, l2 = options.l1, options.l2
+    total = 0.0
+    with np.errstate(over="ignore", under="ignore"):
+        for W in model.weights:
+            w = W.astype(np.float64)
+            # What is not asked for does not count, even where its sum would be infinite.
+            total += l1 * float(np.abs(w).sum()) if l1 > 0 else 0.0
+            total += l2 / 2 * float(np.square(w).sum()) if l2 > 0 else 0.0
+    return total
+
+
+def _raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> NoReturn:
+    """Say where training diverged, and in which epoch of a fit, counted from 1.
+
+    The whole of X is looked at only here: a NaN or an infinity in it cannot pass through z unseen.
+    """
+    validation.require_finite("X", X)
+    where = quantities.in_step(*failure)
+    if epoch is None:
+        raise FloatingPointError(
+            f"the step diverged: {where} overflowed; everything is as it was before the call. "
+            "A smaller learning_rate is the usual cure"
+        )
+    raise FloatingPointError(
+        f"training diverged in epoch {epoch}: {where} overflowed; the parameters are those at the "
+        "start of that epoch. A smaller learning_rate is the usual cure"
+    )

@@ -1,0 +1,89 @@
+"""What predictions are worth: metrics by name, and functions of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import numpy as np
+
+from cbackprop import validation
+from cbackprop.functions import Array, read_only
+
+MetricName = Literal["accuracy", "mse", "mae", "r2"]
+# Of predictions and targets, both (n, n_L); what a user's own returns is judged when it has.
+Metric = Callable[[Array, Array], object]
+
+
+def accuracy(predictions: Array, targets: Array) -> float:
+    """The share of examples whose largest output is the largest target; with one output, whose
+    output lies on the target's side of ½."""
+    if predictions.shape[1] == 1:
+        right: Array = (predictions > 0.5) == (targets > 0.5)
+    else:
+        right = predictions.argmax(axis=1) == targets.argmax(axis=1)
+    return float(np.mean(right))
+
+
+def mean_squared_error(predictions: Array, targets: Array) -> float:
+    """The mean of (a − y)² over examples and outputs."""
+    return float(np.mean(np.square(predictions - targets, dtype=np.float64)))
+
+
+def mean_absolute_error(predictions: Array, targets: Array) -> float:
+    """The mean of |a − y| over examples and outputs."""
+    return float(np.mean(np.abs(predictions - targets, dtype=np.float64)))
+
+
+def r2(predictions: Array, targets: Array) -> float:
+    """The share of the targets' variance that is explained, averaged over the outputs.
+
+    1 − Σ(a − y)²/Σ(y − mean y)²; an output whose targets are all alike counts 1 where it is right
+    and 0 otherwise.
+    """
+    targets = targets.astype(np.float64)
+    rest = np.square(predictions - targets).sum(axis=0)
+    spread = np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    # Not spread == 0: the mean of equal numbers is rounded.
+    alike = (targets == targets[0]).all(axis=0)
+    shares: Array = np.where(alike, rest == 0, 1 - rest / np.where(alike, 1, spread))
+    return float(shares.mean())
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "mse": mean_squared_error,
+    "mae": mean_absolute_error,
+    "r2": r2,
+}
+
+
+def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
+    """The function of each metric by a name; a second one of a name is numbered."""
+    functions: dict[str, Metric] = {}
+    for metric in metrics:
+        own = metric if isinstance(metric, str) else _function_name(metric)
+        name, count = own, 1
+        while name in functions:
+            count += 1
+            name = f"{own} {count}"
+        functions[name] = function_of(metric)
+    return functions
+
+
+def function_of(metric: str | Metric) -> Metric:
+    """The metric of that name, or the user's own."""
+    return METRICS[metric] if isinstance(metric, str) else metric
+
+
+def _function_name(function: object) -> str:
+    """Also of a functools.partial, which has no name of its own."""
+    inner: object = getattr(function, "func", function)
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def measured(name: str, metric: Metric, predictions: Array, targets: Array) -> float:
+    """One metric's number; a function gets arrays that it cannot write to."""
+    return validation.real_number(
+        f"the result of {name}", metric(read_only(predictions), read_only(targets))
+    )

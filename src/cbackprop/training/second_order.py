@@ -1,0 +1,75 @@
+"""The whole-batch optimisers' steps, by kind of optimiser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cbackprop.functions import Array
+from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch, WholeBatchState
+from cbackprop.reference.engine import Engine
+from cbackprop.training.lbfgs import LBFGSStep
+from cbackprop.training.levenberg_marquardt import LevenbergMarquardtStep
+from cbackprop.training.whole_batch import Step
+
+# A step is of the kind of its optimiser, which the type of a dict cannot say.
+STEPS: dict[type[WholeBatch], type[Step[Any]]] = {
+    LBFGS: LBFGSStep,
+    LevenbergMarquardt: LevenbergMarquardtStep,
+}
+
+
+def start(optimizer: WholeBatch, engine: Engine) -> WholeBatchState:
+    """The state before the first step.
+
+    Raises
+    ------
+    ValueError
+        If the optimiser cannot minimise the engine's cost.
+    """
+    return _kind_of_step(optimizer).start(optimizer, engine)
+
+
+def step(
+    engine: Engine,
+    X: Array,
+    Y: Array,
+    sample_weight: Array | None,
+    l2: float,
+    optimizer: WholeBatch,
+    state: WholeBatchState,
+) -> tuple[float, str | None]:
+    """One iteration: changes the engine's parameters and the state.
+
+    Arguments are validated before they come here, as for an engine's calls. Steps that get the very
+    arrays of the step before save the half of their work.
+
+    Returns
+    -------
+    cost : float
+        The mean cost before the step, without the penalty.
+    stop_reason : str or None
+        "converged" when there is nothing more to gain, None otherwise.
+
+    Raises
+    ------
+    NotFinite
+        If the cost or a derivative before the step is not finite. After it, and after any other
+        exception, parameters and state are as they were before the call.
+    """
+    storage = engine.parameter_arrays()[2]
+    before, arrays, numbers = storage.copy(), state.arrays, state.numbers
+    kind = _kind_of_step(optimizer)
+    try:
+        with np.errstate(all="ignore"):
+            return kind(engine, X, Y, sample_weight, l2, optimizer, state).take()
+    except BaseException:
+        storage[...] = before
+        state.arrays, state.numbers = arrays, numbers
+        raise
+
+
+def _kind_of_step(optimizer: WholeBatch) -> type[Step[Any]]:
+    """Of the optimiser's class, or of the one that a class of the user's own is made from."""
+    return next(STEPS[kind] for kind in type(optimizer).__mro__ if kind in STEPS)

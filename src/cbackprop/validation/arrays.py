@@ -1,0 +1,396 @@
+"""Arrays of numbers: examples, targets, weights, results, parameters."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Set
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbackprop import quantities
+from cbackprop.functions import COSTS, Array, Cost
+from cbackprop.validation.scalars import refuse_masked_entries, shown, wrong_type
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST_ARRAY = sys.maxsize // 8  # numbers; float64 ones then take as many bytes as there can be
+
+
+def numbers(argument: str, value: object, dtype: str) -> Array:
+    """Real numbers as a C-contiguous, aligned, native array of ``dtype``, in any shape.
+
+    The caller's own array where it is one already; a copy otherwise. Numbers that are not finite
+    pass; `require_finite` looks for them.
+    """
+    array = as_array(argument, value)
+    try:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            converted = np.require(array, dtype=dtype, requirements=["C", "A"])
+    except MemoryError:
+        raise MemoryError(
+            f"{argument} has shape {array.shape}: a contiguous copy takes "
+            f"{array.size * np.dtype(dtype).itemsize} bytes, more than can be had"
+        ) from None
+    if array.dtype.kind == "f" and array.dtype.itemsize > converted.dtype.itemsize:
+        lost = np.isinf(converted) & np.isfinite(array)
+        if lost.any():
+            index = _first(lost)
+            raise ValueError(
+                f"{argument} has {array[index]!s} at {_place(index)}, which overflows {dtype}; "
+                f"expected numbers up to {np.finfo(dtype).max:.4g}"
+            )
+    return converted
+
+
+def as_array(argument: str, value: object) -> Array:
+    if type(value) is not np.ndarray:
+        _refuse_what_is_no_array(argument, value)
+        refuse_masked_entries(argument, value)
+    try:
+        array = np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _no_array(argument, value, error) from error
+    if array.dtype.kind == "O" and not isinstance(value, np.ndarray):
+        if array.ndim == 0:
+            raise wrong_type(argument, value, "an array of numbers")
+        array = _from_large_integers(argument, array)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{argument} has dtype {array.dtype}; expected real numbers{_advice(array)}"
+        )
+    return array
+
+
+def _refuse_what_is_no_array(argument: str, value: Any) -> None:
+    """Objects that NumPy would take for one number, or for something they are not."""
+    if value is None:
+        raise TypeError(f"{argument} is None; expected an array of numbers")
+    if isinstance(value, (str, bytes, bytearray, Mapping, Set, Iterator)):
+        raise wrong_type(argument, value, "an array of numbers")
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(
+            f"{argument} is a sparse {type(value).__name__}; expected a dense array: use .toarray()"
+        )
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):
+        for column, dtype in zip(value.columns, value.dtypes, strict=False):
+            # Data frames whose types have no kind make their own arrays, NaN for what is missing.
+            kind = getattr(dtype, "kind", "f")
+            nullable = not isinstance(dtype, np.dtype) and hasattr(value[column], "isna")
+            if kind not in "fiub" or (nullable and np.any(value[column].isna())):
+                raise TypeError(
+                    f"{argument} has dtype {dtype} in column {column!r}; "
+                    "expected real numbers without missing values"
+                )
+
+
+def _no_array(argument: str, value: object, error: Exception) -> TypeError | ValueError:
+    """What to raise for a value that NumPy made no array of."""
+    if isinstance(error, OverflowError):
+        return _too_large(argument)
+    if isinstance(error, ValueError) and not hasattr(value, "__array__"):
+        return ValueError(
+            f"{argument} is {shown(value)}; expected a rectangular array of numbers ({error})"
+        )
+    return TypeError(
+        f"{argument} is {shown(value)} ({type(value).__name__}), which does not become an array "
+        f"({error}); expected an array of numbers"
+    )
+
+
+def _too_large(argument: str) -> ValueError:
+    return ValueError(
+        f"{argument} has an integer too large for a float; "
+        f"expected numbers up to {np.finfo(np.float64).max:.4g}"
+    )
+
+
+def _from_large_integers(argument: str, array: Array) -> Array:
+    """Python integers beyond 64 bits make an object array; as floats they may still do."""
+    if array.size and all(type(entry) in (int, float, bool) for entry in array.flat):
+        try:
+            return array.astype(np.float64)
+        except OverflowError:
+            raise _too_large(argument) from None
+    return array
+
+
+def _advice(array: Array) -> str:
+    if array.dtype.kind == "O":
+        return "; use .astype(float) if every entry is one"
+    if array.dtype.kind in "SUT":
+        return ", not text"
+    return ""
+
+
+def require_finite(argument: str, array: Array) -> None:
+    """No NaN and no infinity."""
+    # A block at a time: no temporary as large as the data.
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, 1 << 20):
+        wrong = ~np.isfinite(flat[start : start + (1 << 20)])
+        if wrong.any():
+            index = np.unravel_index(start + int(np.argmax(wrong)), array.shape)
+            raise ValueError(
+                f"{argument} has {float(array[index])!r} at {_place(index)}; "
+                "expected finite numbers"
+            )
+
+
+def _first(wrong: Array) -> tuple[np.intp, ...]:
+    return np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+
+
+def _place(index: tuple[np.intp, ...]) -> str:
+    return f"[{', '.join(str(int(i)) for i in index)}]"
+
+
+def examples(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> tuple[Array, bool]:
+    """X as (n, n_0), and whether it was a single example (n_0,)."""
+    array = numbers(argument, X, dtype)
+    n_0 = sizes[0]
+    if array.ndim == 1 and array.shape[0] == n_0:
+        return array.reshape(1, n_0), True
+    if array.ndim != 2 or array.shape[1] != n_0:
+        hint = ""
+        if array.ndim == 2 and array.shape[0] == n_0:
+            hint = "; the transpose has that shape"
+        elif array.ndim == 1:
+            hint = f", or ({n_0},) for one example"
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected (n, {n_0}) "
+            f"because sizes[0] is {n_0}{hint}"
+        )
+    return array, False
+
+
+def batch(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> Array:
+    """X as (n, n_0), for the calls that want examples in rows and nothing else."""
+    array, single = examples(argument, X, sizes, dtype)
+    if single:
+        raise ValueError(
+            f"{argument} has shape ({array.shape[1]},); expected (n, {array.shape[1]}): "
+            f"use {argument}.reshape(1, -1) for one example"
+        )
+    return array
+
+
+def targets(
+    argument: str,
+    Y: object,
+    n: int,
+    single: bool,
+    sizes: tuple[int, ...],
+    dtype: str,
+    cost: str | Cost,
+    examples_argument: str = "X",
+) -> Array:
+    """Y as (n, n_L), finite, and in the range the cost asks for."""
+    array = numbers(argument, Y, dtype)
+    n_L = sizes[-1]
+    if single and array.shape == (n_L,):
+        array = array.reshape(1, n_L)
+    elif array.ndim != 2 or array.shape[1] != n_L or single:
+        expected = f"({n_L},)" if single else f"(n, {n_L})"
+        hint = ""
+        if array.ndim == 1 and not single:
+            hint = (
+                f"; use {argument}.reshape(-1, 1)"
+                if n_L == 1
+                else f"; class labels become targets by datasets.one_hot({argument}, {n_L})"
+            )
+        elif array.ndim == 2 and array.shape[0] == n_L and array.shape[1] == n:
+            hint = "; the transpose has that shape"
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected {expected} "
+            f"because sizes[-1] is {n_L}{hint}"
+        )
+    if array.shape[0] != n:
+        raise ValueError(
+            f"{argument} has {array.shape[0]} rows and {examples_argument} has {n}; "
+            "expected as many of one as of the other"
+        )
+    require_finite(argument, array)
+    low, high = COSTS[cost].target_range if isinstance(cost, str) else (-np.inf, np.inf)
+    wrong = (array < low) | (array > high)
+    if wrong.any():
+        index = _first(wrong)
+        expected = f"numbers in [{low:g}, {high:g}]" if high < np.inf else f"numbers >= {low:g}"
+        raise ValueError(
+            f"{argument} has {float(array[index])!r} at {_place(index)}; "
+            f"expected {expected} because the cost is {cost!r}"
+        )
+    return array
+
+
+def class_labels(argument: str, value: object) -> NDArray[np.integer[Any]]:
+    """Integers (n,), whatever they are."""
+    array = as_array(argument, value)
+    if array.size == 0 and isinstance(value, (list, tuple)):
+        array = array.astype(np.intp)  # NumPy calls [] a float array
+    if array.dtype.kind not in "iu":
+        hint = "; use .astype(int) if the values are whole" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{argument} has dtype {array.dtype}; expected an integer dtype{hint}")
+    if array.ndim != 1:
+        raise ValueError(f"{argument} has shape {array.shape}; expected (n,)")
+    return array
+
+
+def at_least_one_example(argument: str, n: int, what: str) -> None:
+    """A mean over no examples is no number."""
+    if n == 0:
+        raise ValueError(f"{argument} has 0 examples; expected at least 1 for {what}")
+
+
+def sample_weight(argument: str, weight: object, n: int, dtype: str) -> tuple[Array | None, float]:
+    """Weights (n,) ≥ 0, not all 0, and their sum; None is 1 for each example."""
+    if weight is None:
+        return None, float(n)
+    array = numbers(argument, weight, dtype)
+    if array.shape != (n,):
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected ({n},), one for each example"
+        )
+    require_finite(argument, array)
+    if (array < 0).any():
+        index = _first(array < 0)
+        raise ValueError(
+            f"{argument} has {float(array[index])!r} at {_place(index)}; expected numbers >= 0"
+        )
+    with np.errstate(over="ignore"):
+        total = float(array.sum(dtype=np.float64))
+    largest = float(np.finfo(dtype).max)
+    if not 0 < total <= largest:
+        raise ValueError(f"{argument} has the sum {total}; expected a sum > 0, up to {largest:.4g}")
+    return array, total
+
+
+def mean_or_each(
+    per_example: bool, weight: object, n: int, what: str, dtype: str
+) -> tuple[Array | None, float]:
+    """The weights of a mean and their sum; an example's own cost or gradient has none."""
+    if per_example:
+        if weight is not None:
+            raise ValueError(
+                "sample_weight is given with per_example=True; expected None: each example's own "
+                "value is not weighted"
+            )
+    else:
+        at_least_one_example("X", n, what)
+    return sample_weight("sample_weight", weight, n, dtype)
+
+
+def pair(
+    X: object,
+    Y: object,
+    sizes: tuple[int, ...],
+    dtype: str,
+    cost: str | Cost,
+    names: tuple[str, str] = ("X", "Y"),
+) -> tuple[Array, Array, bool]:
+    """X (n, n_0) and Y (n, n_L), and whether they came as a single example."""
+    checked, single = examples(names[0], X, sizes, dtype)
+    checked_Y = targets(names[1], Y, len(checked), single, sizes, dtype, cost, names[0])
+    return checked, checked_Y, single
+
+
+def one_example(x: object, y: object) -> tuple[Array, Array]:
+    """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
+    result: list[Array] = []
+    for argument, value in (("x", x), ("y", y)):
+        array = as_array(argument, value)
+        if array.ndim == 2 and array.shape[0] == 1:
+            array = array[0]
+        elif array.ndim != 1:
+            raise ValueError(f"{argument} has shape {array.shape}; expected one example")
+        result.append(array)
+    return result[0], result[1]
+
+
+def output_array(
+    argument: str, out: object, shape: tuple[int, ...], dtype: str, others: Mapping[str, Array]
+) -> Array:
+    """The caller's array for results: exactly the right one, and none of ``others``' memory."""
+    if not isinstance(out, np.ndarray) or type(out) not in (np.ndarray, np.memmap):
+        # Of another subclass nobody knows what assignment does: a mask may keep the results out.
+        raise TypeError(f"{argument} is {type(out).__name__}; expected a NumPy array")
+    if out.dtype != np.dtype(dtype) or not out.dtype.isnative:
+        raise TypeError(f"{argument} has dtype {out.dtype}; expected {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{argument} has shape {out.shape}; expected {shape}")
+    if not (out.flags.c_contiguous and out.flags.aligned):
+        raise ValueError(
+            f"{argument} has strides {out.strides}; expected a C-contiguous, aligned array"
+        )
+    if not out.flags.writeable:
+        raise ValueError(f"{argument} is read-only; expected a writeable array")
+    for name, other in others.items():
+        if np.shares_memory(out, other):
+            raise ValueError(f"{argument} overlaps {name}; expected memory of its own")
+    return np.asarray(out)
+
+
+def result_size(what: str, n: int, width: int, dtype: str) -> None:
+    """Reject sizes no array can have before asking for the memory."""
+    if n * width > LARGEST_ARRAY:
+        raise ValueError(
+            f"X has {n} examples: {what} would have {n * width} numbers; "
+            f"expected at most {LARGEST_ARRAY}"
+        )
+
+
+def parameter_vector(argument: str, value: object, n_parameters: int, dtype: str) -> Array:
+    """A number for each parameter (P,), finite."""
+    array = numbers(argument, value, dtype)
+    if array.shape != (n_parameters,):
+        raise ValueError(f"{argument} has shape {array.shape}; expected ({n_parameters},)")
+    require_finite(argument, array)
+    return array
+
+
+def both_or_neither(*pair: tuple[str, object]) -> None:
+    """Two optional arguments that make sense together only."""
+    (name, value), (other_name, other) = pair
+    if (value is None) != (other is None):
+        missing, given = (name, other_name) if value is None else (other_name, name)
+        raise ValueError(f"{missing} is None with {given} given; expected both or neither")
+
+
+def require_finite_parameters(weights: tuple[Array, ...], biases: tuple[Array, ...]) -> None:
+    """No NaN and no infinity was written into the live views."""
+    for layer, (W, b) in enumerate(zip(weights, biases, strict=True), start=1):
+        for kind, array in (("weights", W), ("biases", b)):
+            wrong = ~np.isfinite(array)
+            if wrong.any():
+                index = _first(wrong)
+                raise ValueError(
+                    f"{kind}[{layer - 1}] of layer {layer} has {float(array[index])!r} at "
+                    f"{_place(index)}; expected finite numbers: assign some before the next call"
+                )
+
+
+def explain_not_finite(
+    failure: tuple[str, int],
+    X: Array,
+    weights: tuple[Array, ...],
+    biases: tuple[Array, ...],
+    examples_argument: str = "X",
+) -> None:
+    """Raise for a call that met a number that is not finite: find out whose it was.
+
+    Raises
+    ------
+    ValueError
+        If X or the parameters hold NaN or infinity.
+    FloatingPointError
+        If finite ones overflowed, naming the layer.
+    """
+    require_finite(examples_argument, X)
+    require_finite_parameters(weights, biases)
+    raise FloatingPointError(
+        f"{quantities.in_call(*failure)} is not finite: finite inputs and parameters overflowed "
+        f"{X.dtype}; scale them down"
+    )

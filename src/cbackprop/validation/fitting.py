@@ -1,0 +1,314 @@
+"""What a fit is told: data to judge on, order, weights, options, optimiser, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+import numpy as np
+
+from cbackprop.functions import Array, Cost
+from cbackprop.update_rules import StepOptions
+from cbackprop.validation.arrays import (
+    as_array,
+    at_least_one_example,
+    batch,
+    numbers,
+    require_finite,
+    targets,
+)
+from cbackprop.validation.scalars import (
+    Word,
+    choice,
+    flag,
+    integer,
+    non_negative,
+    shown,
+    wrong_type,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def validation_pair(
+    pair: object, sizes: tuple[int, ...], dtype: str, cost: str | Cost
+) -> tuple[Array, Array] | None:
+    """(X, Y) to judge each epoch on, or None."""
+    if pair is None:
+        return None
+    if not isinstance(pair, (tuple, list)):
+        raise wrong_type("validation_data", pair, "a pair (X_validation, Y_validation)")
+    if len(pair) != 2:
+        raise ValueError(
+            f"validation_data has {len(pair)} entries; expected 2, (X_validation, Y_validation)"
+        )
+    X = batch("validation_data[0]", pair[0], sizes, dtype)
+    at_least_one_example("validation_data[0]", len(X), "a mean cost")
+    require_finite("validation_data[0]", X)
+    Y = targets(
+        "validation_data[1]", pair[1], len(X), False, sizes, dtype, cost, "validation_data[0]"
+    )
+    return X, Y
+
+
+def held_out(fraction_held: float, pair: object, n: int) -> int:
+    """How many examples validation_fraction keeps from training."""
+    if fraction_held == 0:
+        return 0
+    if pair is not None:
+        raise ValueError(
+            f"validation_fraction is {fraction_held} with validation_data given; expected one of "
+            "the two"
+        )
+    count = max(1, round(fraction_held * n))
+    if count >= n:
+        raise ValueError(
+            f"validation_fraction is {fraction_held} of {n} examples: none would be left to train "
+            "on; expected more examples or a smaller fraction"
+        )
+    return count
+
+
+def some_weight_left(weight: Array | None, held: int) -> None:
+    """The mean cost of the examples that are trained on divides by the sum of their weights."""
+    if weight is not None and not weight.any():
+        raise ValueError(
+            f"validation_fraction holds {held} examples out, and the weights of the others are all "
+            "0; expected some weight to train on"
+        )
+
+
+def permutation(argument: str, value: object, n: int) -> NDArray[np.int64]:
+    """An order of the examples: every number of 0 … n−1 once, as int64.
+
+    A copy: what is read at these places must not change between this check and its use.
+    """
+    array = as_array(argument, value)
+    if array.dtype.kind not in "iu" or array.shape != (n,):
+        raise ValueError(
+            f"{argument} is an array of dtype {array.dtype} and shape {array.shape}; "
+            f"expected ({n},) integers, the order of the examples"
+        )
+    array = array.copy()
+    order = np.ascontiguousarray(array, dtype=np.int64)
+    expected = f"expected every number from 0 to {n - 1} once"
+    outside = (array < 0) | (array >= n)
+    if outside.any():
+        place = int(np.argmax(outside))
+        raise ValueError(f"{argument} has {int(array[place])} at [{place}]; {expected}")
+    counts = np.bincount(order, minlength=n)
+    if (counts != 1).any():
+        repeated = int(np.argmax(counts > 1))
+        raise ValueError(f"{argument} has {repeated} {counts[repeated]} times; {expected}")
+    return order
+
+
+def batch_order(
+    argument: str, value: object, n: int
+) -> bool | NDArray[np.int64] | Callable[..., Any]:
+    """True, False, an order of the examples, or a function of the epoch that returns one."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if callable(value):
+        return value
+    is_array = hasattr(value, "__array__") and not isinstance(value, np.generic)
+    if is_array or isinstance(value, (list, tuple, range)):
+        return permutation(argument, value, n)
+    raise wrong_type(
+        argument,
+        value,
+        "True, False, an order of the examples, or a function of the epoch that returns one",
+    )
+
+
+def class_weight(argument: str, value: object, Y: Array) -> NDArray[np.float64] | None:
+    """A weight for each example, (n,) float64, from a weight for each class.
+
+    The class of an example is its largest target; with one output, whether that is above ½.
+    """
+    if value is None:
+        return None
+    n, n_L = Y.shape
+    n_classes = max(n_L, 2)
+    labels = Y.argmax(axis=1) if n_L > 1 else (Y[:, 0] > 0.5).astype(np.intp)
+    if isinstance(value, str):
+        choice(argument, value, ("balanced",), ", a dict or an array of weights")
+        counts = np.bincount(labels, minlength=n_classes)
+        # As scikit-learn: n / (classes that occur · examples of the class).
+        weights = n / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    elif isinstance(value, Mapping):
+        weights = np.ones(n_classes)
+        for key, weight in value.items():
+            number = integer(f"{argument} key", key, 0)
+            if number >= n_classes:
+                raise ValueError(
+                    f"{argument} has the class {number}; expected 0 to {n_classes - 1}"
+                )
+            weights[number] = non_negative(f"{argument}[{number}]", weight)
+    else:
+        weights = numbers(argument, value, "float64")
+        if weights.shape != (n_classes,):
+            raise ValueError(
+                f"{argument} has shape {weights.shape}; expected ({n_classes},), one for each class"
+            )
+        require_finite(argument, weights)
+        if (weights < 0).any():
+            raise ValueError(f"{argument} has a negative number; expected numbers >= 0")
+    each: NDArray[np.float64] = weights[labels]
+    return each
+
+
+def option_names(argument: str, value: object, known: tuple[str, ...]) -> dict[str, Any]:
+    """A dict whose keys are among ``known``; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise wrong_type(argument, value, f"a dict with some of {', '.join(known)}")
+    for key in value:
+        choice(f"{argument} key", key, known)
+    return dict(value)
+
+
+def noise_needs_clipping(noise_multiplier: float, clip_norm: float) -> None:
+    """Noise is measured in units of the clipping length."""
+    if noise_multiplier > 0 and clip_norm == 0:
+        raise ValueError(
+            f"noise_multiplier is {noise_multiplier} without clip_norm; expected both: the noise's "
+            "standard deviation is noise_multiplier * clip_norm"
+        )
+
+
+def whole_batch_options(optimizer: str, options: StepOptions | None) -> None:
+    """What a whole-batch optimiser cannot take beside l2."""
+    if options is None:
+        return
+    for name, value in options._asdict().items():
+        if value > 0 and name != "l2":
+            raise ValueError(
+                f"{name} is {value} with optimizer {optimizer!r}; expected none: only l2"
+            )
+
+
+def learning_rate_applies(optimizer: str, steps_set_by: str) -> None:
+    """Levenberg–Marquardt's steps have the length they have."""
+    if steps_set_by != "learning_rate":
+        raise ValueError(
+            f"learning_rate is given with {optimizer}; expected None: {steps_set_by} sets its steps"
+        )
+
+
+def nesterov_needs_momentum(nesterov: bool, momentum: float) -> None:
+    """Nesterov's form of momentum 0 is nothing at all."""
+    if nesterov and momentum == 0:
+        raise ValueError("nesterov is True with momentum 0.0; expected a momentum > 0")
+
+
+def optimizer_in(optimizer: Any, dtype: str) -> None:
+    """ε must not round to 0 in the network's numbers: a weight without gradient has 0/ε.
+
+    Adam's least form of it is ε √(1 − β₂), which the first step uses.
+    """
+    epsilon, beta2 = getattr(optimizer, "epsilon", None), getattr(optimizer, "beta2", None)
+    number = np.dtype(dtype).type
+    least = getattr(optimizer, "least", None)
+    if least is not None and number(least) == 0:
+        # A step that has shrunk to 0 would count as one that was never set.
+        raise ValueError(
+            f"least is {least}, which is 0 in {dtype}; expected a larger one, such as 1e-6"
+        )
+    if epsilon is None:
+        return
+    if beta2 is not None and number(epsilon * (1 - beta2) ** 0.5) == 0:
+        raise ValueError(
+            f"epsilon is {epsilon} with beta2 {beta2}: epsilon * sqrt(1 - beta2) is 0 in "
+            f"{dtype}; expected a larger epsilon, such as 1e-8"
+        )
+    if number(epsilon) == 0:
+        raise ValueError(
+            f"epsilon is {epsilon}, which is 0 in {dtype}; expected a larger epsilon, such as 1e-8"
+        )
+
+
+def schedule(value: object) -> Callable[..., Any] | None:
+    """None, or a function of the epoch and the learning rate."""
+    if value is None or callable(value):
+        return value
+    raise wrong_type(
+        "schedule", value, "a function f(epoch, learning_rate) that returns a learning rate"
+    )
+
+
+class Monitoring(Protocol):
+    """Early stopping, by the one attribute that can be wrong here."""
+
+    monitor: str
+
+
+def monitor(early_stopping: Monitoring, names: tuple[str, ...], is_judged: bool) -> None:
+    """What early stopping looks at must be there to look at."""
+    known = ("cost", *(("validation_cost",) if is_judged else ()), *names)
+    if early_stopping.monitor not in known:
+        hint = "" if is_judged else "; validation_data makes a validation_cost"
+        raise ValueError(
+            f"early_stopping monitors {early_stopping.monitor!r}; expected one of "
+            f"{', '.join(repr(name) for name in known)}{hint}"
+        )
+
+
+def progress(value: object) -> bool | None:
+    """None, True or False."""
+    return None if value is None else flag("progress", value)
+
+
+def resume_needs_checkpoint(resume: bool, checkpoint: object) -> None:
+    """There is nothing else to go on from."""
+    if resume and checkpoint is None:
+        raise ValueError("resume is True without checkpoint; expected the path of one")
+
+
+def same_plan(found: object, expected: Mapping[str, object]) -> None:
+    """A fit goes on as it began."""
+    for name, value in expected.items():
+        before = found.get(name) if isinstance(found, Mapping) else None
+        if before != value:
+            raise ValueError(
+                f"resume: the checkpoint's fit had {name} {shown(before)}, this one has "
+                f"{shown(value)}; expected the same"
+            )
+
+
+def metrics(value: object, known: Collection[Word]) -> tuple[Word | Callable[..., Any], ...]:
+    """Names of metrics, or functions of (predictions, targets)."""
+    entries = (value,) if isinstance(value, str) or callable(value) else value
+    if not _has_an_order(entries):
+        raise wrong_type("metrics", value, "names or functions")
+    return tuple(metric(f"metrics[{i}]", entry, known) for i, entry in enumerate(entries))
+
+
+def metric(argument: str, value: object, known: Collection[Word]) -> Word | Callable[..., Any]:
+    """The name of a metric, or a function of (predictions, targets)."""
+    if callable(value):
+        return value
+    return choice(argument, value, known, " or a function of (predictions, targets)")
+
+
+def functions(argument: str, value: object) -> tuple[Callable[..., Any], ...]:
+    """One function or several."""
+    if callable(value):
+        return (value,)
+    if not _has_an_order(value):
+        raise wrong_type(argument, value, "functions")
+    entries: list[Callable[..., Any]] = []
+    for i, entry in enumerate(value):
+        if not callable(entry):
+            raise wrong_type(f"{argument}[{i}]", entry, "a function")
+        entries.append(entry)
+    return tuple(entries)
+
+
+def _has_an_order(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether it can be gone through, one entry after the other (no 0-d array can)."""
+    if isinstance(value, (str, bytes, Set, Mapping)) or getattr(value, "ndim", 1) == 0:
+        return False
+    return hasattr(value, "__iter__")

@@ -1,0 +1,175 @@
+"""What a network is made of: sizes, functions, number type, seed, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Literal
+
+import numpy as np
+
+from cbackprop import layout
+from cbackprop.functions import (
+    ACTIVATION_ALIASES,
+    ACTIVATIONS,
+    COSTS,
+    INITS,
+    Activation,
+    Cost,
+    name_of,
+)
+from cbackprop.validation.arrays import LARGEST_ARRAY
+from cbackprop.validation.scalars import choice, integer, shown, wrong_type
+
+
+def layer_sizes(sizes: object) -> tuple[int, ...]:
+    """n_0, …, n_L: at least two positive integers, in an order that means something."""
+    if isinstance(sizes, (str, bytes, bytearray)):
+        raise wrong_type("sizes", sizes, "a sequence of integers such as [784, 30, 10]")
+    if isinstance(sizes, (Set, Mapping)):
+        raise TypeError(
+            f"sizes is {shown(sizes)} ({type(sizes).__name__}), which has no order; "
+            "expected a sequence of integers such as [784, 30, 10]"
+        )
+    if isinstance(sizes, np.ndarray) and sizes.ndim != 1:
+        raise ValueError(f"sizes has shape {sizes.shape}; expected one dimension")
+    try:
+        entries: tuple[object, ...] = tuple(sizes)  # type: ignore[arg-type]  # this is what is tried
+    except TypeError:
+        raise wrong_type("sizes", sizes, "a sequence of integers such as [784, 30, 10]") from None
+    if len(entries) < 2:
+        raise ValueError(
+            f"sizes is {shown(list(entries))}; expected at least 2 entries, inputs and outputs"
+        )
+    result = tuple(integer(f"sizes[{i}]", entry, 1) for i, entry in enumerate(entries))
+    count = layout.n_parameters(result)
+    if count > LARGEST_ARRAY:
+        raise ValueError(
+            f"sizes is {shown(list(result))}: {count} parameters, {8 * count} bytes, are more than "
+            f"an array can hold; expected at most {LARGEST_ARRAY} parameters"
+        )
+    return result
+
+
+def activations(argument: object, n_layers: int) -> tuple[str | Activation, ...]:
+    """One activation for every layer after the input."""
+    choices = (*ACTIVATIONS, *ACTIVATION_ALIASES)
+    if isinstance(argument, (list, tuple)):
+        if len(argument) != n_layers:
+            raise ValueError(
+                f"activation has {len(argument)} entries; expected {n_layers}, "
+                "one for each layer after the input"
+            )
+        named = [(f"activation[{i}]", entry) for i, entry in enumerate(argument)]
+    else:
+        named = [("activation", argument)] * n_layers
+    result: list[str | Activation] = []
+    for name, entry in named:
+        if isinstance(entry, Activation):
+            result.append(entry)
+        else:
+            word = choice(name, entry, choices, " or an Activation")
+            result.append(ACTIVATION_ALIASES.get(word, word))
+    for layer, function in enumerate(result[:-1], start=1):
+        if isinstance(function, str) and not ACTIVATIONS[function].elementwise:
+            raise ValueError(
+                f"activation is {function!r} in layer {layer}; expected it in the last layer only"
+            )
+    return tuple(result)
+
+
+def cost(argument: object, output: str | Activation) -> str | Cost:
+    """A cost that the last layer's activation can serve."""
+    if isinstance(argument, Cost):
+        return argument
+    if callable(argument):
+        raise TypeError(
+            f"cost is {shown(argument)}, a function without its derivative; "
+            "expected a name or Cost(value, gradient)"
+        )
+    word = choice("cost", argument, COSTS, " or a Cost")
+    expected = COSTS[word].outputs
+    if expected is not None and output not in expected:
+        raise ValueError(
+            f"cost is {word!r} with the output activation {name_of(output)!r}; "
+            f"expected {' or '.join(repr(name) for name in expected)} in the last layer"
+        )
+    return word
+
+
+def number_type(dtype: object) -> str:
+    """'float32' or 'float64'."""
+    try:
+        result = np.dtype(dtype)  # type: ignore[call-overload]  # this is what is tried
+    except Exception:
+        raise TypeError(f"dtype is {shown(dtype)}; expected 'float32' or 'float64'") from None
+    if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype is {shown(dtype)}; expected 'float32' or 'float64'")
+    return str(result.name)
+
+
+def init(argument: object) -> str:
+    """How the first parameters are drawn."""
+    return choice("init", argument, INITS)
+
+
+def seed(argument: object) -> int | None:
+    """A non-negative integer, or None."""
+    if argument is None:
+        return None
+    return integer("seed", argument, 0)
+
+
+def threads(argument: object) -> int:
+    """An upper limit ≥ 1; the kernels have 64 at most (threads.h)."""
+    return min(integer("threads", argument, 1), 64)
+
+
+def backend(argument: object) -> Literal["compiled", "reference"]:
+    """'compiled' or 'reference'."""
+    return choice("backend", argument, ("compiled", "reference"))
+
+
+def functions_with_names(
+    activations: tuple[str | Activation, ...], cost: str | Cost
+) -> tuple[tuple[str, ...], str]:
+    """The names of all functions, where every one has a name that a file can hold."""
+    names: list[str] = []
+    for layer, activation in enumerate(activations, start=1):
+        if isinstance(activation, Activation):
+            raise TypeError(
+                f"activation of layer {layer} is {shown(activation)}, a function of your own; "
+                "expected a named activation: a model file holds no code. Keep the parameters"
+            )
+        names.append(activation)
+    if isinstance(cost, Cost):
+        raise TypeError(
+            f"cost is {shown(cost)}, a function of your own; "
+            "expected a named cost: a model file holds no code. Keep the parameters"
+        )
+    return tuple(names), cost
+
+
+def second_derivatives(activations: tuple[str | Activation, ...], cost: str | Cost) -> None:
+    """A product with the curvature needs them of every function of the user's."""
+    for layer, activation in enumerate(activations, start=1):
+        if isinstance(activation, Activation) and activation.second_derivative is None:
+            raise ValueError(
+                f"activation {activation.name!r} of layer {layer} has no second_derivative; "
+                "expected Activation(value, derivative, second_derivative=...) for this call"
+            )
+    if isinstance(cost, Cost) and cost.hessian_vector_product is None:
+        raise ValueError(
+            f"cost {cost.name!r} has no hessian_vector_product; "
+            "expected Cost(value, gradient, hessian_vector_product=...) for this call"
+        )
+
+
+def least_squares_cost(cost: str | Cost) -> str:
+    """A cost that is a sum of squares, which is what Levenberg–Marquardt minimises."""
+    if not isinstance(cost, str) or COSTS[cost].squares is None:
+        *others, last = (repr(name) for name, row in COSTS.items() if row.squares is not None)
+        raise ValueError(
+            f"cost is {name_of(cost)!r}; expected {', '.join(others)} or {last} because "
+            "LevenbergMarquardt minimises sums of squares"
+        )
+    return cost

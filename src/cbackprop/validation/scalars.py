@@ -1,0 +1,188 @@
+"""Single values: numbers, words, paths; and how messages show what came."""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
+
+import numpy as np
+
+PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Word = TypeVar("Word", bound=str)
+
+
+# ---- messages ------------------------------------------------------------------------------------
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: its repr, cut to one short line."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        # A repr of the user's that fails, or an integer of more digits than Python prints.
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def wrong_type(argument: str, value: object, expected: str) -> TypeError:
+    """What to raise for a value of a type that cannot be meant."""
+    return TypeError(f"{argument} is {shown(value)} ({type(value).__name__}); expected {expected}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that is most like it, if any is."""
+    import difflib  # for a message alone
+
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def integer(argument: str, value: object, lowest: int) -> int:
+    """A Python int of at least ``lowest``; booleans are not numbers here."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{argument} is {value!r}; expected an integer, not a boolean")
+    refuse_masked_entries(argument, value)
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # raises for what has none
+    except Exception as error:
+        raise wrong_type(argument, value, "an integer") from (
+            None if isinstance(error, TypeError) else error
+        )
+    if number < lowest:
+        raise ValueError(f"{argument} is {shown(number)}; expected at least {lowest}")
+    if number > sys.maxsize:
+        raise ValueError(f"{argument} is {shown(number)}; expected at most {sys.maxsize}")
+    return number
+
+
+def real_number(argument: str, value: object) -> float:
+    """A finite Python float from a real number or a 0-d array of one."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    # NumPy counts a timedelta64 among its integers.
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise wrong_type(argument, value, "a real number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{argument} is {shown(value)}; expected a finite number") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{argument} is {number}; expected a finite number")
+    return number
+
+
+def non_negative(argument: str, value: object) -> float:
+    """A finite number ≥ 0."""
+    return at_least(argument, value, 0)
+
+
+def positive(argument: str, value: object) -> float:
+    """A finite number > 0."""
+    return above(argument, value, 0)
+
+
+def at_least(argument: str, value: object, lowest: float) -> float:
+    """A finite number ≥ ``lowest``."""
+    return _number_that(argument, value, lambda number: number >= lowest, f">= {lowest}")
+
+
+def above(argument: str, value: object, bound: float) -> float:
+    """A finite number > ``bound``."""
+    return _number_that(argument, value, lambda number: number > bound, f"> {bound:g}")
+
+
+def not_zero(argument: str, value: object) -> float:
+    """A finite number other than 0."""
+    return _number_that(argument, value, lambda number: number != 0, "other than 0")
+
+
+def fraction(argument: str, value: object) -> float:
+    """A number in [0, 1)."""
+    return _number_that(argument, value, lambda number: 0 <= number < 1, "in [0, 1)")
+
+
+def _number_that(
+    argument: str, value: object, does: Callable[[float], bool], expected: str
+) -> float:
+    number = real_number(argument, value)
+    if not does(number):
+        raise ValueError(f"{argument} is {number}; expected a number {expected}")
+    return number
+
+
+def refuse_masked_entries(argument: str, value: object) -> None:
+    """Masked entries, also in lists: NumPy would take what is under the mask."""
+    masked = _count_masked(value)
+    if masked:
+        raise ValueError(
+            f"{argument} has {masked} masked entries; expected none: fill or drop them first"
+        )
+
+
+def _count_masked(value: object, depth: int = 3) -> int:
+    if isinstance(value, np.ma.MaskedArray):
+        return int(np.count_nonzero(np.ma.getmaskarray(value)))
+    # A list of plain numbers needs no second look, and one that holds itself has no end.
+    if isinstance(value, (list, tuple)) and depth > 0 and not {*map(type, value)} <= {int, float}:
+        return sum(_count_masked(entry, depth - 1) for entry in value)
+    return 0
+
+
+# ---- yes or no, words, paths ---------------------------------------------------------------------
+
+
+def flag(argument: str, value: object) -> bool:
+    """A boolean, and nothing that merely counts as one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise wrong_type(argument, value, "True or False")
+    return bool(value)
+
+
+def choice(argument: str, value: object, choices: Collection[Word], otherwise: str = "") -> Word:
+    """One of the words ``choices``."""
+    expected = f"one of {', '.join(repr(word) for word in choices)}{otherwise}"
+    if not isinstance(value, str):
+        raise wrong_type(argument, value, expected)
+    for word in choices:
+        if word == value:
+            # The word itself, where an enum's member or another subclass of str equals it.
+            return word
+    raise ValueError(
+        f"{argument} is {shown(value)}; expected {expected}{did_you_mean(value, choices)}"
+    )
+
+
+def word(argument: str, value: object) -> str:
+    """A string, and of no subclass."""
+    if not isinstance(value, str):
+        raise wrong_type(argument, value, "a string")
+    return str.__str__(value)
+
+
+def file_path(
+    argument: str, value: object, expected: str = "a str, bytes or a pathlib.Path"
+) -> str:
+    """A path as a str. Numbers are not paths: open() would take one for a file descriptor."""
+    try:
+        path = os.fsdecode(value)  # type: ignore[arg-type]  # raises for what is no path
+    except TypeError:
+        raise wrong_type(argument, value, expected) from None
+    if not path:
+        raise ValueError(f"{argument} is {path!r}; expected a path of at least one character")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ValueError(
+            f"{argument} is {shown(value)}; expected a path without NUL or lone surrogates"
+        )
+    return path

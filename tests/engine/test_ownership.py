@@ -1,0 +1,973 @@
+"""Python threads: networks of their own give the bits that they give alone, one network between
+them gives correct results or a RuntimeError. With the GIL and, on a free-threaded Python, without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import sysconfig
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from rejections import (
+    CURVATURE,
+    FURTHER,
+    WITH_X,
+    besides,
+    examples,
+    network,
+    numbers_of,
+)
+from support import BACKENDS, bits, both_dtypes, data, every_backend, needs_fork, output_of, state
+
+import cbackprop
+from cbackprop import SGD, Activation, Adam, Cost, Network
+
+CLOCK_LIMIT = 120
+N_THREADS = 6
+MANY = 1_000 if cbackprop.info()["checked_build"] else 100_000  # whose calls are slow
+REFUSED = r"this network is already in use|a fit of this network is running in another thread"
+
+
+@pytest.fixture(autouse=True)
+def _frequent_switches():
+    """With the GIL, threads take turns a thousand times as often as they would."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def together(works):
+    """Run all of them at once, each in a thread of its own; what they returned."""
+    start = threading.Barrier(len(works))
+    results = [None] * len(works)
+    errors = []
+
+    def run(place, work):
+        try:
+            start.wait(CLOCK_LIMIT)
+            results[place] = work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=(place, work), daemon=True)
+        for place, work in enumerate(works)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(CLOCK_LIMIT)
+    assert not any(thread.is_alive() for thread in threads)
+    if errors:
+        raise errors[0]
+    return results
+
+
+def successes(call, tries):
+    """Call so often; what came of the calls that were not refused."""
+    results = []
+    for _ in range(tries):
+        try:
+            results.append(call())
+        except RuntimeError as error:
+            with pytest.raises(RuntimeError, match=REFUSED):
+                raise error
+    return results
+
+
+# ---- networks of their own -----------------------------------------------------------------------
+
+
+@both_dtypes
+@pytest.mark.parametrize(
+    ("backend", "threads"), [(backend, t) for backend in BACKENDS for t in (1, 2)][:3]
+)
+def test_threads_with_networks_of_their_own_have_the_bits_of_one(backend, threads, dtype):
+    sizes = (2, 3, 1), (150, 128, 65, 3), (20, 30, 5)
+
+    def work(seed):
+        shape = sizes[seed % 3]
+        X, Y = data(130, shape, dtype)
+        net = Network(shape, "tanh", dtype=dtype, seed=seed, threads=threads, backend=backend)
+        net.fit(X, Y, epochs=2, batch_size=32, optimizer=Adam(0.01))
+        net.partial_fit(X, Y, optimizer=SGD(0.01, momentum=0.9), options={"dropout": 0.2})
+        for x, y in zip(X[:20], Y[:20], strict=True):
+            net.partial_fit(x, y)
+        gradient = net.gradient(X, Y)
+        each = net.gradient(X[:8], Y[:8], per_example=True)
+        arrays = net.parameters, net.predict(X), gradient.vector, each.vector, net.copy().parameters
+        return [bits(array) for array in arrays], gradient.cost
+
+    seeds = range(N_THREADS if backend == "compiled" else 3)
+    alone = [work(seed) for seed in seeds]
+    assert together([lambda seed=seed: work(seed) for seed in seeds]) == alone
+
+
+def test_networks_are_made_saved_and_loaded_at_the_same_time(tmp_path):
+    shared = tmp_path / "shared"
+
+    def make(seed):
+        dtype = ("float32", "float64")[seed % 2]
+        return Network((30, 40, 10), seed=seed, dtype=dtype, backend=BACKENDS[seed % len(BACKENDS)])
+
+    known = {bits(make(seed).parameters) for seed in range(N_THREADS)}
+    make(0).save(shared)
+
+    def work(seed):
+        for _ in range(10):
+            net = make(seed)
+            net.save(tmp_path / str(seed))
+            net.save(shared)
+            assert bits(Network.load(tmp_path / str(seed)).parameters) == bits(net.parameters)
+            # Whosever it is, it is whole.
+            assert bits(Network.load(shared).parameters) in known
+
+    together([lambda seed=seed: work(seed) for seed in range(N_THREADS)])
+
+
+# ---- one network between them --------------------------------------------------------------------
+
+
+class States:
+    """What a network gives after each number of the same steps, taken one after the other."""
+
+    def __init__(self, net, X, Y, steps):
+        self.X, self.Y = X, Y
+        self.after = []
+        self.outputs, self.gradients, self.costs = set(), set(), set()
+        for _ in range(steps + 1):
+            gradient = net.gradient(X, Y)
+            self.after.append(bits(net.parameters))
+            self.outputs.add(bits(net.predict(X)))
+            self.gradients.add((bits(gradient.vector), gradient.cost))
+            self.costs.add(net.cost(X, Y))
+            net.partial_fit(X, Y)
+        self.parameters = set(self.after)
+
+    def looks_at(self, net):
+        """Calls that say whether what they saw of the network is a state."""
+
+        def gradient():
+            found = net.gradient(self.X, self.Y)
+            return (bits(found.vector), found.cost) in self.gradients
+
+        return (
+            lambda: bits(net.predict(self.X)) in self.outputs,
+            lambda: bits(net.parameters) in self.parameters,
+            lambda: bits(net.copy().parameters) in self.parameters,
+            lambda: net.cost(self.X, self.Y) in self.costs,
+            gradient,
+        )
+
+
+@pytest.mark.parametrize("n", [None, 20])
+@pytest.mark.parametrize("optimizer", [SGD(0.05), Adam(0.01)], ids=["sgd", "adam"])
+@pytest.mark.parametrize("sizes", [(2, 3, 1), (30, 50, 10)], ids=str)
+@every_backend
+def test_one_network_hammered_by_threads(backend, sizes, optimizer, n):
+    """Every result is that of a number of whole steps, and none of the steps that succeeded is
+    lost."""
+    tries = 60 if backend == "compiled" else 15
+    X, Y = data(1 if n is None else n, sizes)
+    if n is None:
+        X, Y = X[0], Y[0]
+    net = Network(sizes, seed=0, backend=backend)
+    net.partial_fit(X, Y, optimizer=optimizer)
+    states = States(net.copy(), X, Y, N_THREADS * tries)
+    looks = states.looks_at(net)
+
+    def work(place):
+        steps = 0
+        for round in range(tries):
+            steps += len(successes(lambda: net.partial_fit(X, Y), 1))
+            assert all(successes(looks[(place + round) % len(looks)], 1))
+        return steps
+
+    steps = sum(together([lambda place=place: work(place) for place in range(N_THREADS)]))
+    assert steps > 0
+    assert bits(net.parameters) == states.after[steps]
+    assert net._engine.step_count == steps + 1
+
+
+def hurried(call, arguments, tries, expected):
+    """Call so often with next to nothing between the calls; how many were not refused."""
+    refused = 0
+    for _ in range(tries):
+        try:
+            if call(*arguments) != expected:
+                raise AssertionError("a wrong result")
+        except RuntimeError:
+            refused += 1
+    return tries - refused
+
+
+@every_backend
+def test_of_many_quick_steps_none_is_lost(backend):
+    """Without the GIL two threads are to meet within nanoseconds, so it takes many."""
+    tries = MANY if backend == "compiled" else 300
+    X, Y = data(1, (2, 3, 1))
+    x, y = X[0], Y[0]
+    net = Network((2, 3, 1), seed=0, backend=backend)
+    net.partial_fit(x, y, optimizer=SGD(1e-4))
+    alone = net.copy()
+    steps = sum(together([lambda: hurried(net.partial_fit, (x, y), tries, net)] * 2))
+    for _ in range(steps):
+        alone.partial_fit(x, y)
+    assert net._engine.step_count == alone._engine.step_count
+    assert bits(net.parameters) == bits(alone.parameters)
+
+
+@every_backend
+@pytest.mark.parametrize("method", ["cost", "gradient", "gradient_moments"])
+def test_of_many_quick_sums_none_is_anothers(method, backend):
+    tries = MANY if backend == "compiled" else 300
+    X, Y = data(3, (2, 3, 1))
+    net = Network((2, 3, 1), seed=0, backend=backend)
+    P = net.n_parameters
+
+    def work(x, y):
+        rest = {
+            "cost": (np.empty(1), None),
+            "gradient": (None, 1.0, np.empty(P)),
+            "gradient_moments": (np.empty(P), np.empty(P), np.empty(1)),
+        }[method]
+        call = getattr(net._engine, method)
+        expected = call(x, y, *rest)
+        return lambda: hurried(call, (x, y, *rest), tries, expected)
+
+    works = [work(X[i : i + 1], Y[i : i + 1]) for i in range(2)]
+    assert sum(together(works)) > 0
+
+
+@every_backend
+def test_steps_whose_optimizer_is_given_are_whole_too(backend):
+    """The one that is in use is looked at, and replaced, by one thread at a time."""
+    X, Y = data(8, (4, 5, 3))
+    makes = (lambda: Adam(0.01)), (lambda: SGD(0.05, momentum=0.9)), (lambda: None)
+    order = []
+
+    def note(z):
+        # In the forward pass of a step: whose turn it is, in the order of the steps.
+        order.append(current[threading.get_ident()])
+        return np.tanh(z)
+
+    current = {}
+    mine = Activation(note, lambda z: 1 - np.tanh(z) ** 2)
+    net = Network((4, 5, 3), [mine, "sigmoid"], seed=0, backend=backend)
+    mine_alone = Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2)
+    alone = Network((4, 5, 3), [mine_alone, "sigmoid"], seed=0, backend=backend)
+
+    def work(place):
+        current[threading.get_ident()] = place
+        step = lambda: net.partial_fit(X, Y, optimizer=makes[place]())  # noqa: E731
+        return len(successes(step, 25))
+
+    counts = together([lambda place=place: work(place) for place in range(3)])
+    assert [order.count(place) for place in range(3)] == counts
+    for place in order:
+        alone.partial_fit(X, Y, optimizer=makes[place]())
+    assert bits(net.parameters) == bits(alone.parameters)
+    assert net._model.optimizer == alone._model.optimizer
+
+
+@every_backend
+def test_fits_of_one_network_at_the_same_time(backend):
+    X, Y = data(64, (20, 30, 5))
+    net = Network((20, 30, 5), seed=0, backend=backend)
+    alone = net.copy()
+    fit = {"epochs": 2, "batch_size": 16, "optimizer": "adam"}
+
+    def work():
+        return len(successes(lambda: net.fit(X, Y, **fit), 8))
+
+    fits = sum(together([work] * N_THREADS))
+    assert fits > 0
+    for _ in range(fits):
+        alone.fit(X, Y, **fit)
+    assert bits(net.parameters) == bits(alone.parameters)
+    # The generator's words, too, went to one fit at a time.
+    assert net._model.random.state == alone._model.random.state
+
+
+@every_backend
+def test_parameters_are_replaced_and_read_as_a_whole(backend, tmp_path):
+    sizes = (200, 200, 10)
+    X, Y = data(2, sizes)
+    net = Network(sizes, seed=0, backend=backend)
+    alone = [Network(sizes, seed=seed, backend=backend) for seed in range(3)]
+    known = {bits(other.parameters): other.cost(X[0], Y[0]) for other in alone}
+
+    def write(other):
+        vector = other.parameters
+        return lambda: successes(lambda: setattr(net, "parameters", vector), 40)
+
+    def saved():
+        net.save(tmp_path / "net")
+        return Network.load(tmp_path / "net").parameters
+
+    def chain_rule():
+        chain = net.chain_rule(X[0], Y[0])
+        vector = chain._engine.storage
+        assert known[bits(vector)] == chain.cost
+        return vector
+
+    def checked():
+        check = net.check_gradient(X[:1, :], Y[:1, :])
+        assert check.passed
+        return alone[0].parameters
+
+    def look(read, tries):
+        return lambda: all(bits(vector) in known for vector in successes(read, tries))
+
+    found = together(
+        [
+            write(alone[1]),
+            write(alone[2]),
+            lambda: successes(lambda: net.reset(0), 10),
+            look(lambda: net.parameters, 40),
+            look(lambda: net.copy().parameters, 40),
+            look(saved, 20),
+            look(chain_rule, 40),
+            look(checked, 1),
+        ]
+    )
+    assert all(found[3:])
+    assert bits(net.parameters) in known
+
+
+@every_backend
+def test_what_was_not_finite_is_told_to_whose_call_it_was(backend):
+    net = Network((2, 2, 1), "identity", seed=0, backend=backend)
+    net.weights[0][...] = [[1, 1], [1, 1]]
+    net.weights[1][...] = 4
+    net.biases[0][...] = net.biases[1][...] = 0
+    first, second = np.full(2, 1e308), np.full(2, 4e307)
+
+    def predict(x, layer):
+        def work():
+            for _ in range(200):
+                with pytest.raises(
+                    (FloatingPointError, RuntimeError),
+                    match=f"z of layer {layer} is not finite|used by two threads|{REFUSED}",
+                ):
+                    net.predict(x)
+
+        return work
+
+    together([predict(first, 1), predict(second, 2)] * 2)
+    # Alone every one of them is told.
+    for x, layer in ((first, 1), (second, 2)):
+        with pytest.raises(FloatingPointError, match=f"z of layer {layer} is not finite"):
+            net.predict(x)
+
+
+@every_backend
+def test_the_failure_of_another_threads_call_is_not_told(backend):
+    net = Network((2, 2, 1), "identity", seed=0, backend=backend)
+    x = np.full((1, 2), 1e308)
+    net.weights[0][...] = 1
+
+    def fail():
+        assert not net._engine.forward(x, [None] * 2, [None, np.empty((1, 1))])
+        assert net._engine.failure == ("z", 1)
+
+    together([fail])
+    with pytest.raises(RuntimeError, match="used by two threads"):
+        net._engine.failure  # noqa: B018
+
+
+def uses(net, X, Y, path):
+    """Every call that reads or changes the network's numbers."""
+    return {
+        "predict": lambda: net.predict(X),
+        "predict one": lambda: net.predict(X[0]),
+        "forward": lambda: net.forward(X),
+        "cost": lambda: net.cost(X, Y),
+        "backward": lambda: net.backward(X, Y),
+        "gradient": lambda: net.gradient(X, Y),
+        "per example": lambda: net.gradient(X, Y, per_example=True),
+        "norms": lambda: net.gradient_norms(X, Y),
+        "clipped": lambda: net.clipped_gradient(X, Y, 1.0),
+        "gram": lambda: net.gradient_gram(X, Y),
+        "moments": lambda: net.gradient_moments(X, Y),
+        "jacobian": lambda: net.jacobian(X),
+        "input gradient": lambda: net.input_gradient(X, Y),
+        "input jacobian": lambda: net.input_jacobian(X),
+        "hessian": lambda: net.hessian_vector_product(X, Y, np.ones(net.n_parameters)),
+        "gauss-newton": lambda: net.gauss_newton_vector_product(X, Y, np.ones(net.n_parameters)),
+        "chain rule": lambda: net.chain_rule(X[0], Y[0]),
+        "check": lambda: net.check_gradient(X[:1], Y[:1]),
+        "score": lambda: net.score(X, Y, "mse"),
+        "parameters": lambda: net.parameters,
+        "assign": lambda: setattr(net, "parameters", np.zeros(net.n_parameters)),
+        "copy": net.copy,
+        "save": lambda: net.save(path),
+        "reset": lambda: net.reset(0),
+        "partial_fit": lambda: net.partial_fit(X, Y),
+        "partial_fit one": lambda: net.partial_fit(X[0], Y[0]),
+        "fit": lambda: net.fit(X, Y, epochs=1),
+        "fit nothing": lambda: net.fit(X, Y, epochs=0),
+    }
+
+
+@pytest.mark.parametrize("fitting", [True, False])
+@every_backend
+def test_every_call_on_a_network_that_another_thread_keeps_is_refused(backend, fitting, tmp_path):
+    X, Y = data(6, (4, 5, 3))
+    net = Network((4, 5, 3), seed=0, backend=backend)
+    net.partial_fit(X, Y)
+    before = bits(net.parameters)
+    inside, over = threading.Event(), threading.Event()
+
+    def keep():
+        if fitting:
+            net.fit(X, Y, epochs=1, learning_rate=0.0, callbacks=lambda *_: wait())
+        else:
+            with net._engine:
+                wait()
+
+    def wait():
+        inside.set()
+        assert over.wait(CLOCK_LIMIT)
+
+    thread = threading.Thread(target=keep, daemon=True)
+    thread.start()
+    try:
+        assert inside.wait(CLOCK_LIMIT)
+        message = "^a fit of this network is running" if fitting else "^this network is already in"
+        for name, call in uses(net, X, Y, tmp_path / "net").items():
+            with pytest.raises(RuntimeError, match=message):
+                pytest.fail(f"{name} returned {call()}")
+    finally:
+        over.set()
+        thread.join(CLOCK_LIMIT)
+    assert not thread.is_alive()
+    assert bits(net.parameters) == before
+    assert not (tmp_path / "net").exists()
+    for call in uses(net, X, Y, tmp_path / "net").values():
+        call()
+
+
+@pytest.mark.parametrize(
+    ("method", "between"),
+    [
+        ("chain_rule", "_backward"),
+        ("check_gradient", "gradient"),
+        ("partial_fit", "_chosen_optimizer"),
+        ("partial_fit", "_check_training"),
+        ("fit", "_check_training"),
+    ],
+)
+@every_backend
+def test_nothing_comes_between_what_a_call_looks_at_first_and_the_rest(backend, method, between):
+    X, Y = data(6, (4, 5, 3))
+    refused, others = [], []
+
+    def other():
+        calls = (
+            lambda: net.partial_fit(X, Y, optimizer=Adam(0.01)),
+            lambda: setattr(net, "parameters", np.zeros(net.n_parameters)),
+        )
+        for call in calls:
+            with pytest.raises(RuntimeError, match=REFUSED):
+                call()
+            refused.append(call)
+
+    class Watched(Network):
+        pass
+
+    def watched(self, *arguments):
+        result = getattr(Network, between)(self, *arguments)
+        if not others:
+            others.append(other)
+            together(others)
+        return result
+
+    setattr(Watched, between, watched)
+    net = Watched((4, 5, 3), seed=0, backend=backend)
+    x, y = (X[0], Y[0]) if method == "chain_rule" else (X, Y)
+    getattr(net, method)(x, y)
+    assert len(refused) == 2
+
+
+@every_backend
+def test_a_network_is_free_after_every_error(backend):
+    """Whatever ends a call, a fit or what is kept between them."""
+    X, Y = data(6, (4, 5, 3))
+    net = Network((4, 5, 3), seed=0, backend=backend)
+
+    def fail(*arguments):
+        raise ZeroDivisionError("mine")
+
+    for call in (
+        lambda: net.fit(X, Y, callbacks=fail),
+        lambda: net.fit(X, Y, metrics=fail),
+        lambda: net.fit(X, Y, callbacks=lambda net, _: net.fit(X, Y)),
+        lambda: net.fit(X, Y, epochs=1, optimizer=SGD(1e308)),
+        lambda: net.partial_fit(X, Y, optimizer=SGD(1e308)),
+        lambda: net.partial_fit(X, Y, optimizer="unknown"),
+        lambda: net.predict(np.full((1, 4), np.nan)),
+        lambda: net.save("/"),
+    ):
+        with contextlib.suppress(Exception):
+            call()
+        together([lambda: net.parameters, lambda: None])
+        assert not net._engine.is_fitting
+
+
+@every_backend
+def test_an_order_that_is_changed_after_it_was_given(backend):
+    """It is read where nothing is checked any more: the fit has a copy."""
+    X, Y = data(6, (4, 5, 3))
+    order = np.array([3, 1, 2, 0, 5, 4])
+    nets = [Network((4, 5, 3), seed=0, backend=backend) for _ in range(2)]
+    nets[0].fit(X, Y, epochs=3, batch_size=2, shuffle=order.copy())
+    nets[1].fit(
+        X, Y, epochs=3, batch_size=2, shuffle=order, callbacks=lambda *_: order.fill(10**15)
+    )
+    assert bits(nets[0].parameters) == bits(nets[1].parameters)
+
+
+# ---- forks ---------------------------------------------------------------------------------------
+
+
+FORK = """
+    import os, signal, sys, threading, warnings
+    import numpy as np
+    from cbackprop import Activation, Network
+
+    # Python 3.12 warns of forks beside threads; these are meant.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    backend = "BACKEND"
+    X, Y = np.linspace(-1, 1, 24).reshape(6, 4), np.linspace(0, 1, 18).reshape(6, 3)
+    inside, over, armed = threading.Event(), threading.Event(), []
+
+    def value(z):
+        if armed:
+            inside.set()
+            over.wait(60)
+        return np.tanh(z)
+
+    mine = Activation(value, lambda z: 1 - np.tanh(z) ** 2)
+    net = Network((4, 5, 3), [mine, "sigmoid"], seed=0, backend=backend)
+    net.partial_fit(X, Y)
+    spare = net.copy()
+
+    def in_a_child(work):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            try:
+                work()
+                os._exit(0)
+            except BaseException as error:
+                print("child:", repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@needs_fork
+@every_backend
+@pytest.mark.parametrize("running", ["predict", "fit"])
+def test_a_child_forked_while_another_thread_is_in_a_call(running, backend):
+    code = """
+    call = {"predict": lambda: net.predict(X), "fit": lambda: net.fit(X, Y, epochs=1)}["RUNNING"]
+    thread = threading.Thread(target=call)
+    armed.append(True)
+    thread.start()
+    assert inside.wait(60)
+
+    def refused():
+        for call in (
+            lambda: net.predict(X), lambda: net.predict(X[0]), lambda: net.partial_fit(X, Y),
+            lambda: net.fit(X, Y), net.copy, lambda: net.parameters,
+        ):
+            try:
+                call()
+            except RuntimeError as error:
+                assert "in use when the process was forked" in str(error), error
+                assert "copy() made before the fork" in str(error), error
+            else:
+                raise AssertionError("not refused")
+
+    def child(depth=2):
+        armed.clear()
+        refused()
+        # New threads, one of which may have the number that the system gave to the lost one.
+        errors = []
+
+        def in_thread():
+            try:
+                refused()
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=in_thread) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not errors, errors
+        assert np.isfinite(spare.fit(X, Y, epochs=1).cost[0])
+        # A network that was idle, and one that is made here, are told what is true of them.
+        for other in (spare, Network((4, 5, 3), seed=0, backend=backend)):
+            def callback(net, history):
+                found = []
+
+                def look():
+                    try:
+                        net.predict(X)
+                    except RuntimeError as error:
+                        found.append(str(error))
+
+                thread = threading.Thread(target=look)
+                thread.start()
+                thread.join()
+                assert found and found[0].startswith("a fit of this network is running"), found
+
+            other.fit(X, Y, epochs=1, callbacks=callback)
+        if depth > 1:
+            in_a_child(lambda: child(depth - 1))
+
+    in_a_child(child)
+    over.set()
+    thread.join()
+    armed.clear()
+    net.fit(X, Y, epochs=1)
+    in_a_child(lambda: net.fit(X, Y, epochs=1))
+    print("ok")
+    """
+    code = code.replace("RUNNING", running)
+    assert output_of(FORK.replace("BACKEND", backend) + code) == "ok\n"
+
+
+@needs_fork
+@every_backend
+def test_a_callback_that_forks(backend):
+    """In the child, too, the fit is its own thread's: it may look, and go on."""
+    code = """
+    expected = net.copy()
+    expected.fit(X, Y, epochs=3)
+    main = os.getpid()
+    children = []
+
+    def callback(net, history):
+        if history.epochs == 2 and os.getpid() == main:
+            children.append(os.fork())
+        assert net.predict(X).shape == (6, 3)
+
+    net.fit(X, Y, epochs=3, callbacks=callback)
+    same = np.array_equal(net.parameters, expected.parameters)
+    net.fit(X, Y, epochs=1)
+    if os.getpid() != main:
+        os._exit(0 if same else 1)
+    assert same and os.waitpid(children[0], 0)[1] == 0
+    print("ok")
+    """
+    assert output_of(FORK.replace("BACKEND", backend) + code) == "ok\n"
+
+
+# ---- imports, and the GIL ------------------------------------------------------------------------
+
+
+def test_threads_that_import_the_package_at_the_same_time():
+    code = """
+    import threading
+
+    start, seen, errors = threading.Barrier(8), [], []
+
+    def work(place):
+        try:
+            start.wait()
+            import cbackprop
+            net = cbackprop.Network((4, 5, 3), seed=0, dtype=("float32", "float64")[place % 2])
+            seen.append(net.predict([[1.0, 2.0, 3.0, 4.0]]).tolist())
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors
+    assert len(seen) == 8
+    assert all(abs(a - b) < 1e-4 for outputs in seen for a, b in zip(outputs[0], seen[0][0]))
+    print("ok")
+    """
+    options = () if cbackprop.info()["backend"] == "compiled" else ("-W", "ignore")
+    for _ in range(3):
+        assert output_of(code, options=options) == "ok\n"
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED") or cbackprop.info()["backend"] != "compiled",
+    reason="no compiled core on a free-threaded Python",
+)
+def test_the_import_leaves_the_gil_off():
+    """A module that did not say it needs none would switch it on, with a RuntimeWarning."""
+    code = """
+    import importlib, pkgutil, sys
+    import cbackprop, cbackprop.kernels
+    from cbackprop.kernels import _cpu
+
+    loaded = ["_cpu"]
+    for module in pkgutil.iter_modules(cbackprop.kernels.__path__):
+        if module.name.split("_")[1] in _cpu.supported_levels():
+            importlib.import_module(f"cbackprop.kernels.{module.name}")
+            loaded.append(module.name)
+    assert len(loaded) >= 3, loaded
+    assert not sys._is_gil_enabled()
+    print("ok")
+    """
+    # Also where the tests themselves run with the GIL on.
+    assert output_of(code, options=("-W", "error"), PYTHON_GIL="") == "ok\n"
+
+
+# ---- a call inside a call, a call beside a call --------------------------------------------------
+
+
+class Gate:
+    """An activation that stops inside a call until it is let go on."""
+
+    def __init__(self, armed=True):
+        self.armed, self.inside, self.go_on = armed, threading.Event(), threading.Event()
+
+    def value(self, z):
+        if self.armed:
+            self.armed = False
+            self.inside.set()
+            assert self.go_on.wait(CLOCK_LIMIT)
+        return np.tanh(z)
+
+    def network(self, backend):
+        activation = Activation(
+            self.value,
+            lambda z: 1 - np.tanh(z) ** 2,
+            "gate",
+            second_derivative=lambda z: -2 * np.tanh(z) * (1 - np.tanh(z) ** 2),
+        )
+        return network(backend, activation=activation)
+
+
+@every_backend
+@pytest.mark.parametrize(
+    "running",
+    [
+        "fit", "partial_fit", "predict", "gradient", "gradient_norms", "jacobian", *FURTHER,
+        "input_jacobian",
+    ],
+)  # fmt: skip
+def test_a_second_call_from_another_thread(running, backend):
+    X, Y = examples()
+    gate = Gate(armed=False)
+    net = gate.network(backend)
+    net.partial_fit(X, Y, optimizer=Adam(0.01))
+    twin = net.copy()
+    gate.armed = True
+    errors = []
+
+    def call():
+        try:
+            arguments = (X,) if running in WITH_X else (X, Y)
+            getattr(net, running)(*arguments, **besides(net, running))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        assert gate.inside.wait(CLOCK_LIMIT)
+        methods = (*WITH_X, "gradient", "gradient_norms", *FURTHER, "cost", "backward")
+        for method in (*methods, "partial_fit"):
+            arguments = (X,) if method in WITH_X else (X, Y)
+            with pytest.raises(RuntimeError, match=r"use (a )?copy\(\)"):
+                getattr(net, method)(*arguments, **besides(net, method))
+        if running == "fit":
+            for epochs in (0, 1):
+                with pytest.raises(RuntimeError, match=r"in use|is running"):
+                    net.fit(X, Y, epochs=epochs)
+    finally:
+        gate.go_on.set()
+        thread.join(CLOCK_LIMIT)
+    assert not thread.is_alive()
+    assert errors == []
+    if running not in WITH_X:
+        getattr(twin, running)(X, Y, **besides(twin, running))
+    assert state(net) == state(twin)
+    net.fit(X, Y)
+
+
+@every_backend
+def test_a_fit_refused_because_a_predict_runs_changes_nothing(backend):
+    X, Y = examples()
+    gate = Gate(armed=False)
+    net = gate.network(backend)
+    net.partial_fit(X, Y, optimizer=Adam(0.01))
+    before = state(net)
+    gate.armed = True
+    thread = threading.Thread(target=net.predict, args=(X,))
+    thread.start()
+    try:
+        assert gate.inside.wait(CLOCK_LIMIT)
+        with pytest.raises(RuntimeError, match="already in use"):
+            net.fit(X, Y)
+    finally:
+        gate.go_on.set()
+        thread.join(CLOCK_LIMIT)
+    assert state(net) == before
+
+
+@every_backend
+def test_a_fit_beside_a_step_of_another_thread_leaves_the_steps_memory(backend):
+    """A step runs without the GIL; a fit that is refused meanwhile must not free its memory."""
+    X, Y = examples()
+    gate = Gate(armed=False)
+    net = gate.network(backend)
+    net.partial_fit(X, Y, optimizer=Adam(0.01))
+    gate.armed = True
+    thread = threading.Thread(target=net.partial_fit, args=(X, Y))
+    thread.start()
+    try:
+        assert gate.inside.wait(CLOCK_LIMIT)
+        before = [slot.ctypes.data for slot in net._engine.slots]
+        for epochs in (0, 1):
+            with pytest.raises(RuntimeError, match=r"in use|is running"):
+                net.fit(X, Y, epochs=epochs)
+        assert [slot.ctypes.data for slot in net._engine.slots] == before
+    finally:
+        gate.go_on.set()
+        thread.join(CLOCK_LIMIT)
+
+
+@every_backend
+def test_a_predict_between_two_epochs_does_not_stop_the_fit(backend):
+    """The other thread is told that a fit is running; the fit goes on, and may look itself."""
+    X, Y = examples()
+    net = network(backend)
+    errors = []
+
+    def other():
+        for call in (lambda: net.predict(X), lambda: net.partial_fit(X, Y), net.copy, net.reset):
+            with pytest.raises(RuntimeError, match=r"^a fit .* is running .*use copy\(\)") as error:
+                call()
+            errors.append(error)
+
+    def callback(net, history):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(CLOCK_LIMIT)
+        assert not thread.is_alive()
+        assert net.predict(X).shape == (6, 3)
+
+    assert net.fit(X, Y, epochs=3, callbacks=callback).epochs == 3
+    assert len(errors) == 12
+    assert net.predict(X).shape == (6, 3)
+
+
+@every_backend
+def test_calls_from_inside_a_call(backend):
+    """A callback may look but not train; an activation may not use its own network."""
+    X, Y = examples()
+    net = network(backend)
+    refused = []
+
+    def callback(net, history):
+        assert net.predict(X).shape == (6, 3)
+        assert net.copy().fit(X, Y, epochs=1).epochs == 1
+        for call in (lambda: net.fit(X, Y), lambda: net.partial_fit(X, Y)):
+            with pytest.raises(RuntimeError, match="a fit of this network is running"):
+                call()
+            refused.append(history.epochs)
+
+    assert net.fit(X, Y, epochs=2, callbacks=callback).epochs == 2
+    assert refused == [1, 1, 2, 2]
+    twin = network(backend)
+    twin.fit(X, Y, epochs=2)
+    assert state(net) == state(twin)
+
+    inner = []
+
+    def value(z):
+        if inner:
+            inner[0].predict(X)
+        return np.tanh(z)
+
+    net = network(backend, activation=Activation(value, lambda z: 1 - np.tanh(z) ** 2))
+    net.partial_fit(X, Y)
+    before = state(net)
+    inner.append(net)
+    for call in (net.predict, lambda X: net.fit(X, Y, epochs=1), lambda X: net.partial_fit(X, Y)):
+        with pytest.raises(RuntimeError, match="already in use"):
+            call(X)
+    inner.clear()
+    assert state(net) == before
+    net.fit(X, Y)
+
+
+@every_backend
+@pytest.mark.parametrize(
+    "function", ["value", "derivative", "cost", "gradient", "second", "product"]
+)
+def test_a_function_of_the_users_that_calls_its_own_network(function, backend):
+    X, Y = examples()
+    inner = []
+
+    def then(name, result):
+        if inner and name == function:
+            inner[0].predict(X)
+        return result
+
+    net = network(
+        backend,
+        activation=Activation(
+            lambda z: then("value", np.sin(z)),
+            lambda z: then("derivative", np.cos(z)),
+            second_derivative=lambda z: then("second", -np.sin(z)),
+        ),
+        cost=Cost(
+            lambda a, y: then("cost", ((a - y) ** 2).sum(axis=1)),
+            lambda a, y: then("gradient", 2 * (a - y)),
+            hessian_vector_product=lambda a, y, v: then("product", 2 * v),
+        ),
+    )
+    before = state(net)
+    calls = {"second": CURVATURE[:1], "product": CURVATURE}.get(function, FURTHER)
+    for call in calls:
+        good = getattr(net, call)(X, Y, **besides(net, call))
+        inner.append(net)
+        with pytest.raises(RuntimeError, match="already in use"):
+            getattr(net, call)(X, Y, **besides(net, call))
+        inner.clear()
+        again = getattr(net, call)(X, Y, **besides(net, call))
+        assert numbers_of(again).tobytes() == numbers_of(good).tobytes()
+    assert state(net) == before
+
+
+@every_backend
+def test_different_networks_in_threads_give_the_bits_of_serial_runs(backend):
+    n = 400 if backend == "compiled" else 40
+    X, Y = examples(n=n)
+
+    def work(seed):
+        net = Network([4, 40, 30, 3], seed=seed, backend=backend)
+        net.fit(X, Y, epochs=3, batch_size=16, optimizer="adam")
+        return state(net), net.gradient(X, Y, per_example=True).vector.tobytes()
+
+    serial = [work(seed) for seed in range(4)]
+    together: list[Any] = [None] * 4
+    threads = [
+        threading.Thread(target=lambda s=seed: together.__setitem__(s, work(s)))
+        for seed in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(CLOCK_LIMIT)
+    assert together == serial

@@ -1,0 +1,325 @@
+"""A fit that goes on from its checkpoint has the bits of one that was never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import model_files as model_file
+import numpy as np
+import pytest
+from support import data
+
+import cbackprop
+from cbackprop import (
+    LBFGS,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    EarlyStopping,
+    LevenbergMarquardt,
+    ModelFileError,
+    Network,
+    RMSprop,
+    Rprop,
+    schedules,
+)
+
+SIZES = (5, 8, 7, 2)
+OPTIMIZERS = (
+    SGD(0.1),
+    SGD(0.1, 0.9),
+    SGD(0.1, 0.9, True),
+    Adam(0.01),
+    AdamW(0.01),
+    RMSprop(0.01),
+    RMSprop(0.01, momentum=0.9, centred=True),
+    Adagrad(0.05),
+    Rprop(0.01),
+    LBFGS(),
+    LevenbergMarquardt(),
+)
+EPOCHS, STOPPED_AT = 12, 5
+
+
+def everything(optimizer: Any) -> dict[str, Any]:
+    """All that keeps some state or draws random numbers, as far as the optimiser takes it."""
+    options: dict[str, Any] = {
+        "l2": 0.01,
+        "validation_fraction": 0.2,
+        "early_stopping": EarlyStopping(8),
+        "metrics": ("mse", "r2"),
+    }
+    if not isinstance(optimizer, (LBFGS, LevenbergMarquardt)):
+        options |= {
+            "l1": 0.001,
+            "dropout": 0.3,
+            "max_norm": 2.0,
+            "clip_norm": 0.5,
+            "noise_multiplier": 0.1,
+            "schedule": schedules.ReduceOnPlateau(patience=1),
+            "sample_weight": np.arange(60) % 4,
+        }
+    return options
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("with_all", [False, True], ids=["plain", "everything"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_resumed_equals_uninterrupted(
+    optimizer: Any, with_all: bool, dtype: str, backend: str, tmp_path: Path
+) -> None:
+    if backend == "compiled" and cbackprop.info()["backend"] != "compiled":
+        pytest.skip("the compiled core is not built here")
+    X, Y = data(60, SIZES, seed=7)
+    options = everything(optimizer) if with_all else {}
+    file = tmp_path / "fit.checkpoint"
+
+    def network(seed: int) -> Network:
+        return Network(SIZES, ["tanh", "tanh", "sigmoid"], dtype=dtype, seed=seed, backend=backend)
+
+    whole = network(1)
+    expected = whole.fit(X, Y, epochs=EPOCHS, optimizer=optimizer, **options)
+    stopped = network(1)
+    stopped.fit(X, Y, epochs=STOPPED_AT, optimizer=optimizer, checkpoint=file, **options)
+    # Nothing of another network's own state is left.
+    other = network(9)
+    other.fit(X, Y, epochs=1, optimizer="adam")
+    history = other.fit(
+        X, Y, epochs=EPOCHS, optimizer=optimizer, checkpoint=file, resume=True, **options
+    )
+    assert expected.epochs > STOPPED_AT
+    assert other.parameters.tobytes() == whole.parameters.tobytes()
+    differing = {"seconds"}
+    for name, value in vars(expected).items():
+        if name not in differing:
+            assert getattr(history, name) == value, name
+    # And both go on alike: optimiser, step count, generator.
+    for net in (whole, other):
+        net.partial_fit(X[:20], Y[:20])
+    assert other.parameters.tobytes() == whole.parameters.tobytes()
+    assert other._model.random.state == whole._model.random.state
+
+
+def test_a_finished_fit_goes_no_further(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    net = Network(SIZES, seed=1)
+    first = net.fit(X, Y, epochs=3, checkpoint=file)
+    before = net.parameters
+    history = net.fit(X, Y, epochs=3, checkpoint=file, resume=True)
+    assert history.epochs == 3
+    assert history.cost == first.cost
+    assert net.parameters.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"batch_size": 7}, "batch_size"),
+        ({"optimizer": "sgd"}, "optimizer"),
+        ({"learning_rate": 0.5}, "optimizer"),
+        ({"l2": 0.1}, "options"),
+        ({"shuffle": False}, "shuffle"),
+        ({"sample_weight": np.ones(60)}, "weighted"),
+        ({"validation_fraction": 0.1}, "held out"),
+    ],
+)
+def test_another_fit_does_not_go_on(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    Network(SIZES, seed=1).fit(X, Y, epochs=2, optimizer="adam", checkpoint=file)
+    net = Network(SIZES, seed=2)
+    before = net.parameters
+    arguments: dict[str, Any] = {"optimizer": "adam"} | change
+    with pytest.raises(ValueError, match=f"resume: the checkpoint's fit had {named}"):
+        net.fit(X, Y, epochs=4, checkpoint=file, resume=True, **arguments)
+    assert net.parameters.tobytes() == before.tobytes()
+    assert net._model.optimizer is None
+
+
+def test_resume_of_what_is_not_there(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    net = Network(SIZES, seed=1)
+    before = net.parameters
+    with pytest.raises(ValueError, match="resume is True without checkpoint"):
+        net.fit(X, Y, resume=True)
+    with pytest.raises(FileNotFoundError):
+        net.fit(X, Y, checkpoint=tmp_path / "none", resume=True)
+    Network([5, 3, 2], seed=1).fit(X, Y, epochs=1, checkpoint=tmp_path / "smaller")
+    with pytest.raises(ModelFileError, match="sizes"):
+        net.fit(X, Y, checkpoint=tmp_path / "smaller", resume=True)
+    net.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="kind"):
+        net.fit(X, Y, checkpoint=tmp_path / "model", resume=True)
+    assert net.parameters.tobytes() == before.tobytes()
+
+
+def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    net = Network(SIZES, seed=1)
+    net.fit(X, Y, epochs=2, checkpoint=file)
+    assert Network.load(file).parameters.tobytes() == net.parameters.tobytes()
+
+
+def test_other_things_may_be_looked_at_after_the_checkpoint(tmp_path: Path) -> None:
+    """The epochs before it have no numbers for them."""
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    Network(SIZES, seed=1).fit(X, Y, epochs=2, metrics="mse", checkpoint=file)
+    net = Network(SIZES, seed=1)
+    history = net.fit(
+        X, Y, epochs=4, metrics=("mse", "r2"), validation_data=(X, Y), checkpoint=file, resume=True
+    )
+    assert np.isfinite(history.metrics["mse"]).tolist() == [True] * 4
+    for late in (history.metrics["r2"], history.validation_cost):
+        assert np.isfinite(late).tolist() == [False, False, True, True]
+    again = Network(SIZES, seed=1).fit(X, Y, epochs=5, checkpoint=file, resume=True)
+    assert (again.metrics, again.validation_cost, again.epochs) == ({}, [], 5)
+
+
+def test_early_stopping_after_the_checkpoint_may_be_another(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+
+    def fit(epochs: int, resume: bool, **arguments: Any) -> tuple[Network, Any]:
+        net = Network(SIZES, seed=1)
+        arguments |= {"learning_rate": 0.5, "metrics": "mse", "checkpoint": file}
+        return net, net.fit(X, Y, epochs=epochs, resume=resume, **arguments)
+
+    fit(3, False, early_stopping=EarlyStopping(9, monitor="cost"))
+    # No longer asked for: the last epoch's parameters stay.
+    net, history = fit(4, True)
+    plain, _ = fit(4, False)
+    assert history.best_epoch is None
+    assert net.parameters.tobytes() == plain.parameters.tobytes()
+    # Asked for something that was not judged before: the first epoch that is judged is its best.
+    fit(3, False, early_stopping=EarlyStopping(9, monitor="cost"))
+    stopping = EarlyStopping(9, monitor="validation_cost")
+    _, history = fit(4, True, early_stopping=stopping, validation_data=(X, Y))
+    assert history.best_epoch == 3
+
+
+def changed(name: str, value: Any) -> Any:
+    def change(tensors: dict[str, Any], state: dict[str, Any]) -> None:
+        state["history"][name] = value
+
+    return change
+
+
+def tensor(name: str, value: Any) -> Any:
+    def change(tensors: dict[str, Any], state: dict[str, Any]) -> None:
+        if value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+
+    return change
+
+
+P = (5 + 1) * 8 + (8 + 1) * 7 + (7 + 1) * 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, state: state.pop("history"),
+        lambda tensors, state: state["history"].pop("cost"),
+        changed("more", 1),
+        changed("epochs", 2.0),
+        changed("epochs", -1),
+        changed("epochs", 10**9),
+        changed("cost", [1.0]),
+        changed("cost", [1, 2, 3]),
+        changed("cost", "abc"),
+        changed("learning_rate", None),
+        changed("validation_cost", [0.5]),
+        changed("metrics", [0.5]),
+        changed("metrics", {"mse": [0.5]}),
+        changed("best_epoch", 3),
+        changed("best_epoch", -1),
+        changed("best_epoch", True),
+        changed("seconds", None),
+        changed("stop_reason", 3),
+        tensor("best", np.zeros(P - 1)),
+        tensor("best", np.full(P, np.nan)),
+        tensor("best", np.zeros(P, np.float32)),
+        tensor("held_out", None),
+        tensor("held_out", np.arange(11)),
+        tensor("held_out", np.arange(12)[::-1].copy()),
+        tensor("held_out", np.arange(12) - 1),
+        tensor("held_out", np.arange(12) + 49),
+        tensor("held_out", np.arange(12.0)),
+        tensor("second_order.s0", np.zeros(P)),
+        lambda tensors, state: state.update(second_order={"mu": 0.1}),
+    ],
+)
+def test_a_checkpoint_that_no_fit_has_written(change: Any, tmp_path: Path) -> None:
+    """A whole file, its checksum right, with contents that make no sense."""
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    arguments: dict[str, Any] = {
+        "validation_fraction": 0.2,
+        "metrics": "mse",
+        "early_stopping": 5,
+        "checkpoint": file,
+    }
+    net = Network(SIZES, seed=1)
+    assert net.n_parameters == P
+    net.fit(X, Y, epochs=3, **arguments)
+    tensors, state = model_file.read_checkpoint(file, net)
+    change(tensors, state)
+    model_file.write_checkpoint(file, net, tensors, state)
+    net = Network(SIZES, seed=2)
+    before = net.parameters
+    with pytest.raises(ModelFileError, match=r"^path is .*; expected|are no number and text"):
+        net.fit(X, Y, epochs=4, resume=True, **arguments)
+    assert net.parameters.tobytes() == before.tobytes()
+    assert (net._model.optimizer, net._model.whole_batch_state) == (None, None)
+
+
+def test_a_checkpoint_without_its_only_row_held_out(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    arguments: dict[str, Any] = {"validation_fraction": 1 / 60, "checkpoint": file}
+    net = Network(SIZES, seed=1)
+    net.fit(X, Y, epochs=2, **arguments)
+    tensors, state = model_file.read_checkpoint(file, net)
+    assert tensors.pop("held_out").shape == (1,)
+    model_file.write_checkpoint(file, net, tensors, state)
+    with pytest.raises(ModelFileError, match="held no examples out; expected 1"):
+        Network(SIZES, seed=2).fit(X, Y, epochs=3, resume=True, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "change"),
+    [
+        (LBFGS(memory=2), tensor("second_order.s0", np.zeros(3))),
+        (LBFGS(memory=2), tensor("second_order.s0", None)),
+        (LBFGS(memory=2), tensor("second_order.s5", np.zeros(P))),
+        (LBFGS(memory=2), lambda tensors, state: state.update(second_order={"mu": 1.0})),
+        (LBFGS(memory=2), lambda tensors, state: state.pop("second_order")),
+        (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={})),
+        (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={"mu": 0.0})),
+        (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={"mu": "1"})),
+        (LevenbergMarquardt(), tensor("second_order.s0", np.zeros(P))),
+    ],
+)
+def test_a_state_of_a_whole_batch_optimiser_that_is_none(
+    optimizer: Any, change: Any, tmp_path: Path
+) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    net = Network(SIZES, seed=1)
+    net.fit(X, Y, epochs=4, optimizer=optimizer, checkpoint=file)
+    tensors, state = model_file.read_checkpoint(file, net)
+    change(tensors, state)
+    model_file.write_checkpoint(file, net, tensors, state)
+    net = Network(SIZES, seed=2)
+    before = net.parameters
+    with pytest.raises(ModelFileError, match=r"second_order"):
+        net.fit(X, Y, epochs=6, optimizer=optimizer, checkpoint=file, resume=True)
+    assert net.parameters.tobytes() == before.tobytes()

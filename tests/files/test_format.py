@@ -1,0 +1,1798 @@
+"""The model file: what is written, what is read back, and all that is refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import random
+import signal
+import stat
+import struct
+import sys
+import tempfile
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import model_files as model_file
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import (
+    BACKENDS,
+    DTYPES,
+    TESTS,
+    Array,
+    both_dtypes,
+    every_backend,
+    output_of,
+    posix_only,
+    state,
+)
+
+import cbackprop
+from cbackprop import Activation, Cost, ModelFileError, Network, optimizers
+from cbackprop.files import format as file_format
+from cbackprop.functions import ACTIVATIONS, COSTS, INITS
+from cbackprop.random_numbers import RandomNumbers
+
+Bytes = Callable[[], bytes]
+
+DATA = TESTS / "data"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.safetensors"
+
+
+def small(**options: Any) -> Network:
+    options = {"dtype": "float32", "seed": 3, **options}
+    return Network([3, 2, 2], ["tanh", "softmax"], "cross_entropy", **options)
+
+
+def same_bits(a: Network, b: Network) -> bool:
+    return a.parameters.tobytes() == b.parameters.tobytes()
+
+
+def only_files(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+# ---- by hand: a writer of files, ours and others -------------------------------------------------
+
+
+def raw_file(header: bytes, numbers: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + numbers
+
+
+def padded(text: str) -> bytes:
+    header = text.encode("utf-8")
+    return header + b" " * (-len(header) % 8)
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def taken_apart(contents: bytes) -> tuple[dict[str, Any], bytes]:
+    (length,) = struct.unpack("<Q", contents[:8])
+    return json.loads(contents[8 : 8 + length]), contents[8 + length :]
+
+
+def with_checksum(header: dict[str, Any], numbers: bytes) -> bytes:
+    """The file of a header and numbers, with the checksum that they have."""
+    metadata = {key: text for key, text in header["__metadata__"].items() if key != "checksum"}
+    plain = {**header, "__metadata__": metadata}
+    checksum = sha256(padded(compact(plain)) + numbers).hexdigest()
+    plain["__metadata__"] = {**metadata, "checksum": checksum}
+    return raw_file(padded(compact(plain)), numbers)
+
+
+def put(path: Path, contents: bytes) -> None:
+    """Other contents in the same file: quicker by far than emptying it first."""
+    with open(path, "r+b") as file:
+        file.write(contents)
+        file.truncate()
+
+
+def contents_of(save: Callable[[str], None]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        name = os.path.join(folder, "file")
+        save(name)
+        return Path(name).read_bytes()
+
+
+def model_bytes() -> bytes:
+    return contents_of(small().save)
+
+
+# ---- round trips ---------------------------------------------------------------------------------
+
+
+def every_network(dtype: str, backend: str) -> Iterator[Network]:
+    """Every activation and every cost there is, and every way to draw the parameters."""
+    for i, cost in enumerate(COSTS):
+        for output in COSTS[cost].outputs or ACTIVATIONS:
+            init = INITS[i % len(INITS)]
+            yield Network([4, 3], output, cost, dtype=dtype, init=init, seed=i, backend=backend)
+    for hidden in ACTIVATIONS[:-1]:
+        sizes = [5, 17, 1, 3]
+        yield Network(sizes, hidden, dtype=dtype, seed=1, backend=backend)
+
+
+@both_dtypes
+@every_backend
+def test_every_named_function_comes_back(path: Path, dtype: str, backend: str) -> None:
+    for net in every_network(dtype, backend):
+        # Numbers that arithmetic could lose.
+        net.weights[0][0, 0] = -0.0
+        net.weights[0][-1, -1] = np.finfo(dtype).smallest_subnormal
+        net.biases[-1][0] = np.finfo(dtype).max
+        net.save(path)
+        read = Network.load(path, backend=backend, threads=3)
+        assert same_bits(read, net)
+        for name in ("sizes", "activations", "cost_function", "dtype", "_init", "backend"):
+            assert getattr(read, name) == getattr(net, name), name
+        assert read.threads == 3
+        assert model_file.model_parts(read)[1] == model_file.model_parts(net)[1]
+        net.biases[-1][0] = read.biases[-1][0] = 0.25
+        x = np.linspace(-1, 1, net.sizes[0])
+        assert net.predict(x).tobytes() == read.predict(x).tobytes()
+
+
+@both_dtypes
+def test_backends_write_the_same_file(path: Path, dtype: str) -> None:
+    if cbackprop.info()["backend"] != "compiled":
+        pytest.skip("the compiled core is not built here")
+    files = []
+    for backend in BACKENDS:
+        Network([20, 17, 3], dtype=dtype, seed=5, backend=backend).save(path)
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+
+
+@both_dtypes
+@every_backend
+def test_the_layout(path: Path, dtype: str, backend: str) -> None:
+    """Read by hand, as the documentation of safetensors and ours say."""
+    net = Network([3, 5, 2], "relu", dtype=dtype, seed=4, backend=backend)
+    net.save(path)
+    contents = path.read_bytes()
+    (length,) = struct.unpack("<Q", contents[:8])
+    assert length % 8 == 0
+    header, numbers = taken_apart(contents)
+    metadata = header.pop("__metadata__")
+    checksum = metadata.pop("checksum")
+    assert metadata == {
+        "format": "cbackprop",
+        "format_version": "1",
+        "kind": "model",
+        "sizes": "[3,5,2]",
+        "activations": '["relu","relu"]',
+        "cost": "quadratic",
+        "dtype": dtype,
+        "init": "auto",
+    }
+    assert list(header) == [
+        "layers.1.weight",
+        "layers.1.bias",
+        "layers.2.weight",
+        "layers.2.bias",
+    ]
+    letter = {"float32": "f", "float64": "d"}[dtype]
+    start = 0
+    for l, (n_in, n_out) in enumerate(pairwise(net.sizes), start=1):
+        for kind, expected in (("weight", net.weights), ("bias", net.biases)):
+            entry = header[f"layers.{l}.{kind}"]
+            assert entry["dtype"] == {"float32": "F32", "float64": "F64"}[dtype]
+            assert entry["shape"] == ([n_out, n_in] if kind == "weight" else [n_out])
+            assert entry["data_offsets"][0] == start
+            start = entry["data_offsets"][1]
+            values = struct.unpack(
+                f"<{math.prod(entry['shape'])}{letter}", numbers[slice(*entry["data_offsets"])]
+            )
+            assert list(values) == expected[l - 1].ravel().tolist()
+    assert start == len(numbers)
+    plain = padded(compact({"__metadata__": metadata, **header}))
+    assert sha256(plain + numbers).hexdigest() == checksum
+    assert with_checksum({"__metadata__": metadata, **header}, numbers) == contents
+
+
+def test_tensors_of_any_layout_and_number_type(path: Path) -> None:
+    block = np.arange(24, dtype=np.float64).reshape(4, 6)
+    tensors = {
+        "strided": block[::2, ::-3],
+        "fortran": np.asfortranarray(block.astype(np.float32)),
+        "big-endian": block.astype(">i8"),
+        "words": np.array([2**64 - 1], np.uint64),
+        "bytes": np.frombuffer(b"read-only", np.uint8),
+        "none": np.empty((3, 0, 2)),
+        "scalar": np.array(0.5),
+    }
+    metadata = {"format": "cbackprop", "format_version": "1", "σ": 'x"\\\n\x00 é 😀'}
+    model_file.write(path, tensors, metadata)
+    read, text = model_file.read(path)
+    assert text == metadata
+    assert list(text) == list(metadata)
+    assert list(read) == list(tensors)
+    for name, tensor in tensors.items():
+        assert read[name].shape == tensor.shape
+        assert read[name].dtype == tensor.dtype.newbyteorder("=")
+        assert (read[name] == tensor).all()
+        assert read[name].flags.writeable
+        assert read[name].flags.c_contiguous
+
+
+def test_a_subclass_loads_as_itself(path: Path) -> None:
+    class Named(Network):
+        pass
+
+    small().save(path)
+    assert type(Named.load(path)) is Named
+    assert same_bits(Named.load(path), small())
+
+
+def test_a_loaded_network_has_no_optimizer_and_a_stream_of_its_own(path: Path) -> None:
+    net = small()
+    net._model.set_optimizer(optimizers.Adam())
+    net.save(path)
+    read = [Network.load(path) for _ in range(2)]
+    assert [network._model.optimizer for network in read] == [None, None]
+    assert read[0]._engine.slots == ()
+    states = [network._model.random.state["state"]["state"] for network in (*read, net)]
+    assert len(set(states)) == 3
+
+
+# ---- the safetensors package ---------------------------------------------------------------------
+
+
+def test_the_safetensors_package_opens_our_files(path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
+    for dtype in DTYPES:
+        net = Network([3, 5, 2], dtype=dtype, seed=4)
+        net.save(path)
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata()
+            assert metadata["sizes"] == "[3,5,2]"
+            assert len(metadata["checksum"]) == 64
+            for l in (1, 2):
+                for kind, expected in (("weight", net.weights), ("bias", net.biases)):
+                    tensor = file.get_tensor(f"layers.{l}.{kind}")
+                    assert tensor.dtype == net.dtype
+                    assert tensor.tobytes() == expected[l - 1].tobytes()
+        net._model.set_optimizer(optimizers.Adam())
+        model_file.write_checkpoint(path, net, {"order": np.arange(5)}, {"epoch": 2})
+        with safetensors.safe_open(path, framework="numpy") as file:
+            assert file.get_tensor("extra.order").tolist() == [0, 1, 2, 3, 4]
+            assert file.get_tensor("optimizer.slots.1").shape == (net.n_parameters,)
+
+
+def test_files_of_the_safetensors_package_are_not_ours(path: Path) -> None:
+    numpy_files = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+    tensors, metadata = model_file.model_parts(small())
+    numpy_files.save_file(tensors, path)
+    with pytest.raises(ModelFileError, match="'cbackprop' in it: another program wrote this file"):
+        Network.load(path)
+    # In another order, and without the checksum.
+    numpy_files.save_file(tensors, path, metadata)
+    with pytest.raises(ModelFileError, match="has no checksum at its end"):
+        Network.load(path)
+    small().save(path)
+    metadata["checksum"] = taken_apart(path.read_bytes())[0]["__metadata__"]["checksum"]
+    numpy_files.save_file(tensors, path, metadata)
+    with pytest.raises(ModelFileError):
+        Network.load(path)
+
+
+# ---- files of this version -----------------------------------------------------------------------
+
+
+def golden_network(dtype: str, **options: Any) -> Network:
+    return Network(
+        [3, 4, 2],
+        ["tanh", "softmax"],
+        "cross_entropy",
+        dtype=dtype,
+        init="lecun",
+        seed=7,
+        **options,
+    )
+
+
+def golden_training(net: Network) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Puts the network in the middle of a training; the fit's own tensors and state."""
+    net._model.set_optimizer(optimizers.RMSprop(0.05, alpha=0.75, momentum=0.5))
+    net._model.random.words(11)
+    for i, slot in enumerate(net._engine.slots):
+        start = 0
+        for W, b in zip(*net._engine.layer_views(slot), strict=True):
+            for part in (W, b):
+                part[...] = (i + np.arange(start, start + part.size)).reshape(part.shape) / 8
+                start += part.size
+    net._engine.learning_rate = 0.025
+    net._engine.step_count = 40
+    net._engine.previous_cost = 0.1
+    extra = {"order": np.array([2, 0, 1]), "best": net.parameters + 1}
+    return extra, {"epoch": 4, "cost": [0.5, 0.1], "best_cost": math.inf, "rule": "σ", "none": None}
+
+
+@both_dtypes
+@every_backend
+def test_the_model_file_of_version_1(path: Path, dtype: str, backend: str) -> None:
+    kept = DATA / f"model_{dtype}.safetensors"
+    net = Network.load(kept, backend=backend)
+    assert same_bits(net, golden_network(dtype, backend=backend))
+    assert net.activations == ("tanh", "softmax")
+    assert (net.cost_function, net._model.init, net.dtype) == (
+        "cross_entropy",
+        "lecun",
+        np.dtype(dtype),
+    )
+    net.save(path)
+    assert path.read_bytes() == kept.read_bytes()
+
+
+@both_dtypes
+@every_backend
+def test_the_checkpoint_of_version_1(path: Path, dtype: str, backend: str) -> None:
+    kept = DATA / f"checkpoint_{dtype}.safetensors"
+    expected = golden_network(dtype, backend=backend)
+    expected_extra, expected_state = golden_training(expected)
+    net = golden_network(dtype, backend=backend).reset(1)
+    extra, state = model_file.read_checkpoint(kept, net)
+    assert state == expected_state
+    assert list(extra) == list(expected_extra)
+    for name, tensor in expected_extra.items():
+        assert extra[name].tobytes() == tensor.tobytes()
+        assert extra[name].dtype == tensor.dtype
+    assert state_with_padding(net) == state_with_padding(expected)
+    model_file.write_checkpoint(path, net, extra, state)
+    assert path.read_bytes() == kept.read_bytes()
+    assert same_bits(Network.load(kept, backend=backend), expected)
+
+
+# ---- damaged files -------------------------------------------------------------------------------
+
+
+def small_checkpoint() -> bytes:
+    net = Network([1, 1], dtype="float32", seed=2)
+    net._model.set_optimizer(optimizers.SGD(momentum=0.5))
+    extra = {"order": np.array([1, 0])}
+    return contents_of(
+        lambda name: model_file.write_checkpoint(name, net, extra, {"epoch": 1, "best": math.inf})
+    )
+
+
+both_kinds = pytest.mark.parametrize("kind", [model_bytes, small_checkpoint])
+
+
+@both_kinds
+def test_every_flipped_bit_is_seen(path: Path, kind: Bytes) -> None:
+    contents = kind()
+    path.write_bytes(contents)
+    Network.load(path)
+    flipped = bytearray(contents)
+    accepted = []
+    with open(path, "r+b", buffering=0) as file:
+        for place in range(len(contents)):
+            for bit in range(8):
+                flipped[place] ^= 1 << bit
+                file.seek(place)
+                file.write(flipped[place : place + 1])
+                try:
+                    Network.load(path)
+                except ModelFileError:
+                    pass
+                else:
+                    accepted.append((place, bit))
+                flipped[place] ^= 1 << bit
+            file.seek(place)
+            file.write(flipped[place : place + 1])
+    assert accepted == []
+    assert path.read_bytes() == contents
+
+
+@both_kinds
+def test_every_truncation_is_seen(path: Path, kind: Bytes) -> None:
+    contents = kind()
+    path.write_bytes(contents)
+    for length in range(len(contents) - 1, -1, -1):
+        os.truncate(path, length)
+        with pytest.raises(ModelFileError, match="expected"):
+            Network.load(path)
+
+
+@both_kinds
+def test_nothing_may_follow(path: Path, kind: Bytes) -> None:
+    contents = kind()
+    end_of_zip = b"PK\x05\x06" + bytes(18)
+    for tail in (b"\0", b" ", b"\0" * 8, b"\n", end_of_zip, contents, bytes(1 << 16)):
+        path.write_bytes(contents + tail)
+        with pytest.raises(ModelFileError, match="behind its header; expected"):
+            Network.load(path)
+
+
+@both_kinds
+def test_bytes_moved_within_the_file_are_seen(path: Path, kind: Bytes) -> None:
+    contents = kind()
+    path.touch()
+    chance = random.Random(1)
+    for _ in range(300):
+        i, j = sorted(chance.sample(range(len(contents) + 1), 2))
+        k = chance.randrange(len(contents))
+        rest = contents[:i] + contents[j:]
+        moved = rest[:k] + contents[i:j] + rest[k:]
+        if moved != contents:
+            put(path, moved)
+            with pytest.raises(ModelFileError):
+                Network.load(path)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_that_changes_while_it_is_read(
+    path: Path, change: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small().save(path)
+    size = path.stat().st_size
+    fstat = os.fstat
+
+    def changing(descriptor: int) -> os.stat_result:
+        status = fstat(descriptor)
+        os.truncate(path, size + change)
+        return status
+
+    monkeypatch.setattr(file_format.os, "fstat", changing)
+    with pytest.raises(ModelFileError, match="while it was read; expected a file at rest"):
+        Network.load(path)
+
+
+# ---- hostile files -------------------------------------------------------------------------------
+
+
+def forged(
+    change: Callable[[dict[str, Any]], Any], numbers: Callable[[bytes], bytes] = bytes
+) -> bytes:
+    """A model's header, changed in place or replaced, with its checksum put right."""
+    header, data = taken_apart(model_bytes())
+    header = change(header) or header
+    return with_checksum(header, numbers(data))
+
+
+def entry(**values: Any) -> Callable[[dict[str, Any]], None]:
+    """The first tensor's entry with other values; None takes one away."""
+
+    def change(header: dict[str, Any]) -> None:
+        changed = {**header["layers.1.weight"], **values}
+        header["layers.1.weight"] = {k: v for k, v in changed.items() if v is not None}
+
+    return change
+
+
+def metadata(**values: Any) -> Callable[[dict[str, Any]], None]:
+    def change(header: dict[str, Any]) -> None:
+        changed = {**header["__metadata__"], **values}
+        header["__metadata__"] = {k: v for k, v in changed.items() if v is not None}
+
+    return change
+
+
+def text(change: Callable[[str], str]) -> bytes:
+    """A model whose header is changed as text, with a checksum over what it then says."""
+    header, data = taken_apart(model_bytes())
+    changed = change(compact(header))
+    return raw_file(padded(changed), data)
+
+
+def other_shape(shape: list[Any], n_bytes: int) -> Callable[[dict[str, Any]], None]:
+    """The last tensor with a shape, its offsets made to fit."""
+
+    def change(header: dict[str, Any]) -> None:
+        start = header["layers.2.bias"]["data_offsets"][0]
+        header["layers.2.bias"].update(shape=shape, data_offsets=[start, start + n_bytes])
+
+    return change
+
+
+def renamed(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda header: {name if k == "layers.2.bias" else k: v for k, v in header.items()}
+
+
+def shifted(by: int) -> Callable[[dict[str, Any]], None]:
+    """Every tensor but the first, that much further on."""
+
+    def change(header: dict[str, Any]) -> None:
+        for name in ("layers.1.bias", "layers.2.weight", "layers.2.bias"):
+            offsets = header[name]["data_offsets"]
+            header[name]["data_offsets"] = [offset + by for offset in offsets]
+
+    return change
+
+
+def reordered(header: dict[str, Any]) -> dict[str, Any]:
+    return dict(reversed(header.items()))
+
+
+def swapped_offsets(header: dict[str, Any]) -> None:
+    first, second = header["layers.1.bias"], header["layers.2.bias"]
+    first["data_offsets"], second["data_offsets"] = second["data_offsets"], first["data_offsets"]
+
+
+def many_tensors(header: dict[str, Any]) -> None:
+    end = header["layers.2.bias"]["data_offsets"][1]
+    for i in range(5000):
+        header[f"more.{i}"] = {"dtype": "F32", "shape": [0], "data_offsets": [end, end]}
+
+
+NUMBERS = 1 << 62
+HOSTILE: dict[str, tuple[Bytes, str]] = {
+    "empty": (lambda: b"", "has 0 bytes"),
+    "7 bytes": (lambda: bytes(7), "has 7 bytes"),
+    "header length 0": (lambda: bytes(8), "length is 0"),
+    "header length 1": (lambda: struct.pack("<Q", 1) + b"{", "length is 1;"),
+    "header length 2^63": (lambda: struct.pack("<Q", 2**63) + b"{}", f"length is {2**63}"),
+    "header length 2^64 - 1": (lambda: b"\xff" * 8 + b"{}", f"length is {2**64 - 1}"),
+    "header length over 1 MiB": (
+        lambda: raw_file(padded(compact({"__metadata__": {"x": "y" * (1 << 20)}}))),
+        "expected 2 to 1048576 bytes",
+    ),
+    "header longer than the file": (lambda: struct.pack("<Q", 1000) + b"{}", "at least 1008"),
+    "not UTF-8": (lambda: raw_file(b'{"\xff\xfe":1}  '), "is no text"),
+    "UTF-8 beyond ASCII": (lambda: raw_file(padded('{"é": 1}')), "is no text"),
+    "a NUL": (lambda: raw_file(b'{"a":1}\0'), "is no JSON"),
+    "a byte order mark": (lambda: raw_file(b"\xef\xbb\xbf{} "), "is no text"),
+    "no JSON": (lambda: raw_file(b"hello   "), "is no JSON"),
+    "half a JSON": (lambda: text(lambda header: header[:-1]), "is no JSON"),
+    "two JSONs": (lambda: raw_file(b"{}{}    "), "is no JSON"),
+    "a list": (lambda: raw_file(b"[]      "), r"is \[\]; expected a JSON object"),
+    "a number": (lambda: raw_file(b"12345678"), "expected a JSON object"),
+    "null": (lambda: raw_file(b"null    "), "expected a JSON object"),
+    "only spaces": (lambda: raw_file(b"        "), "is no JSON"),
+    "empty object": (lambda: raw_file(b"{}      "), "another program"),
+    "deep lists": (lambda: raw_file(b"[" * 100_000), "nested too deeply"),
+    "deep objects": (lambda: raw_file(b'{"a":' * 100_000), "nested too deeply"),
+    "closed deep lists": (
+        lambda: raw_file(padded('{"__metadata__":' + "[" * 90_000 + "]" * 90_000 + "}")),
+        "nested too deeply",
+    ),
+    "an integer of a million digits": (
+        lambda: raw_file(padded('{"a":' + "9" * 1_000_000 + "}")),
+        "is no JSON",
+    ),
+    "NaN": (
+        lambda: text(lambda header: header.replace("[0,24]", "[NaN,24]")),
+        "has NaN, which is no JSON",
+    ),
+    "Infinity": (
+        lambda: text(lambda header: header.replace("[0,24]", "[0,-Infinity]")),
+        "has -Infinity, which is no JSON",
+    ),
+    "a tensor twice": (
+        lambda: text(
+            lambda header: header[:-1] + ',"layers.1.bias":' + header.split('bias":')[1] + "}"
+        ),
+        "is no JSON|more than once",
+    ),
+    "a key twice in an entry": (
+        lambda: text(lambda header: header.replace('"dtype":"F32"', '"dtype":"F32","dtype":"F32"')),
+        "has 'dtype' more than once",
+    ),
+    "metadata twice": (
+        lambda: text(lambda header: '{"__metadata__":{},' + header[1:]),
+        "has '__metadata__' more than once",
+    ),
+    "an escaped key twice": (
+        lambda: text(lambda header: header.replace('"kind":', '"k\\u0069nd":"x","kind":')),
+        "has 'kind' more than once",
+    ),
+    "170,000 keys, the last one twice": (
+        lambda: raw_file(
+            padded("{" + "".join(f'"{i:x}":0,' for i in range(90_000)) + '"a":0,"a":0}')
+        ),
+        "more than once",
+    ),
+    "spaces between": (lambda: text(lambda header: header.replace(",", ", ")), "not in the form"),
+    "an escape that need not be": (
+        lambda: text(lambda header: header.replace("layers.1.bias", "l\\u0061yers.1.bias")),
+        "not in the form",
+    ),
+    "an integer as -0": (
+        lambda: text(lambda header: header.replace("[0,24]", "[-0,24]")),
+        "not in the form",
+    ),
+    "an offset as a float": (
+        lambda: text(lambda header: header.replace("[0,24]", "[0.0,24]")),
+        r"data_offsets \[0.0, 24\]",
+    ),
+    "an offset of 1e999": (
+        lambda: text(lambda header: header.replace("[0,24]", "[0,1e999]")),
+        r"data_offsets \[0, inf\]",
+    ),
+    "no metadata": (
+        lambda: text(lambda header: compact({"x": json.loads(header)["layers.1.bias"]})),
+        "another program",
+    ),
+    "metadata a list": (
+        lambda: raw_file(padded('{"__metadata__":["format","cbackprop"]}')),
+        "another program",
+    ),
+    "another format": (lambda: forged(metadata(format="pt")), "another program"),
+    "a newer version": (lambda: forged(metadata(format_version="2")), "a newer cbackprop"),
+    "no version": (lambda: forged(metadata(format_version=None)), "format_version is None"),
+    "a number in the metadata": (lambda: forged(metadata(cost=1)), "'cost' in its __metadata__"),
+    "null in the metadata": (
+        lambda: text(lambda header: header.replace('"init":"auto"', '"init":null')),
+        "'init' in its __metadata__ is None",
+    ),
+    "no checksum": (
+        lambda: text(lambda header: header.replace('"checksum"', '"checksam"')),
+        "has no checksum at its end",
+    ),
+    "checksum not last": (
+        lambda: text(
+            lambda header: compact(
+                {
+                    **json.loads(header),
+                    "__metadata__": dict(reversed(json.loads(header)["__metadata__"].items())),
+                }
+            )
+        ),
+        "has no checksum at its end",
+    ),
+    "half a surrogate pair in the metadata": (
+        lambda: forged(metadata(cost="\ud800")),
+        "expected Unicode",
+    ),
+    "half a surrogate pair in a name": (lambda: forged(renamed("\udfff")), "expected Unicode"),
+    "a name with a NUL": (
+        lambda: forged(renamed("layers.2.bias\0")),
+        "in the place of 'layers.2.bias'; expected",
+    ),
+    "a name of half a megabyte": (
+        lambda: forged(renamed("b" * 500_000)),
+        "in the place of 'layers.2",
+    ),
+    "a name that climbs": (
+        lambda: forged(renamed("../../etc/passwd")),
+        "in the place of 'layers.2.bias'; expected",
+    ),
+    "no name": (lambda: forged(renamed("")), "in the place of 'layers.2.bias'; expected"),
+    "entry a list": (
+        lambda: forged(lambda header: {**header, "layers.2.bias": ["F32", [2], [0, 8]]}),
+        "expected dtype, shape and data_offsets",
+    ),
+    "entry without a shape": (lambda: forged(entry(shape=None)), "expected dtype, shape and"),
+    "entry with something more": (lambda: forged(entry(strides=[1])), "expected dtype, shape and"),
+    "dtype O": (lambda: forged(entry(dtype="O")), "has dtype 'O'; expected one of F32"),
+    "dtype F16": (lambda: forged(entry(dtype="F16")), "has dtype 'F16'"),
+    "dtype BF16": (lambda: forged(entry(dtype="BF16")), "has dtype 'BF16'"),
+    "dtype >f8": (lambda: forged(entry(dtype=">f8")), "has dtype '>f8'"),
+    "dtype f32": (lambda: forged(entry(dtype="f32")), "has dtype 'f32'"),
+    "dtype a list": (lambda: forged(entry(dtype=["F32"])), r"has dtype \['F32'\]"),
+    "shape a number": (lambda: forged(entry(shape=6)), "has shape 6; expected a list"),
+    "shape negative": (lambda: forged(entry(shape=[-2, -3])), r"shape \[-2, -3\]; expected"),
+    "shape with a boolean": (lambda: forged(entry(shape=[True, 6])), r"shape \[True, 6\]"),
+    "shape with a float": (lambda: forged(entry(shape=[2.0, 3])), r"shape \[2.0, 3\]"),
+    "shape with text": (lambda: forged(entry(shape=["2", 3])), r"shape \['2', 3\]"),
+    "shape with a list": (lambda: forged(entry(shape=[[2], 3])), r"shape \[\[2\], 3\]"),
+    "shape with null": (lambda: forged(other_shape([None], 8)), r"shape \[None\]"),
+    "shape that overflows 64 bits to 0": (
+        lambda: forged(other_shape([NUMBERS, 4], 0)),
+        "expected at most 8 dimensions and",
+    ),
+    "shape that overflows 64 bits to what is there": (
+        lambda: forged(other_shape([NUMBERS + 1, 8], 32), lambda data: data + bytes(24)),
+        "expected at most 8 dimensions and",
+    ),
+    "shape beyond arrays, but empty": (
+        lambda: forged(other_shape([0, NUMBERS, NUMBERS], 0), lambda data: data[:-8]),
+        "expected at most 8 dimensions and",
+    ),
+    "shape of 4,000 digits": (
+        lambda: forged(other_shape([10**4000], 8)),
+        "expected at most 8 dimensions and",
+    ),
+    "shape of 1,000 dimensions": (lambda: forged(other_shape([1] * 1000, 4)), "at most 8 dimen"),
+    "a terabyte in a small file": (
+        lambda: forged(other_shape([1 << 38], 1 << 40)),
+        "behind its header; expected 1099511627824",
+    ),
+    "shape other than the sizes": (
+        lambda: forged(entry(shape=[3, 2])),
+        r"shape \(3, 2\) and dtype float32; expected \(2, 3\)",
+    ),
+    "shape with one dimension more": (lambda: forged(entry(shape=[2, 3, 1])), r"expected \(2, 3\)"),
+    "shape smaller than its bytes": (lambda: forged(entry(shape=[2, 2])), r"expected \[0, 16\]"),
+    "offsets one number": (lambda: forged(entry(data_offsets=[24])), "data_offsets"),
+    "offsets three numbers": (lambda: forged(entry(data_offsets=[0, 24, 24])), "data_offsets"),
+    "offsets booleans": (lambda: forged(entry(data_offsets=[False, 24])), r"\[False, 24\]"),
+    "offsets negative": (lambda: forged(entry(data_offsets=[-24, 0])), r"expected \[0, 24\]"),
+    "offsets backwards": (lambda: forged(entry(data_offsets=[24, 0])), r"expected \[0, 24\]"),
+    "offsets beyond 64 bits": (
+        lambda: forged(entry(data_offsets=[2**64, 2**64 + 24])),
+        r"expected \[0, 24\]",
+    ),
+    "tensors that overlap": (lambda: forged(shifted(-8)), r"expected \[24, 32\]"),
+    "a hole between tensors": (
+        lambda: forged(shifted(8), lambda data: data[:24] + bytes(8) + data[24:]),
+        r"expected \[24, 32\]",
+    ),
+    "tensors in each other's place": (lambda: forged(swapped_offsets), r"expected \[24, 32\]"),
+    "tensors all in one place": (
+        lambda: forged(lambda header: header["layers.2.bias"].update(data_offsets=[24, 32])),
+        "expected ",
+    ),
+    "header in another order": (lambda: forged(reordered), "expected"),
+    "5,000 empty tensors more": (lambda: forged(many_tensors), "has 5004 tensors; expected 4"),
+    "a tensor less": (
+        lambda: forged(
+            lambda header: {k: v for k, v in header.items() if k != "layers.2.bias"},
+            lambda data: data[:-8],
+        ),
+        "has 3 tensors; expected 4",
+    ),
+    "numbers missing": (lambda: forged(dict, lambda data: data[:-4]), "behind its header"),
+    "numbers too many": (lambda: forged(dict, lambda data: data + bytes(4)), "behind its header"),
+    "integers for parameters": (
+        lambda: forged(
+            lambda header: header["layers.2.bias"].update(dtype="I64", shape=[1]),
+        ),
+        r"dtype int64; expected \(2,\) and float32",
+    ),
+    "a parameter that is NaN": (
+        lambda: forged(dict, lambda data: data[:-4] + struct.pack("<f", math.nan)),
+        "tensor 'layers.2.bias' has nan at",
+    ),
+    "a parameter that is infinite": (
+        lambda: forged(dict, lambda data: struct.pack("<f", -math.inf) + data[4:]),
+        "tensor 'layers.1.weight' has -inf at",
+    ),
+    # What the metadata say of the network: judged as Network's own arguments are.
+    "no kind": (lambda: forged(metadata(kind=None)), "kind is None"),
+    "an unknown kind": (lambda: forged(metadata(kind="pickle")), "kind is 'pickle'"),
+    "a model that says it is a checkpoint": (
+        lambda: forged(metadata(kind="checkpoint")),
+        "expected .*generator",
+    ),
+    "an entry missing": (lambda: forged(metadata(init=None)), "__metadata__ has .* expected"),
+    "an entry more": (lambda: forged(metadata(module="os")), "__metadata__ has .* expected"),
+    "activation os.system": (
+        lambda: forged(metadata(activations='["os.system","softmax"]')),
+        r"activation\[0\] is 'os.system'; expected one of 'sigmoid'",
+    ),
+    "activation an alias": (
+        lambda: forged(metadata(activations='["linear","softmax"]')),
+        "expected .*'identity'",
+    ),
+    "activation a number": (lambda: forged(metadata(activations="[1,2]")), r"activation\[0\] is 1"),
+    "activation one for all": (lambda: forged(metadata(activations='"tanh"')), "two lists"),
+    "activations too many": (
+        lambda: forged(metadata(activations='["tanh","tanh","softmax"]')),
+        "activation has 3 entries; expected 2",
+    ),
+    "softmax in the middle": (
+        lambda: forged(metadata(activations='["softmax","softmax"]')),
+        "expected it in the last layer",
+    ),
+    "a cost that the output cannot have": (
+        lambda: forged(metadata(activations='["tanh","tanh"]')),
+        "cost is 'cross_entropy' with the output activation 'tanh'",
+    ),
+    "an unknown cost": (lambda: forged(metadata(cost="eval")), "cost is 'eval'"),
+    "an unknown init": (lambda: forged(metadata(init="orthogonal")), "init is 'orthogonal'"),
+    "dtype float16": (lambda: forged(metadata(dtype="float16")), "dtype is 'float16'"),
+    "dtype by another name": (lambda: forged(metadata(dtype="f4")), "expected .*'float32'"),
+    "dtype of no type": (lambda: forged(metadata(dtype="i4,(2)f8")), "dtype is"),
+    "dtype other than the tensors'": (
+        lambda: forged(metadata(dtype="float64")),
+        "dtype float32; expected .* float64",
+    ),
+    "sizes of another network": (lambda: forged(metadata(sizes="[2,3,2]")), r"expected \(3, 2\)"),
+    "sizes of one layer": (lambda: forged(metadata(sizes="[3]")), "at least 2 entries"),
+    "sizes with a boolean": (lambda: forged(metadata(sizes="[3,true,2]")), r"sizes\[1\] is True"),
+    "sizes with a float": (lambda: forged(metadata(sizes="[3,2.0,2]")), r"sizes\[1\] is 2.0"),
+    "sizes with text": (lambda: forged(metadata(sizes='[3,"2",2]')), r"sizes\[1\] is '2'"),
+    "sizes with 0": (lambda: forged(metadata(sizes="[3,0,2]")), r"sizes\[1\] is 0"),
+    "sizes negative": (lambda: forged(metadata(sizes="[-3,2,2]")), r"sizes\[0\] is -3"),
+    "sizes huge": (
+        lambda: forged(metadata(sizes=f"[{2**62},{2**62},2]")),
+        "parameters, .* bytes, are more than",
+    ),
+    "sizes of terabytes": (lambda: forged(metadata(sizes="[1000000,1000000,2]")), "expected"),
+    "sizes an object": (lambda: forged(metadata(sizes='{"a":3}')), "two lists"),
+    "sizes no JSON": (lambda: forged(metadata(sizes="3,2,2")), "sizes is no JSON"),
+    "sizes with spaces": (lambda: forged(metadata(sizes="[3, 2, 2]")), "in the form in which"),
+    "sizes nested": (lambda: forged(metadata(sizes="[" * 90_000)), "sizes is nested too deeply"),
+    "sizes by the hundred thousand": (
+        lambda: forged(metadata(sizes=compact([1] * 300_000))),
+        "expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused(path: Path, name: str) -> None:
+    """By a message that says what is wrong, and without much memory."""
+    make, message = HOSTILE[name]
+    path.write_bytes(make())
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=message) as caught:
+            Network.load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert str(caught.value).startswith(f"path is {str(path)!r}: ")
+    assert "expected" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert peak < 48 << 20
+
+
+def test_the_forger_can_write_a_good_file(path: Path) -> None:
+    """Else the files above might be refused for the forger's own mistakes."""
+    assert forged(dict) == model_bytes()
+    assert text(str) == model_bytes()
+    path.write_bytes(forged(metadata(init="zeros")))
+    assert Network.load(path)._model.init == "zeros"
+
+
+@posix_only
+@pytest.mark.parametrize("what", ["fifo", "socket"])
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, what: str) -> None:
+    """In another process, which a pipe without a writer may hold up for as long as it likes."""
+    name = what
+    if what == "fifo":
+        name = str(tmp_path / "fifo")
+        os.mkfifo(name)
+    elif what == "socket":
+        import socket
+
+        name = str(tmp_path / "socket")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(name)
+    mode = os.stat(name).st_mode
+    code = """
+import sys
+from cbackprop import ModelFileError, Network
+for call in (Network.load, Network([2, 1]).save):
+    try:
+        call(sys.argv[1])
+    except ModelFileError as error:
+        print(error)
+"""
+    expected = f"path is {name!r}: it is a device, a pipe or a socket; expected a regular file\n"
+    assert output_of(code, name, options=("-W", "ignore")) == 2 * expected
+    assert os.stat(name).st_mode == mode
+    assert only_files(tmp_path) == ([what] if tmp_path in Path(name).parents else [])
+
+
+@posix_only
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/full"])
+def test_a_device_is_not_read_and_not_replaced(device: str) -> None:
+    """In another process: /dev/zero has no end. Writing to it is what the user asked for."""
+    mode = os.stat(device).st_mode
+    code = """
+import sys
+from cbackprop import ModelFileError, Network
+try:
+    Network.load(sys.argv[1])
+except ModelFileError as error:
+    print(error)
+try:
+    Network([2, 1]).save(sys.argv[1])
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+    refused = f"path is {device!r}: it is a device, a pipe or a socket; expected a regular file\n"
+    full = f"{errno.ENOSPC} /dev/full\n" if device == "/dev/full" else ""
+    assert output_of(code, device, options=("-W", "ignore")) == refused + full
+    assert os.stat(device).st_mode == mode
+
+
+@posix_only
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    """The system finds it: its own error, with the path."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for call in (Network.load, small().save):
+        with pytest.raises(OSError, match="loop") as caught:
+            call(loop)
+        assert caught.value.errno == errno.ELOOP
+    assert only_files(tmp_path) == ["loop"]
+
+
+def test_paths_that_are_none(tmp_path: Path) -> None:
+    net = small()
+    for call in (net.save, Network.load):
+        for value in (None, 3, 1.5, ["model"], True, sys.stdout):
+            with pytest.raises(TypeError, match=r"^path is .*; expected a str, bytes or a path"):
+                call(value)  # type: ignore[operator]
+        with pytest.raises(ValueError, match=r"^path is .* without NUL"):
+            call(str(tmp_path / "a\0b"))
+        if os.name != "nt":  # Windows file names may hold one
+            with pytest.raises(ValueError, match=r"^path is .* without NUL or lone surrogates"):
+                call("\ud800")
+        with pytest.raises(ValueError, match=r"^path is ''; expected a path of at least one char"):
+            call("")
+        with pytest.raises(FileNotFoundError) as caught:
+            call(tmp_path / "missing" / "model")
+        assert caught.value.filename == str(tmp_path / "missing" / "model")
+        with pytest.raises(IsADirectoryError):
+            call(tmp_path)
+        with pytest.raises(OSError, match="directory"):
+            call(os.path.join(tmp_path, "missing", ""))
+    with pytest.raises(FileNotFoundError):
+        Network.load(tmp_path / "model")
+    assert only_files(tmp_path) == []
+
+
+def test_paths_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Bytes:
+        def __fspath__(self) -> bytes:
+            return os.fsencode(tmp_path / "d")
+
+    # The longest name that there may be, too: the temporary file's own is shorter.
+    for name in ("a", "./b", tmp_path / "c", Bytes(), b"e", "σ.safetensors", "n" * 255):
+        net = small(seed=len(only_files(tmp_path)))
+        net.save(name)  # type: ignore[arg-type]
+        assert same_bits(Network.load(name), net)  # type: ignore[arg-type]
+    assert len(only_files(tmp_path)) == 7
+
+
+def test_arguments_of_load(path: Path) -> None:
+    small().save(path)
+    for bad in ({"threads": 0}, {"backend": "gpu"}):
+        with pytest.raises(ValueError, match=f"^{next(iter(bad))} is .*; expected"):
+            Network.load(path, **bad)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^threads is '2'"):
+        Network.load(path, threads="2")  # type: ignore[arg-type]
+
+
+# ---- what is not saved ---------------------------------------------------------------------------
+
+
+def test_functions_of_ones_own_are_refused(path: Path) -> None:
+    swish = Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2, name="swish")
+    distance = Cost(
+        lambda a, y: ((a - y) ** 2).sum(axis=1), lambda a, y: 2 * (a - y), name="distance"
+    )
+    small().save(path)
+    before = path.read_bytes()
+    for net, message in (
+        (Network([2, 3, 1], ["tanh", swish]), r"^activation of layer 2 is Activation\(swish\)"),
+        (Network([2, 3, 1], cost=distance), r"^cost is Cost\(distance\)"),
+    ):
+        for call in (
+            net.save,
+            lambda name, net=net: model_file.write_checkpoint(name, net, {}, {}),
+            lambda name, net=net: model_file.read_checkpoint(name, net),
+        ):
+            with pytest.raises(TypeError, match=message):
+                call(path)
+    assert path.read_bytes() == before
+    assert only_files(path.parent) == [path.name]
+
+
+@every_backend
+def test_parameters_that_are_not_finite_are_refused(path: Path, backend: str) -> None:
+    net = small(backend=backend)
+    net.biases[1][1] = math.nan
+    for call in (net.save, lambda name: model_file.write_checkpoint(name, net, {}, {})):
+        with pytest.raises(ValueError, match=r"^biases\[1\] of layer 2 has nan at \[1\]"):
+            call(path)
+    assert only_files(path.parent) == []
+
+
+@contextmanager
+def kept_by_another_thread(net: Network) -> Iterator[None]:
+    """As a fit of that thread keeps it."""
+    begun, over = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        with net._engine:
+            net._engine.begin_fit()
+            begun.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    try:
+        assert begun.wait(60)
+        yield
+    finally:
+        over.set()
+        thread.join(60)
+
+
+@every_backend
+def test_parameters_that_are_not_finite_where_asked_for(path: Path, backend: str) -> None:
+    net = small(backend=backend)
+    net.biases[1][1], net.weights[0][0, 0] = math.nan, -math.inf
+    net.save(path, allow_nonfinite=True)
+    with pytest.raises(ModelFileError, match=r"'layers.1.weight' has -inf at \[0, 0\]"):
+        Network.load(path, backend=backend)
+    twin = Network.load(path, backend=backend, allow_nonfinite=True)
+    assert same_bits(twin, net)
+    with pytest.raises(ValueError, match=r"^weights\[0\] of layer 1 has -inf"):
+        twin.predict(np.zeros((1, 3)))
+    for call in (net.save, Network.load):
+        with pytest.raises(TypeError, match=r"^allow_nonfinite is 1 "):
+            call(path, allow_nonfinite=1)  # type: ignore[operator]
+
+
+@every_backend
+def test_a_network_in_use_is_not_saved(path: Path, backend: str) -> None:
+    net = small(backend=backend)
+    with kept_by_another_thread(net):
+        for call in (net.save, lambda name: model_file.write_checkpoint(name, net, {}, {})):
+            with pytest.raises(RuntimeError, match="in another thread"):
+                call(path)
+    assert only_files(path.parent) == []
+    # The fit's own thread may: from a callback, for a checkpoint.
+    with net._engine:
+        net.save(path)
+    assert same_bits(Network.load(path), net)
+
+
+def test_what_could_not_be_read_is_not_written(path: Path) -> None:
+    metadata = {"format": "cbackprop", "format_version": "1"}
+    tensor = np.zeros(2)
+    for tensors, text, message in (
+        ({"a": tensor.astype(np.float16)}, metadata, "tensor 'a' has dtype float16; expected one"),
+        ({"a": tensor.astype(object)}, metadata, "tensor 'a' has dtype object"),
+        ({"a": tensor.astype(complex)}, metadata, "tensor 'a' has dtype complex128"),
+        ({f"{i}": tensor for i in range(20000)}, metadata, "expected at most 1048576"),
+        ({"\ud800": tensor}, metadata, "expected Unicode"),
+        ({"a": np.zeros((1,) * 9)}, metadata, "at most 8 dimensions"),
+        ({"a": tensor}, {}, "expected the format 'cbackprop'"),
+        ({"a": tensor}, {**metadata, "checksum": "0"}, "metadata has a checksum"),
+        ({"a": tensor}, {**metadata, "b": 1}, "'b' in its __metadata__ is 1; expected text"),
+        ({"__metadata__": tensor}, metadata, "expected"),
+    ):
+        with pytest.raises(ModelFileError, match=message):
+            model_file.write(path, tensors, text)  # type: ignore[arg-type]
+    assert only_files(path.parent) == []
+
+
+# ---- written whole or not at all -----------------------------------------------------------------
+
+
+class FailingOnce:
+    """The os module, whose n-th call from the model file fails."""
+
+    def __init__(self, n: int, error: BaseException) -> None:
+        self.left = n
+        self.error = error
+        self.failed = ""
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(os, name)
+        # These look only at their arguments, or take the temporary file away.
+        if not callable(function) or name in ("fspath", "fsdecode", "strerror", "unlink"):
+            return function
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left == -1:
+                self.failed = name
+                raise self.error
+            return function(*arguments, **options)
+
+        return called
+
+
+@posix_only
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EIO, "Input/output error"),
+        KeyboardInterrupt(),
+        MemoryError(),
+    ],
+    ids=["ENOSPC", "EIO", "KeyboardInterrupt", "MemoryError"],
+)
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_save_fails_at_each_call_of_the_system(
+    path: Path, error: BaseException, existing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = small(seed=1), small(seed=2)
+    old.save(path)
+    before = path.read_bytes() if existing else None
+    new.save(path)
+    after = path.read_bytes()
+    seen = set()
+    for n in range(100):
+        path.unlink()
+        if before is not None:
+            path.write_bytes(before)
+        failing = FailingOnce(n, error)
+        monkeypatch.setattr(file_format, "os", failing)
+        with suppress(type(error)):
+            new.save(path)
+        monkeypatch.undo()
+        seen.add(failing.failed)
+        contents = path.read_bytes() if path.exists() else None
+        assert contents in (before, after)
+        assert only_files(path.parent) == ([path.name] if contents is not None else [])
+        if not failing.failed:
+            break
+        if contents is None:
+            path.write_bytes(b"")
+    assert seen >= {"open", "fsync", "replace", "stat", ""}
+    assert contents == after
+
+
+@posix_only
+def test_numbers_and_name_are_on_the_disk_in_this_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file before it gets its name, the name before the save is over."""
+    done: list[str] = []
+
+    def noted(name: str) -> Callable[..., Any]:
+        function = getattr(os, name)
+
+        def call(*arguments: Any) -> Any:
+            done.append(name)
+            if name == "fsync":
+                is_folder = stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+                done[-1] += " of the folder" if is_folder else " of the file"
+            return function(*arguments)
+
+        return call
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(file_format.os, name, noted(name))
+    small().save(path)
+    assert done == ["fsync of the file", "replace", "fsync of the folder"]
+
+
+@posix_only
+def test_a_file_too_large_leaves_the_old_one(path: Path) -> None:
+    """EFBIG from the system itself, in the middle of the numbers."""
+    import resource
+
+    old = small(seed=1)
+    old.save(path)
+    new = Network([100, 100], seed=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+        with pytest.raises(OSError, match="too large") as caught:
+            new.save(path)
+        with pytest.raises(OSError, match="too large"):
+            new.save(path.with_name("other"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == str(path)
+    assert same_bits(Network.load(path), old)
+    assert only_files(path.parent) == [path.name]
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may do everything, and so becomes nobody."""
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if was_root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user reaches; pytest's own only its user does."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+        folder.chmod(0o777)
+
+
+@posix_only
+def test_a_folder_that_may_not_be_written_to(open_folder: Path) -> None:
+    path = open_folder / "model"
+    small(seed=1).save(path)
+    before = path.read_bytes()
+    path.chmod(0o666)
+    open_folder.chmod(0o555)
+    with without_privileges():
+        assert same_bits(Network.load(path), small(seed=1))
+        for name in (path, open_folder / "new"):
+            with pytest.raises(PermissionError) as caught:
+                small(seed=2).save(name)
+            assert caught.value.filename == str(name)
+    assert path.read_bytes() == before
+    assert only_files(open_folder) == ["model"]
+
+
+@posix_only
+def test_a_file_that_may_not_be_written_is_not_replaced(open_folder: Path) -> None:
+    """The folder's rights would do for that; who took them from the file meant something."""
+    path = open_folder / "model"
+    small(seed=1).save(path)
+    before = path.read_bytes()
+    path.chmod(0o444)
+    with without_privileges():
+        with pytest.raises(PermissionError) as caught:
+            small(seed=2).save(path)
+        assert caught.value.filename == str(path)
+        small(seed=2).save(open_folder / "new")
+    assert path.read_bytes() == before
+    assert only_files(open_folder) == ["model", "new"]
+
+
+@posix_only
+def test_a_file_that_may_not_be_read(open_folder: Path) -> None:
+    path = open_folder / "model"
+    small().save(path)
+    path.chmod(0o200)
+    with without_privileges(), pytest.raises(PermissionError) as caught:
+        Network.load(path)
+    assert caught.value.filename == str(path)
+
+
+@posix_only
+def test_a_folder_that_may_not_be_listed_can_be_saved_to(open_folder: Path) -> None:
+    """It cannot be opened, and so not be synchronised, either."""
+    open_folder.chmod(0o333)
+    with without_privileges():
+        small().save(open_folder / "model")
+    open_folder.chmod(0o777)
+    assert same_bits(Network.load(open_folder / "model"), small())
+
+
+@posix_only
+def test_permissions(path: Path) -> None:
+    """A new file has what the umask leaves, an old one keeps what it had."""
+    for mask, expected in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(mask)
+        try:
+            small().save(path)
+            assert stat.S_IMODE(path.stat().st_mode) == expected
+            for mode in (0o640, 0o666, 0o755):
+                path.chmod(mode)
+                small().save(path)
+                assert stat.S_IMODE(path.stat().st_mode) == mode
+        finally:
+            os.umask(before)
+        path.unlink()
+
+
+@posix_only
+def test_links(tmp_path: Path) -> None:
+    """A symbolic link stays, and what it points to is replaced; a hard link keeps the old file."""
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "model"
+    link, second = tmp_path / "link", tmp_path / "second"
+    link.symlink_to("elsewhere/model")
+    second.symlink_to(link)
+    for seed in (1, 2):  # what the link points to is not there at first
+        small(seed=seed).save(second)
+        assert link.is_symlink()
+        assert second.is_symlink()
+        assert not target.is_symlink()
+        assert same_bits(Network.load(target), small(seed=seed))
+        assert same_bits(Network.load(second), small(seed=seed))
+    assert only_files(tmp_path / "elsewhere") == ["model"]
+    os.link(target, tmp_path / "hard")
+    small(seed=3).save(target)
+    assert same_bits(Network.load(tmp_path / "hard"), small(seed=2))
+    assert only_files(tmp_path) == ["elsewhere", "hard", "link", "second"]
+
+
+KILLS = """
+import os, random, signal, sys, time
+import numpy as np
+from cbackprop import Network
+
+path, kills = sys.argv[1], int(sys.argv[2])
+nets = [Network([200, 300], seed=seed, backend="reference") for seed in (1, 2)]
+bits = [net.parameters.tobytes() for net in nets]
+chance = random.Random(5)
+nets[0].save(path)
+for _ in range(kills):
+    child = os.fork()
+    if child == 0:
+        try:
+            while True:
+                for net in nets:
+                    net.save(path)
+        finally:
+            os._exit(1)
+    time.sleep(chance.uniform(0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert Network.load(path, backend="reference").parameters.tobytes() in bits
+print(len(os.listdir(os.path.dirname(path))) - 1)
+"""
+
+
+@posix_only
+def test_a_killed_save_leaves_a_whole_file(path: Path) -> None:
+    """SIGKILL at random moments: the file is one of the two that were being saved."""
+    left = output_of(KILLS, str(path), "30", options=("-W", "ignore"), timeout=300)
+    # The temporary file of a process that was killed is taken away by nobody.
+    assert 0 <= int(left) <= 30
+
+
+def test_many_save_at_once(path: Path) -> None:
+    """Each writes a file of its own: what is read in between is one of theirs, whole."""
+    nets = [Network([60, 50], seed=seed) for seed in range(6)]
+    bits = {net.parameters.tobytes() for net in nets}
+    nets[0].save(path)
+    failures: list[BaseException] = []
+
+    def save(net: Network) -> None:
+        try:
+            for _ in range(15):
+                net.save(path)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=save, args=(net,)) for net in nets]
+    for thread in threads:
+        thread.start()
+    reads = 0
+    while reads == 0 or any(thread.is_alive() for thread in threads):
+        assert Network.load(path).parameters.tobytes() in bits
+        reads += 1
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert only_files(path.parent) == [path.name]
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+RULES = [
+    None,
+    optimizers.SGD(0.5),
+    optimizers.SGD(0.5, momentum=0.9),
+    optimizers.SGD(0.5, momentum=0.9, nesterov=True),
+    optimizers.Adam(0.01, beta1=0.8),
+    optimizers.AdamW(0.01, weight_decay=0.1),
+    optimizers.RMSprop(0.01),
+    optimizers.RMSprop(0.01, momentum=0.5, centred=True),
+    optimizers.Adagrad(0.1, learning_rate_decay=0.01),
+    optimizers.Rprop(0.02),
+    optimizers.LBFGS(memory=3),
+    optimizers.LevenbergMarquardt(mu=0.5),
+]
+
+
+def state_with_padding(net: Network) -> tuple[Any, ...]:
+    """All that a checkpoint restores, the padding of the engine's own memory included."""
+    return state(net), net._engine.parameter_arrays()[2].tobytes()
+
+
+def trained(net: Network, passes: int) -> None:
+    chance = RandomNumbers(8)
+    X = chance.normal(12 * net.sizes[0]).reshape(12, -1).astype(net.dtype)
+    Y = chance.uniform(12 * net.sizes[-1]).reshape(12, -1).astype(net.dtype)
+    for _ in range(passes):
+        finite, _ = net._engine.train(X, Y, None, 5, None, None, 0)
+        assert finite
+
+
+@both_dtypes
+@every_backend
+@pytest.mark.parametrize("optimizer", RULES, ids=repr)
+def test_a_restored_training_goes_on_as_it_would_have(
+    path: Path, optimizer: optimizers.Optimizer | None, dtype: str, backend: str
+) -> None:
+    net = Network([5, 17, 3], dtype=dtype, seed=1, backend=backend)
+    first_order = optimizer is not None and not isinstance(optimizer, optimizers.WholeBatch)
+    net._model.optimizer = optimizer
+    if first_order:
+        net._model.set_optimizer(optimizer)
+        trained(net, 3)
+        net._engine.learning_rate /= 3  # as a schedule would
+    net._model.random.words(5)
+    state = {"epoch": 3, "cost": [0.5, 0.25]}
+    model_file.write_checkpoint(path, net, {"order": np.arange(12)}, state)
+    twin = Network([5, 17, 3], dtype=dtype, seed=2, backend=backend)
+    twin._model.set_optimizer(optimizers.Adam(0.5))
+    trained(twin, 1)
+    extra, read = model_file.read_checkpoint(path, twin)
+    assert read == state
+    assert list(extra) == ["order"]
+    assert extra["order"].tolist() == list(range(12))
+    assert state_with_padding(twin) == state_with_padding(net)
+    if first_order:
+        trained(net, 2)
+        trained(twin, 2)
+        assert state_with_padding(twin) == state_with_padding(net)
+    assert (net._model.random.words(9) == twin._model.random.words(9)).all()
+
+
+@both_dtypes
+@every_backend
+def test_slots_have_the_order_of_the_parameters(path: Path, dtype: str, backend: str) -> None:
+    """W⁽¹⁾, b⁽¹⁾, …, each W row by row, whatever the engine's own layout is."""
+    net = Network([3, 17, 2], dtype=dtype, seed=1, backend=backend)
+    net._model.set_optimizer(optimizers.SGD(1.0, momentum=0.5))
+    # The first velocity is the gradient, and the step from 0 is its negative.
+    net.parameters = np.zeros(net.n_parameters)
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([0.75, 0.25])
+    net.weights[1][...] = np.arange(34).reshape(2, 17) / 64
+    gradient = net.gradient(x, y).vector
+    finite, _ = net._engine.train(
+        x.reshape(1, 3).astype(dtype), y.reshape(1, 2).astype(dtype), None, 1, None, None, 0
+    )
+    assert finite
+    assert np.unique(gradient).size > 40
+    model_file.write_checkpoint(path, net, {}, {})
+    tensors, _ = model_file.read(path)
+    assert tensors["optimizer.slots.0"].tobytes() == gradient.tobytes()
+
+
+@both_dtypes
+def test_a_checkpoint_passes_from_backend_to_backend(path: Path, dtype: str) -> None:
+    if cbackprop.info()["backend"] != "compiled":
+        pytest.skip("the compiled core is not built here")
+    net = Network([5, 17, 3], dtype=dtype, seed=1)
+    net._model.set_optimizer(optimizers.Rprop())
+    trained(net, 2)
+    model_file.write_checkpoint(path, net, {}, {"epoch": 2})
+    contents = path.read_bytes()
+    twin = Network([5, 17, 3], dtype=dtype, backend="reference")
+    model_file.read_checkpoint(path, twin)
+    model_file.write_checkpoint(path, twin, {}, {"epoch": 2})
+    assert path.read_bytes() == contents
+
+
+def test_a_checkpoint_opens_as_a_model(path: Path) -> None:
+    path.write_bytes(small_checkpoint())
+    net = Network.load(path)
+    assert same_bits(net, Network([1, 1], dtype="float32", seed=2))
+    assert net._model.optimizer is None
+    assert net._engine.rule is None
+
+
+def test_a_model_is_no_checkpoint(path: Path) -> None:
+    net = small()
+    net.save(path)
+    before = state_with_padding(net)
+    with pytest.raises(ModelFileError, match="kind is 'model'; expected 'checkpoint'"):
+        model_file.read_checkpoint(path, net)
+    assert state_with_padding(net) == before
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ("sizes", Network([3, 4, 2], ["tanh", "softmax"], "cross_entropy", dtype="float32")),
+        ("activations", Network([3, 2, 2], ["relu", "softmax"], "cross_entropy", dtype="float32")),
+        ("cost", Network([3, 2, 2], ["tanh", "softmax"], dtype="float32")),
+        ("dtype", Network([3, 2, 2], ["tanh", "softmax"], "cross_entropy")),
+        ("init", small(init="zeros")),
+    ],
+)
+def test_a_checkpoint_of_another_network(path: Path, field: str, other: Network) -> None:
+    model_file.write_checkpoint(path, small(), {}, {})
+    before = state_with_padding(other)
+    with pytest.raises(ModelFileError, match=f"its {field} is .*; expected .*, as the network's"):
+        model_file.read_checkpoint(path, other)
+    assert state_with_padding(other) == before
+
+
+@every_backend
+def test_a_failed_read_changes_nothing(path: Path, backend: str) -> None:
+    path.write_bytes(small_checkpoint())
+    contents = path.read_bytes()
+    net = Network([1, 1], dtype="float32", seed=5, backend=backend)
+    net._model.set_optimizer(optimizers.Adam())
+    trained(net, 1)
+    before = state_with_padding(net)
+    chance = random.Random(2)
+    for _ in range(200):
+        damaged = bytearray(contents)
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        put(path, bytes(damaged))
+        with pytest.raises(ModelFileError):
+            model_file.read_checkpoint(path, net)
+        assert state_with_padding(net) == before
+    path.write_bytes(contents)
+    with (
+        kept_by_another_thread(net),
+        pytest.raises(RuntimeError, match="in another thread"),
+    ):
+        model_file.read_checkpoint(path, net)
+    assert state_with_padding(net) == before
+    model_file.read_checkpoint(path, net)
+    assert state_with_padding(net) != before
+
+
+def changed_json(key: str, **values: Any) -> Callable[[dict[str, Any]], None]:
+    """One JSON text of the metadata with other values."""
+
+    def change(header: dict[str, Any]) -> None:
+        header["__metadata__"][key] = compact({**json.loads(header["__metadata__"][key]), **values})
+
+    return change
+
+
+def arguments(**values: Any) -> Callable[[dict[str, Any]], None]:
+    def change(header: dict[str, Any]) -> None:
+        optimizer = json.loads(header["__metadata__"]["optimizer"])
+        optimizer["arguments"].update(values)
+        header["__metadata__"]["optimizer"] = compact(optimizer)
+
+    return change
+
+
+def new_state(state: bytes) -> Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]:
+    def change(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        start = header["state"]["data_offsets"][0]
+        header["state"].update(shape=[len(state)], data_offsets=[start, start + len(state)])
+        return header, data[:start] + state
+
+    return change
+
+
+def slot_number(value: float) -> Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]:
+    def change(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        start = header["optimizer.slots.0"]["data_offsets"][0]
+        return header, data[:start] + struct.pack("<f", value) + data[start + 4 :]
+
+    return change
+
+
+def another_name(old: str, new: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda header: {new if key == old else key: value for key, value in header.items()}
+
+
+LIES: dict[str, tuple[Callable[..., Any], str]] = {
+    "an unknown optimizer": (changed_json("optimizer", name="os.system"), "optimizer is"),
+    "an optimizer of another kind": (changed_json("optimizer", name="adam"), "optimizer is"),
+    "an argument out of range": (arguments(momentum=1.5), r"momentum is 1.5; expected"),
+    "an argument of another type": (arguments(learning_rate=1), "expected all arguments of SGD"),
+    "an unknown argument": (arguments(weight=1.0), "unexpected keyword argument"),
+    "a tag within the optimizer": (
+        lambda header: metadata(optimizer='{"name":"sgd","arguments":{"float":"inf"}}')(header),
+        "optimizer is",
+    ),
+    "no arguments": (changed_json("optimizer", arguments=None), "optimizer is"),
+    "an optimizer that is a list": (metadata(optimizer="[]"), r"optimizer is \[\]"),
+    "no optimizer, but a rule": (metadata(optimizer="null"), "update has rule 'momentum'"),
+    "another rule": (changed_json("update", rule="adam"), "update has rule 'adam'"),
+    "an unknown rule": (changed_json("update", rule="exec"), "update has rule 'exec'"),
+    "a hyper-parameter of another type": (
+        changed_json("update", rule=None, hyper_parameters=[0]),
+        "update has rule None with",
+    ),
+    "another hyper-parameter": (changed_json("update", hyper_parameters=[0.25]), "as the optim"),
+    "no rule, but slots": (
+        changed_json("update", rule=None, hyper_parameters=[]),
+        "further tensors",
+    ),
+    "a negative learning rate": (changed_json("update", learning_rate=-0.5), "learning_rate is"),
+    "an integer learning rate": (changed_json("update", learning_rate=1), "expected floats"),
+    "an infinite learning rate": (
+        changed_json("update", learning_rate={"float": "inf"}),
+        "learning_rate is inf",
+    ),
+    "a learning rate that is text": (changed_json("update", learning_rate="1"), "expected floats"),
+    "an unknown number": (changed_json("update", learning_rate={"float": "1"}), "the number '1'"),
+    "a negative step count": (changed_json("update", step_count=-1), "step_count is -1"),
+    "a step count beyond 63 bits": (changed_json("update", step_count=2**63), "step_count is"),
+    "a boolean step count": (changed_json("update", step_count=True), "step_count is True"),
+    "a float step count": (changed_json("update", step_count=1.0), "step_count is 1.0"),
+    "no previous cost": (changed_json("update", previous_cost=None), "expected floats"),
+    "previous cost NaN": (changed_json("update", previous_cost={"float": "nan"}), "previous_cost"),
+    "one entry more": (changed_json("update", code="import os"), "update is"),
+    "update a number": (metadata(update="1"), "update is 1"),
+    "another generator": (changed_json("generator", bit_generator="MT19937"), "generator is"),
+    "an even increment": (changed_json("generator", inc="0x" + "0" * 31 + "2"), "generator is"),
+    "words of 129 bits": (changed_json("generator", state="0x1" + "0" * 32), "generator is"),
+    "negative words": (changed_json("generator", state="-0x" + "0" * 30 + "1"), "generator is"),
+    "words with underscores": (changed_json("generator", state="0x" + "0" * 29 + "1_1"), "genera"),
+    "capital words": (changed_json("generator", state="0x" + "0" * 31 + "A"), "generator is"),
+    "words as a number": (changed_json("generator", state=5), "generator is"),
+    "half a word of 33 bits": (changed_json("generator", uinteger=2**32), "generator is"),
+    "a flag of 2": (changed_json("generator", has_uint32=2), "generator is"),
+    "a boolean flag": (changed_json("generator", has_uint32=False), "generator is"),
+    "a slot that is NaN": (slot_number(math.nan), "'optimizer.slots.0' has nan"),
+    "a slot that is infinite": (slot_number(math.inf), "'optimizer.slots.0' has inf"),
+    "a slot of another name": (another_name("optimizer.slots.0", "optimizer.slots.1"), "0 slots"),
+    "a slot of another shape": (
+        lambda header: header["optimizer.slots.0"].update(shape=[1, 2]),
+        r"shape \(1, 2\) and dtype float32; expected \(2,\)",
+    ),
+    "a slot of another type": (
+        lambda header: header["optimizer.slots.0"].update(dtype="U64", shape=[1]),
+        "dtype uint64; expected",
+    ),
+    "a tensor nobody asked for": (another_name("extra.order", "order"), "further tensors"),
+    "a parameter nobody asked for": (another_name("extra.order", "layers.2.weight"), "further"),
+    "no state": (another_name("state", "extra.state"), "further tensors"),
+    "a state in two dimensions": (
+        lambda header: header["state"].update(shape=[1, *header["state"]["shape"]]),
+        "tensor 'state' has shape",
+    ),
+    "a state that is a list": (new_state(b"[1,2]"), r"state is \[1, 2\]; expected a dict"),
+    "a state that is no JSON": (new_state(b"{'a':1}"), "state is no JSON"),
+    "an empty state": (new_state(b""), "state is no JSON"),
+    "a state that is no ASCII": (new_state('{"a":"σ"}'.encode()), "in the form in which"),
+    "a state with spaces": (new_state(b'{"a": 1}'), "in the form in which"),
+    "a state with NaN": (new_state(b'{"a":NaN}'), "state has NaN, which is no JSON"),
+    "a state with 1e999": (new_state(b'{"a":1e999}'), "in the form in which"),
+    "a state with a long float": (new_state(b'{"a":0.10}'), "in the form in which"),
+    "a state with a key twice": (new_state(b'{"a":1,"a":2}'), "state has 'a' more than once"),
+    "a state nested deeply": (new_state(b'{"a":' + b"[" * 100_000), "state is nested too deeply"),
+    "a state with an unknown number": (new_state(b'{"a":{"float":"1"}}'), "has the number '1'"),
+    "a state with needless tags": (new_state(b'{"a":{"dict":{"b":1}}}'), "in the form in which"),
+    "a state of a long integer": (new_state(b'{"a":' + b"1" * 5000 + b"}"), "state is no JSON"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_checkpoint_that_lies_is_refused(path: Path, name: str) -> None:
+    """Its checksum is right; the network is as it was."""
+    change, message = LIES[name]
+    header, data = taken_apart(small_checkpoint())
+    answer = change(header, data) if change.__code__.co_argcount == 2 else change(header)
+    if isinstance(answer, tuple):
+        header, data = answer
+    elif answer is not None:
+        header = answer
+    path.write_bytes(with_checksum(header, data))
+    net = Network([1, 1], dtype="float32", seed=9)
+    before = state_with_padding(net)
+    with pytest.raises(ModelFileError, match=message):
+        model_file.read_checkpoint(path, net)
+    assert state_with_padding(net) == before
+    with pytest.raises(ModelFileError, match=message):
+        Network.load(path)
+
+
+def test_a_file_put_right_after_damage_is_refused_or_good(path: Path) -> None:
+    """Damage to the header's text and to the numbers, under a checksum that fits: no crash."""
+    header, data = taken_apart(small_checkpoint())
+    header["__metadata__"].pop("checksum")
+    whole = compact(header)
+    words = [
+        *'{}[],:"0129-.eE \\',
+        "null",
+        "true",
+        "NaN",
+        "1e999",
+        '\\"',
+        "[]",
+        "{}",
+        "F64",
+        "relu",
+    ]
+    chance = random.Random(4)
+    read = refused = 0
+    path.touch()
+    while read + refused < 3000:
+        damaged, numbers = whole, bytearray(data)
+        for _ in range(chance.randint(1, 2)):
+            i = chance.randrange(len(damaged))
+            word = chance.choice(words)
+            damaged = damaged[:i] + word + damaged[i + chance.choice((0, 1, len(word))) :]
+        if chance.random() < 0.3:
+            numbers[chance.randrange(len(numbers))] = chance.randrange(256)
+        try:
+            contents = with_checksum(json.loads(damaged), bytes(numbers))
+        except (ValueError, KeyError, AttributeError):
+            contents = raw_file(padded(damaged), bytes(numbers))
+        put(path, contents)
+        try:
+            net = Network.load(path)
+            net.predict(np.ones(net.sizes[0]))
+            model_file.read_checkpoint(path, Network([1, 1], dtype="float32"))
+            read += 1
+        except ModelFileError:
+            refused += 1
+    # Other numbers within their bounds, such as another step count, make a good file.
+    assert read > 0
+
+
+def test_the_forger_can_write_a_good_checkpoint(path: Path) -> None:
+    header, data = taken_apart(small_checkpoint())
+    assert with_checksum(header, data) == small_checkpoint()
+    changed_json("update", step_count=7)(header)
+    path.write_bytes(with_checksum(*new_state(b'{"a":-0.0}')(header, data)))
+    net = Network([1, 1], dtype="float32")
+    _, state = model_file.read_checkpoint(path, net)
+    assert str(state) == "{'a': -0.0}"
+    assert net._engine.step_count == 7
+
+
+def test_an_optimizer_of_ones_own_is_refused(path: Path) -> None:
+    class Mine(optimizers.SGD):
+        pass
+
+    net = small()
+    net._model.set_optimizer(Mine(0.5))
+    with pytest.raises(ModelFileError, match=r"optimizer is Mine\(.*, of a class of your own"):
+        model_file.write_checkpoint(path, net, {}, {})
+    assert only_files(path.parent) == []
+
+
+STATES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text() | st.sampled_from(["float", "dict"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, of the same types, to the bit: -0.0 is not 0.0, and NaN is NaN."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float):
+        return struct.pack("<d", a) == struct.pack("<d", b) or (math.isnan(a) and math.isnan(b))
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    return bool(a == b)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(state=st.dictionaries(st.text(), STATES, max_size=4))
+def test_a_state_comes_back_exactly(path: Path, state: dict[str, Any]) -> None:
+    net = Network([1, 1], backend="reference", seed=0)
+    model_file.write_checkpoint(path, net, {}, state)
+    assert same(model_file.read_checkpoint(path, net)[1], state)
+
+
+def test_states_of_every_kind(path: Path) -> None:
+    net = small()
+    state = {
+        "floats": [0.1, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan],
+        "integers": [0, -1, 2**53 + 1, 2**200, True, None],
+        "float": {"float": "inf"},
+        "dict": {"dict": {"float": math.inf}},
+        "deep": {"dict": {"dict": {"dict": 1.5}}},
+        "text": ["", "\0", "σ\n", "\ud800", "😀"],
+        "history": [0.5 / (i + 1) for i in range(200_000)],  # more than a header may hold
+    }
+    model_file.write_checkpoint(path, net, {}, state)
+    assert same(model_file.read_checkpoint(path, net)[1], state)
+    assert model_file.read_checkpoint(path, net)[1]["float"] == {"float": "inf"}
+    model_file.write_checkpoint(path, net, {}, {"pair": (1, 2.0), "number": np.float64(0.1)})
+    assert same(model_file.read_checkpoint(path, net)[1], {"pair": [1, 2.0], "number": 0.1})
+
+
+def test_states_that_are_none(path: Path) -> None:
+    net = small()
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in ({1, 2}, b"x", np.arange(3), np.int64(3), object(), 1j, {1: 2}, {"a": {None: 1}}):
+        with pytest.raises(ModelFileError, match=r"state has .*; expected None, booleans"):
+            model_file.write_checkpoint(path, net, {}, {"a": value})
+    with pytest.raises(ModelFileError, match="state is nested too deeply"):
+        model_file.write_checkpoint(path, net, {}, {"a": endless})
+    with pytest.raises(ModelFileError, match="is no JSON"):
+        model_file.write_checkpoint(path, net, {}, {"a": 10**5000})
+    with pytest.raises(ModelFileError, match=r"tensor 'extra\.a' has dtype float16"):
+        model_file.write_checkpoint(path, net, {"a": np.zeros(3, np.float16)}, {})
+    assert only_files(path.parent) == []

@@ -1,0 +1,481 @@
+"""Elementary functions: the kernels' activations at every SIMD level that runs here, and the random
+numbers, against 60 digits or a wider number type."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import math
+import statistics
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from support import DTYPES, Array, both_dtypes
+
+import cbackprop
+from cbackprop import backend, random_numbers
+from cbackprop.random_numbers import RandomNumbers
+from cbackprop.reference import calculus
+
+LONGDOUBLE_IS_WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
+
+
+def kernels(level: str, dtype: str) -> ModuleType:
+    """One level's module itself, whatever level the package chose; skips where there is none."""
+    suffix = backend.SUFFIXES[dtype]
+    name = f"cbackprop.kernels._{level}_{suffix}"
+    if importlib.util.find_spec("cbackprop.kernels._cpu") is None:
+        pytest.skip("the compiled core is not built here")
+    supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
+    if level not in supported:
+        pytest.skip(f"this processor cannot run {level}")
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"level {level} is not built here")
+    return importlib.import_module(name)
+
+
+def built_levels() -> list[str]:
+    """The levels with a module for float64; those of x86-64 where there is none."""
+    levels = [
+        level
+        for level in ("v2", "v3", "v4", "generic")
+        if importlib.util.find_spec(f"cbackprop.kernels._{level}_f64") is not None
+    ]
+    return levels or ["v2", "v3", "v4"]
+
+
+every_level = pytest.mark.parametrize("level", built_levels())
+
+# (a, da_dz) in ulp: with FMA, and without. Rounded up a little from the largest met over every 13th
+# float32 and 10⁷ float64 points (kernels/math.pxd). All are below the limits of accuracy.md: exp
+# 1.1, sigmoid 2.5, σ′ 4, tanh 2.6, tanh′ 5.2.
+LIMITS = {
+    "sigmoid": ((0.85, 1.6), (1.9, 3.9)),
+    "tanh": ((0.95, 2.65), (2.2, 3.9)),
+    "exponential": ((0.85, 0.85), (0.85, 0.85)),
+    "relu": ((0.0, 0.0), (0.0, 0.0)),
+    "leaky_relu": ((1.55, 0.5), (1.55, 0.5)),
+    "elu": ((1.05, 0.85), (1.05, 0.85)),
+    "selu": ((2.1, 2.1), (2.1, 2.1)),
+    "gelu": ((3.6, 5.5), (3.6, 5.5)),
+    "silu": ((1.6, 3.7), (3.1, 8.0)),
+    "softplus": ((2.1, 0.85), (2.1, 1.9)),
+    "softsign": ((1.6, 3.7), (1.6, 3.7)),
+    "identity": ((0.0, 0.0), (0.0, 0.0)),
+}
+# Where the derivative of silu and gelu is 0: near it the error is measured in ulp of 1.
+ZEROS_OF_DERIVATIVE = {"silu": -1.278464542761, "gelu": -0.751791524693}
+
+every_name = pytest.mark.parametrize("name", LIMITS)
+
+
+# ---- points and truth ----------------------------------------------------------------------------
+
+
+@functools.cache
+def points(dtype: str) -> Array:
+    """About 10⁵ finite numbers: random bit patterns, uniform ones of several widths, tiny and
+    subnormal ones, the edges of overflow and underflow, zeros."""
+    random = RandomNumbers(17)
+    kind = np.dtype(dtype)
+    info = np.finfo(kind)
+    words = random.words(30000)
+    patterns = (words >> np.uint64(64 - 8 * kind.itemsize)).astype(f"u{kind.itemsize}").view(kind)
+    edge = 104.0 if dtype == "float32" else 746.0
+    parts = [patterns[np.isfinite(patterns)]]
+    for width in (1.0, 5.0, 40.0, edge):
+        parts.append((width * (2 * random.uniform(15000) - 1)).astype(kind))
+    parts.append(2.0 ** (random.uniform(5000) * info.minexp).astype(kind))
+    subnormal = (random.words(4000) % np.uint64(2**info.nmant)).astype(f"u{kind.itemsize}")
+    parts += [subnormal.view(kind), -subnormal.view(kind)]
+    edges = [88.722839, 89, 103.97, 700, 709.78, 709.79, 710, 745.1, 745.2, 746]
+    ends = [info.max, info.tiny, info.smallest_subnormal]
+    special = [0.0, 1.0, 0.5, math.log(2), math.log(2) / 2, 20, 37, 40, 80, *edges, *ends]
+    special = np.array(special).astype(kind)
+    parts += [special, -special]
+    for value in (-1.278464542761, -0.751791524693):
+        near = np.array(value, kind)
+        parts.append(near + np.arange(-500, 500).astype(kind) * np.spacing(near))
+    assert all(part.dtype == kind for part in parts)
+    return np.concatenate(parts)
+
+
+def padded(z: Array, lanes: int) -> Array:
+    return np.concatenate([z, np.zeros(-len(z) % lanes, z.dtype)])
+
+
+def activation_values(module: ModuleType, name: str, z: Array) -> tuple[Array, Array]:
+    whole = padded(z, module.lanes)
+    a, da_dz = np.full_like(whole, np.nan), np.full_like(whole, np.nan)
+    module.activation_values(name, whole, a, da_dz)
+    return a[: len(z)], da_dz[: len(z)]
+
+
+def wide_truth(name: str, z: Array) -> tuple[Array, Array]:
+    """σ(z) and σ′(z) in z's number type, wider than the kernel's: the stable textbook forms."""
+    one = z.dtype.type(1)
+    size = np.abs(z)
+    e = np.exp(-size)
+    positive = z > 0
+    if name == "sigmoid":
+        return np.where(positive, one, e) / (1 + e), e / ((1 + e) * (1 + e))
+    if name == "tanh":
+        e2 = np.exp(-2 * size)
+        return np.tanh(z), 4 * e2 / ((1 + e2) * (1 + e2))
+    if name == "exponential":
+        return np.exp(z), np.exp(z)
+    if name == "relu":
+        return np.where(positive, z, 0 * one), np.where(positive, one, 0 * one)
+    if name == "leaky_relu":
+        return np.where(positive, z, z / 100), np.where(positive, one, one / 100)
+    if name == "elu":
+        return np.where(positive, z, np.expm1(-size)), np.where(positive, one, e)
+    if name == "selu":
+        # Klambauer et al. 2017.
+        scale = z.dtype.type(np.longdouble("1.0507009873554804934193349852946"))
+        alpha = z.dtype.type(np.longdouble("1.6732632423543772848170429916717"))
+        return (
+            np.where(positive, scale * z, scale * alpha * np.expm1(-size)),
+            np.where(positive, scale, scale * alpha * e),
+        )
+    if name == "silu":
+        a = np.where(positive, one, e) / (1 + e)
+        return z * a, a * (1 + z * np.where(positive, e, one) / (1 + e))
+    if name == "softplus":
+        return np.where(positive, z, 0 * one) + np.log1p(e), np.where(positive, one, e) / (1 + e)
+    if name == "softsign":
+        return z / (1 + size), (1 / (1 + size)) * (1 / (1 + size))
+    if name == "identity":
+        return z, np.ones_like(z)
+    assert name == "gelu"
+    assert z.dtype == np.float64, "the standard library's erfc is for float64"
+    probability = np.array([math.erfc(v) for v in (-z / math.sqrt(2)).tolist()]) / 2
+    bounded = np.clip(z, -1e3, 1e3)
+    return z * probability, probability + z * np.exp(-bounded * bounded / 2) / math.sqrt(
+        2 * math.pi
+    )
+
+
+def sixty_digits(name: str, z: float) -> tuple[Any, Any]:
+    """σ(z) and σ′(z) from their definitions; digits enough for 1 − e^(−745)."""
+    x = mpmath.mpf(z)
+    one = mpmath.mpf(1)
+    e = mpmath.exp(-abs(x))
+    sigma = (one if x >= 0 else e) / (1 + e)
+    sigma_of_minus = (e if x >= 0 else one) / (1 + e)
+    forms: dict[str, Callable[[], tuple[Any, Any]]] = {
+        "sigmoid": lambda: (sigma, sigma * sigma_of_minus),
+        "tanh": lambda: (mpmath.tanh(x), mpmath.sech(x) ** 2),
+        "exponential": lambda: (mpmath.exp(x), mpmath.exp(x)),
+        "elu": lambda: (x, one) if x > 0 else (mpmath.expm1(x), mpmath.exp(x)),
+        "silu": lambda: (x * sigma, sigma + x * sigma * sigma_of_minus),
+        "softplus": lambda: (max(x, 0 * x) + mpmath.log1p(e), sigma),
+        "softsign": lambda: (x / (1 + abs(x)), 1 / (1 + abs(x)) ** 2),
+        "gelu": lambda: (
+            x * mpmath.ncdf(x),
+            mpmath.ncdf(x) + x * mpmath.npdf(x),
+        ),
+    }
+    return forms[name]()
+
+
+def from_sixty_digits(name: str, z: Array) -> tuple[Array, Array]:
+    """As longdouble pairs: good to its own precision."""
+    with mpmath.workdps(60):
+        pairs = [sixty_digits(name, v) for v in z.tolist()]
+        both = [
+            [np.longdouble(mpmath.nstr(v, 25, min_fixed=1, max_fixed=0)) for v in p] for p in pairs
+        ]
+    values = np.array(both, dtype=np.longdouble)
+    return values[:, 0], values[:, 1]
+
+
+@functools.cache
+def truth(name: str, dtype: str) -> tuple[Array, Array, Array]:
+    """Points, σ and σ′ there: float32 against float64, float64 against long double; gelu in
+    float64, and everything where long double is no wider, against 60 digits at fewer points."""
+    z = points(dtype)
+    if dtype == "float32":
+        with np.errstate(over="ignore", under="ignore"):
+            return (z, *wide_truth(name, z.astype(np.float64)))
+    if LONGDOUBLE_IS_WIDER and name != "gelu":
+        with np.errstate(over="ignore", under="ignore"):
+            return (z, *wide_truth(name, z.astype(np.longdouble)))
+    if name in ("relu", "leaky_relu", "selu", "identity"):
+        pytest.skip("long double is double here: nothing judges this one")
+    few = np.concatenate([z[:600], z[29000::30]])
+    if name == "gelu":
+        few = few[np.abs(few) < 45]
+    return (few, *from_sixty_digits(name, few))
+
+
+def errors_in_ulp(value: Array, true: Array) -> Array:
+    """|value − true| over the spacing of numbers at the true value, subnormal ones included."""
+    info = np.finfo(value.dtype)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        rounded = true.astype(value.dtype)
+        overflow = np.isinf(rounded)
+        # The type's spacing is that of the power of 2 below.
+        ulp = np.spacing(np.minimum(np.abs(rounded), info.max))
+        error = np.abs(value.astype(true.dtype) - true) / ulp.astype(true.dtype)
+    return np.where(overflow, np.where(value == rounded, 0.0, np.inf), error).astype(np.float64)
+
+
+@every_level
+@every_name
+@both_dtypes
+def test_activation_and_derivative_in_ulp(name: str, dtype: str, level: str) -> None:
+    module = kernels(level, dtype)
+    z, true_a, true_da_dz = truth(name, dtype)
+    a, da_dz = activation_values(module, name, z)
+    limits = LIMITS[name][0 if module.has_fma else 1]
+    for what, value, true, limit in (
+        ("a", a, true_a, limits[0]),
+        ("da_dz", da_dz, true_da_dz, limits[1]),
+    ):
+        assert value.dtype == np.dtype(dtype)
+        error = errors_in_ulp(value, true)
+        with np.errstate(invalid="ignore"):
+            absolute = np.abs(value.astype(true.dtype) - true)
+        allowed = np.zeros(len(z), bool)
+        if name in ZEROS_OF_DERIVATIVE and what == "da_dz":
+            allowed = np.abs(z - ZEROS_OF_DERIVATIVE[name]) < 0.5
+            allowed &= absolute <= 1.25 * np.finfo(dtype).eps
+        if name == "gelu":
+            # Where Φ is subnormal its last digit counts |z| times.
+            far = -12.5 if dtype == "float32" else -37.0
+            allowed |= (z < far) & (absolute <= 40 * float(np.finfo(dtype).smallest_subnormal))
+        error = np.where(allowed, 0.0, error)
+        worst = int(np.argmax(error))
+        assert error[worst] <= limit, (
+            f"{what} is {value[worst]!r} at z = {float(z[worst]).hex()}, {error[worst]:.3f} ulp"
+        )
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in LIMITS if n not in ("relu", "identity", "leaky_relu", "selu")]
+)
+def test_the_wide_truth_agrees_with_sixty_digits(name: str) -> None:
+    z = points("float64")
+    z = np.concatenate([z[:100], z[30000::700]])
+    z = z[np.abs(z) < (30 if name == "gelu" else 11000)]
+    wide = z if name == "gelu" else z.astype(np.longdouble)
+    tolerance = 2.0**-50 * 200 if name == "gelu" else 64 * float(np.finfo(np.longdouble).eps)
+    with np.errstate(under="ignore", over="ignore"):
+        got = wide_truth(name, wide)
+    for value, true in zip(got, from_sixty_digits(name, z), strict=True):
+        # Of the size of the terms: near a zero of the derivative they cancel.
+        near = np.abs(z - ZEROS_OF_DERIVATIVE.get(name, 1e9)) < 0.5
+        finite = np.isfinite(true)
+        error = np.abs(value[finite] - true[finite])
+        scale = np.where(near[finite], 1, np.abs(true[finite]))
+        assert (error <= tolerance * scale + 1e-320).all()
+
+
+@every_level
+@every_name
+@both_dtypes
+def test_infinities_zeros_and_nan(name: str, dtype: str, level: str) -> None:
+    module = kernels(level, dtype)
+    kind = np.dtype(dtype).type
+    a, da_dz = activation_values(module, name, np.array([np.inf, -np.inf, 0.0, np.nan], kind))
+    at_zero = {
+        "sigmoid": (0.5, 0.25),
+        "tanh": (0, 1),
+        "exponential": (1, 1),
+        "relu": (0, 0),
+        "leaky_relu": (0, kind(0.01)),
+        "elu": (0, 1),
+        "selu": (0, kind(1.7580993408473768599)),
+        "gelu": (0, 0.5),
+        "silu": (0, 0.5),
+        "softplus": (kind(math.log(2)), 0.5),
+        "softsign": (0, 1),
+        "identity": (0, 1),
+    }[name]
+    limits = {
+        "sigmoid": (1, 0, 0, 0),
+        "tanh": (1, -1, 0, 0),
+        "exponential": (np.inf, 0, np.inf, 0),
+        "relu": (np.inf, 0, 1, 0),
+        "leaky_relu": (np.inf, -np.inf, 1, kind(0.01)),
+        "elu": (np.inf, -1, 1, 0),
+        "selu": (np.inf, kind(-1.7580993408473768599), kind(1.0507009873554805), 0),
+        "gelu": (np.inf, 0, 1, 0),
+        "silu": (np.inf, 0, 1, 0),
+        "softplus": (np.inf, 0, 1, 0),
+        "softsign": (1, -1, 0, 0),
+        "identity": (np.inf, -np.inf, 1, 1),
+    }[name]
+    assert (a[0], a[1], da_dz[0], da_dz[1]) == limits
+    assert (a[2], da_dz[2]) == at_zero
+    assert np.isnan(a[3])
+
+
+@every_level
+@every_name
+@both_dtypes
+def test_a_lane_knows_nothing_of_its_neighbours(name: str, dtype: str, level: str) -> None:
+    module = kernels(level, dtype)
+    lanes = module.lanes
+    z = points(dtype)[::211]
+    expected_a, expected_da_dz = activation_values(module, name, z)
+    neighbours = np.array([np.nan, np.inf, -np.inf, 0.0, 1e30, -3.5, -1e-40], dtype)
+    for lane in range(lanes):
+        block = np.resize(neighbours, (len(z), lanes)).copy()
+        block[:, lane] = z
+        a, da_dz = activation_values(module, name, block.ravel())
+        assert a.reshape(-1, lanes)[:, lane].tobytes() == expected_a.tobytes()
+        assert da_dz.reshape(-1, lanes)[:, lane].tobytes() == expected_da_dz.tobytes()
+
+
+@every_name
+@both_dtypes
+def test_levels_with_fma_give_the_same_bits(name: str, dtype: str) -> None:
+    """v3 and v4 on a machine that has both."""
+    one, other = kernels("v3", dtype), kernels("v4", dtype)
+    z = points(dtype)
+    for first, second in zip(
+        activation_values(one, name, z), activation_values(other, name, z), strict=True
+    ):
+        assert first.tobytes() == second.tobytes()
+
+
+# ---- random numbers ------------------------------------------------------------------------------
+
+
+def probabilities() -> Array:
+    random = RandomNumbers(5)
+    tails = 10.0 ** (-300 * random.uniform(300))
+    near = 10.0 ** (-16 * random.uniform(300))
+    edges = np.array([0.5, 0.075, 0.925, 0.0749999, 0.9250001, 2.0**-53, 1 - 2.0**-53, 1e-300])
+    return np.concatenate([random.uniform(3000), tails, near, 1 - near[near > 1e-15], edges])
+
+
+def test_normal_quantile_agrees_with_sixty_digits() -> None:
+    p = probabilities()
+    z = random_numbers.normal_quantile(p)
+    assert z.dtype == np.float64
+    with mpmath.workdps(60):
+        for p_i, z_i in zip(p.tolist()[::4], z.tolist()[::4], strict=True):
+            # Newton's correction z + (p − Φ(z))/φ(z), from below the middle where digits are kept.
+            x, q = (z_i, mpmath.mpf(p_i)) if p_i <= 0.5 else (-z_i, 1 - mpmath.mpf(p_i))
+            true = x + (q - mpmath.ncdf(x)) / mpmath.npdf(x)
+            # Wichura 1988: about 1 part in 10^16; rounding of the polynomials adds a few.
+            assert abs(x - true) <= 1e-15 * abs(true) + 1e-17, p_i
+
+
+def test_normal_quantile_agrees_with_the_standard_library() -> None:
+    inverse = statistics.NormalDist().inv_cdf
+    p = probabilities()
+    expected = np.array([inverse(v) for v in p.tolist()])
+    # The same algorithm, but its tails take another logarithm and square root.
+    assert np.allclose(random_numbers.normal_quantile(p), expected, rtol=1e-15, atol=1e-17)
+
+
+def test_normal_quantile_is_odd_and_rising() -> None:
+    p = np.arange(1, 1024) / 1024
+    z = random_numbers.normal_quantile(p)
+    assert np.array_equal(z, -z[::-1])
+    assert (np.diff(z) > 0).all()
+
+
+def test_logarithm_agrees_with_sixty_digits() -> None:
+    random = RandomNumbers(6)
+    x = np.concatenate(
+        [
+            random.uniform(800),
+            1 + (random.uniform(400) - 0.5) * 1e-3,
+            2.0 ** (2000 * random.uniform(800) - 1000),
+            [1.0, 0.5, 2.0, 0.7071067811865475, 0.7071067811865476, 1 - 2.0**-53, 1 + 2.0**-52],
+            [float(np.finfo(float).tiny), float(np.finfo(float).max)],
+        ]
+    )
+    got = random_numbers.logarithm(x)
+    with mpmath.workdps(60):
+        true = [mpmath.log(mpmath.mpf(v)) for v in x.tolist()]
+        relative = [
+            float(abs(mpmath.mpf(g) - t) / abs(t)) if t != 0 else abs(g)
+            for g, t in zip(got.tolist(), true, strict=True)
+        ]
+    # k ln 2 and the series nearly cancel just below 1, where the quantile's tails do not go.
+    assert max(relative) <= 1e-15
+
+
+def test_uniform_numbers_lie_between_0_and_1() -> None:
+    class Extremes(RandomNumbers):
+        def words(self, count: int) -> Array:
+            return np.array([0, 2**64 - 1], dtype=np.uint64)
+
+    low, high = Extremes(0).uniform(2)
+    assert low == 2.0**-53
+    assert high == 1 - 2.0**-53
+    assert np.isfinite(random_numbers.normal_quantile(np.array([low, high]))).all()
+    u = RandomNumbers(1).uniform(200_000)
+    assert 0 < u.min() < 1e-4
+    assert 1 - 1e-4 < u.max() < 1
+    # Five standard deviations of the mean, the variance and the count in each of 16 cells.
+    assert abs(u.mean() - 0.5) < 5 / math.sqrt(12 * len(u))
+    assert abs(u.var() - 1 / 12) < 5 * math.sqrt(1 / 180 / len(u))
+    counts = np.bincount((16 * u).astype(int), minlength=16)
+    assert np.abs(counts - len(u) / 16).max() < 5 * math.sqrt(len(u) / 16)
+
+
+def test_normal_numbers_have_the_moments_of_n_0_1() -> None:
+    n = 200_000
+    z = RandomNumbers(2).normal(n)
+    # Var of the sample's k-th moment: (E z^2k − (E z^k)²)/n.
+    for k, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs(np.mean(z**k) - moment) < 5 * math.sqrt(variance / n)
+    inside = np.mean(np.abs(z) < 1)
+    assert abs(inside - 0.6826894921370859) < 5 * math.sqrt(0.22 / n)
+
+
+def test_a_stream_continues_from_its_state() -> None:
+    one = RandomNumbers(3)
+    one.uniform(7)
+    other = RandomNumbers(None)
+    other.state = one.state
+    assert np.array_equal(one.normal(11), other.normal(11))
+    assert np.array_equal(one.words(3), other.words(3))
+    # The words are PCG64's own, in any pieces.
+    pieces = RandomNumbers(3)
+    together = np.concatenate([pieces.words(2), pieces.words(0), pieces.words(3)])
+    assert np.array_equal(together, np.random.PCG64(3).random_raw(5))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 10, 1000, 70000])
+def test_compiled_shuffle_is_the_reference_shuffle(n: int) -> None:
+    words = RandomNumbers(n).words(n)
+    expected = np.arange(n, dtype=np.int64)
+    calculus.shuffle(expected, words)
+    assert np.array_equal(np.sort(expected), np.arange(n))
+    if n >= 1000:
+        # A derangement but for about one place, not the order it started from.
+        assert np.sum(expected == np.arange(n)) < 10
+    if cbackprop.info()["backend"] != "compiled":
+        pytest.skip("the compiled core is not built here; the reference's permutation is one")
+    for dtype in DTYPES:
+        order = np.arange(n, dtype=np.int64)
+        backend.shuffle("compiled", dtype, order, words)
+        assert np.array_equal(order, expected)
+
+
+def test_every_order_of_four_is_as_likely() -> None:
+    random = RandomNumbers(12)
+    n = 12_000
+    counts: dict[tuple[int, ...], int] = {}
+    for _ in range(n):
+        order = np.arange(4, dtype=np.int64)
+        calculus.shuffle(order, random.words(4))
+        key = tuple(order.tolist())
+        counts[key] = counts.get(key, 0) + 1
+    assert len(counts) == 24
+    # Chi-square, 23 degrees of freedom: 49.7 is passed once in a thousand.
+    statistic = sum((count - n / 24) ** 2 for count in counts.values()) / (n / 24)
+    assert statistic < 49.7

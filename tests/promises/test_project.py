@@ -1,0 +1,42 @@
+"""What the repository's own files say of the project: a fact stands once, or everywhere alike."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import cbackprop
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_the_version_is_a_literal_in_one_file() -> None:
+    """What setuptools reads without importing the package, which needs NumPy."""
+    (assignment,) = (
+        node
+        for node in ast.parse((ROOT / "src/cbackprop/_version.py").read_text("utf-8")).body
+        if isinstance(node, ast.Assign)
+    )
+    assert ast.literal_eval(assignment.value) == cbackprop.__version__
+    assert "version" not in PYPROJECT["project"]
+    assert PYPROJECT["project"]["dynamic"] == ["version"]
+    assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "cbackprop._version.__version__"
+    }
+
+
+def test_the_citation_says_what_the_package_says() -> None:
+    """Its version is left out: whoever cites one names the release."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    stated = dict(re.findall(r"^([a-z-]+): *(.*)$", citation, re.MULTILINE))
+    assert stated["cff-version"] == "1.2.0"
+    assert "version" not in stated
+    project = PYPROJECT["project"]
+    assert (stated["title"], stated["license"]) == (project["name"], project["license"])
+    abstract = re.search(r"^abstract: >-\n((?:  .*\n)+)", citation, re.MULTILINE)
+    assert abstract is not None
+    assert " ".join(abstract.group(1).split()) == project["description"]
+    assert re.findall(r"^  - (?!name)(.*)$", citation, re.MULTILINE) == project["keywords"]

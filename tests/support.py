@@ -1,0 +1,177 @@
+"""What the tests of several files share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import cbackprop
+from cbackprop import Network
+from cbackprop.random_numbers import RandomNumbers
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+# Where the package is imported from: processes that a test starts take it from there, too.
+SOURCE = str(Path(cbackprop.__file__).resolve().parent.parent)
+
+HAS_COMPILED = cbackprop.info()["backend"] == "compiled"
+BACKENDS = ("compiled", "reference") if HAS_COMPILED else ("reference",)
+DTYPES = ("float32", "float64")
+
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+needs_compiled = pytest.mark.skipif(not HAS_COMPILED, reason="the compiled core is not built here")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+posix_only = pytest.mark.skipif(os.name != "posix", reason="of POSIX systems")
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def data(
+    n: int, sizes: tuple[int, ...] | list[int], dtype: str = "float64", seed: int = 5
+) -> tuple[Array, Array]:
+    """n examples for a network of these sizes: x about N(0, 1), y in (0, 1).
+
+    From the package's own generator, whose numbers stay the same whatever NumPy is installed.
+    """
+    random = RandomNumbers(seed)
+    X = random.normal(n * sizes[0]).reshape(n, sizes[0])
+    Y = random.uniform(n * sizes[-1]).reshape(n, sizes[-1])
+    return X.astype(dtype), Y.astype(dtype)
+
+
+def bits(array: Any) -> bytes:
+    return np.ascontiguousarray(array).tobytes()
+
+
+class State(NamedTuple):
+    """All that training changes."""
+
+    parameters: bytes
+    memory: tuple[bytes, ...]  # the optimiser's
+    rule: str
+    counts: tuple[Any, ...]
+    optimizer: str
+    whole_batch: tuple[Any, ...]  # what L-BFGS and Levenberg–Marquardt go on from
+    generator: str
+
+
+def state(net: Network) -> State:
+    """What of a network training changes.
+
+    Read where it is: the public ways to it, pickles and checkpoints, are judged by this.
+    """
+    engine, whole_batch = net._engine, net._model.whole_batch_state
+    return State(
+        parameters=net.parameters.tobytes(),
+        memory=tuple(slot.tobytes() for slot in engine.slots),
+        rule=repr(engine.rule),
+        counts=(engine.learning_rate, engine.step_count, engine.previous_cost),
+        optimizer=repr(net._model.optimizer),
+        whole_batch=()
+        if whole_batch is None
+        else (
+            *((name, array.tobytes()) for name, array in whole_batch.arrays.items()),
+            repr(whole_batch.numbers),
+        ),
+        generator=repr(net._model.random.state),
+    )
+
+
+# ---- processes -----------------------------------------------------------------------------------
+
+
+def run_python(
+    *arguments: str,
+    timeout: float = 120,
+    cwd: Path | None = None,
+    keep_switches: bool = True,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """A Python of its own, which has the package from where this one has it.
+
+    Parameters
+    ----------
+    *arguments : str
+        Of its command line.
+    timeout : float, optional
+        Seconds until it is ended and the test fails.
+    cwd : Path, optional
+    keep_switches : bool, optional
+        Whether it has the variables CBACKPROP_… of this process.
+    **environment : str
+        Further variables.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if keep_switches or not name.startswith("CBACKPROP_")
+    }
+    path = os.pathsep.join([SOURCE, *filter(None, [kept.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=timeout,
+        cwd=cwd,
+        env={**kept, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **environment},
+        check=False,
+    )
+
+
+def succeeds(result: subprocess.CompletedProcess[str]) -> str:
+    """What a process printed that ended well and quietly."""
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    return result.stdout
+
+
+def run_code(
+    code: str, *arguments: str, options: tuple[str, ...] = (), **others: Any
+) -> subprocess.CompletedProcess[str]:
+    """Code in a Python of its own, with arguments for it and options for Python.
+
+    The others are those of `run_python`.
+    """
+    return run_python(*options, "-c", textwrap.dedent(code), *arguments, **others)
+
+
+def output_of(code: str, *arguments: str, **others: Any) -> str:
+    """What code prints in a Python of its own, which must end well and quietly."""
+    return succeeds(run_code(code, *arguments, **others))
+
+
+def require_level(level: str) -> None:
+    """Skip the test where a SIMD level cannot run, or has not been built."""
+    if not HAS_COMPILED:
+        pytest.skip("the compiled core is not built here")
+    from cbackprop.kernels import _cpu
+
+    if level not in _cpu.supported_levels():
+        pytest.skip(f"this processor cannot run {level}")
+    if importlib.util.find_spec(f"cbackprop.kernels._{level}_f32") is None:
+        pytest.skip(f"this installation was not built with {level}")
+
+
+def output_at_level(level: str, code: str, *arguments: str) -> str:
+    """What code prints at a SIMD level, which is its first argument."""
+    require_level(level)
+    return output_of(
+        code,
+        level,
+        *arguments,
+        options=("-W", "error"),
+        timeout=300,
+        CBACKPROP_SIMD=level,
+        CBACKPROP_REQUIRE_EXT="1",
+    )
