@@ -32,7 +32,8 @@ from typing import Any
 
 import numpy as np
 
-from cbackprop import backend, bench
+from cbackprop import backend
+from cbackprop.cli import workloads
 
 RECORD = Path(__file__).with_suffix(".json")
 LEVEL = "v3"
@@ -56,9 +57,9 @@ STEPS: dict[str, tuple[int, int, int | None]] = {
 Counts = dict[str, dict[str, float]]
 
 
-def counted() -> Iterator[tuple[str, bench.Workload, int, int]]:
+def counted() -> Iterator[tuple[str, workloads.Workload, int, int]]:
     """What is counted, under its name, with the steps of the shorter and the longer run."""
-    for workload in bench.WORKLOADS:
+    for workload in workloads.WORKLOADS:
         if workload.name in STEPS:
             name = f"{workload.name} {'a call' if workload.call else 'in fit'}"
             fewer, more, n = STEPS.get(name, STEPS[workload.name])
@@ -87,11 +88,11 @@ def run_all(dtype: str) -> None:
         mark()
 
 
-def steps_of(workload: bench.Workload, dtype: str, most: int) -> Callable[[int], object]:
+def steps_of(workload: workloads.Workload, dtype: str, most: int) -> Callable[[int], object]:
     """A function that takes so many steps, with everything done that is done but once."""
     net = workload.network(dtype)
     if workload.call:
-        return bench.timed_call(workload, net).timeit
+        return workloads.timed_call(workload, net).timeit
     X, Y = workload.examples(most * workload.n, dtype)
 
     def fit(n_examples: int) -> None:

@@ -140,7 +140,13 @@ class GradientCheck:
     columns = ("layer", "part", "largest |∂C/∂w|", "largest error", "relative", "at", "")
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The columns of each part as text."""
+        """The columns of each part as text.
+
+        Returns
+        -------
+        list of tuple of str
+            The seven columns above, a tuple for each layer's weights and one for its biases.
+        """
         return [
             (
                 str(part.layer),
