@@ -41,7 +41,7 @@ DTYPES = ("float32", "float64")
 TOLERANCE = 0.05
 
 # Steps of the shorter and the longer run, and examples a step where not the workload's own. A call
-# of fit takes a million instructions beside its steps, some ten thousand more or less each time:
+# of fit takes a million instructions besides its steps, some ten thousand more or less each time:
 # the tiny steps of W3 must be many to be counted to a few instructions.
 STEPS: dict[str, tuple[int, int, int | None]] = {
     "W1": (10, 30, None),
@@ -183,7 +183,7 @@ def compiler() -> str:
 
 
 def facts() -> dict[str, str]:
-    """What the counts depend on beside the package."""
+    """What the counts depend on besides the package."""
     return {
         "machine": platform.machine(),
         "compiler": compiler(),

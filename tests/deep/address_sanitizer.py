@@ -1,7 +1,7 @@
 """The tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 
 They see reads and writes outside an array or of memory given back, overflows of integers, shifts
-too far and misaligned pointers. In this build what lies behind the numbers of the engine's own
+too far and misaligned pointers. In this build what lies after the numbers of the engine's own
 arrays is forbidden, too. Reports of processes that a test starts count.
 """
 
