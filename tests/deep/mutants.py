@@ -60,10 +60,10 @@ PYTHON = {
     "files/pickling": [],
     "training/plan": ["loop", "step_options", "checkpoint", *REFUSALS],
     "training/loop": ["step_options", "checkpoint", "optimizers", *REFUSALS],
+    "schedules": ["step_options"],
     "training/history": ["loop", "checkpoint"],
     "training/metrics": ["loop", "fitting"],
     "training/progress": [],
-    "training/schedules": ["step_options"],
     "training/whole_batch": ["checkpoint"],
     "training/lbfgs": ["whole_batch", "checkpoint", "published_runs"],
     "training/levenberg_marquardt": ["whole_batch", "checkpoint", "published_runs"],
@@ -72,7 +72,7 @@ PYTHON = {
     "network": ["curvature", "loop", "step_options", "lesson", "pickling", "threads", *REFUSALS],
 }
 # Texts, pages, pictures and the way to a core are judged by eye, or by what tests print and show.
-LEFT_OUT = re.compile(r"(.*/)?__(init|main)__|_version|backend|schedules|stepper|(cli|drawing)/.*")
+LEFT_OUT = re.compile(r"(.*/)?__(init|main)__|_version|backend|stepper|(cli|drawing)/.*")
 KERNELS = (
     "math.pxd",
     *(
