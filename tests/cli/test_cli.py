@@ -21,6 +21,7 @@ from cbackprop import cli
 from cbackprop.cli import check, workloads
 from cbackprop.functions import ACTIVATIONS
 from cbackprop.gradient_check import GradientCheck
+from cbackprop.model import Model
 
 NUMBER = r"-?\d+\.\d+"
 
@@ -157,14 +158,14 @@ def test_demo_fails_with_its_gradient_check(
 
 def with_a_fault(monkeypatch: pytest.MonkeyPatch, layer: int, place: tuple[int, int]) -> None:
     """Every gradient's ∂C/∂w at this place is wrong by a half."""
-    gradient = cbackprop.Network.gradient
+    gradient = Model.gradient
 
-    def wrong(net: cbackprop.Network, *arguments: object) -> object:
-        result = gradient(net, *arguments)
+    def wrong(model: Model, *arguments: object) -> object:
+        result = gradient(model, *arguments)
         result.weights[layer - 1][place] *= 1.5
         return result
 
-    monkeypatch.setattr(cbackprop.Network, "gradient", wrong)
+    monkeypatch.setattr(Model, "gradient", wrong)
 
 
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,14 +245,14 @@ def test_check_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 def test_check_json_of_what_is_no_number(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gradient = cbackprop.Network.gradient
+    gradient = Model.gradient
 
-    def wrong(net: cbackprop.Network, *arguments: object) -> object:
-        result = gradient(net, *arguments)
+    def wrong(model: Model, *arguments: object) -> object:
+        result = gradient(model, *arguments)
         result.weights[0][0, 0] = float("nan")
         return result
 
-    monkeypatch.setattr(cbackprop.Network, "gradient", wrong)
+    monkeypatch.setattr(Model, "gradient", wrong)
     assert cli.main(["check", "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert result["max_relative_error"] is None
