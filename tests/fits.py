@@ -10,8 +10,9 @@ import numpy as np
 import support
 from support import BACKENDS
 
-from cbackprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, Rprop, progress
+from cbackprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, Rprop
 from cbackprop.random_numbers import words_at
+from cbackprop.training import progress
 from cbackprop.update_rules import StepOptions
 
 OPTIMIZERS = [

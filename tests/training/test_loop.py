@@ -22,9 +22,9 @@ from cbackprop import (
     Network,
     RMSprop,
     Rprop,
-    calculus,
     datasets,
 )
+from cbackprop.reference import calculus
 
 
 @pytest.fixture(params=BACKENDS)
