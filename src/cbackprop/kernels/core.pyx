@@ -31,16 +31,12 @@ cdef enum:
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
     ELEMENT_WORK = 32               # of an activation in the caches, to see whether threads share it
 
-# What a call may find not finite: `fail` takes the number, `failure` gives Python the text.
+# What a call may find not finite, in one order: `fail` takes the number, `failure` gives Python the text.
 cdef enum:
     QUANTITY_Z, QUANTITY_A, QUANTITY_DELTA, QUANTITY_PARAMETERS, QUANTITY_NORM, QUANTITY_JACOBIAN, QUANTITY_GRAM
     QUANTITY_MOMENTS, QUANTITY_CURVATURE
 
-QUANTITIES = {
-    QUANTITY_Z: "z", QUANTITY_A: "a", QUANTITY_DELTA: "delta", QUANTITY_PARAMETERS: "parameters",
-    QUANTITY_NORM: "norm", QUANTITY_JACOBIAN: "jacobian", QUANTITY_GRAM: "gram", QUANTITY_MOMENTS: "moments",
-    QUANTITY_CURVATURE: "curvature",
-}
+QUANTITIES = ("z", "a", "delta", "parameters", "norm", "jacobian", "gram", "moments", "curvature")
 
 
 cdef struct Layer:
@@ -54,12 +50,13 @@ cdef struct Layer:
     Py_ssize_t w_rowmajor_offset  # of W in `w_rowmajor`, where the network is tiny
     int activation
     bint can_overflow  # a may be infinite, z being finite
-    real *z            # (BLOCK at most, ld), as the next three
+    real *z            # (BLOCK at most, ld), as all that follow
     real *a
     real *da_dz
-    real *log_a             # ln a of a softmax, in the memory of da_dz, which it has none of
+    real *log_a        # ln a of a softmax, in the memory of da_dz, which it has none of
     real *delta
-    real *dC_da             # in the memory of delta, until the product with da_dz is taken
+    real *dC_da        # in the memory of delta, until the product with da_dz is taken
+
 
 # R{.} of one layer over a block.
 cdef struct Tangent:
@@ -142,7 +139,7 @@ cdef class Core:
     cdef bint rule_alone  # none of these, no weights and no dropout
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
-        cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0, total = 0
+        cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
         cdef double size = 0
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
@@ -201,19 +198,7 @@ cdef class Core:
         self.update_rule.kind = NO_RULE
         self.update_rule.previous_cost = INFINITY
         self.rule_alone = True
-        self.is_tiny = max(sizes) <= LANES and self.cost_kind != USER_COST
-        for l in range(self.n_layers):
-            if not is_elementwise(self.layers[l].activation):
-                self.is_tiny = False
-        if self.is_tiny:
-            for l in range(1, self.n_layers):
-                self.layers[l].w_rowmajor_offset = total
-                total += (self.layers[l].n_out + 1) * LANES
-            self.w_rowmajor_array = aligned_zeros(total)
-            self.w_rowmajor = data(self.w_rowmajor_array)
-            for l in range(1, self.n_layers):
-                layer = &self.layers[l]
-                set_up_mask(self, self.w_rowmajor + layer.w_rowmajor_offset + layer.n_out * LANES, layer.n_in)
+        set_up_tiny(self)
 
     def check_guards(self):
         """In the checked build: no number was written after the end of an allocation, and the padding is still 0."""
@@ -235,12 +220,6 @@ cdef class Core:
                 # A step that overflows leaves NaN there, too (infinity times 0): the caller undoes it.
                 if padding.any() and np.isfinite(padding).all():
                     raise AssertionError(f"the padding of layer {l + 1} is not 0")
-
-
-cdef void set_up_mask(Core core, real *mask, Py_ssize_t n_in) noexcept:
-    cdef Py_ssize_t k
-    for k in range(n_in):
-        mask[k] = 1
 
 
 cdef int fail(Core core, int quantity, Py_ssize_t layer) noexcept nogil:

@@ -5,7 +5,7 @@
 # b) Arguments are validated before they come here (validation.py). `pointer` checks once more what memory safety
 #    needs: type, layout and size. After it the kernels are total: they cannot fail, only find numbers not finite.
 # c) Lists grow by append, never in a comprehension: there Cython 3.3 frees the new entry twice if the list cannot grow.
-# d) Scratch only grows, in powers of two: a call of one example more must not take memory anew each time.
+# d) Scratch only grows, that of a block in powers of two: one example more must not take memory anew each time.
 
 cimport numpy as cnp
 from cpython.pyport cimport PY_SSIZE_T_MAX

@@ -209,7 +209,7 @@ cdef inline void product(
 
     B is (depth, n); or, where rows_there >= 0, Wt (rows_there, depth), whose transpose is multiplied.
     The summed index is cut into chunks that leave A's rows in the L2 cache; between them C holds the sums, so the
-    chain of each output goes on. The rows are split evenly, as 10 = 5 + 5 and not 6 + 4: the first `larger` blocks
+    chain of each output goes on. The rows are split evenly, as 10 = 5 + 5 and not 6 + 4: the first `taller` blocks
     have one row more than the rest.
     While the tiles of a panel run they ask for what comes after it, a line with each p: its successor where it goes
     through `panel`, otherwise, with the first panel, `next_lines` lines from `next`, which the caller needs soon.

@@ -13,6 +13,29 @@ from cbackprop.kernels.simd cimport (
 )
 
 
+cdef int set_up_tiny(Core core) except -1:
+    """Whether the network is tiny, and if so memory for W; in row n_out of each layer, 1 for the columns in use."""
+    cdef Py_ssize_t l, k, total = 0
+    cdef Layer *layer
+    core.is_tiny = core.layers[0].n_in <= LANES and core.cost_kind != USER_COST
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        if layer.n_out > LANES or not is_elementwise(layer.activation):
+            core.is_tiny = False
+    if not core.is_tiny:
+        return 0
+    for l in range(1, core.n_layers):
+        core.layers[l].w_rowmajor_offset = total
+        total += (core.layers[l].n_out + 1) * LANES
+    core.w_rowmajor_array = aligned_zeros(total)
+    core.w_rowmajor = data(core.w_rowmajor_array)
+    for l in range(1, core.n_layers):
+        layer = &core.layers[l]
+        for k in range(layer.n_in):
+            core.w_rowmajor[layer.w_rowmajor_offset + layer.n_out * LANES + k] = 1
+    return 0
+
+
 cdef void copy_rowmajor(real *w_jk, const real *w_kj, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
     """W (n_out, LANES) from Wt (n_in, ld), zeros after n_in."""
     cdef Py_ssize_t j, k
