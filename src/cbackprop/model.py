@@ -101,12 +101,10 @@ class Model:
         with self.engine:
             before = self.storage.copy()
             try:
-                for target, source in zip(
-                    (*self.weights, *self.biases),
-                    sum(layout.views(self.sizes, vector), ()),
-                    strict=True,
-                ):
-                    target[...] = source
+                own = (self.weights, self.biases)
+                for targets, sources in zip(own, layout.views(self.sizes, vector), strict=True):
+                    for target, source in zip(targets, sources, strict=True):
+                        target[...] = source
             except BaseException:
                 self.storage[...] = before
                 raise
