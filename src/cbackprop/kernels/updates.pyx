@@ -268,7 +268,8 @@ cdef struct UpdateRule:
     int kind
     double learning_rate
     int64_t step_count
-    double previous_cost  # of the last step's batch, for a rule that looks at it; infinite before the first
+    bint compares_costs
+    double previous_cost  # of the last step's batch, for a rule that compares; infinite before the first
     double momentum, beta1, beta2, epsilon, weight_decay, alpha, learning_rate_decay
     double shrink, grow, least, most
     bint centred, takes_back
@@ -285,16 +286,19 @@ cdef double number(object values, str name) except? -1:
 cdef int read_rule(UpdateRule *rule, object chosen) except -1:
     """Take an update_rules.UpdateRule, None for none: its kind and its hyper-parameters by name; no step is taken yet.
 
-    A kernel reads as many slots as its kind has: others are refused here.
+    A kernel reads as many slots as its kind has: others are refused here, and a kind that reads nothing here.
     """
-    cdef int n_slots = 0
+    cdef int n_slots
     rule.kind = NO_RULE if chosen is None else UPDATE_RULES[chosen.name]
     rule.step_count = 0
     rule.previous_cost = INFINITY
     if rule.kind == NO_RULE:
         return 0
+    rule.compares_costs = chosen.compares_costs
     values = chosen.hyper_parameters
-    if rule.kind == MOMENTUM or rule.kind == NESTEROV:
+    if rule.kind == SGD:
+        n_slots = 0
+    elif rule.kind == MOMENTUM or rule.kind == NESTEROV:
         rule.momentum = number(values, "momentum")
         n_slots = 1
     elif rule.kind == ADAM or rule.kind == ADAMW:
@@ -322,7 +326,9 @@ cdef int read_rule(UpdateRule *rule, object chosen) except -1:
         rule.most = number(values, "most")
         rule.takes_back = number(values, "takes_back") != 0
         n_slots = 3
-    if len(chosen.slots) != n_slots:
+    else:
+        raise NotImplementedError(f"no hyper-parameters are read for {chosen.name}")
+    if len(chosen.slots) != n_slots or n_slots > MOST_SLOTS:
         raise ValueError(f"{chosen.name} has the slots {chosen.slots}; expected {n_slots} of them")
     return 0
 
@@ -334,7 +340,7 @@ cdef inline bint is_product_update(const UpdateRule *rule) noexcept nogil:
 
 cdef inline bint looks_at_cost(const UpdateRule *rule) noexcept nogil:
     """Whether a step depends on the cost of its own batch."""
-    return rule.kind == RPROP
+    return rule.compares_costs
 
 
 cdef void begin_update(UpdateRule *rule, double total, double cost_sum) noexcept nogil:
@@ -345,6 +351,10 @@ cdef void begin_update(UpdateRule *rule, double total, double cost_sum) noexcept
     cdef double root, cost
     rule.step_count += 1
     rule.step_size = <real> rule.learning_rate
+    if rule.compares_costs:
+        cost = cost_sum / total
+        rule.cost_has_grown = cost > rule.previous_cost
+        rule.previous_cost = cost
     if rule.kind == SGD:
         rule.step_size = <real> (-rule.learning_rate / total)
     elif rule.kind == ADAM or rule.kind == ADAMW:
@@ -353,10 +363,6 @@ cdef void begin_update(UpdateRule *rule, double total, double cost_sum) noexcept
         rule.epsilon_root = <real> (rule.epsilon * root)
     elif rule.kind == ADAGRAD:
         rule.step_size = <real> (rule.learning_rate / (1 + (rule.step_count - 1) * rule.learning_rate_decay))
-    elif rule.kind == RPROP:
-        cost = cost_sum / total
-        rule.cost_has_grown = cost > rule.previous_cost
-        rule.previous_cost = cost
 
 
 cdef void update_piece(
