@@ -6,9 +6,14 @@ a name that was forgotten, or that came without being meant, is noticed.
 
 from __future__ import annotations
 
-from support import ACTIVATIONS, COSTS, FREE_COSTS, PAIRS
+from typing import get_args
+
+import numpy as np
+import pytest
+from support import ACTIVATIONS, COSTS, ELEMENTWISE, FREE_COSTS, PAIRS, both_dtypes
 
 from cbackprop import functions, optimizers
+from cbackprop.reference import calculus
 
 
 def test_the_activations() -> None:
@@ -45,3 +50,23 @@ def test_the_optimisers() -> None:
         *("sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop"),
         *("lbfgs", "levenberg_marquardt"),
     )
+
+
+def test_editors_know_the_same_names() -> None:
+    aliases = tuple(functions.ACTIVATION_ALIASES)
+    assert get_args(functions.ActivationName) == (*functions.ACTIVATIONS, *aliases)
+    assert get_args(functions.CostName) == tuple(functions.COSTS)
+    assert get_args(functions.InitName) == tuple(functions.INITS)
+    assert get_args(optimizers.OptimizerName) == tuple(optimizers.OPTIMIZERS)
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_rows_say_what_is_bounded_and_what_overflows(name: str, dtype: str) -> None:
+    """Of a row that does not say so, the kernels would hand out an infinite a as a result."""
+    row, largest = functions.ACTIVATIONS[name], np.finfo(dtype).max
+    z = np.array([-largest, -1e4, -1, 0, 1, 1e4, largest], dtype)
+    with np.errstate(all="ignore"):
+        a, _ = calculus.activation_values(name, z)
+    assert bool(np.isinf(a).any()) == row.can_overflow
+    assert row.bounds == ((a.min(), a.max()) if np.abs(a).max() < 2 else None)
