@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from support import REPOSITORY
 
+import cbackprop
+from cbackprop import Network, functions, optimizers
+
 PAGES = sorted(
     page.relative_to(REPOSITORY).as_posix()
     for page in (REPOSITORY / "docs").rglob("*.md")
@@ -65,3 +68,20 @@ def test_every_test_that_the_guarantees_name_is_there() -> None:
         for name in names_of_tests(REPOSITORY / "tests/promises/test_guarantees.py")
         if name.startswith("test_")
     }
+
+
+def test_lists_of_functions_and_optimisers_are_whole() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for name in (*functions.ACTIVATIONS, *functions.COSTS):
+        for where, text in (("README.md", readme), ("Network", Network.__doc__ or "")):
+            assert re.search(rf"\b{name}\b", text), f"{where} does not name {name}"
+    for name, kind in optimizers.OPTIMIZERS.items():
+        assert f'"{name}"' in (Network.fit.__doc__ or ""), name
+        assert re.search(rf"\b{kind.__name__}\b", readme), f"README.md does not name {kind}"
+
+
+def test_the_reference_has_every_public_class() -> None:
+    index = (REPOSITORY / "docs" / "reference" / "index.rst").read_text(encoding="utf-8")
+    entries = set(re.findall(r"(?m)^   ([\w.]+)$", index))
+    classes = {name for name in cbackprop.__all__ if isinstance(getattr(cbackprop, name), type)}
+    assert classes - entries == set()
