@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import support
-from support import BACKENDS
+from support import BACKENDS, with_every_kind
 
 from cbackprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, Rprop
 from cbackprop.random_numbers import words_at
 from cbackprop.training import progress
 from cbackprop.update_rules import StepOptions
 
-OPTIMIZERS = [
+OPTIMIZERS = with_every_kind(
     SGD(0.3), SGD(0.1, 0.9), SGD(0.1, 0.9, True), Adam(0.02), AdamW(0.02), RMSprop(0.01),
-    RMSprop(0.01, momentum=0.5, centred=True), Adagrad(0.1), Rprop(0.02),
-]  # fmt: skip
+    RMSprop(0.01, momentum=0.5, centred=True), Adagrad(0.1), Rprop(0.02), whole_batch=False,
+)  # fmt: skip
 EVERYTHING: dict[str, Any] = {
     "l1": 0.002, "l2": 0.05, "dropout": 0.25, "max_norm": 0.9, "clip_norm": 0.3,
     "noise_multiplier": 0.4,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import Network, functions
+from cbackprop import Network, functions, optimizers
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -58,6 +58,17 @@ def pairs(own_activations: Sequence[Any] = (), own_costs: Sequence[Any] = ()) ->
 PAIRS = pairs()
 # Those that take any outputs.
 FREE_COSTS = tuple(cost for cost in COSTS if all(go_together(a, cost) for a in ACTIVATIONS))
+
+
+def with_every_kind(*chosen: Any, whole_batch: bool = True) -> list[Any]:
+    """These optimisers, and one of every kind that is not among them, with its own numbers."""
+    kinds = {type(optimizer) for optimizer in chosen}
+    others = [
+        kind()
+        for kind in optimizers.OPTIMIZERS.values()
+        if kind not in kinds and (whole_batch or not issubclass(kind, optimizers.WholeBatch))
+    ]
+    return [*chosen, *others]
 
 
 # ---- numbers -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import model_files as model_file
 import numpy as np
 import pytest
-from support import data
+from support import data, with_every_kind
 
 import cbackprop
 from cbackprop import (
@@ -27,7 +27,7 @@ from cbackprop import (
 )
 
 SIZES = (5, 8, 7, 2)
-OPTIMIZERS = (
+OPTIMIZERS = with_every_kind(
     SGD(0.1),
     SGD(0.1, 0.9),
     SGD(0.1, 0.9, True),

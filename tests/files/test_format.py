@@ -39,6 +39,7 @@ from support import (
     output_of,
     posix_only,
     state,
+    with_every_kind,
 )
 
 import cbackprop
@@ -1367,7 +1368,7 @@ def test_many_save_at_once(path: Path) -> None:
 # ---- checkpoints ---------------------------------------------------------------------------------
 
 
-RULES = [
+RULES = with_every_kind(
     None,
     optimizers.SGD(0.5),
     optimizers.SGD(0.5, momentum=0.9),
@@ -1380,7 +1381,7 @@ RULES = [
     optimizers.Rprop(0.02),
     optimizers.LBFGS(memory=3),
     optimizers.LevenbergMarquardt(mu=0.5),
-]
+)
 
 
 def state_with_padding(net: Network) -> tuple[Any, ...]:

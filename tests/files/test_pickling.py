@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from support import both_dtypes, data, every_backend, run_python, state
+from support import both_dtypes, data, every_backend, run_python, state, with_every_kind
 
 from cbackprop import (
     LBFGS,
@@ -27,7 +27,7 @@ from cbackprop import (
     Rprop,
 )
 
-OPTIMIZERS = [
+OPTIMIZERS = with_every_kind(
     None,
     SGD(0.05),
     SGD(0.05, momentum=0.9, nesterov=True),
@@ -38,7 +38,7 @@ OPTIMIZERS = [
     Rprop(),
     LBFGS(),
     LevenbergMarquardt(),
-]
+)
 
 
 def trained(optimizer=Adam(0.01), backend="compiled", dtype="float64", **options):  # noqa: B008

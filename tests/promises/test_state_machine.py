@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support import with_every_kind
 
 import cbackprop
 from cbackprop import LBFGS, SGD, Adagrad, Adam, AdamW, LevenbergMarquardt, Network, RMSprop, Rprop
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(
     cbackprop.info()["backend"] != "compiled", reason="the compiled core is not built"
 )
 
-FIRST_ORDER = (
+FIRST_ORDER = with_every_kind(
     SGD(0.1),
     SGD(0.05, momentum=0.9),
     SGD(0.05, momentum=0.5, nesterov=True),
@@ -37,6 +38,7 @@ FIRST_ORDER = (
     RMSprop(0.01, momentum=0.9, centred=True),
     Adagrad(0.05),
     Rprop(0.01),
+    whole_batch=False,
 )
 WHOLE_BATCH = (LBFGS(memory=3), LevenbergMarquardt())
 NETWORKS = (
