@@ -8,11 +8,15 @@ import re
 import numpy as np
 import pytest
 from command_line import one_line_error
+from support import ELEMENTWISE, PAIRS
 
 import cbackprop
 from cbackprop import cli
 from cbackprop.cli import check
 from cbackprop.functions import ACTIVATIONS
+
+# Every pair with one hidden activation, and each other hidden one with one pair.
+N_CHECKS = len(PAIRS) + len(ELEMENTWISE) - 1
 
 # ---- check -------------------------------------------------------------------------------------
 
@@ -159,18 +163,18 @@ def test_check_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert heading.split() == ["hidden", "output", "cost", "float64", "float32"]
     rows = [line.split() for line in lines]
     pairs = {(output, cost) for _, output, cost, *_ in rows}
-    assert len(pairs) == 13 * 5 + 2 + 4
+    assert pairs == set(PAIRS)
     assert {pair for pair in pairs if pair[1] == "cross_entropy"} == {
         ("sigmoid", "cross_entropy"),
         ("softmax", "cross_entropy"),
     }
     assert {row[0] for row in rows} == set(ACTIVATIONS) - {"softmax"}
-    assert len(rows) == len({tuple(row[:3]) for row in rows}) == 71 + 11
+    assert len(rows) == len({tuple(row[:3]) for row in rows}) == N_CHECKS
     for row in rows:
         assert float(row[3]) < 1e-13
         assert float(row[4]) < 1e-4
         assert row[5:] == ["passed"]
-    assert re.match(r"164 checks of 5-7-6-4 networks, .*, 0 FAILED; [\d.]+ s$", last)
+    assert re.match(rf"{2 * N_CHECKS} checks of 5-7-6-4 networks, .*, 0 FAILED; [\d.]+ s$", last)
 
 
 def test_check_all_fails(
@@ -182,7 +186,7 @@ def test_check_all_fails(
     assert heading.split() == ["hidden", "output", "cost", "float32"]
     failed = [line for line in lines if line.endswith("FAILED, float32: layer 1 weight [2, 3]")]
     assert len(failed) > 70
-    assert f"82 checks of 5-7-6-4 networks, reference, {len(failed)} FAILED;" in last
+    assert f"{N_CHECKS} checks of 5-7-6-4 networks, reference, {len(failed)} FAILED;" in last
 
 
 def test_check_all_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +194,7 @@ def test_check_all_json(capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(capsys.readouterr().out)
     assert result["passed"] is True
     assert result["examples"] == 1
-    assert len(result["checks"]) == 82
+    assert len(result["checks"]) == N_CHECKS
     assert result["checks"][0]["activations"] == ["tanh", "tanh", "sigmoid"]
     assert all(check["passed"] for check in result["checks"])
 

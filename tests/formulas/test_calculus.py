@@ -498,7 +498,12 @@ def test_saturated_units_of_every_kind(
         back = run_quietly(net, X, Y)
         size = mpmath.mpf(abs(float(back.a[1][0, 0]))) + 0.25
         # |g| + |∂g/∂a| (|a| + |y|), at most.
-        g = {"mae": 1, "huber": min(2 * size, 1), "quartic": 16 * size**3}.get(cost, 4 * size)
+        g = {
+            **dict.fromkeys(("quadratic", "half_quadratic", "mse"), 4 * size),
+            "mae": 1,
+            "huber": min(2 * size, 1),
+            "quartic": 16 * size**3,
+        }[cost]
         scale = [g * max(abs(slope_of(activation, z)), mpmath.mpf(10) ** -9999)]
         assert relative_errors(back.delta[1][0], delta, dtype, scale).max() <= FEW, f"z = {z}"
 

@@ -21,7 +21,7 @@ from cbackprop.drawing.canvas import COLOURS, Canvas, Point
 from cbackprop.drawing.choice import shown_neurons
 from cbackprop.drawing.network import draw as draw_network
 from cbackprop.drawing.symbols import in_product, number
-from cbackprop.optimizers import Optimizer
+from cbackprop.optimizers import OPTIMIZERS, Optimizer
 
 SVG = "{http://www.w3.org/2000/svg}"
 KINDS = ("chain", "tree", "indices", "summary")
@@ -766,7 +766,7 @@ def test_every_public_object_says_what_it_is():
             shown.append(public())
     shown += [schedules.Constant(), schedules.StepDecay(3), schedules.CosineDecay(5)]
     shown += [schedules.ExponentialDecay(0.5), schedules.OneCycle(5), schedules.ReduceOnPlateau()]
-    assert len(shown) == 33
+    assert len(shown) == 25 + len(OPTIMIZERS)
     for value in shown:
         text = repr(value)
         assert " object at 0x" not in text

@@ -145,6 +145,7 @@ def textbook(rule):
             spread = memory["v"] - memory["m"] ** 2 if o.centred else memory["v"]
             memory["u"] = o.momentum * memory.get("u", 0.0) + g / (math.sqrt(spread) + o.epsilon)
             return w - o.learning_rate * memory["u"]
+        assert isinstance(o, Adagrad), f"no textbook for {o}"
         memory["s"] = memory.get("s", 0.0) + g * g
         rate = o.learning_rate / (1 + (t - 1) * o.learning_rate_decay)
         return w - rate * g / (math.sqrt(memory["s"]) + o.epsilon)
