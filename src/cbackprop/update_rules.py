@@ -14,7 +14,7 @@ class UpdateRule(NamedTuple):
     Attributes
     ----------
     name : str
-        "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad" or "rprop".
+        Which formula: one of those in `reference.calculus.take_step`.
     hyper_parameters : dict of str to float
         What the rule takes besides the learning rate; 1.0 and 0.0 for yes and no.
     slots : tuple of str
