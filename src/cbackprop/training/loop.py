@@ -13,12 +13,12 @@ from cbackprop import quantities, validation
 from cbackprop.functions import Array
 from cbackprop.model import Model, Snapshot
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
+from cbackprop.schedules import rate_of
 from cbackprop.training import checkpoints, second_order
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
 from cbackprop.training.progress import Progress
-from cbackprop.training.schedules import rate_of
 from cbackprop.training.whole_batch import (
     NotFinite,
     read_parameters,

@@ -12,9 +12,9 @@ from cbackprop import validation
 from cbackprop.functions import Array
 from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, resolve
+from cbackprop.schedules import RateOfEpoch
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import METRICS, Metric, named
-from cbackprop.training.schedules import RateOfEpoch
 from cbackprop.update_rules import StepOptions
 
 # Of the epoch; what it returns is judged when it has.
