@@ -12,6 +12,7 @@ from cbackprop import validation
 from cbackprop.chain_rule import ChainRule
 from cbackprop.files import checkpoint as checkpoint_file
 from cbackprop.files import model as model_file
+from cbackprop.files import pickling
 from cbackprop.functions import (
     Activation,
     ActivationName,
@@ -35,19 +36,6 @@ from cbackprop.update_rules import StepOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-_FIXED_ATTRIBUTES = (
-    "sizes",
-    "activations",
-    "cost_function",
-    "dtype",
-    "threads",
-    "backend",
-    "n_parameters",
-    "weights",
-    "biases",
-)
-_OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
 
 
 class _NotInitialised:
@@ -124,6 +112,7 @@ class Network:
     23860
     """
 
+    # What the model has by the same names; none of it can be assigned.
     sizes: tuple[int, ...]
     activations: tuple[str | Activation, ...]
     cost_function: str | Cost
@@ -235,14 +224,10 @@ class Network:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        from cbackprop.files import pickling
-
         with self._engine:
             return pickling.state_of(self._model, self._further_attributes())
 
     def __setstate__(self, state: object) -> None:
-        from cbackprop.files import pickling
-
         model, attributes = pickling.restored(state, _OWN_ATTRIBUTES)
         self._adopt(model)
         vars(self).update(attributes)
@@ -896,7 +881,7 @@ class Network:
            (1994) 147–160.
         """
         validation.second_derivatives(self.activations, self.cost_function)
-        return self._curvature_product(X, Y, v, False)
+        return self._curvature_product(X, Y, v, gauss_newton=False)
 
     def gauss_newton_vector_product(
         self, X: npt.ArrayLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
@@ -935,7 +920,7 @@ class Network:
            descent", Neural Computation 14 (2002) 1723–1738.
         """
         validation.second_derivatives((), self.cost_function)
-        return self._curvature_product(X, Y, v, True)
+        return self._curvature_product(X, Y, v, gauss_newton=True)
 
     def _curvature_product(
         self, X: npt.ArrayLike, Y: npt.ArrayLike, v: object, gauss_newton: bool
@@ -1244,7 +1229,7 @@ class Network:
             "sample_weight", sample_weight, len(examples), self.dtype.name
         )
         step_options = plans.step_options(
-            **validation.option_names("options", options, StepOptions._fields)
+            validation.option_names("options", options, StepOptions._fields)
         )
         self._model.require_no_fit("it cannot start another one")
         loop.run_pass(
@@ -1288,6 +1273,8 @@ class Network:
         return measured("metric", function_of(checked), self._model.predict(examples), targets)
 
 
+_FIXED_ATTRIBUTES = tuple(Network.__annotations__)
+_OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
 for _name in _OWN_ATTRIBUTES:
     setattr(Network, _name, _NotInitialised())
 
