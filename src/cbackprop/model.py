@@ -101,12 +101,7 @@ class Model:
         with self.engine:
             before = self.storage.copy()
             try:
-                for target, source in zip(
-                    (*self.weights, *self.biases),
-                    sum(layout.views(self.sizes, vector), ()),
-                    strict=True,
-                ):
-                    target[...] = source
+                layout.write(vector, self.weights, self.biases)
             except BaseException:
                 self.storage[...] = before
                 raise

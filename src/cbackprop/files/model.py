@@ -7,18 +7,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cbackprop import validation
-from cbackprop.files.format import (
-    FORMAT,
-    FORMAT_VERSION,
-    Metadata,
-    ModelFileError,
-    Tensors,
-    decoded,
-    encoded,
-    require_finite,
-    require_tensor,
-    write,
-)
+from cbackprop.files import format as file_format
+from cbackprop.files.format import Metadata, ModelFileError, Tensors, decoded, encoded
 from cbackprop.functions import Array
 from cbackprop.model import Model
 
@@ -55,6 +45,12 @@ class ModelParts(NamedTuple):
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
 
+    def write_into(self, model: Model) -> None:
+        """Give the parameters to a network of that description."""
+        pairs = zip((*model.weights, *model.biases), (*self.weights, *self.biases), strict=True)
+        for own, read in pairs:
+            own[...] = read
+
 
 def described(model: Model) -> Description:
     """The network's description, where all its functions have names.
@@ -82,14 +78,7 @@ def save(model: Model, path: validation.PathLike, *, allow_nonfinite: bool) -> N
     name = validation.file_path("path", path)
     allowed = validation.flag("allow_nonfinite", allow_nonfinite)
     tensors, metadata = model_file(model, described(model), allow_nonfinite=allowed)
-    write(name, tensors, metadata)
-
-
-def set_parameters(model: Model, parts: ModelParts) -> None:
-    """Write the parameters into a network of that description."""
-    pairs = zip((*model.weights, *model.biases), (*parts.weights, *parts.biases), strict=True)
-    for own, read in pairs:
-        own[...] = read
+    file_format.write(name, tensors, metadata)
 
 
 # ---- what the file has of it ---------------------------------------------------------------------
@@ -110,8 +99,8 @@ def model_file(
         tensors[f"layers.{l}.weight"] = W
         tensors[f"layers.{l}.bias"] = b
     return tensors, {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format": file_format.FORMAT,
+        "format_version": file_format.FORMAT_VERSION,
         "kind": "model",
         "sizes": encoded("sizes", description.sizes),
         "activations": encoded("activations", description.activations),
@@ -160,9 +149,9 @@ def judged_model(
                 f"tensor {validation.shown(name)} is in the place of {expected_name!r}; expected "
                 "the parameters first, in their order"
             )
-        require_tensor(name, tensors[name], shape, description.dtype)
+        file_format.require_tensor(name, tensors[name], shape, description.dtype)
         if not allow_nonfinite:
-            require_finite(name, tensors[name])
+            file_format.require_finite(name, tensors[name])
     parameters = [tensors[name] for name in shapes]
     return ModelParts(description, tuple(parameters[0::2]), tuple(parameters[1::2]))
 

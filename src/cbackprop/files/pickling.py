@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 
 from cbackprop import validation
-from cbackprop.files.checkpoint import (
-    checkpoint_file,
-    judged_checkpoint,
-    judged_whole_batch,
-    set_training,
-    whole_batch_file,
-)
+from cbackprop.files import checkpoint as checkpoint_files
 from cbackprop.files.format import ModelFileError
 from cbackprop.files.model import Description
 from cbackprop.functions import Activation, Array, Cost
@@ -59,8 +53,10 @@ def state_of(model: Model, attributes: dict[str, Any]) -> dict[str, Any]:
         model.dtype.name,
         model.init,
     )
-    arrays, numbers = whole_batch_file(model.whole_batch_state)
-    tensors, metadata = checkpoint_file(model, description, arrays, numbers)
+    arrays, numbers = checkpoint_files.whole_batch_file(model.whole_batch_state)
+    tensors, metadata = checkpoint_files.checkpoint_file(
+        model, description, arrays, numbers, allow_nonfinite=True
+    )
     values = (
         tensors,
         metadata,
@@ -122,8 +118,8 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
         for name, tensor in tensors.items()
     }
     try:
-        checkpoint = judged_checkpoint(native, metadata, allow_nonfinite=True)
-        whole_batch_state = judged_whole_batch(checkpoint)
+        checkpoint = checkpoint_files.judged_checkpoint(native, metadata, allow_nonfinite=True)
+        whole_batch_state = checkpoint_files.judged_whole_batch(checkpoint)
     except ModelFileError as error:
         raise ValueError(f"state is that of no Network: {error}") from None
     description = checkpoint.model.description
@@ -150,5 +146,5 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
         validation.threads(threads),
         validation.backend(backend),
     )
-    set_training(model, checkpoint, whole_batch_state)
+    checkpoint_files.set_training(model, checkpoint, whole_batch_state)
     return model, attributes

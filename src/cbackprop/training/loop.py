@@ -10,11 +10,13 @@ from typing import NoReturn
 import numpy as np
 
 from cbackprop import quantities, validation
+from cbackprop.files.checkpoint import write_fit
 from cbackprop.functions import Array
 from cbackprop.model import Model, Snapshot
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import rate_of
-from cbackprop.training import checkpoints, second_order
+from cbackprop.training import second_order
+from cbackprop.training.checkpoints import resume
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
@@ -114,7 +116,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         if plan.epochs > 0:
             model.set_optimizer(plan.optimizer)
         if plan.resume:
-            best, rows = checkpoints.resume(model, plan, history, description)
+            best, rows = resume(model, plan, history, description)
         elif plan.held > 0 and plan.epochs > 0:
             rows = held_rows(model, len(X), plan)
         trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
@@ -142,7 +144,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
             if any(bool(answer) for answer in answers if isinstance(answer, (bool, np.bool_))):
                 reason = "callback"
             if plan.checkpoint is not None:
-                checkpoints.write(model, plan.checkpoint, description, history, best, rows)
+                write_fit(plan.checkpoint, model, description, vars(history), best, rows)
             last = reason is not None or epoch + 1 == plan.epochs
             if plan.early_stopping is not None:
                 last = last or plan.early_stopping.is_over(history)
