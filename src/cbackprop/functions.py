@@ -187,7 +187,7 @@ class _OwnFunction:
 
     _kind: str
 
-    def __init__(self, name: str | None, functions: list[tuple[str, Any, str]]) -> None:
+    def __init__(self, name: object, functions: list[tuple[str, Any, str]]) -> None:
         """functions: name of the argument, what came for it, and what that is a function of."""
         for argument, function, arguments in functions:
             if not callable(function):

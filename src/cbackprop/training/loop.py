@@ -141,7 +141,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
                     best = read_parameters(model.engine)
             # Every callback is called, whatever the ones before it answered.
             answers = [callback(history) for callback in plan.callbacks]
-            if any(bool(answer) for answer in answers if isinstance(answer, (bool, np.bool_))):
+            if any(bool(answer) for answer in answers if validation.is_flag(answer)):
                 reason = "callback"
             if plan.checkpoint is not None:
                 write_fit(plan.checkpoint, model, description, vars(history), best, rows)
