@@ -30,9 +30,6 @@ HOW_TO_BUILD = (
     "--force-reinstall --no-deps followed by . in a clone or by --no-binary cbackprop cbackprop"
 )
 
-_modules: dict[str, ModuleType] = {}
-_state: dict[str, str | None] = {"level": None}
-
 
 def _find_level() -> str | None:
     """The SIMD level to use, None without a compiled core. Asked once, at import."""
@@ -90,20 +87,17 @@ def _missing(error: ImportError) -> None:
 
 def simd_level() -> str | None:
     """The level of the compiled core in use; None where the reference computes."""
-    return _state["level"]
+    return _LEVEL
 
 
 def kernels(dtype: str) -> ModuleType:
     """The compiled module of a number type at the level in use; loaded when first asked for."""
-    name = f"cbackprop.kernels._{_state['level']}_{SUFFIXES[dtype]}"
-    if name not in _modules:
-        _modules[name] = importlib.import_module(name)
-    return _modules[name]
+    return importlib.import_module(f"cbackprop.kernels._{_LEVEL}_{SUFFIXES[dtype]}")
 
 
 def available(backend: str) -> str:
     """``backend`` itself, or "reference" where "compiled" is not to be had (said at import)."""
-    return "reference" if _state["level"] is None else backend
+    return "reference" if _LEVEL is None else backend
 
 
 def engine(
@@ -151,4 +145,4 @@ def info() -> Mapping[str, Any]:
     }
 
 
-_state["level"] = _find_level()
+_LEVEL = _find_level()

@@ -1223,7 +1223,7 @@ class Network:
             and self._engine.step(X, Y, batch_size)
         ):
             return self
-        checked_size = validation.integer("batch_size", batch_size, 1)
+        size = validation.integer("batch_size", batch_size, 1)
         examples, targets, _ = self._pair(X, Y, "training")
         weight, _ = validation.sample_weight(
             "sample_weight", sample_weight, len(examples), self.dtype.name
@@ -1233,14 +1233,7 @@ class Network:
         )
         self._model.require_no_fit("it cannot start another one")
         loop.run_pass(
-            self._model,
-            self._model.apart(examples),
-            self._model.apart(targets),
-            checked_size,
-            optimizer,
-            learning_rate,
-            weight,
-            step_options,
+            self._model, examples, targets, size, optimizer, learning_rate, weight, step_options
         )
         return self
 

@@ -15,15 +15,8 @@ import numpy as np
 
 from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, WholeBatchState
-from cbackprop.training.whole_batch import (
-    NotFinite,
-    Step,
-    dot,
-    euclidean_norm,
-    read_parameters,
-    weights_alone,
-    write_parameters,
-)
+from cbackprop.training import whole_batch
+from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
 DECREASE, FLATTENING = 1e-4, 0.9
@@ -88,10 +81,10 @@ class LBFGSStep(Step[LBFGS]):
             )
         if there is None:
             # No step that these numbers can tell from none makes the cost lower.
-            write_parameters(self.engine, here.parameters)
+            whole_batch.write_parameters(self.engine, here.parameters)
             self.remember(here)
             return cost, "converged"
-        write_parameters(self.engine, there.parameters)
+        whole_batch.write_parameters(self.engine, there.parameters)
         self.remember(there)
         s, y = there.parameters - here.parameters, there.gradient - here.gradient
         # Without curvature along s, beyond what rounding makes, the pair says nothing.
@@ -114,7 +107,7 @@ class LBFGSStep(Step[LBFGS]):
         gradient = rounded.astype(np.float64)
         cost = cost_sum / self.total_weight
         if self.l2 > 0:
-            weights = weights_alone(parameters, self.of_biases)
+            weights = whole_batch.weights_alone(parameters, self.of_biases)
             cost += self.l2 / 2 * float(dot(weights, weights))
             gradient += self.l2 * weights
         slope = 0.0 if direction is None else float(dot(gradient, direction))
@@ -127,12 +120,12 @@ class LBFGSStep(Step[LBFGS]):
 
     def along(self, origin: Array, direction: Array, length: float) -> _Point:
         """Go there, and see."""
-        write_parameters(self.engine, origin + length * direction)
-        return self.point(length, read_parameters(self.engine), direction)
+        whole_batch.write_parameters(self.engine, origin + length * direction)
+        return self.point(length, whole_batch.read_parameters(self.engine), direction)
 
     def here(self) -> _Point:
         """The objective at the parameters as they stand: the last step's end, if it is that."""
-        parameters = read_parameters(self.engine)
+        parameters = whole_batch.read_parameters(self.engine)
         last, data = self.workspace.last, self._data()
         if (
             isinstance(last, _Last)
