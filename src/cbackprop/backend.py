@@ -16,11 +16,11 @@ import os
 import warnings
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from cbackprop._version import __version__
+from cbackprop.functions import Activation, Array, Cost
 from cbackprop.reference import calculus
 from cbackprop.reference import engine as reference
 
@@ -103,8 +103,8 @@ def available(backend: str) -> str:
 def engine(
     backend: str,
     sizes: tuple[int, ...],
-    activations: tuple[Any, ...],
-    cost: Any,
+    activations: tuple[str | Activation, ...],
+    cost: str | Cost,
     dtype: str,
     threads: int,
 ) -> reference.Engine:
@@ -115,7 +115,7 @@ def engine(
     return kind(sizes, activations, cost, dtype, threads)
 
 
-def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:
+def shuffle(backend: str, dtype: str, order: Array, words: Array) -> None:
     """Put ``order`` (int64) in the random order that ``words`` (uint64) mean, in place."""
     if backend == "compiled":
         kernels(dtype).shuffle(order, words)
@@ -123,7 +123,7 @@ def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:
         calculus.shuffle(order, words)
 
 
-def info() -> Mapping[str, Any]:
+def info() -> Mapping[str, str | int | None]:
     """What this installation computes with.
 
     Returns

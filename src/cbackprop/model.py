@@ -65,7 +65,7 @@ class Model:
         self.sizes = sizes
         self.activations = activations
         self.cost_function = cost
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[np.floating[Any]] = np.dtype(dtype)
         self.init = init
         self.random = random
         self.threads = threads
@@ -171,7 +171,9 @@ class Model:
             n_bytes = int(np.prod(shape, dtype=object)) * self.dtype.itemsize
             raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
 
-    def output_array(self, out: Any, what: str, shape: tuple[int, ...], **inputs: Array) -> Array:
+    def output_array(
+        self, out: object, what: str, shape: tuple[int, ...], **inputs: Array
+    ) -> Array:
         """The caller's ``out``, if it can be written to without harm; a new array for None."""
         if out is None:
             return self.new_array(what, shape)

@@ -37,6 +37,9 @@ from cbackprop.update_rules import StepOptions
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+# No ArrayLike, which any word would be.
+ClassWeight = Mapping[int, float] | Sequence[float] | Array | Literal["balanced"]
+
 
 class _NotInitialised:
     """Stands in the class for what __init__ sets: found only where that did not run.
@@ -44,7 +47,7 @@ class _NotInitialised:
     Not a __getattr__, which would make every reading of an attribute slower.
     """
 
-    def __get__(self, instance: object, owner: type) -> Any:
+    def __get__(self, instance: object, owner: type) -> Self:
         if instance is None:
             return self
         raise RuntimeError("this Network is not initialised; call super().__init__(sizes, …) first")
@@ -116,7 +119,7 @@ class Network:
     sizes: tuple[int, ...]
     activations: tuple[str | Activation, ...]
     cost_function: str | Cost
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.floating[Any]]
     threads: int
     backend: str
     n_parameters: int
@@ -157,7 +160,7 @@ class Network:
         self._model = model
         self._engine = model.engine  # for the quick ways, where each look-up is felt
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # The engine would not see it: what looks like a change would change nothing.
         if name in _FIXED_ATTRIBUTES and "_engine" in vars(self):
             raise AttributeError(
@@ -213,17 +216,17 @@ class Network:
         vars(twin).update(self._further_attributes())
         return twin
 
-    def _further_attributes(self) -> dict[str, Any]:
+    def _further_attributes(self) -> dict[str, object]:
         """What a subclass keeps besides."""
         return {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
 
     def __copy__(self) -> Self:
         return self.copy()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self.copy()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         with self._engine:
             return pickling.state_of(self._model, self._further_attributes())
 
@@ -1042,7 +1045,7 @@ class Network:
         learning_rate: float | None = None,
         shuffle: bool | npt.ArrayLike | Callable[[int], npt.ArrayLike] = True,
         sample_weight: npt.ArrayLike | None = None,
-        class_weight: Mapping[int, float] | npt.ArrayLike | Literal["balanced"] | None = None,
+        class_weight: ClassWeight | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         dropout: float = 0.0,

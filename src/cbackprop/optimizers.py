@@ -7,13 +7,16 @@ levenberg_marquardt.py.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from cbackprop import validation
 from cbackprop.functions import Array
 from cbackprop.update_rules import UpdateRule
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Workspace:
@@ -23,7 +26,7 @@ class Workspace:
         self._arrays: dict[str, Array] = {}
         self.last: object = None  # what a method keeps of its last step, in a form of its own
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    def array(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """The array of that name, of whatever content; made anew only if shape or dtype differ."""
         array = self._arrays.get(name)
         if array is None or array.shape != shape or array.dtype != dtype:
@@ -77,7 +80,7 @@ class Optimizer:
 
     learning_rate: float
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # A network in training keeps its own copy of the numbers, and would not see a change.
         if name in vars(self):
             raise AttributeError(
@@ -101,7 +104,7 @@ class Optimizer:
         del mine["learning_rate"], others["learning_rate"]
         return type(self) is type(other) and mine == others
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, float]:
         """What makes another one like this."""
         return {
             name: value

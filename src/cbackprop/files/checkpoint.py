@@ -341,7 +341,7 @@ def _optimizer_as_json(optimizer: Optimizer | None) -> dict[str, JSON] | None:
     for name, kind in OPTIMIZERS.items():
         # Not isinstance: in place of a class derived from it, the file would bring back this one.
         if type(optimizer) is kind:
-            return {"name": name, "arguments": optimizer.arguments()}
+            return {"name": name, "arguments": dict(optimizer.arguments())}
     raise ModelFileError(
         f"optimizer is {validation.shown(optimizer)}, of a class of your own; expected one of "
         f"{', '.join(OPTIMIZERS)}: a checkpoint holds no code"

@@ -18,7 +18,7 @@ import errno
 import math
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import NoReturn, TypeAlias, TypeGuard
@@ -465,8 +465,8 @@ def _as_json(what: str, value: object) -> JSON:
     )
 
 
-def _is_dict_by_text(value: object) -> TypeGuard[dict[str, object]]:
-    if not (validation.is_mapping(value) and isinstance(value, dict)):
+def _is_dict_by_text(value: object) -> TypeGuard[Mapping[str, object]]:
+    if not validation.is_mapping(value) or not isinstance(value, dict):
         return False
     return all(isinstance(key, str) for key in value)
 

@@ -31,7 +31,7 @@ _ENTRIES = (
 _ACTIVATION, _COST = "identity", "quadratic"
 
 
-def state_of(model: Model, attributes: dict[str, Any]) -> dict[str, Any]:
+def state_of(model: Model, attributes: dict[str, object]) -> dict[str, object]:
     """What a pickle holds: plain data, and the user's own functions and attributes.
 
     Parameters
@@ -69,7 +69,7 @@ def state_of(model: Model, attributes: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(_ENTRIES, values, strict=True))
 
 
-def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dict[str, Any]]:
+def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dict[str, object]]:
     """The model that `state_of` saw, and a subclass's attributes.
 
     Parameters
@@ -86,9 +86,10 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
     MemoryError
         As `Network`.
     """
-    if type(state) is not dict or tuple(state) != _ENTRIES:
+    kind = type(state)
+    if kind is not dict or not validation.is_mapping(state) or tuple(state) != _ENTRIES:
         raise TypeError(
-            f"state is {validation.shown(state)} ({type(state).__name__}); expected the dict that "
+            f"state is {validation.shown(state)} ({kind.__name__}); expected the dict that "
             "a pickled Network has"
         )
     values: list[Any] = list(state.values())  # judged one by one

@@ -124,7 +124,7 @@ class History:
         parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
         return f"<History of {self.epochs} epochs, {', '.join(parts)}, {self.seconds:.3g} s>"
 
-    def plot(self, ax: Any = None, *, matplotlib: bool = False, theme: str = "auto") -> Any:
+    def plot(self, ax: object = None, *, matplotlib: bool = False, theme: str = "auto") -> Any:
         """The curves of the costs and metrics, of the learning rate where it moves.
 
         Parameters
@@ -148,15 +148,15 @@ class History:
         ImportError
             If matplotlib is asked for and not installed.
         """
-        validation.axes("ax", ax)
+        axes = validation.axes("ax", ax)
         wanted = validation.flag("matplotlib", matplotlib)
         from cbackprop.drawing import THEMES, curves
 
         theme = validation.choice("theme", theme, THEMES)
 
-        if ax is None and not wanted:
+        if axes is None and not wanted:
             return curves.draw(self, theme)
-        if ax is None:
+        if axes is None:
             try:
                 from matplotlib import pyplot
             except ImportError as error:
@@ -164,9 +164,9 @@ class History:
                     f"matplotlib=True needs matplotlib, which cannot be imported ({error}); "
                     "plot() alone draws without it"
                 ) from None
-            ax = pyplot.subplots()[1]
-        curves.on_axes(self, ax)
-        return ax
+            axes = pyplot.subplots()[1]
+        curves.on_axes(self, axes)
+        return axes  # Any: matplotlib, whose axes it may be, is optional
 
     def _repr_html_(self) -> str:
         from cbackprop.drawing import html

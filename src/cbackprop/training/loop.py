@@ -68,7 +68,7 @@ def run_pass(
         If a step diverges. After it, and after any other Exception, everything is as it was before
         the call.
     """
-    X, Y = model.apart(X), model.apart(Y)
+    examples, targets = model.apart(X), model.apart(Y)
     with model.engine:
         used = model.optimizer
         if optimizer is None:
@@ -83,7 +83,7 @@ def run_pass(
                 model.optimizer = chosen
             else:
                 model.set_optimizer(chosen)
-            _train_once(model, X, Y, None, batch_size, sample_weight, options, None)
+            _train_once(model, examples, targets, None, batch_size, sample_weight, options, None)
         except Exception:
             before.restore(model)
             raise

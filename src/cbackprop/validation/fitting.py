@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
@@ -97,14 +97,13 @@ def batch_order(
         return bool(value)
     if callable(value):
         return value
-    makes_array = hasattr(value, "__array__") and not isinstance(value, np.generic)
-    if makes_array or is_list(value) or isinstance(value, range):
-        return permutation(argument, value, n)
-    raise wrong_type(
-        argument,
-        value,
-        "True, False, an order of the examples, or a function of the epoch that returns one",
-    )
+    order: object = value
+    if isinstance(value, (list, tuple, range)) or (
+        hasattr(value, "__array__") and not isinstance(value, np.generic)
+    ):
+        return permutation(argument, order, n)
+    expected = "True, False, an order of the examples, or a function of the epoch that returns one"
+    raise wrong_type(argument, order, expected)
 
 
 def class_weight(argument: str, value: object, Y: Array) -> NDArray[np.float64] | None:
@@ -292,6 +291,6 @@ def functions(argument: str, value: object) -> tuple[Callable[..., Any], ...]:
 
 def _has_an_order(value: object) -> TypeGuard[Iterable[object]]:
     """Whether it can be gone through, one entry after the other (no 0-d array can)."""
-    if isinstance(value, (str, bytes, Set, Mapping)) or getattr(value, "ndim", 1) == 0:
+    if isinstance(value, (str, bytes)) or scalars.has_no_order(value):
         return False
-    return hasattr(value, "__iter__")
+    return getattr(value, "ndim", 1) != 0 and hasattr(value, "__iter__")

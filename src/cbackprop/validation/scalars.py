@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from typing import TypeGuard, TypeVar
 
 import numpy as np
@@ -58,6 +58,11 @@ def is_list(value: object) -> TypeGuard[Sequence[object]]:
 def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
     """Whether it is a dict or the like."""
     return isinstance(value, Mapping)
+
+
+def has_no_order(value: object) -> bool:
+    """Whether it is a set or a dict, whose entries stand in no place that means something."""
+    return isinstance(value, (Set, Mapping))
 
 
 def is_flag(value: object) -> TypeGuard[bool]:
