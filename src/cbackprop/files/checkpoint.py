@@ -25,18 +25,6 @@ from cbackprop.update_rules import UpdateRule
 _UPDATE_ENTRIES = ("rule", "hyper_parameters", "learning_rate", "step_count", "previous_cost")
 _GENERATOR_ENTRIES = ("bit_generator", "state", "inc", "has_uint32", "uinteger")
 _SECOND_ORDER = "second_order."
-# A History's attributes, in their order.
-_HISTORY_ENTRIES = (
-    "cost",
-    "validation_cost",
-    "metrics",
-    "learning_rate",
-    "penalty",
-    "best_epoch",
-    "epochs",
-    "seconds",
-    "stop_reason",
-)
 
 
 class Training(NamedTuple):
@@ -194,12 +182,8 @@ def checkpoint_file(
         tensors[f"extra.{key}"] = array
     text = encoded("state", state)
     tensors["state"] = np.frombuffer(text.encode("ascii"), np.uint8)
-    update = (
-        *_rule_as_json(engine.rule),
-        engine.learning_rate,
-        engine.step_count,
-        engine.previous_cost,
-    )
+    numbers = (engine.learning_rate, engine.step_count, engine.previous_cost)
+    update = (*_rule_as_json(engine.rule), *numbers)
     metadata["kind"] = "checkpoint"
     metadata["optimizer"] = encoded("optimizer", _optimizer_as_json(model.optimizer))
     metadata["update"] = encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
@@ -492,7 +476,9 @@ def write_fit(
     write_checkpoint(path, model, extra | arrays, {"plan": plan, "history": history, **numbers})
 
 
-def read_fit(path: str, model: Model, plan: Mapping[str, object]) -> Fit:
+def read_fit(
+    path: str, model: Model, plan: Mapping[str, object], history: Mapping[str, object]
+) -> Fit:
     """What `write_fit` wrote of a fit like this one; nothing changes by it.
 
     Parameters
@@ -501,6 +487,8 @@ def read_fit(path: str, model: Model, plan: Mapping[str, object]) -> Fit:
         As `read_checkpoint`'s.
     plan : dict
         As `write_fit` takes it; among it "examples", and how many of them are "held out".
+    history : dict
+        A new one's attributes: those that the file must have.
 
     Raises
     ------
@@ -516,7 +504,7 @@ def read_fit(path: str, model: Model, plan: Mapping[str, object]) -> Fit:
     assert isinstance(n, int)
     assert isinstance(held, int)
     with file_format.naming(path):
-        history = _judged_history(training.state.get("history"))
+        came = _judged_history(training.state.get("history"), tuple(history))
         whole_batch_state = judged_whole_batch(checkpoint)
         best, held_out = training.extra.get("best"), training.extra.get("held_out")
         if best is not None:
@@ -527,15 +515,14 @@ def read_fit(path: str, model: Model, plan: Mapping[str, object]) -> Fit:
             )
         if held_out is not None:
             _require_rows(held_out, held, n)
-    return Fit(checkpoint, whole_batch_state, history, best, held_out)
+    return Fit(checkpoint, whole_batch_state, came, best, held_out)
 
 
-def _judged_history(value: JSON) -> dict[str, JSON]:
+def _judged_history(value: JSON, names: tuple[str, ...]) -> dict[str, JSON]:
     """A History's attributes, each of the kind that a fit gives it."""
-    if type(value) is not dict or set(value) != set(_HISTORY_ENTRIES):
+    if type(value) is not dict or set(value) != set(names):
         raise ModelFileError(
-            f"history is {validation.shown(value)}; expected a dict of "
-            f"{', '.join(_HISTORY_ENTRIES)}"
+            f"history is {validation.shown(value)}; expected a dict of {', '.join(names)}"
         )
     epochs, best_epoch, metrics = value["epochs"], value["best_epoch"], value["metrics"]
     if type(epochs) is not int or epochs < 0:

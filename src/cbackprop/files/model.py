@@ -12,19 +12,6 @@ from cbackprop.files.format import Metadata, ModelFileError, Tensors, decoded, e
 from cbackprop.functions import Array
 from cbackprop.model import Model
 
-# What the metadata has, in this order.
-_MODEL_ENTRIES = (
-    "format",
-    "format_version",
-    "kind",
-    "sizes",
-    "activations",
-    "cost",
-    "dtype",
-    "init",
-)
-_CHECKPOINT_ENTRIES = (*_MODEL_ENTRIES, "optimizer", "update", "generator")
-
 # ---- a model and its parts -----------------------------------------------------------------------
 
 
@@ -36,6 +23,11 @@ class Description(NamedTuple):
     cost: str
     dtype: str
     init: str
+
+
+# What the metadata has, in this order.
+_MODEL_ENTRIES = ("format", "format_version", "kind", *Description._fields)
+_CHECKPOINT_ENTRIES = (*_MODEL_ENTRIES, "optimizer", "update", "generator")
 
 
 class ModelParts(NamedTuple):

@@ -57,15 +57,8 @@ def state_of(model: Model, attributes: dict[str, object]) -> dict[str, object]:
     tensors, metadata = checkpoint_files.checkpoint_file(
         model, description, arrays, numbers, allow_nonfinite=True
     )
-    values = (
-        tensors,
-        metadata,
-        own,
-        cost if isinstance(cost, Cost) else None,
-        model.threads,
-        model.backend,
-        attributes,
-    )
+    own_cost = cost if isinstance(cost, Cost) else None
+    values = (tensors, metadata, own, own_cost, model.threads, model.backend, attributes)
     return dict(zip(_ENTRIES, values, strict=True))
 
 
@@ -94,12 +87,8 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
         )
     values: list[Any] = list(state.values())  # judged one by one
     tensors, metadata, own, cost, threads, backend, attributes = values
-    for name, value in (
-        ("tensors", tensors),
-        ("metadata", metadata),
-        ("own_activations", own),
-        ("attributes", attributes),
-    ):
+    for name in ("tensors", "metadata", "own_activations", "attributes"):
+        value = state[name]
         if type(value) is not dict:
             raise TypeError(
                 f"{name} of state is {validation.shown(value)} ({type(value).__name__}); expected "

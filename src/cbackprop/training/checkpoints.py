@@ -27,7 +27,7 @@ def resume(
         For want of memory for the optimiser's state.
     """
     assert plan.checkpoint is not None
-    fit = read_fit(plan.checkpoint, model, description)
+    fit = read_fit(plan.checkpoint, model, description, vars(history))
     set_training(model, fit.checkpoint, fit.whole_batch_state)
     model.optimizer = plan.optimizer
     vars(history).update(fit.history)

@@ -82,7 +82,7 @@ def make(
     functions = named(validation.metrics(asked["metrics"], tuple(METRICS)))
     stopping = _early_stopping(asked["early_stopping"])
     if stopping is not None:
-        validation.monitor(stopping, tuple(functions), judged is not None or held > 0)
+        validation.monitor(stopping.monitor, tuple(functions), judged is not None or held > 0)
     callbacks = asked["callbacks"]
     plan = Plan(
         checkpoint=None if path is None else validation.file_path("checkpoint", path),
@@ -109,11 +109,7 @@ def make(
 
 def step_options(asked: Mapping[str, object]) -> StepOptions | None:
     """The step's options that are asked for by name; None where they come to nothing."""
-    judges = {
-        "dropout": validation.fraction,
-        "max_norm": _length_or_none,
-        "clip_norm": _length_or_none,
-    }
+    judges = {"dropout": validation.fraction, "max_norm": _norm_or_none, "clip_norm": _norm_or_none}
     numbers = {
         name: judges.get(name, validation.non_negative)(name, asked[name])
         for name in StepOptions._fields
@@ -124,7 +120,7 @@ def step_options(asked: Mapping[str, object]) -> StepOptions | None:
     return options if any(options) else None
 
 
-def _length_or_none(argument: str, value: object) -> float:
+def _norm_or_none(argument: str, value: object) -> float:
     return 0.0 if value is None else validation.positive(argument, value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -221,19 +221,13 @@ def schedule(value: object) -> Callable[..., Any] | None:
     )
 
 
-class Monitoring(Protocol):
-    """Early stopping, by the one attribute that can be wrong here."""
-
-    monitor: str
-
-
-def monitor(early_stopping: Monitoring, names: tuple[str, ...], is_judged: bool) -> None:
+def monitor(monitored: str, names: tuple[str, ...], is_judged: bool) -> None:
     """What early stopping looks at must be there to look at."""
     known = ("cost", *(("validation_cost",) if is_judged else ()), *names)
-    if early_stopping.monitor not in known:
+    if monitored not in known:
         hint = "" if is_judged else "; validation_data makes a validation_cost"
         raise ValueError(
-            f"early_stopping monitors {early_stopping.monitor!r}; expected one of "
+            f"early_stopping monitors {monitored!r}; expected one of "
             f"{', '.join(repr(name) for name in known)}{hint}"
         )
 
