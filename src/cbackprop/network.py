@@ -743,7 +743,7 @@ class Network:
         Notes
         -----
         The deviations themselves are squared and summed, in a second pass over the examples, so
-        that the variance keeps its digits where it is small beside the mean (Chan, Golub and
+        that the variance keeps its digits where it is small compared with the mean (Chan, Golub and
         LeVeque 1983, "Algorithms for computing the sample variance"). No (n, P) array is made.
         """
         examples, targets, _ = self._pair(X, Y, "a mean gradient")
@@ -1027,7 +1027,7 @@ class Network:
 
         rate = validation.positive("learning_rate", learning_rate)
         n_steps = validation.integer("steps", steps, 1)
-        heading = validation.word("title", title)
+        heading = validation.text("title", title)
         examples, targets, _ = self._pair(X, Y, "a step")
         validation.stepper_size(self.sizes, n_steps)
         return stepper.page(self._model, examples, targets, rate, n_steps, heading)

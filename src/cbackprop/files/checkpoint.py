@@ -354,7 +354,7 @@ def _judged_optimizer(value: JSON) -> Optimizer | None:
     return optimizer
 
 
-def whole_batch_file(
+def whole_batch_parts(
     state: WholeBatchState | None,
 ) -> tuple[dict[str, Array], dict[str, dict[str, float]]]:
     """What of a whole-batch optimiser's state stands among the fit's arrays, and in its state."""
@@ -470,7 +470,7 @@ def write_fit(
     TypeError, ValueError, ModelFileError, OSError
         As `write_checkpoint`.
     """
-    arrays, numbers = whole_batch_file(model.whole_batch_state)
+    arrays, numbers = whole_batch_parts(model.whole_batch_state)
     own = {"best": best, "held_out": held_out}
     extra = {name: array for name, array in own.items() if array is not None}
     write_checkpoint(path, model, extra | arrays, {"plan": plan, "history": history, **numbers})

@@ -53,7 +53,7 @@ def state_of(model: Model, attributes: dict[str, object]) -> dict[str, object]:
         model.dtype.name,
         model.init,
     )
-    arrays, numbers = checkpoint_files.whole_batch_file(model.whole_batch_state)
+    arrays, numbers = checkpoint_files.whole_batch_parts(model.whole_batch_state)
     tensors, metadata = checkpoint_files.checkpoint_file(
         model, description, arrays, numbers, allow_nonfinite=True
     )

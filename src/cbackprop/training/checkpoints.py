@@ -34,7 +34,7 @@ def resume(
     # What was not looked at before the checkpoint has no numbers for those epochs.
     missing = [math.nan] * history.epochs
     history.metrics = {name: history.metrics.get(name, missing[:]) for name in plan.metrics}
-    judged = plan.validation_data is not None or plan.held > 0
+    judged = plan.validation_data is not None or plan.n_held_out > 0
     history.validation_cost = (history.validation_cost or missing) if judged else []
     history.stop_reason = "epochs"
     best, stopping = fit.best, plan.early_stopping

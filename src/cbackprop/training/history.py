@@ -43,7 +43,7 @@ class EarlyStopping:
     ) -> None:
         self.patience = validation.integer("patience", patience, 1)
         self.min_delta = validation.non_negative("min_delta", min_delta)
-        self.monitor = validation.word("monitor", monitor)
+        self.monitor = validation.text("monitor", monitor)
         self.restore_best = validation.flag("restore_best", restore_best)
         if larger_is_better is None:
             larger_is_better = monitor not in SMALLER_IS_BETTER

@@ -59,26 +59,16 @@ class LBFGSStep(Step[LBFGS]):
         pairs = _pairs(state)
         direction = _two_loop_direction(pairs, here.gradient)
         slope = float(dot(here.gradient, direction))
-        there = None
+        first, most, there = optimizer.learning_rate, optimizer.line_search, None
         if pairs and -math.inf < slope < 0:
-            there = _line_search(
-                self,
-                here._replace(length=0.0, slope=slope),
-                direction,
-                optimizer.learning_rate,
-                optimizer.line_search,
-            )
+            origin = here._replace(length=0.0, slope=slope)
+            there = _line_search(self, origin, direction, first, most)
         if there is None:
             # The first step, or what is remembered leads nowhere: straight down, and begin again.
             pairs = []
             direction = -here.gradient / steepness
-            there = _line_search(
-                self,
-                here._replace(length=0.0, slope=-steepness),
-                direction,
-                optimizer.learning_rate * min(1.0, steepness),
-                optimizer.line_search,
-            )
+            origin = here._replace(length=0.0, slope=-steepness)
+            there = _line_search(self, origin, direction, first * min(1.0, steepness), most)
         if there is None:
             # No step that these numbers can tell from none makes the cost lower.
             whole_batch.write_parameters(self.engine, here.parameters)

@@ -18,7 +18,8 @@ from cbackprop.training import whole_batch
 from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The Jacobian's rows are made a block at a time: at most so many bytes of them; what the caches
-# hold where that is enough rows, 4P, for adding P×P products to be little beside making them.
+# hold where that is enough rows, 4P, for adding P×P products to cost little compared with making
+# them.
 SCRATCH_BYTES, CACHED_BYTES = 64 << 20, 2 << 20
 TRIANGLE = 64  # rows of a triangular system that are solved at a time
 
@@ -82,7 +83,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
             return cost, "converged"
         # A gain within the rounding of the network's numbers is none.
         enough = present * (1 - float(np.finfo(self.dtype).eps))
-        # A smaller μ is lost beside the matrix: it would only have to grow again.
+        # A smaller μ is lost by rounding: it would only have to grow again.
         least = max(np.finfo(np.float64).eps * equations.largest, np.finfo(np.float64).tiny)
         mu = max(state.numbers["mu"], min(least, optimizer.most_mu))
         while mu <= optimizer.most_mu:
@@ -164,7 +165,7 @@ class ParameterEquations:
     gradient : ndarray
         The right side, (P,): half the slope of ‖r‖² + κ Σw².
     largest : float
-        A bound of JᵀJ + κD's numbers: what is far below it is lost beside it.
+        A bound of JᵀJ + κD's numbers: what is far below it is lost by rounding.
     """
 
     def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:

@@ -118,7 +118,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
             model.set_optimizer(plan.optimizer)
         if plan.resume:
             best, rows = resume(model, plan, history, description)
-        elif plan.held > 0 and plan.epochs > 0:
+        elif plan.n_held_out > 0 and plan.epochs > 0:
             rows = held_rows(model, len(X), plan)
         trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
         first = history.epochs

@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     sample_weight: Array | None
     options: StepOptions | None  # None for nothing
     validation_data: tuple[Array, Array] | None
-    held: int  # examples to keep from training and to judge instead
+    n_held_out: int  # examples to keep from training and to judge instead
     metrics: dict[str, Metric]
     early_stopping: EarlyStopping | None
     schedule: RateOfEpoch | None
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
         """What must be the same for a fit to go on from a checkpoint."""
         return {
             "examples": n,
-            "held out": self.held,
+            "held out": self.n_held_out,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
             # The text of a plain tuple, as earlier checkpoints have it.
@@ -77,23 +77,23 @@ def make(
     weight = combined_weight(asked["sample_weight"], asked["class_weight"], targets)
     pair, path = asked["validation_data"], asked["checkpoint"]
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
-    held = validation.held_out(share, pair, n)
+    n_held_out = validation.held_out(share, pair, n)
     judged = validation.validation_pair(pair, *network_facts, model.cost_function)
     functions = named(validation.metrics(asked["metrics"], tuple(METRICS)))
     stopping = _early_stopping(asked["early_stopping"])
     if stopping is not None:
-        validation.monitor(stopping.monitor, tuple(functions), judged is not None or held > 0)
+        validation.monitor(stopping.monitor, tuple(functions), judged is not None or n_held_out > 0)
     callbacks = asked["callbacks"]
     plan = Plan(
         checkpoint=None if path is None else validation.file_path("checkpoint", path),
         epochs=validation.integer("epochs", asked["epochs"], 0),
         batch_size=validation.integer("batch_size", asked["batch_size"], 1),
         optimizer=chosen,
-        shuffle=validation.batch_order("shuffle", asked["shuffle"], n - held),
+        shuffle=validation.batch_order("shuffle", asked["shuffle"], n - n_held_out),
         sample_weight=weight,
         options=step_options(asked),
         validation_data=judged,
-        held=held,
+        n_held_out=n_held_out,
         metrics=functions,
         early_stopping=stopping,
         schedule=validation.schedule(asked["schedule"]),
@@ -146,7 +146,7 @@ def combined_weight(sample_weight: object, class_weight: object, Y: Array) -> Ar
 def held_rows(model: Model, n: int, plan: Plan) -> Array:
     """The rows that are kept from training: random ones, or the last."""
     order = model.random_order(n) if plan.shuffle is True else np.arange(n, dtype=np.int64)
-    return np.sort(order[n - plan.held :])
+    return np.sort(order[n - plan.n_held_out :])
 
 
 def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array, Plan]:

@@ -65,7 +65,7 @@ def as_array(argument: str, value: object) -> Array:
     return array
 
 
-def _has_no_numbers_in_rows(value: object) -> bool:
+def _is_no_array(value: object) -> bool:
     return isinstance(value, (str, bytes, bytearray, Mapping, Set, Iterator))
 
 
@@ -73,7 +73,7 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
     """Objects that NumPy would take for one number, or for something they are not."""
     if value is None:
         raise TypeError(f"{argument} is None; expected an array of numbers")
-    if _has_no_numbers_in_rows(value):
+    if _is_no_array(value):
         raise wrong_type(argument, value, "an array of numbers")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(

@@ -162,7 +162,7 @@ def noise_needs_clipping(noise_multiplier: float, clip_norm: float) -> None:
 
 
 def whole_batch_options(optimizer: str, options: StepOptions | None) -> None:
-    """What a whole-batch optimiser cannot take beside l2."""
+    """What a whole-batch optimiser cannot take besides l2."""
     if options is None:
         return
     for name, value in options._asdict().items():

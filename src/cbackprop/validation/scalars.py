@@ -195,8 +195,8 @@ def choice(argument: str, value: object, choices: Collection[Word], otherwise: s
     )
 
 
-def word(argument: str, value: object) -> str:
-    """A string, and of no subclass."""
+def text(argument: str, value: object) -> str:
+    """A string, and of no subclass of str."""
     if not isinstance(value, str):
         raise wrong_type(argument, value, "a string")
     return str.__str__(value)
