@@ -25,7 +25,7 @@ from cbackprop.functions import (
 )
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient
-from cbackprop.model import Model
+from cbackprop.model import Description, Model
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.training import loop
@@ -140,16 +140,15 @@ class Network:
     ) -> None:
         checked_sizes = validation.layer_sizes(sizes)
         activations = validation.activations(activation, len(checked_sizes) - 1)
-        model = Model(
+        description = Description(
             checked_sizes,
             activations,
             validation.cost(cost, activations[-1]),
             validation.number_type(dtype),
             validation.init(init),
-            RandomNumbers(validation.seed(seed)),
-            validation.threads(threads),
-            validation.backend(backend),
         )
+        random = RandomNumbers(validation.seed(seed))
+        model = Model(description, random, validation.threads(threads), validation.backend(backend))
         model.draw_parameters()
         self._adopt(model)
 

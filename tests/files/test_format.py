@@ -332,7 +332,7 @@ def test_the_model_file_of_version_1(path: Path, dtype: str, backend: str) -> No
     net = Network.load(kept, backend=backend)
     assert same_bits(net, golden_network(dtype, backend=backend))
     assert net.activations == ("tanh", "softmax")
-    assert (net.cost_function, net._model.init, net.dtype) == (
+    assert (net.cost_function, net._model.description.init, net.dtype) == (
         "cross_entropy",
         "lecun",
         np.dtype(dtype),
@@ -841,7 +841,7 @@ def test_the_forger_can_write_a_good_file(path: Path) -> None:
     assert forged(dict) == model_bytes()
     assert text(str) == model_bytes()
     path.write_bytes(forged(metadata(init="zeros")))
-    assert Network.load(path)._model.init == "zeros"
+    assert Network.load(path)._model.description.init == "zeros"
 
 
 @posix_only

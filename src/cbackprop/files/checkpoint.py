@@ -15,9 +15,9 @@ import numpy as np
 from cbackprop import layout, validation
 from cbackprop.files import format as file_format
 from cbackprop.files.format import JSON, Metadata, ModelFileError, Tensors, decoded, encoded
-from cbackprop.files.model import Description, ModelParts, described, judged_model, model_file
+from cbackprop.files.model import ModelParts, described, judged_model, model_file
 from cbackprop.functions import Array
-from cbackprop.model import Model
+from cbackprop.model import Description, Model
 from cbackprop.optimizers import OPTIMIZERS, Optimizer, WholeBatch, WholeBatchState
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.update_rules import UpdateRule
@@ -129,7 +129,7 @@ def load(path: validation.PathLike, *, threads: int, backend: str, allow_nonfini
         parts = judged_model(tensors, metadata, allow_nonfinite=allowed)
         if metadata["kind"] == "checkpoint":
             _judged_training(parts.description, tensors, metadata, allow_nonfinite=allowed)
-    model = Model(*parts.description, RandomNumbers(None), threads, backend)
+    model = Model(parts.description, RandomNumbers(None), threads, backend)
     parts.write_into(model)
     return model
 

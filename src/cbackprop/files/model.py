@@ -9,20 +9,10 @@ from typing import NamedTuple
 from cbackprop import validation
 from cbackprop.files import format as file_format
 from cbackprop.files.format import Metadata, ModelFileError, Tensors, decoded, encoded
-from cbackprop.functions import Array
-from cbackprop.model import Model
+from cbackprop.functions import Array, name_of
+from cbackprop.model import Description, Model
 
 # ---- a model and its parts -----------------------------------------------------------------------
-
-
-class Description(NamedTuple):
-    """What a network is, but for its parameters."""
-
-    sizes: tuple[int, ...]
-    activations: tuple[str, ...]
-    cost: str
-    dtype: str
-    init: str
 
 
 # What the metadata has, in this order.
@@ -52,8 +42,8 @@ def described(model: Model) -> Description:
     TypeError
         For a function of the user's own, naming it.
     """
-    activations, cost = validation.functions_with_names(model.activations, model.cost_function)
-    return Description(model.sizes, activations, cost, model.dtype.name, model.init)
+    validation.functions_with_names(model.activations, model.cost_function)
+    return model.description
 
 
 def save(model: Model, path: validation.PathLike, *, allow_nonfinite: bool) -> None:
@@ -96,7 +86,7 @@ def model_file(
         "kind": "model",
         "sizes": encoded("sizes", description.sizes),
         "activations": encoded("activations", description.activations),
-        "cost": description.cost,
+        "cost": name_of(description.cost),
         "dtype": description.dtype,
         "init": description.init,
     }

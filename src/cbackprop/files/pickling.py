@@ -13,7 +13,6 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.files import checkpoint as checkpoint_files
 from cbackprop.files.format import ModelFileError
-from cbackprop.files.model import Description
 from cbackprop.functions import Activation, Array, Cost
 from cbackprop.model import Model
 from cbackprop.random_numbers import RandomNumbers
@@ -46,12 +45,11 @@ def state_of(model: Model, attributes: dict[str, object]) -> dict[str, object]:
         if isinstance(activation, Activation)
     }
     cost = model.cost_function
-    description = Description(
-        model.sizes,
-        tuple(_ACTIVATION if isinstance(a, Activation) else a for a in model.activations),
-        _COST if isinstance(cost, Cost) else cost,
-        model.dtype.name,
-        model.init,
+    description = model.description._replace(
+        activations=tuple(
+            _ACTIVATION if isinstance(a, Activation) else a for a in model.activations
+        ),
+        cost=_COST if isinstance(cost, Cost) else cost,
     )
     arrays, numbers = checkpoint_files.whole_batch_parts(model.whole_batch_state)
     tensors, metadata = checkpoint_files.checkpoint_file(
@@ -113,7 +111,7 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
     except ModelFileError as error:
         raise ValueError(f"state is that of no Network: {error}") from None
     description = checkpoint.model.description
-    activations: list[str | Activation] = list(description.activations)
+    activations = list(description.activations)
     for layer, activation in own.items():
         if type(layer) is not int or not 0 <= layer < len(activations):
             raise ValueError(
@@ -126,15 +124,9 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
             )
         activations[layer] = activation
     chosen = validation.activations(activations, len(activations))
-    model = Model(
-        description.sizes,
-        chosen,
-        validation.cost(description.cost if cost is None else cost, chosen[-1]),
-        description.dtype,
-        description.init,
-        RandomNumbers(None),
-        validation.threads(threads),
-        validation.backend(backend),
-    )
+    judged_cost = validation.cost(description.cost if cost is None else cost, chosen[-1])
+    description = description._replace(activations=chosen, cost=judged_cost)
+    threads, backend = validation.threads(threads), validation.backend(backend)
+    model = Model(description, RandomNumbers(None), threads, backend)
     checkpoint_files.set_training(model, checkpoint, whole_batch_state)
     return model, attributes
