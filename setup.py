@@ -4,6 +4,7 @@ CBACKPROP_CHECKED=1      guards behind allocations and the padding's zeros are l
                          call; the 512-bit level is lowered to AVX2, so that it is tested anywhere
 CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (address,undefined for one), with debug information
 CBACKPROP_LEVELS=LIST    these SIMD levels alone (v3,v4 for one): for a check, soon thrown away
+CBACKPROP_WARNINGS=1     what -Wall and -Wextra find in kernels and headers fails the build
 CBACKPROP_DEBUG=1        with debug information, nothing stripped: for valgrind and debuggers
 CBACKPROP_COVERAGE=1     gcov counts which lines of the kernels run (tests/deep/coverage.py)
 CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
@@ -20,6 +21,7 @@ from setuptools import Extension, setup
 KERNELS = "src/cbackprop/kernels"
 CHECKED = os.environ.get("CBACKPROP_CHECKED", "") not in ("", "0")
 SANITIZE = os.environ.get("CBACKPROP_SANITIZE", "")
+WARNINGS = os.environ.get("CBACKPROP_WARNINGS", "") not in ("", "0")
 DEBUG = os.environ.get("CBACKPROP_DEBUG", "") not in ("", "0")
 COVERAGE = os.environ.get("CBACKPROP_COVERAGE", "") not in ("", "0")
 LEVELS = os.environ.get("CBACKPROP_LEVELS", "")
@@ -30,6 +32,7 @@ REQUIRE_EXT = os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0")
 BUILD = "build/" + "-".join(
     [
         "pure" if PURE else "checked" if CHECKED else "plain",
+        *(["warnings"] if WARNINGS else []),
         *(["debug"] if DEBUG else []),
         *(["coverage"] if COVERAGE else []),
         *filter(None, SANITIZE.split(",")),
@@ -89,6 +92,8 @@ def compiler_flags():
         if sys.platform == "linux":
             # Code and data in one segment: no padding to whole pages between them.
             link_flags += ["-Wl,--strip-all", "-Wl,-z,noseparate-code"]
+    if WARNINGS:
+        flags += ["-Wall", "-Wextra", "-Werror"]
     return flags, link_flags, ["m"]
 
 

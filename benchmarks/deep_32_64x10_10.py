@@ -2,7 +2,7 @@
 
     python benchmarks/deep_32_64x10_10.py [--rounds 5] [--dtype float32]
 
-Eleven layers, so that what a call costs beside its arithmetic shows. Random data.
+Eleven layers, so that what a call costs besides its arithmetic shows. Random data.
 """
 
 from __future__ import annotations

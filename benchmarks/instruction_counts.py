@@ -32,7 +32,8 @@ from typing import Any
 
 import numpy as np
 
-from cbackprop import backend, bench
+from cbackprop import backend
+from cbackprop.cli import workloads
 
 RECORD = Path(__file__).with_suffix(".json")
 LEVEL = "v3"
@@ -40,7 +41,7 @@ DTYPES = ("float32", "float64")
 TOLERANCE = 0.05
 
 # Steps of the shorter and the longer run, and examples a step where not the workload's own. A call
-# of fit takes a million instructions beside its steps, some ten thousand more or less each time:
+# of fit takes a million instructions besides its steps, some ten thousand more or less each time:
 # the tiny steps of W3 must be many to be counted to a few instructions.
 STEPS: dict[str, tuple[int, int, int | None]] = {
     "W1": (10, 30, None),
@@ -56,9 +57,9 @@ STEPS: dict[str, tuple[int, int, int | None]] = {
 Counts = dict[str, dict[str, float]]
 
 
-def counted() -> Iterator[tuple[str, bench.Workload, int, int]]:
+def counted() -> Iterator[tuple[str, workloads.Workload, int, int]]:
     """What is counted, under its name, with the steps of the shorter and the longer run."""
-    for workload in bench.WORKLOADS:
+    for workload in workloads.WORKLOADS:
         if workload.name in STEPS:
             name = f"{workload.name} {'a call' if workload.call else 'in fit'}"
             fewer, more, n = STEPS.get(name, STEPS[workload.name])
@@ -87,11 +88,11 @@ def run_all(dtype: str) -> None:
         mark()
 
 
-def steps_of(workload: bench.Workload, dtype: str, most: int) -> Callable[[int], object]:
+def steps_of(workload: workloads.Workload, dtype: str, most: int) -> Callable[[int], object]:
     """A function that takes so many steps, with everything done that is done but once."""
     net = workload.network(dtype)
     if workload.call:
-        return bench.timed_call(workload, net).timeit
+        return workloads.timed_call(workload, net).timeit
     X, Y = workload.examples(most * workload.n, dtype)
 
     def fit(n_examples: int) -> None:
@@ -182,7 +183,7 @@ def compiler() -> str:
 
 
 def facts() -> dict[str, str]:
-    """What the counts depend on beside the package."""
+    """What the counts depend on besides the package."""
     return {
         "machine": platform.machine(),
         "compiler": compiler(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -36,3 +37,13 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2
     """The one line of an error, and nothing on stdout."""
     assert cli.main(arguments) == status
     return one_line_error(capsys)
+
+
+NUMBER = r"-?\d+\.\d+"
+
+
+def named(text: str, label: str) -> float:
+    """The number that stands after a label at the start of a line."""
+    match = re.search(rf"^ *{re.escape(label)} *({NUMBER})", text, re.MULTILINE)
+    assert match is not None, label
+    return float(match[1])

@@ -87,18 +87,22 @@ REAL = _numpy_field(np.float64, np.vectorize(math.erfc, otypes=[np.float64]))
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _erfc_of(x: Any, digits: int) -> Any:
-    """A nudge leaves most values as they were; erfc is the one function that takes long."""
-    return mpmath.erfc(x)
+def _value(function: Callable[[Any], Any], x: Any, digits: int) -> Any:
+    return function(x)
+
+
+def _remembered(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that takes long, for arrays: a nudge leaves most values as they were."""
+    return _elementwise(lambda x: _value(function, x, mpmath.mp.dps))
 
 
 MANY_DIGITS = Field(
     _elementwise(lambda x: mpmath.mpf(x if isinstance(x, (str, mpmath.mpf)) else float(x))),
-    _elementwise(mpmath.exp),
-    _elementwise(mpmath.log),
-    _elementwise(mpmath.tanh),
-    _elementwise(mpmath.sin),
-    _elementwise(lambda x: _erfc_of(x, mpmath.mp.dps)),
+    _remembered(mpmath.exp),
+    _remembered(mpmath.log),
+    _remembered(mpmath.tanh),
+    _remembered(mpmath.sin),
+    _remembered(mpmath.erfc),
     lambda x: x,
 )
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import Network
+from cbackprop import Network, functions
 from cbackprop.random_numbers import RandomNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -33,6 +34,30 @@ both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 needs_compiled = pytest.mark.skipif(not HAS_COMPILED, reason="the compiled core is not built here")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 posix_only = pytest.mark.skipif(os.name != "posix", reason="of POSIX systems")
+
+
+# ---- names of functions --------------------------------------------------------------------------
+
+ACTIVATIONS = tuple(functions.ACTIVATIONS)
+ELEMENTWISE = tuple(name for name in ACTIVATIONS if name != "softmax")
+COSTS = tuple(functions.COSTS)
+
+
+def go_together(activation: Any, cost: Any) -> bool:
+    """Whether a network may have this cost on an output layer of this activation."""
+    row = functions.COSTS.get(cost)  # a function of the test's own has none
+    return row is None or row.outputs is None or activation in row.outputs
+
+
+def pairs(own_activations: Sequence[Any] = (), own_costs: Sequence[Any] = ()) -> list[Any]:
+    """Every output activation with every cost that takes it, those of the test's own included."""
+    activations, costs = (*ACTIVATIONS, *own_activations), (*COSTS, *own_costs)
+    return [(a, cost) for a in activations for cost in costs if go_together(a, cost)]
+
+
+PAIRS = pairs()
+# Those that take any outputs.
+FREE_COSTS = tuple(cost for cost in COSTS if all(go_together(a, cost) for a in ACTIVATIONS))
 
 
 # ---- numbers -------------------------------------------------------------------------------------

@@ -140,7 +140,13 @@ class GradientCheck:
     columns = ("layer", "part", "largest |∂C/∂w|", "largest error", "relative", "at", "")
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The columns of each part as text."""
+        """The columns of each part as text.
+
+        Returns
+        -------
+        list of tuple of str
+            The seven columns above, a tuple for each layer's weights and one for its biases.
+        """
         return [
             (
                 str(part.layer),
@@ -196,11 +202,13 @@ def _largest(array: Array) -> float:
     return float(np.max(size, initial=0.0, where=np.isfinite(size)))
 
 
-def check_gradient(model: Model, X: Array, Y: Array) -> GradientCheck:
-    """Compare the gradient by backpropagation with nudges of every parameter."""
+def check_gradient(
+    model: Model, X: Array, Y: Array, gradient_of: Callable[[Array, Array], Gradient]
+) -> GradientCheck:
+    """Compare what ``gradient_of`` says with nudges of every parameter."""
     engine = Engine(model.sizes, model.activations, model.cost_function, "float64")
     with model.engine:  # both of the same parameters
-        gradient = model.gradient(X, Y)
+        gradient = gradient_of(X, Y)
         for target, source in zip(
             (*engine.weights, *engine.biases), (*model.weights, *model.biases), strict=True
         ):

@@ -981,7 +981,7 @@ class Network:
             If finite inputs overflow.
         """
         examples, targets, _ = self._pair(X, Y, "a gradient")
-        return check_gradient(self._model, examples, targets)
+        return check_gradient(self._model, examples, targets, self.gradient)
 
     def stepper_html(
         self,

@@ -1,7 +1,7 @@
 """The tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 
 They see reads and writes outside an array or of memory given back, overflows of integers, shifts
-too far and misaligned pointers. In this build what lies behind the numbers of the engine's own
+too far and misaligned pointers. In this build what lies after the numbers of the engine's own
 arrays is forbidden, too. Reports of processes that a test starts count.
 """
 
@@ -30,8 +30,13 @@ FILES = (
     "per_example",
     "calls",
     "whole_batch",
+    "lbfgs",
+    "levenberg_marquardt",
     "optimizers",
     "step_options",
+    "plan",
+    "history",
+    "progress",
     "arrays",
     "network",
     "fitting",
@@ -42,6 +47,7 @@ FILES = (
     "same_bits",
     "calculus",
     "activations",
+    "random_numbers",
     "lesson",
     "gradient_check",
     "loop",
@@ -57,6 +63,8 @@ WIDE_FILES = (
     "per_example",
     "calls",
     "whole_batch",
+    "lbfgs",
+    "levenberg_marquardt",
     "optimizers",
     "step_options",
     "calculus",

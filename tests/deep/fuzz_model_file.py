@@ -2,7 +2,7 @@
 
 atheris mutates the golden files of ``tests/data`` and keeps what reaches new lines of the reader:
 as raw bytes, and with the header's form and the checksum put right again, so that the mutations
-reach what is behind them. A file is refused with the documented error, or it makes a network that
+reach what comes after them. A file is refused with the documented error, or it makes a network that
 predicts, trains and goes on; another exception, a crash, a hang or a lot of memory is an escape.
 The input of an escape is left in the folder that --keep names, for a test of its own.
 

@@ -21,17 +21,16 @@ from typing import Any
 import numpy as np
 from builds import HANG_LIMIT, built_copy, environment, levels, tell
 
+from cbackprop import functions
+
 PART = "valgrind"
 OURS = "cbackprop/kernels/"
 
 
 # ---- the calls, in a process of their own under valgrind -----------------------------------------
 
-ELEMENTWISE = (
-    "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign",
-    "exponential", "identity",
-)  # fmt: skip
-COSTS = ("quadratic", "half_quadratic", "mse", "mae", "huber")
+ELEMENTWISE = [name for name, row in functions.ACTIVATIONS.items() if row.elementwise]
+COSTS = [name for name, row in functions.COSTS.items() if row.outputs is None]  # of any outputs
 # Of every kind of layer: one neuron, less than a vector, whole vectors and one more.
 SIZES = ((1, 1), (5, 7, 3), (16, 8, 8, 1), (13, 17, 33, 2), (3, 66, 10))
 
@@ -41,14 +40,14 @@ def networks(quick: bool, dtype: str) -> Iterator[Any]:
 
     for place, sizes in enumerate(SIZES[1:2] if quick else SIZES):
         hidden = ["tanh", "relu", "gelu"][place % 3]
-        yield Network(sizes, hidden, COSTS[place % 5], dtype=dtype, seed=1)
+        yield Network(sizes, hidden, COSTS[place % len(COSTS)], dtype=dtype, seed=1)
         layers = [hidden] * (len(sizes) - 2)
         if sizes[-1] > 1:
             yield Network(sizes, [*layers, "softmax"], "cross_entropy", dtype=dtype, seed=1)
     if quick:
         return
     for place, activation in enumerate(ELEMENTWISE):
-        yield Network((5, 7, 3), activation, COSTS[place % 5], dtype=dtype, seed=1)
+        yield Network((5, 7, 3), activation, COSTS[place % len(COSTS)], dtype=dtype, seed=1)
     yield Network((5, 7, 3), "sigmoid", "cross_entropy", dtype=dtype, seed=1)
     yield Network((5, 7, 3), ["tanh", "exponential"], "poisson", dtype=dtype, seed=1)
     yield Network((5, 7, 3), "tanh", users_cost(), dtype=dtype, seed=1)

@@ -12,15 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rejections import (
-    CURVATURE,
-    FURTHER,
-    WITH_X,
-    besides,
-    examples,
-    network,
-    numbers_of,
-)
+from rejections import CURVATURE, FURTHER, WITH_X, besides, examples, network, numbers_of
 from support import BACKENDS, bits, both_dtypes, data, every_backend, needs_fork, output_of, state
 
 import cbackprop

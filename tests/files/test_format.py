@@ -28,7 +28,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import (
     BACKENDS,
+    COSTS,
     DTYPES,
+    ELEMENTWISE,
+    PAIRS,
     TESTS,
     Array,
     both_dtypes,
@@ -41,7 +44,7 @@ from support import (
 import cbackprop
 from cbackprop import Activation, Cost, ModelFileError, Network, optimizers
 from cbackprop.files import format as file_format
-from cbackprop.functions import ACTIVATIONS, COSTS, INITS
+from cbackprop.functions import INITS
 from cbackprop.random_numbers import RandomNumbers
 
 Bytes = Callable[[], bytes]
@@ -120,11 +123,12 @@ def model_bytes() -> bytes:
 
 def every_network(dtype: str, backend: str) -> Iterator[Network]:
     """Every activation and every cost there is, and every way to draw the parameters."""
-    for i, cost in enumerate(COSTS):
-        for output in COSTS[cost].outputs or ACTIVATIONS:
-            init = INITS[i % len(INITS)]
-            yield Network([4, 3], output, cost, dtype=dtype, init=init, seed=i, backend=backend)
-    for hidden in ACTIVATIONS[:-1]:
+    inits = tuple(INITS)
+    for output, cost in PAIRS:
+        i = COSTS.index(cost)
+        init = inits[i % len(inits)]
+        yield Network([4, 3], output, cost, dtype=dtype, init=init, seed=i, backend=backend)
+    for hidden in ELEMENTWISE:
         sizes = [5, 17, 1, 3]
         yield Network(sizes, hidden, dtype=dtype, seed=1, backend=backend)
 

@@ -18,33 +18,22 @@ import mpmath
 import numpy as np
 import oracle
 import pytest
-from support import Array, both_dtypes, data, every_backend, needs_compiled, output_of
+from support import (
+    ELEMENTWISE,
+    FREE_COSTS,
+    Array,
+    both_dtypes,
+    data,
+    every_backend,
+    needs_compiled,
+    output_of,
+    pairs,
+)
 
 from cbackprop import Activation, Cost, Network
 from cbackprop.random_numbers import RandomNumbers
 
-ELEMENTWISE = (
-    "sigmoid",
-    "tanh",
-    "relu",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "gelu",
-    "silu",
-    "softplus",
-    "softsign",
-    "exponential",
-    "identity",
-)
-COSTS = ("quadratic", "half_quadratic", "mse", "mae", "huber", "quartic", "coupled")
-PAIRS = [
-    *[(activation, cost) for activation in (*ELEMENTWISE, "softmax", "sine") for cost in COSTS],
-    ("sigmoid", "cross_entropy"),
-    ("softmax", "cross_entropy"),
-    *[(activation, "poisson") for activation in ("exponential", "softplus", "sigmoid", "softmax")],
-]
-CONVEX = ("quadratic", "half_quadratic", "mse", "mae", "huber", "quartic", "coupled")
+COSTS = (*FREE_COSTS, "quartic", "coupled")
 SIZES = (3, 4, 3, 3)
 
 SINE = Activation(np.sin, np.cos, "sine", second_derivative=lambda z: -np.sin(z))
@@ -79,7 +68,9 @@ LINEAR = Cost(
 # The targets become the δ of the output, whatever they are.
 FREE = Cost(lambda a, y: np.zeros(len(a)), lambda a, y: y, "free")
 
-every_pair = pytest.mark.parametrize(("activation", "cost"), PAIRS)
+every_pair = pytest.mark.parametrize(
+    ("activation", "cost"), pairs(["sine"], ["quartic", "coupled"])
+)
 every_activation = pytest.mark.parametrize("activation", [*ELEMENTWISE, "softmax", "sine"])
 
 
@@ -1132,23 +1123,32 @@ def test_a_hundred_layers(dtype: str, backend: str) -> None:
     assert_within(got, (factors * each).mean(axis=0), 2 * limit * (factors * size).mean(axis=0))
 
 
-@both_dtypes
-@every_backend
-def test_the_hessian_of_a_hundred_layers(dtype: str, backend: str) -> None:
-    """Width 1, identity: each entry is a product of a hundred weights or a sum of such products."""
+def a_hundred_layers(dtype: str, backend: str) -> tuple[Network, Array, Array, Array]:
+    """A network of width 1, identity in every layer; X, Y and a direction v."""
     sizes = (1,) * 101
     net = Network(sizes, "identity", "quadratic", dtype=dtype, backend=backend, init="zeros")
     weights = np.array([1.125 if l % 2 else 0.875 for l in range(100)])
     net.parameters = np.stack([weights, np.full(100, 0.03125)], axis=1).ravel()
     # All positive: no sum cancels.
-    v = np.tile([0.5, 0.25], 100)
-    X, Y = np.array([[0.75]]), np.array([[-0.5]])
+    return net, np.array([[0.75]]), np.array([[-0.5]]), np.tile([0.5, 0.25], 100)
+
+
+@functools.cache
+def true_products_of_a_hundred_layers() -> tuple[Array, Array]:
+    """H v and G v; the numbers above are the same in float32."""
+    net, X, Y, v = a_hundred_layers("float64", "reference")
     model = model_of(net, ["identity"] * 100, "quadratic")
-    for call, truth in (
-        (net.hessian_vector_product, oracle.hessian_vector_products(model, X, Y, v)[0]),
-        (net.gauss_newton_vector_product, oracle.gauss_newton_products(model, X, Y, v)[0]),
-    ):
-        truth = as_longdouble(truth)
+    H = oracle.hessian_vector_products(model, X, Y, v)[0]
+    return as_longdouble(H), as_longdouble(oracle.gauss_newton_products(model, X, Y, v)[0])
+
+
+@both_dtypes
+@every_backend
+def test_the_hessian_of_a_hundred_layers(dtype: str, backend: str) -> None:
+    """Each entry is a product of a hundred weights or a sum of such products."""
+    net, X, Y, v = a_hundred_layers(dtype, backend)
+    calls = (net.hessian_vector_product, net.gauss_newton_vector_product)
+    for call, truth in zip(calls, true_products_of_a_hundred_layers(), strict=True):
         assert (truth > 0).all()
         # Each layer's z, R{z}, δ and R{δ} round a handful of times: under 16u a layer, relatively.
         assert_within(call(X, Y, v), truth, 16 * 100 * unit_roundoff(dtype) * truth)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import Any
 
 import numpy as np
 import pytest
 import support
-from support import Array, both_dtypes, every_backend
+from support import COSTS, ELEMENTWISE, FREE_COSTS, PAIRS, Array, both_dtypes, every_backend
 
 from cbackprop import Activation, Adam, Cost, Network
-from cbackprop.functions import ACTIVATIONS, COSTS
 from cbackprop.gradient_check import GradientCheck, extrapolated_slopes
 from cbackprop.gradients import Gradient
 from cbackprop.random_numbers import RandomNumbers
@@ -54,11 +52,7 @@ def change(net: Network, monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
 
 @pytest.mark.parametrize(
     ("output", "cost"),
-    [
-        (output, cost)
-        for output, cost in itertools.product(ACTIVATIONS, COSTS)
-        if output in (COSTS[cost].outputs or ACTIVATIONS)
-    ],
+    PAIRS,
 )
 @both_dtypes
 @every_backend
@@ -73,7 +67,7 @@ def test_every_output_with_every_cost(output: str, cost: str, dtype: str, backen
     assert largest(check) < 64 * EPSILON[dtype]
 
 
-@pytest.mark.parametrize("hidden", [name for name in ACTIVATIONS if name != "softmax"])
+@pytest.mark.parametrize("hidden", ELEMENTWISE)
 @both_dtypes
 @every_backend
 def test_every_hidden_activation(hidden: str, dtype: str, backend: str) -> None:
@@ -112,7 +106,7 @@ def test_gradients_of_almost_nothing_and_nothing(value: float, dtype: str, backe
 def test_inputs_and_parameters_of_zero(cost: str, dtype: str) -> None:
     """Every neuron stands at z = 0, and mae's a at y: no nudge may carry it to one side."""
     for hidden in ("relu", "gelu", "softsign", "tanh"):
-        output = (COSTS[cost].outputs or ("identity",))[0]
+        output = "identity" if cost in FREE_COSTS else next(a for a, c in PAIRS if c == cost)
         activations = [hidden, "relu", output]
         for init in ("auto", "zeros"):
             net = Network(SIZES, activations, cost, dtype=dtype, init=init, seed=0)

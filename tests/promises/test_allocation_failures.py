@@ -9,8 +9,7 @@ import pytest
 from support import BACKENDS, TESTS, run_python
 
 import cbackprop
-from cbackprop import Network
-from cbackprop import network as network_module
+from cbackprop import Network, model
 
 SCRIPT = TESTS / "deep" / "allocation_failures.py"
 SHORT = ("construct", "predict", "backward", "per_example", "fit adam", "partial_fit", "reset")
@@ -54,9 +53,7 @@ def test_parameters_are_replaced_as_a_whole(
             raise MemoryError
 
     if call == "reset":
-        drawn = iter(
-            [network_module.initial_parameters(4, 5, "sigmoid", "auto", net.copy()._model.random)]
-        )
+        drawn = iter([model.initial_parameters(4, 5, "sigmoid", "auto", net.copy()._model.random)])
 
         def draw(*arguments: Any) -> Any:
             try:
@@ -64,12 +61,14 @@ def test_parameters_are_replaced_as_a_whole(
             except StopIteration:
                 raise MemoryError from None
 
-        monkeypatch.setattr(network_module, "initial_parameters", draw)
+        monkeypatch.setattr(model, "initial_parameters", draw)
         with pytest.raises(MemoryError):
             net.reset(5)
     else:
-        parts = network_module.Gradient._parts
-        monkeypatch.setattr(network_module.Gradient, "_parts", lambda self: Failing(parts(self)))
+        views = model.layout.views
+        monkeypatch.setattr(
+            model.layout, "views", lambda *arguments: tuple(map(Failing, views(*arguments)))
+        )
         with pytest.raises(MemoryError):
             net.parameters = before + 1
     monkeypatch.undo()

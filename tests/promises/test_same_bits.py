@@ -13,10 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Array, bits, both_dtypes, data, every_backend, output_at_level, require_level
+from support import (
+    ACTIVATIONS,
+    COSTS,
+    Array,
+    bits,
+    both_dtypes,
+    data,
+    every_backend,
+    go_together,
+    output_at_level,
+    require_level,
+)
 
 import cbackprop
-from cbackprop import SGD, Activation, Adam, Network
+from cbackprop import SGD, Activation, Adam, Network, functions
 from cbackprop import backend as backends
 from cbackprop.random_numbers import RandomNumbers
 
@@ -26,33 +37,8 @@ needs_compiled = pytest.mark.skipif(
     not COMPILED, reason="the compiled core is not built here; NumPy's products promise no bits"
 )
 
-ACTIVATIONS = (
-    "sigmoid",
-    "tanh",
-    "relu",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "gelu",
-    "silu",
-    "softplus",
-    "softsign",
-    "exponential",
-    "identity",
-    "softmax",
-)
-COSTS = ("quadratic", "half_quadratic", "mse", "cross_entropy", "mae", "huber", "poisson")
 BATCHES = (*range(1, 41), 127, 128, 129, 130, 255, 256, 257, 300)
 WIDTHS = (*range(1, 41), 63, 64, 65, 127, 128, 129, 130)
-
-
-def go_together(activation: str, cost: str) -> bool:
-    """Whether a network may have this cost on an output layer of this activation."""
-    if cost == "cross_entropy":
-        return activation in ("sigmoid", "softmax")
-    if cost == "poisson":
-        return activation in ("exponential", "softplus", "sigmoid", "softmax")
-    return True
 
 
 def every_row(net: Network, X: Array, Y: Array) -> dict[str, Array]:
@@ -835,7 +821,7 @@ INITIAL = {
 
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
-@pytest.mark.parametrize("init", ["auto", "glorot", "he", "lecun", "standard_normal", "zeros"])
+@pytest.mark.parametrize("init", functions.INITS)
 def test_seed_0_gives_these_parameters_everywhere(init: str, activation: str, backend: str) -> None:
     for dtype in ("float64", "float32"):
         net = Network((7, 6, 5, 4), activation, init=init, seed=0, dtype=dtype, backend=backend)

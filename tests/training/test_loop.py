@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
+from fits import EVERYTHING, OPTIMIZERS, data, network, one_pass
 from rejections import examples, trained
 from rejections import network as untrained
 from support import BACKENDS, every_backend, state
 
-from cbackprop import SGD, Activation, Adam, Cost, Network, datasets
+from cbackprop import (
+    SGD,
+    Activation,
+    Adagrad,
+    Adam,
+    AdamW,
+    Cost,
+    Network,
+    RMSprop,
+    Rprop,
+    datasets,
+)
 from cbackprop.reference import calculus
 
 
@@ -188,11 +201,11 @@ def test_copy_is_independent_and_continues_alike(backend):
     net.fit(XOR, XOR_Y, epochs=2, optimizer=SGD(0.2, momentum=0.5))
     twin = net.copy()
     assert twin.parameters.tobytes() == net.parameters.tobytes()
-    for network in (net, twin):
-        network.partial_fit(XOR, XOR_Y)
+    for each in (net, twin):
+        each.partial_fit(XOR, XOR_Y)
     assert twin.parameters.tobytes() == net.parameters.tobytes()
-    for network in (net, twin):
-        network.fit(XOR, XOR_Y, epochs=2, batch_size=1)  # the same shuffles too
+    for each in (net, twin):
+        each.fit(XOR, XOR_Y, epochs=2, batch_size=1)  # the same shuffles too
     assert twin.parameters.tobytes() == net.parameters.tobytes()
     twin.weights[0][...] = 0
     assert net.weights[0].any()
@@ -261,8 +274,8 @@ def test_ctrl_c_inside_a_reference_update_goes_back_to_the_last_full_batch(monke
     monkeypatch.undo()
     twin.partial_fit(XOR[:2], XOR_Y[:2], batch_size=1, optimizer=Adam(0.1))
     assert net.parameters.tobytes() == twin.parameters.tobytes()
-    for network in (net, twin):
-        network.partial_fit(XOR, XOR_Y)
+    for each in (net, twin):
+        each.partial_fit(XOR, XOR_Y)
     assert net.parameters.tobytes() == twin.parameters.tobytes()
 
 
@@ -316,3 +329,211 @@ def test_copies_are_equal_and_independent(dtype, twin_of, backend):
     assert state(pair[0]) == state(pair[1])
     # One that was never trained has no optimiser to copy.
     assert state(twin_of(untrained(backend))) == state(untrained(backend))
+
+
+# ---- what a failure leaves -----------------------------------------------------------------------
+
+
+@every_backend
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_divergence_names_the_epoch_and_goes_back_to_its_start(optimizer, options, backend):
+    """In the second batch of epoch 4, after a step that was far too long."""
+    X, Y = data()
+    net = network(backend, (4, 6, 3), activation="identity")
+    options = {k: v for k, v in options.items() if k != "max_norm"}  # it would tame the step
+    seen = []
+
+    def after(net, history):
+        if history.epochs == 3 and isinstance(optimizer, Rprop):
+            net.weights[0][...] = 1e200  # no rate changes its steps
+            net.weights[1][...] = 1e200
+        seen.append(state(net))
+
+    with pytest.raises(FloatingPointError, match=r"^training diverged in epoch 4: .* overflowed"):
+        net.fit(
+            X, Y, epochs=9, batch_size=8, optimizer=optimizer, callbacks=after,
+            schedule=lambda epoch, rate: rate if epoch < 3 else 1e300, **options,
+        )  # fmt: skip
+    # Its rate is of the epoch before, and its words are drawn again.
+    assert len(seen) == 3
+    assert state(net) == seen[-1]
+
+
+@every_backend
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_what_the_users_functions_raise_leaves_the_epochs_start(optimizer, backend):
+    """The metric, the schedule and the order of the third epoch; a callback finds it completed."""
+    X, Y = data()
+
+    def fail_third(result):
+        calls = []
+
+        def function(*arguments):
+            calls.append(1)
+            if len(calls) == 3:
+                raise ZeroDivisionError("mine")
+            return result
+
+        return function
+
+    for arguments, completed in (
+        ({"metrics": fail_third(0.0)}, 2),
+        ({"schedule": fail_third(0.1)}, 2),
+        ({"shuffle": fail_third(np.arange(24))}, 2),
+        ({"callbacks": fail_third(None)}, 3),
+    ):
+        net, twin = network(backend), network(backend)
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            net.fit(X, Y, epochs=5, batch_size=7, optimizer=optimizer, **EVERYTHING, **arguments)
+        good = {name: {"schedule": lambda epoch, rate: 0.1, "shuffle": np.arange(24)}.get(name, ())
+                for name in arguments}  # fmt: skip
+        twin.fit(X, Y, epochs=completed, batch_size=7, optimizer=optimizer, **EVERYTHING, **good)
+        assert state(net) == state(twin), arguments
+
+
+@every_backend
+@pytest.mark.parametrize(
+    ("argument", "function", "message"),
+    [
+        ("schedule", lambda epoch, rate: -1.0, r"the result of schedule\(0, 0.1\) is -1.0; exp"),
+        ("schedule", lambda epoch, rate: np.nan, r"the result of schedule\(0, 0.1\) is nan; exp"),
+        ("schedule", lambda epoch, rate: None, r"the result of schedule\(0, 0.1\) is None \(None"),
+        ("shuffle", lambda epoch: None, r"the result of shuffle\(0\) is None"),
+        ("shuffle", lambda epoch: np.arange(23), r"the result of shuffle\(0\) .*shape \(23,\)"),
+        ("shuffle", lambda epoch: np.zeros(24, int), r"the result of shuffle\(0\) has 0 24 times"),
+        ("shuffle", lambda epoch: np.arange(24.0), r"the result of shuffle\(0\) .* float64"),
+        ("metrics", lambda a, y: "good", r"the result of <lambda> is 'good' \(str\); expected a r"),
+        ("metrics", lambda a, y: np.nan, r"the result of <lambda> is nan; expected a finite"),
+    ],
+)  # fmt: skip
+def test_what_the_users_functions_return_is_looked_at(argument, function, message, backend):
+    X, Y = data()
+    net = network(backend)
+    one_pass(net, X, Y, optimizer=Rprop())
+    before = state(net)
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        net.fit(X, Y, epochs=2, dropout=0.5, **{argument: function})
+    assert state(net) == before
+
+
+@every_backend
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_partial_fit_that_fails_late_takes_its_steps_back(optimizer, backend):
+    X, Y = data()
+    net = network(backend, activation=["tanh", "tanh", "identity"])
+    one_pass(net, X, Y, optimizer=Adam(0.01) if optimizer == OPTIMIZERS[0] else SGD(0.1, 0.3))
+    before = state(net)
+    X[-1] = 1.0
+    Y[-1] = 1e200
+    with pytest.raises(FloatingPointError, match=r"^the step diverged: .* it was before the call"):
+        one_pass(net, X, Y, batch_size=8, optimizer=optimizer, l2=0.1, dropout=0.1)
+    assert state(net) == before
+
+
+@every_backend
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(9e307), SGD(5e307, 0.9), SGD(5e307, 0.9, True), Adam(9e306), AdamW(9e306),
+        RMSprop(9e306), RMSprop(9e306, momentum=0.5, centred=True), Adagrad(9e307),
+        Rprop(9e307, most=1.7e308),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_single_step_beyond_the_numbers_is_taken_back(optimizer, backend):
+    """Everything before the step is finite, so that it is found only after it: the bias runs
+    towards 1.7e308 until a step leaves the numbers. Plain arrays take the quick way there."""
+    net = network(backend, (1, 1), activation="identity", cost="mae", init="zeros")
+    x, y = np.zeros((1, 1)), np.full((1, 1), 1.7e308)
+    net.partial_fit(x, y, optimizer=optimizer)
+    for _ in range(50):
+        before = state(net)
+        try:
+            net.partial_fit(x, y)
+        except FloatingPointError as error:
+            assert "parameters overflowed" in str(error)  # noqa: PT017 - it may come in any step
+            break
+    else:
+        pytest.fail("no step was too long")
+    assert net._engine.step_count > 0
+    assert state(net) == before
+
+
+@every_backend
+def test_a_norm_that_overflows_is_named(backend):
+    """∂C/∂w = a·δ = 1e200·1e150, though a, δ and the cost are finite."""
+    net = network(backend, (1, 1, 1), activation="identity", cost="mae")
+    net.parameters = [1e-150, 0, 1e150, 0]
+    before = state(net)
+    for call, arguments, epoch in (
+        (net.fit, {"clip_norm": 1.0}, "training diverged in epoch 1"),
+        (net.partial_fit, {"options": {"clip_norm": 1.0}}, "the step di"),
+    ):
+        with pytest.raises(
+            FloatingPointError, match=f"^{epoch}.*the norm of an example's gradient"
+        ):
+            call([[1e200]], [[0.0]], **arguments)
+        assert state(net) == before
+
+
+@every_backend
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_ctrl_c_keeps_the_last_full_batch_with_every_option(optimizer, backend):
+    """It comes in the third batch of the first epoch, in a function of the user's."""
+    X, Y = data()
+    calls: list[int] = []
+
+    def value(z):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return np.tanh(z)
+
+    own = Activation(value, lambda z: 1 - np.tanh(z) ** 2, "own")
+    options = dict(EVERYTHING, sample_weight=np.linspace(0.5, 1, 24))
+    net = network(backend, (4, 6, 3), activation=[own, "sigmoid"])
+    twin = net.copy()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(
+            X, Y, epochs=3, batch_size=7, optimizer=optimizer, shuffle=False, early_stopping=2,
+            validation_data=(X, Y), **options,
+        )  # fmt: skip
+    assert len(calls) == 3
+    options["sample_weight"] = options["sample_weight"][:14]
+    one_pass(twin, X[:14], Y[:14], batch_size=7, optimizer=optimizer, **options)
+    assert state(net) == state(twin)
+    for network_ in (net, twin):
+        one_pass(network_, X, Y)
+    assert state(net) == state(twin)
+
+
+# ---- callbacks -----------------------------------------------------------------------------------
+
+
+@every_backend
+def test_only_true_stops_a_fit(backend):
+    X, Y = data()
+    for answer, epochs in itertools.chain(
+        ((value, 4) for value in (None, 0, 1, "stop", [], False, np.False_)),
+        ((value, 1) for value in (True, np.True_)),
+    ):
+        history = network(backend).fit(X, Y, epochs=4, callbacks=lambda net, h, a=answer: a)
+        assert history.epochs == epochs, answer
+
+
+@every_backend
+def test_a_callback_may_change_the_parameters(backend):
+    """The next epoch goes on from them; the best epoch is as it was before the callback."""
+    X, Y = data()
+
+    def halve(net, history):
+        for W in net.weights:
+            W *= 0.5
+
+    net, twin = network(backend), network(backend)
+    net.fit(X, Y, epochs=2, shuffle=False, callbacks=halve)
+    for _ in range(2):
+        one_pass(twin, X, Y)
+        halve(twin, None)
+    assert net.parameters.tobytes() == twin.parameters.tobytes()

@@ -28,7 +28,7 @@ from support import (
 )
 
 import cbackprop
-from cbackprop import SGD, Activation, Adagrad, Adam, AdamW, Network, RMSprop, Rprop
+from cbackprop import SGD, Activation, Adagrad, Adam, AdamW, Network, RMSprop, Rprop, optimizers
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.update_rules import StepOptions
 
@@ -46,6 +46,12 @@ RULES = {
     "adagrad decay": Adagrad(0.2, 1e-2, 0.05),
     "rprop": Rprop(0.02, 0.4, 1.3, 1e-5, 0.3),
     "rprop minus": Rprop(0.02, 0.4, 1.3, 1e-5, 0.3, takes_back=False),
+}
+# Those that take a step for each batch.
+UPDATE_RULES = {
+    name: kind
+    for name, kind in optimizers.OPTIMIZERS.items()
+    if not issubclass(kind, optimizers.WholeBatch)
 }
 every_rule = pytest.mark.parametrize("rule", list(RULES))
 
@@ -308,6 +314,10 @@ def test_a_step_size_that_float32_has_no_number_for_is_refused(backend):
 # ---- the optimisers as objects -------------------------------------------------------------------
 
 
+def test_every_kind_is_among_the_rules():
+    assert {type(rule) for rule in RULES.values()} == set(UPDATE_RULES.values())
+
+
 def test_optimisers_show_compare_and_keep_their_numbers():
     for optimizer in RULES.values():
         again = eval(repr(optimizer), vars(cbackprop))
@@ -321,11 +331,11 @@ def test_optimisers_show_compare_and_keep_their_numbers():
 
 
 @every_backend
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop"])
+@pytest.mark.parametrize("name", UPDATE_RULES)
 def test_a_name_is_the_object_with_its_own_numbers(name, backend):
     X, Y = data(12, 3, 2, "float64")
-    kinds = (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop)
-    kind = next(kind for kind in kinds if kind.__name__.lower() == name)
+    kind = UPDATE_RULES[name]
+    assert kind.__name__.lower() == name
     states = []
     for optimizer in (name, kind()):
         for rate in (None, 0.03):

@@ -72,7 +72,7 @@ cdef struct exponential_formula:
 cdef struct identity_formula:
     char tag[1]
 
-ctypedef fused plain_formula:
+ctypedef fused direct_formula:
     relu_formula
     leaky_relu_formula
     gelu_formula
@@ -89,25 +89,25 @@ ctypedef fused exponential_kind:
     exponential_formula
 
 
-cdef bint plain_loop(
-    plain_formula *tag,
-    real *a, real *da_dz,                 # OUT (count,); da_dz may be NULL
-    const real *z, Py_ssize_t count,      # IN  (count,), a multiple of LANES
+cdef bint direct_loop(
+    direct_formula *tag,
+    real *a, real *da_dz,             # OUT (count,); da_dz may be NULL
+    const real *z, Py_ssize_t count,  # IN  (count,), a multiple of LANES
 ) noexcept nogil:
     """Whether every z is finite: 0 z is NaN for infinities and NaN, and a NaN stays in the sum."""
     cdef Py_ssize_t i = 0
     cdef vec value, derivative, zero = vec_set1(0), sum = vec_set1(0)
     while i < count:
         sum = vec_fma(vec_load(z + i), zero, sum)
-        if plain_formula is relu_formula:
+        if direct_formula is relu_formula:
             relu(vec_load(z + i), &value, &derivative)
-        elif plain_formula is leaky_relu_formula:
+        elif direct_formula is leaky_relu_formula:
             leaky_relu(vec_load(z + i), &value, &derivative)
-        elif plain_formula is gelu_formula:
+        elif direct_formula is gelu_formula:
             gelu(vec_load(z + i), &value, &derivative)
-        elif plain_formula is softsign_formula:
+        elif direct_formula is softsign_formula:
             softsign(vec_load(z + i), &value, &derivative)
-        elif plain_formula is identity_formula:
+        elif direct_formula is identity_formula:
             identity(vec_load(z + i), &value, &derivative)
         else:
             value = derivative = NULL       # no formula: does not compile
@@ -120,8 +120,8 @@ cdef bint plain_loop(
 
 cdef bint exponential_loop(
     exponential_kind *tag,
-    real *a, real *da_dz,                 # OUT (count,); da_dz may be NULL
-    const real *z, Py_ssize_t count,      # IN  (count,), a multiple of LANES
+    real *a, real *da_dz,             # OUT (count,); da_dz may be NULL
+    const real *z, Py_ssize_t count,  # IN  (count,), a multiple of LANES
 ) noexcept nogil:
     """The same for formulas with an exponential, in two halves (see math.pxd), sixteen vectors at a time."""
     cdef Py_ssize_t i = 0, c, vectors
@@ -179,25 +179,25 @@ cdef bint activate(int activation, real *a, real *da_dz, const real *z, Py_ssize
     elif activation == TANH:
         return exponential_loop[tanh_formula](NULL, a, da_dz, z, count)
     elif activation == RELU:
-        return plain_loop[relu_formula](NULL, a, da_dz, z, count)
+        return direct_loop[relu_formula](NULL, a, da_dz, z, count)
     elif activation == LEAKY_RELU:
-        return plain_loop[leaky_relu_formula](NULL, a, da_dz, z, count)
+        return direct_loop[leaky_relu_formula](NULL, a, da_dz, z, count)
     elif activation == ELU:
         return exponential_loop[elu_formula](NULL, a, da_dz, z, count)
     elif activation == SELU:
         return exponential_loop[selu_formula](NULL, a, da_dz, z, count)
     elif activation == GELU:
-        return plain_loop[gelu_formula](NULL, a, da_dz, z, count)
+        return direct_loop[gelu_formula](NULL, a, da_dz, z, count)
     elif activation == SILU:
         return exponential_loop[silu_formula](NULL, a, da_dz, z, count)
     elif activation == SOFTPLUS:
         return exponential_loop[softplus_formula](NULL, a, da_dz, z, count)
     elif activation == SOFTSIGN:
-        return plain_loop[softsign_formula](NULL, a, da_dz, z, count)
+        return direct_loop[softsign_formula](NULL, a, da_dz, z, count)
     elif activation == EXPONENTIAL:
         return exponential_loop[exponential_formula](NULL, a, da_dz, z, count)
     elif activation == IDENTITY:
-        return plain_loop[identity_formula](NULL, a, da_dz, z, count)
+        return direct_loop[identity_formula](NULL, a, da_dz, z, count)
     fill(a, <real> NAN, count)
     if da_dz != NULL:
         fill(da_dz, <real> NAN, count)
@@ -206,8 +206,8 @@ cdef bint activate(int activation, real *a, real *da_dz, const real *z, Py_ssize
 
 cdef void second_derivatives(
     int activation,
-    real *d2a_dz2,                                                              # OUT (count,)
-    const real *z, const real *a, const real *da_dz, Py_ssize_t count,          # IN  (count,), a multiple of LANES
+    real *d2a_dz2,                                                      # OUT (count,)
+    const real *z, const real *a, const real *da_dz, Py_ssize_t count,  # IN  (count,), a multiple of LANES
 ) noexcept nogil:
     """sigma''(z) of an elementwise activation."""
     cdef Py_ssize_t i = 0
@@ -239,7 +239,6 @@ cdef void second_derivatives(
 
 # ---- softmax ---------------------------------------------------------------------------------------------------------
 
-
 cdef inline real log_of_one_plus(real x) noexcept nogil:
     """ln(1 + x) for x >= 0."""
     if x <= 1:
@@ -248,8 +247,8 @@ cdef inline real log_of_one_plus(real x) noexcept nogil:
 
 
 cdef void softmax_row(
-    real *a, real *log_a,                            # OUT (ld,), a with zeros in the padding; log_a may be NULL
-    const real *z, Py_ssize_t n_out, Py_ssize_t ld,  # IN  (n_out,)
+    real *a_j, real *log_a_j,                          # OUT (ld,), a with zeros in the padding; log_a_j may be NULL
+    const real *z_j, Py_ssize_t n_out, Py_ssize_t ld,  # IN  (n_out,)
 ) noexcept nogil:
     """a_j = exp(z_j - m) / (1 + rest) and ln a_j = (z_j - m) - ln(1 + rest); m is the largest z, rest the sum over
     the others. Keeping the largest term out of the sum keeps the logarithm's digits when one output is nearly 1.
@@ -258,84 +257,84 @@ cdef void softmax_row(
     cdef vec m, total, log_total
     cdef real rest
     for j in range(1, n_out):
-        if z[j] > z[largest]:
+        if z_j[j] > z_j[largest]:
             largest = j
-    m = vec_set1(z[largest])
+    m = vec_set1(z_j[largest])
     j = 0
     while j < n_out:
-        vec_store(a + j, vec_exp(vec_load_partial(z + j, n_out - j) - m))
+        vec_store(a_j + j, vec_exp(vec_load_partial(z_j + j, n_out - j) - m))
         j += LANES
     for j in range(n_out, ld):
-        a[j] = 0
-    a[largest] = 0
-    rest = row_sum(a, ld)
-    a[largest] = 1
+        a_j[j] = 0
+    a_j[largest] = 0
+    rest = row_sum(a_j, ld)
+    a_j[largest] = 1
     total = vec_set1(<real> 1 + rest)
     log_total = vec_set1(log_of_one_plus(rest))
     j = 0
     while j < ld:
-        vec_store(a + j, vec_load(a + j) / total)
-        if log_a != NULL:
-            vec_store(log_a + j, (vec_load_partial(z + j, n_out - j) if j < n_out else m) - m - log_total)
+        vec_store(a_j + j, vec_load(a_j + j) / total)
+        if log_a_j != NULL:
+            vec_store(log_a_j + j, (vec_load_partial(z_j + j, n_out - j) if j < n_out else m) - m - log_total)
         j += LANES
 
 
 cdef inline void sums_of_others(
-    real *others,                       # OUT (n_out,)
-    const real *x, Py_ssize_t n_out,    # IN
+    real *others_j,                     # OUT (n_out,)
+    const real *x_j, Py_ssize_t n_out,  # IN
 ) noexcept nogil:
-    """others_j = sum_{i != j} x_i, as the sum before j plus the sum behind j: nothing is subtracted from the total."""
+    """others_j = sum_{i != j} x_i, as the sum before j plus the sum after j: nothing is subtracted from the total."""
     cdef Py_ssize_t j
     cdef real sum = 0
     for j in range(n_out - 1, -1, -1):
-        others[j] = sum
-        sum = sum + x[j]
+        others_j[j] = sum
+        sum = sum + x_j[j]
     sum = 0
     for j in range(n_out):
-        others[j] = sum + others[j]
-        sum = sum + x[j]
+        others_j[j] = sum + others_j[j]
+        sum = sum + x_j[j]
 
 
 cdef inline void centred(
-    real *rest,                                             # OUT (n_out,)
-    const real *a, const real *g, Py_ssize_t n_out,         # IN
-    real *scratch, Py_ssize_t ld,                           # (3, ld)
+    real *rest_j,                                        # OUT (n_out,)
+    const real *a_j, const real *g_j, Py_ssize_t n_out,  # IN
+    real *scratch, Py_ssize_t ld,                        # (3, ld)
 ) noexcept nogil:
     """g_j - sum_i a_i g_i for a softmax's a, with 1 - a_j as the sum of the others; rest may be g."""
     cdef Py_ssize_t j
     cdef real *others_a = scratch
     cdef real *others = scratch + ld
     cdef real *a_g = scratch + 2 * ld
-    sums_of_others(others_a, a, n_out)
+    sums_of_others(others_a, a_j, n_out)
     for j in range(n_out):
-        a_g[j] = a[j] * g[j]
+        a_g[j] = a_j[j] * g_j[j]
     sums_of_others(others, a_g, n_out)
     for j in range(n_out):
-        rest[j] = g[j] * others_a[j] - others[j]
+        rest_j[j] = g_j[j] * others_a[j] - others[j]
 
 
-cdef void softmax_moves(
-    real *t, real *R_a,                                                          # OUT (n_out,)
-    const real *a, const real *R_z, Py_ssize_t n_out, real *scratch, Py_ssize_t ld,  # IN, (3, ld)
+cdef void softmax_tangent(
+    real *t_j, real *R_a_j,                                                              # OUT (n_out,)
+    const real *a_j, const real *R_z_j, Py_ssize_t n_out, real *scratch, Py_ssize_t ld,  # IN, (3, ld)
 ) noexcept nogil:
     """t = R{z} - sum a R{z} and R{a} = a t."""
     cdef Py_ssize_t j
-    centred(t, a, R_z, n_out, scratch, ld)
+    centred(t_j, a_j, R_z_j, n_out, scratch, ld)
     for j in range(n_out):
-        R_a[j] = a[j] * t[j]
+        R_a_j[j] = a_j[j] * t_j[j]
 
 
 cdef void softmax_jacobian_row(
-    real *delta,                                             # OUT (n_out,)
-    const real *a, Py_ssize_t n_out, Py_ssize_t j,           # IN  (n_out,)
+    real *delta_i,                                    # OUT (n_out,)
+    const real *a_i, Py_ssize_t n_out, Py_ssize_t j,  # IN  (n_out,)
 ) noexcept nogil:
     """da_j/dz_i = a_j ([i = j] - a_i) for every i, with 1 - a_j as the sum of the others (see sums_of_others)."""
     cdef Py_ssize_t i
-    cdef real before = 0, behind = 0
+    cdef real before = 0, after = 0
     for i in range(j):
-        before = before + a[i]
+        before = before + a_i[i]
     for i in range(n_out - 1, j, -1):
-        behind = behind + a[i]
+        after = after + a_i[i]
     for i in range(n_out):
-        delta[i] = -a[i] * a[j]
-    delta[j] = a[j] * (before + behind)
+        delta_i[i] = -a_i[i] * a_i[j]
+    delta_i[j] = a_i[j] * (before + after)

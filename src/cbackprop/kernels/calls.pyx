@@ -1,7 +1,12 @@
 # The compiled engine's calls: arrays in, arrays filled. The interface is that of reference.Engine.
 #
-# Arguments are validated before they come here (validation.py); `pointer` checks what memory safety needs. Work above
-# about 2 microseconds runs without the GIL.
+# a) Arguments are validated before they come here (validation.py); `pointer` checks what memory safety needs.
+# b) Pointers are taken before `enter`, so that a refused array leaves the network free; everything between `enter` and
+#    `leave` is the call's own, and what it found is read before `leave`: then another thread may have the network.
+# c) Work above about 2 microseconds runs without the GIL: giving it up and taking it again costs some 25 nanoseconds.
+# d) The quick ways, predict and step, are for calls of some microseconds, where validation in Python would cost more
+#    than the work. They judge plain arrays by themselves and leave everything else, and every message, to the long way.
+# e) New memory is allocated before `enter` or before the first number changes: MemoryError leaves all as it was.
 
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
@@ -100,7 +105,7 @@ cdef class Engine(Core):
     @property
     def cost_function(self):
         """The cost's name, or the user's own Cost."""
-        return self.user_cost
+        return self.cost_or_name
 
     @property
     def slots(self):
@@ -161,18 +166,18 @@ cdef class Engine(Core):
 
     @property
     def failure(self):
-        """What the last call that returned False met: a word of QUANTITIES, and the layer from 1 (0 where none has it).
+        """What the last call that returned False met: one of QUANTITIES, and the layer from 1 (0 where none has it).
 
         RuntimeError if that was another thread's call.
         """
         cdef int quantity
         cdef Py_ssize_t layer
-        cdef bint is_own_failure
+        cdef bint was_this_thread
         enter(self)
         quantity, layer = self.failed_quantity, self.failed_layer
-        is_own_failure = self.failed_by == this_thread()
+        was_this_thread = self.failed_by == this_thread()
         leave(self)
-        if not is_own_failure:
+        if not was_this_thread:
             raise RuntimeError("this network was used by two threads at the same time: what one of them met that was "
                                "not finite can no longer be told; use copy() to work on it at the same time")
         return QUANTITIES[quantity], layer
@@ -190,6 +195,7 @@ cdef class Engine(Core):
             for array in (z[l], a[l]):
                 if array is not None:
                     pointer(array, n * self.layers[l].n_out, True)
+        # The tables are Python objects: they must outlive the work without the GIL.
         z_table = pointer_table(z)
         a_table = pointer_table(a)
         z_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> z_table)
@@ -242,6 +248,7 @@ cdef class Engine(Core):
         enter(self)
         try:
             reserve(self, n)
+            # Without da/dz, which nobody asks for.
             if n * self.n_parameters > RELEASE_GIL_WORK:
                 with nogil:
                     failed = forward_block(self, x, n, False)
@@ -249,7 +256,7 @@ cdef class Engine(Core):
                 failed = forward_block(self, x, n, False)
             if failed:
                 return None
-            hand_out(a, layer.a, layer, 0, n)
+            copy_out(a, layer.a, layer, 0, n)
         finally:
             leave(self)
         return result
@@ -388,7 +395,7 @@ cdef class Engine(Core):
     def gradient_gram(self, X, Y, X2, Y2, out, /):
         """Fill out (n, n2) with the inner products of all pairs of dC_i, i of X and j of X2, or of X where it is None.
         """
-        cdef Py_ssize_t n = X.shape[0], n2 = n if X2 is None else X2.shape[0], kept_rows, size
+        cdef Py_ssize_t n = X.shape[0], n2 = n if X2 is None else X2.shape[0], right_rows, size
         cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
         cdef real *x = pointer(X, n * n_0, False)
         cdef real *y = pointer(Y, n * n_L, False)
@@ -397,30 +404,30 @@ cdef class Engine(Core):
         cdef real *gram = pointer(out, n * n2, True)
         cdef real *products
         cdef double *total
-        cdef Kept own, kept
+        cdef ScaledExamples left, right
         cdef bint symmetric = X2 is None
         cdef int failed
         enter(self)
         try:
             reserve(self, max(n, n2))
-            size = kept_row_size(self)
-            kept_rows = KEPT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
-            kept_rows = min(max(kept_rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
+            size = scaled_row_size(self)
+            right_rows = RIGHT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
+            right_rows = min(max(right_rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
             # One array of numbers, for both sets and the products, and one of float64, for scales and totals.
-            numbers = aligned_zeros((kept_rows + BLOCK) * size + (2 * BLOCK + 1) * BLOCK)
-            doubles = np.empty(2 * self.n_layers * (kept_rows + BLOCK) + BLOCK * BLOCK)
-            kept.rows = kept_rows
-            own.rows = BLOCK
-            kept.numbers = data(numbers)
-            own.numbers = kept.numbers + kept_rows * size
-            products = own.numbers + BLOCK * size
-            kept.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> doubles)
-            kept.ones = kept.scales + self.n_layers * kept_rows
-            own.scales = kept.ones + self.n_layers * kept_rows
-            own.ones = own.scales + self.n_layers * BLOCK
-            total = own.ones + self.n_layers * BLOCK
+            numbers = aligned_zeros((right_rows + BLOCK) * size + (2 * BLOCK + 1) * BLOCK)
+            doubles = np.empty(2 * self.n_layers * (right_rows + BLOCK) + BLOCK * BLOCK)
+            right.rows = right_rows
+            left.rows = BLOCK
+            right.numbers = data(numbers)
+            left.numbers = right.numbers + right_rows * size
+            products = left.numbers + BLOCK * size
+            right.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> doubles)
+            right.ones = right.scales + self.n_layers * right_rows
+            left.scales = right.ones + self.n_layers * right_rows
+            left.ones = left.scales + self.n_layers * BLOCK
+            total = left.ones + self.n_layers * BLOCK
             with nogil:
-                failed = gradient_gram_all(self, x, y, n, x2, y2, n2, symmetric, gram, &own, &kept, products, total)
+                failed = gradient_gram_all(self, x, y, n, x2, y2, n2, symmetric, gram, &left, &right, products, total)
         finally:
             leave(self)
         return not failed
@@ -470,6 +477,7 @@ cdef class Engine(Core):
             reserve(self, n)
             reserve_sums(self, n)
             reserve_curvature(self, n)
+            # Held by the engine for the call, so that an exception in a user's function does not lose it.
             self.direction_array = aligned_zeros(self.storage_size)
             packed = data(self.direction_array)
             self.direction = packed
@@ -513,7 +521,7 @@ cdef class Engine(Core):
         enter(self)
         try:
             begin_pass(self, options, key)
-            self.plain = self.plain and weight == NULL
+            self.rule_alone = self.rule_alone and weight == NULL
             reserve_training(self, n, batch_size, order is not None)
             with nogil:
                 failed = train_pass(self, x, y, weight, indices, n, batch_size)
@@ -538,8 +546,8 @@ cdef class Engine(Core):
         cdef int answer, axis = 0, overflow = 0
         cdef real *x
         cdef real *y
-        # Inside a fit a step is refused, even to its own thread.
-        if not is_free(&self.word) or not PyLong_CheckExact(batch_size):
+        # Inside a fit a step is refused, even to the thread that fits.
+        if not is_free(&self.lock_word) or not PyLong_CheckExact(batch_size):
             return False
         if not is_plain(X) or not is_plain(Y):
             return False
@@ -556,7 +564,7 @@ cdef class Engine(Core):
             return False
         x = data(X)
         y = data(Y)
-        # What looks at the parameters themselves must be copied first.
+        # The copy is made by the long way. What looks at the parameters themselves must be copied first.
         if (overlap(x, n * n_0, self.storage, self.storage_size) or overlap(y, n * n_L, self.storage, self.storage_size)
                 or not targets_are_valid(self, y, n * n_L) or not can_fuse(self, n)):
             return False
@@ -574,6 +582,7 @@ cdef class Engine(Core):
                 answer = prepare_step(self, x, y, n)
                 if answer == 0:
                     finish_step(self, x, n)
+            # 2: the step may leave the finite numbers, and is taken with a copy to go back to.
             if answer == 2 and self.storage_size * (1 + self.n_slots) <= SMALL:
                 answer = finish_or_restore(self, x, n, backup)
             elif answer == 2:
@@ -587,7 +596,7 @@ cdef class Engine(Core):
 
     def __enter__(self):
         """Keep the network for this thread through several calls; may be nested. RuntimeError as in `enter`."""
-        if take(&self.word):
+        if take(&self.lock_word):
             self.depth = 1
         elif busy_or_not_own(self):
             refuse(self)
@@ -598,15 +607,15 @@ cdef class Engine(Core):
     def __exit__(self, kind, error, traceback):
         self.depth -= 1
         if self.depth == 0:
-            give_back(&self.word)
+            give_back(&self.lock_word)
 
     @property
     def is_fitting(self):
         """Whether this thread keeps the network for a fit."""
-        return is_own(&self.word) and is_fit(&self.word)
+        return is_own(&self.lock_word) and is_fit(&self.lock_word)
 
     def begin_fit(self):
         """Say that what this thread keeps the network for is a fit; until the outermost `with` ends."""
-        if not is_own(&self.word):
+        if not is_own(&self.lock_word):
             raise RuntimeError("a fit begins inside `with engine`")
-        set_fit(&self.word, True)
+        set_fit(&self.lock_word, True)

@@ -31,36 +31,35 @@ cdef enum:
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
     ELEMENT_WORK = 32               # of an activation in the caches, to see whether threads share it
 
-# What a call may find not finite: `fail` takes the number, `failure` gives Python the word.
+# What a call may find not finite, in one order: `fail` takes the number, `failure` gives Python the text.
 cdef enum:
     QUANTITY_Z, QUANTITY_A, QUANTITY_DELTA, QUANTITY_PARAMETERS, QUANTITY_NORM, QUANTITY_JACOBIAN, QUANTITY_GRAM
     QUANTITY_MOMENTS, QUANTITY_CURVATURE
 
-QUANTITIES = {
-    QUANTITY_Z: "z", QUANTITY_A: "a", QUANTITY_DELTA: "delta", QUANTITY_PARAMETERS: "parameters",
-    QUANTITY_NORM: "norm", QUANTITY_JACOBIAN: "jacobian", QUANTITY_GRAM: "gram", QUANTITY_MOMENTS: "moments",
-    QUANTITY_CURVATURE: "curvature",
-}
+QUANTITIES = ("z", "a", "delta", "parameters", "norm", "jacobian", "gram", "moments", "curvature")
 
 
 cdef struct Layer:
     Py_ssize_t n_in
     Py_ssize_t n_out
-    Py_ssize_t width        # n_out in whole vectors: what is computed of a row
-    Py_ssize_t ld           # row length of Wt, z, a, da_dz, delta, padded
-    Py_ssize_t offset       # of Wt in the parameter block
-    Py_ssize_t start        # of W in the documented order
-    Py_ssize_t neurons      # in the layers below it, the input left out
-    Py_ssize_t mirror_offset  # of W in the mirror of a tiny network
+    Py_ssize_t width              # n_out in whole vectors: what is computed of a row
+    Py_ssize_t ld                 # row length of Wt, z, a, da_dz, delta, padded
+    Py_ssize_t offset             # of Wt in the parameter block
+    Py_ssize_t start              # of W in the documented order
+    Py_ssize_t neurons            # in the layers below it, the input left out
+    Py_ssize_t w_rowmajor_offset  # of W in `w_rowmajor`, where the network is tiny
     int activation
-    bint can_overflow       # a may be infinite, z being finite
-    real *z                 # (BLOCK at most, ld), as the next three
+    bint can_overflow  # a may be infinite, z being finite
+    real *z            # (BLOCK at most, ld), as all that follow
     real *a
     real *da_dz
+    real *log_a        # ln a of a softmax, in the memory of da_dz, which it has none of
     real *delta
+    real *dC_da        # in the memory of delta, until the product with da_dz is taken
+
 
 # R{.} of one layer over a block.
-cdef struct Moved:
+cdef struct Tangent:
     real *z
     real *a
     real *delta
@@ -71,64 +70,64 @@ cdef class Core:
 
     cdef Py_ssize_t n_layers
     cdef Py_ssize_t n_parameters
-    cdef Py_ssize_t n_neurons       # of all layers, the input left out
+    cdef Py_ssize_t n_neurons  # of all layers, the input left out
     cdef Py_ssize_t storage_size
     cdef Layer *layers
     cdef int cost_kind
-    cdef real least_target, most_target     # what y the cost is for; infinite where any is
+    cdef real least_target, most_target  # what y the cost is for; infinite where any is
     cdef tuple activations
-    cdef object user_cost
-    # Arrays that own the memory behind the pointers.
+    cdef object cost_or_name
+    # Arrays that own the memory that the pointers lead to.
     cdef object layer_memory, storage_array, scratch_array, input_array, gathered_array, sums_array, constants_array
-    cdef object hot_array, mirror_array, moved_array
+    cdef object piece_array, w_rowmajor_array, tangent_array
     cdef real *storage
-    cdef real *sums             # (2, storage_size): the group's sum, the total
-    cdef real *squares          # of deviations, where gradient_moments_all left them
-    cdef real *hot              # (threads, hot_size): a piece of a gradient on its way into an update, each thread's
-    cdef Py_ssize_t hot_size
-    cdef real *mirror           # W of each layer but the first, where the network is tiny
+    cdef real *sums     # (2, storage_size): the group's sum, the total
+    cdef real *squares  # of deviations, where gradient_moments_all left them
+    cdef real *piece    # (threads, piece_size): a piece of a gradient on its way into an update
+    cdef Py_ssize_t piece_size
+    cdef real *w_rowmajor  # W of each layer but the first, where the network is tiny
     cdef real *zeros
-    cdef Panels panels          # see tile.pyx
+    cdef Panels panels  # see tile.pyx
     cdef real *output_mask
     cdef real *output_scratch
-    cdef real *dC_da_output     # (BLOCK at most, ld)
-    cdef real *dC_dx            # (BLOCK at most, ld_input)
+    cdef real *dC_da_output  # (BLOCK at most, ld)
+    cdef real *dC_dx         # (BLOCK at most, ld_input)
     cdef real *gathered_X
     cdef real *gathered_Y
     cdef Py_ssize_t block_capacity, input_capacity, sums_capacity, gathered_capacity
-    cdef Py_ssize_t ld_input        # row length of dC_dx, padded
-    # Rows of X not yet asked for, see ask_for_rows.
-    cdef const real *next_X
-    cdef const int64_t *next_order
-    cdef Py_ssize_t next_rows, next_place
-    # Rows behind those of the block under way, and how many lines of them the block's first product asks for.
-    cdef const real *following
-    cdef Py_ssize_t following_lines
+    cdef Py_ssize_t ld_input  # row length of dC_dx, padded
+    # Rows of X still to be asked for, see prefetch_rows.
+    cdef const real *prefetch_X
+    cdef const int64_t *prefetch_order
+    cdef Py_ssize_t prefetch_left, prefetch_place
+    # Rows after those of the block under way, and how many lines of them the block's first product asks for.
+    cdef const real *prefetch_block
+    cdef Py_ssize_t prefetch_block_lines
     # Dropout, while a pass of training goes on that has it; the block's place in the pass.
     cdef bint dropping
     cdef uint64_t dropout_key, dropout_threshold
     cdef real dropout_scale
     cdef Py_ssize_t block_row
     # Who has the network, see lock.h. The next two are for that thread alone to read and to change.
-    cdef uintptr_t word
-    cdef bint busy              # a call is under way on a network that the thread keeps
-    cdef Py_ssize_t depth       # how many `with` the thread keeps it by
+    cdef uintptr_t lock_word
+    cdef bint busy         # a call is under way on a network that the thread keeps
+    cdef Py_ssize_t depth  # how many `with` the thread keeps it by
     # The call under way.
     cdef double cost_total, cost_correction
     cdef int failed_quantity
     cdef Py_ssize_t failed_layer
-    cdef uintptr_t failed_by            # the thread whose call it was
+    cdef uintptr_t failed_by  # the thread whose call it was
     cdef Py_ssize_t work
     # Curvature, see curvature.pyx.
-    cdef object moved_memory, direction_array
-    cdef Moved *moved               # of each layer
-    cdef const real *direction      # v in the layout of the parameters
-    cdef real *d2a_dz2              # (BLOCK at most, ld of the widest layer)
-    cdef real *output_moves         # (4, ld) for a softmax row, (BLOCK at most, ld) three times: t, R{a}, R{dC/da}
-    cdef Py_ssize_t moved_capacity
+    cdef object tangents_memory, direction_array
+    cdef Tangent *tangents      # of each layer
+    cdef const real *direction  # v in the layout of the parameters
+    cdef real *d2a_dz2          # (BLOCK at most, ld of the widest layer)
+    cdef real *tangent_scratch  # (4, ld) for a softmax row, (BLOCK at most, ld) three times: t, R{a}, R{dC/da}
+    cdef Py_ssize_t tangent_capacity
     # The optimiser and its steps, see updates.pyx and steps.pyx.
     cdef UpdateRule update_rule
-    cdef object rule_object     # what it was read from, see set_optimizer
+    cdef object rule_object  # what it was read from, see set_optimizer
     cdef list slot_arrays
     cdef real *slot_data[MOST_SLOTS]
     cdef Py_ssize_t n_slots
@@ -137,10 +136,10 @@ cdef class Core:
     cdef double l1, l2, max_norm, clip_norm, noise
     cdef uint64_t noise_key
     cdef Py_ssize_t batch
-    cdef bint plain             # none of these, no weights and no dropout
+    cdef bint rule_alone  # none of these, no weights and no dropout
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
-        cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0, total = 0
+        cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
         cdef double size = 0
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
@@ -178,7 +177,7 @@ cdef class Core:
         if isinstance(cost, str):
             self.cost_kind = COSTS[cost]
             self.least_target, self.most_target = functions.COSTS[cost].target_range
-        self.user_cost = cost
+        self.cost_or_name = cost
         self.storage_size = offset
         self.storage_array = aligned_zeros(offset)
         self.storage = data(self.storage_array)
@@ -198,27 +197,16 @@ cdef class Core:
         self.slot_arrays = []
         self.update_rule.kind = NO_RULE
         self.update_rule.previous_cost = INFINITY
-        self.plain = True
-        self.is_tiny = max(sizes) <= LANES and self.cost_kind != USER_COST
-        for l in range(self.n_layers):
-            if not is_elementwise(self.layers[l].activation):
-                self.is_tiny = False
-        if self.is_tiny:
-            for l in range(1, self.n_layers):
-                self.layers[l].mirror_offset = total
-                total += (self.layers[l].n_out + 1) * LANES
-            self.mirror_array = aligned_zeros(total)
-            self.mirror = data(self.mirror_array)
-            for l in range(1, self.n_layers):
-                layer = &self.layers[l]
-                mirror_mask(self, self.mirror + layer.mirror_offset + layer.n_out * LANES, layer.n_in)
+        self.rule_alone = True
+        set_up_tiny(self)
 
     def check_guards(self):
-        """In the checked build: no number was written behind an allocation, and the padding is still 0."""
+        """In the checked build: no number was written after the end of an allocation, and the padding is still 0."""
         cdef Py_ssize_t l
         cdef Layer *layer
         for array in (self.storage_array, self.scratch_array, self.input_array, self.gathered_array, self.sums_array,
-                      self.constants_array, self.hot_array, self.mirror_array, self.moved_array, *self.slot_arrays):
+                      self.constants_array, self.piece_array, self.w_rowmajor_array, self.tangent_array,
+                      *self.slot_arrays):
             if array is not None:
                 raw = array.base
                 start = array.ctypes.data - raw.ctypes.data + array.nbytes
@@ -232,12 +220,6 @@ cdef class Core:
                 # A step that overflows leaves NaN there, too (infinity times 0): the caller undoes it.
                 if padding.any() and np.isfinite(padding).all():
                     raise AssertionError(f"the padding of layer {l + 1} is not 0")
-
-
-cdef void mirror_mask(Core core, real *mask, Py_ssize_t n_in) noexcept:
-    cdef Py_ssize_t k
-    for k in range(n_in):
-        mask[k] = 1
 
 
 cdef int fail(Core core, int quantity, Py_ssize_t layer) noexcept nogil:

@@ -108,9 +108,9 @@ cdef inline void cost_formula(
 
 
 cdef void softmax_delta_row(
-    real *delta,                                                           # OUT (n_out,)
-    const real *a, const real *y, const real *dC_da, Py_ssize_t n_out, int cost,  # IN
-    real *scratch, Py_ssize_t ld,                                          # (3, ld)
+    real *delta_j,                                                                      # OUT (n_out,)
+    const real *a_j, const real *y_j, const real *dC_da_j, Py_ssize_t n_out, int cost,  # IN
+    real *scratch, Py_ssize_t ld,                                                       # (3, ld)
 ) noexcept nogil:
     """delta_j = sum_i dC/da_i . da_i/dz_j with da_i/dz_j = a_i ([i = j] - a_j).
 
@@ -121,60 +121,61 @@ cdef void softmax_delta_row(
     cdef real *others_a = scratch
     cdef real *others = scratch + ld
     cdef real *a_g = scratch + 2 * ld
-    sums_of_others(others_a, a, n_out)
+    sums_of_others(others_a, a_j, n_out)
     if cost == CROSS_ENTROPY or cost == POISSON:
-        sums_of_others(others, y, n_out)
+        sums_of_others(others, y_j, n_out)
         for j in range(n_out):
-            delta[j] = a[j] * others[j] - y[j] * others_a[j]
+            delta_j[j] = a_j[j] * others[j] - y_j[j] * others_a[j]
             if cost == POISSON:
-                delta[j] = delta[j] / <real> n_out
+                delta_j[j] = delta_j[j] / <real> n_out
     else:
         for j in range(n_out):
-            a_g[j] = a[j] * dC_da[j]
+            a_g[j] = a_j[j] * dC_da_j[j]
         sums_of_others(others, a_g, n_out)
         for j in range(n_out):
-            delta[j] = a[j] * (dC_da[j] * others_a[j] - others[j])
+            delta_j[j] = a_j[j] * (dC_da_j[j] * others_a[j] - others[j])
 
 
 cdef real output_row(
     int cost, int activation, Py_ssize_t n_out, Py_ssize_t ld,
-    real *delta, real *dC_da,                                        # OUT (ld,), each with zeros in the padding
-    const real *z, const real *a, const real *da_dz, const real *y,  # IN  (ld,) and y (n_out,)
-    const real *mask,                                                # IN  (ld,), 1 for an output, 0 in the padding
-    real *scratch,                                                   # (3, ld)
+    real *delta_j, real *dC_da_j,                           # OUT (ld,), each with zeros in the padding
+    const real *z_j, const real *a_j, const real *da_dz_j,  # IN  (ld,)
+    const real *log_a_j,                                    # IN  (ld,), of a softmax alone, which has no da_dz_j
+    const real *y_j,                                        # IN  (n_out,)
+    const real *mask_j,                                     # IN  (ld,), 1 for an output, 0 in the padding
+    real *scratch,                                          # (3, ld)
 ) noexcept nogil:
-    """C_i of one example; its delta and dC/da at the output layer. For softmax da_dz holds ln a (see softmax_row)."""
+    """C_i of one example; its delta and dC/da at the output layer."""
     cdef Py_ssize_t j = 0
-    cdef vec zero = vec_set1(0), keep, y_j, C_j, g_j, delta_j
+    cdef vec zero = vec_set1(0), inside, target, C_part, g, delta
     cdef vec count = vec_set1(<real> n_out)
     cdef real C
     while j < ld:
-        keep = vec_load(mask + j)
-        y_j = vec_load_partial(y + j, n_out - j) if j < n_out else zero
+        inside = vec_load(mask_j + j)
+        target = vec_load_partial(y_j + j, n_out - j) if j < n_out else zero
         if activation == SOFTMAX and (cost == CROSS_ENTROPY or cost == POISSON):
             # Where y is 0 the term is 0, however far the logarithm goes.
-            C_j = vec_where_gt(y_j, zero, -y_j * vec_load(da_dz + j), zero)
-            g_j = vec_where_gt(y_j, zero, -y_j / vec_load(a + j), zero)
-            delta_j = zero
+            C_part = vec_where_gt(target, zero, -target * vec_load(log_a_j + j), zero)
+            g = vec_where_gt(target, zero, -target / vec_load(a_j + j), zero)
+            delta = zero
             if cost == POISSON:
-                C_j = vec_load(a + j) + C_j
-                g_j = (vec_set1(1) + g_j) / count
+                C_part = vec_load(a_j + j) + C_part
+                g = (vec_set1(1) + g) / count
         else:
-            cost_formula(cost, activation, &C_j, &g_j, &delta_j,
-                         vec_load(z + j), vec_load(a + j), vec_load(da_dz + j), y_j, count)
-        vec_store(scratch + j, vec_where_gt(keep, zero, C_j, zero))
-        vec_store(dC_da + j, vec_where_gt(keep, zero, g_j, zero))
-        vec_store(delta + j, vec_where_gt(keep, zero, delta_j, zero))
+            cost_formula(cost, activation, &C_part, &g, &delta,
+                         vec_load(z_j + j), vec_load(a_j + j), vec_load(da_dz_j + j), target, count)
+        vec_store(scratch + j, vec_where_gt(inside, zero, C_part, zero))
+        vec_store(dC_da_j + j, vec_where_gt(inside, zero, g, zero))
+        vec_store(delta_j + j, vec_where_gt(inside, zero, delta, zero))
         j += LANES
     C = row_sum(scratch, ld)
     C = C / divisor(cost, n_out)
     if activation == SOFTMAX:
-        softmax_delta_row(delta, a, y, dC_da, n_out, cost, scratch, ld)
+        softmax_delta_row(delta_j, a_j, y_j, dC_da_j, n_out, cost, scratch, ld)
     return C
 
 
 # ---- second derivatives ----------------------------------------------------------------------------------------------
-
 
 cdef inline vec cost_curvature(int cost, vec a, vec y, vec n_out) noexcept nogil:
     """d2C/da_j^2 of the costs that have no special form."""
@@ -223,39 +224,39 @@ cdef inline vec output_curvature(
 
 
 cdef void softmax_curvature_row(
-    real *R_delta,                                                                # OUT (n_out,)
-    const real *a, const real *dC_da, const real *y, const real *t, const real *R_a,  # IN (n_out,)
-    real *h,                                                                      # IN R{dC/da}; overwritten
+    real *R_delta_j,                                                                            # OUT (n_out,)
+    const real *a_j, const real *dC_da_j, const real *y_j, const real *t_j, const real *R_a_j,  # IN (n_out,)
+    real *h_j,  # IN R{dC/da}; overwritten
     Py_ssize_t n_out, int cost, bint gauss_newton,
-    real *scratch, Py_ssize_t ld,                                                 # (4, ld)
+    real *scratch, Py_ssize_t ld,  # (4, ld)
 ) noexcept nogil:
     """R{delta} of a softmax output: a (h - sum a h) with h = R{dC/da} + t (dC/da - sum a dC/da), the latter left out
     by Gauss-Newton; cross_entropy, whose delta is a sum y - y, has R{a} sum y. h is read for the other costs only.
     """
     cdef Py_ssize_t j
     cdef real total = 0
-    cdef real *u = scratch + 3 * ld
+    cdef real *u_j = scratch + 3 * ld
     if cost == CROSS_ENTROPY or (cost == POISSON and not gauss_newton):
         for j in range(n_out):
-            total = total + y[j]
+            total = total + y_j[j]
         for j in range(n_out):
-            R_delta[j] = R_a[j] * total
+            R_delta_j[j] = R_a_j[j] * total
             if cost == POISSON:
-                R_delta[j] = R_delta[j] / <real> n_out
+                R_delta_j[j] = R_delta_j[j] / <real> n_out
         return
     if cost == POISSON:
         # a R{dC/da} = y t / n_L
-        sums_of_others(scratch, a, n_out)
+        sums_of_others(scratch, a_j, n_out)
         for j in range(n_out):
-            u[j] = y[j] * t[j]
-        sums_of_others(scratch + ld, u, n_out)
+            u_j[j] = y_j[j] * t_j[j]
+        sums_of_others(scratch + ld, u_j, n_out)
         for j in range(n_out):
-            R_delta[j] = (u[j] * scratch[j] - a[j] * scratch[ld + j]) / <real> n_out
+            R_delta_j[j] = (u_j[j] * scratch[j] - a_j[j] * scratch[ld + j]) / <real> n_out
         return
     if not gauss_newton:
-        centred(u, a, dC_da, n_out, scratch, ld)
+        centred(u_j, a_j, dC_da_j, n_out, scratch, ld)
         for j in range(n_out):
-            h[j] = h[j] + t[j] * u[j]
-    centred(R_delta, a, h, n_out, scratch, ld)
+            h_j[j] = h_j[j] + t_j[j] * u_j[j]
+    centred(R_delta_j, a_j, h_j, n_out, scratch, ld)
     for j in range(n_out):
-        R_delta[j] = a[j] * R_delta[j]
+        R_delta_j[j] = a_j[j] * R_delta_j[j]

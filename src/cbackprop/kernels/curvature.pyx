@@ -8,6 +8,10 @@
 #    curvature by the outputs: by z for cross_entropy, by a for every other cost.
 # c) v is laid out as the parameters are, so the three products are the kernel's. Padding of v is 0, hence that of R{z}.
 # d) What is said of kinks in curvature.py holds here.
+# e) Nothing of R{.} is looked at on its way: a number not finite stays so through sums and products, and the call looks
+#    at the sums. z, a and delta are looked at as in every pass, so that a failure is told by its first cause.
+# f) Gauss-Newton's matrix is positive semidefinite where the cost is convex in what it is curved by: by z for
+#    cross_entropy with its own output (Schraudolph 2002, "Fast curvature matrix-vector products").
 
 from libc.string cimport memset
 
@@ -18,9 +22,9 @@ from cbackprop.kernels.simd cimport (
 import numpy as np
 
 
-cdef void add_bend(
-    real *R_delta,                                                                    # IN/OUT (count,)
-    const real *dC_da, const real *d2a_dz2, const real *R_z, Py_ssize_t count,        # IN
+cdef void add_second_order(
+    real *R_delta,                                                              # IN/OUT (count,)
+    const real *dC_da, const real *d2a_dz2, const real *R_z, Py_ssize_t count,  # IN
 ) noexcept nogil:
     """R{delta} += dC/da sigma'' R{z}."""
     cdef Py_ssize_t i = 0
@@ -31,7 +35,10 @@ cdef void add_bend(
 
 
 cdef int curvature_sums(
-    Core core, const real *X, const real *Y, Py_ssize_t n, bint gauss_newton, real **sums,
+    Core core,
+    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+    bint gauss_newton,
+    real **sums,  # OUT where they are
 ) except -1 nogil:
     """sum_i R{dC_i/dparameters} along `direction`, in the tree of the gradient's sums. 0, or 1 after `fail`."""
     cdef Py_ssize_t start = 0, m, blocks = 0
@@ -44,46 +51,51 @@ cdef int curvature_sums(
         block_Y = Y + start * core.layers[core.n_layers - 1].n_out
         if forward_block(core, block_X, m, True) or output_block(core, C, block_Y, m):
             return 1
-        move_forward(core, block_X, m)
-        move_output(core, block_Y, m, gauss_newton)
-        if move_backward(core, m, gauss_newton):
+        # delta of the layers below is made again beside R{delta}, which wants dC/da before it becomes delta.
+        tangent_forward(core, block_X, m)
+        tangent_output(core, block_Y, m, gauss_newton)
+        if tangent_backward(core, m, gauss_newton):
             return 1
         begin_block(core, blocks)
-        sum_moved_block(core, block_X, m, gauss_newton, blocks % GROUP_BLOCKS == 0)
+        sum_tangent_block(core, block_X, m, gauss_newton, blocks % GROUP_BLOCKS == 0)
         blocks += 1
         start += m
     sums[0] = folded(core, blocks)
     return 0
 
 
-cdef int move_forward(Core core, const real *X, Py_ssize_t n) except -1 nogil:
+cdef int tangent_forward(
+    Core core,
+    const real *X, Py_ssize_t n,  # IN  (n, n_0)
+) except -1 nogil:
     """R{z} of every layer and R{a} of all but the last."""
     cdef Py_ssize_t l, j, width
     cdef const real *V
     cdef Layer *layer
-    cdef Moved *moved
+    cdef Tangent *tangent
     for l in range(core.n_layers):
         layer = &core.layers[l]
-        moved = &core.moved[l]
+        tangent = &core.tangents[l]
         V = core.direction + layer.offset
         j = 0
         while j < layer.width:
             width = columns_between_looks(core, layer.width - j, 2 * n * layer.n_in)
-            multiply_rows(moved.z + j, layer.ld, a_below(core, X, l, 0),
+            multiply_rows(tangent.z + j, layer.ld, a_below(core, X, l, 0),
                           layer.n_in if l == 0 else core.layers[l - 1].ld, V + j, layer.ld,
                           V + layer.n_in * layer.ld + j, 0, n, width, layer.n_in, core.panels, NULL, 0)
+            # X does not move with the parameters: the first layer has V's part alone.
             if l > 0:
-                multiply_rows(moved.z + j, layer.ld, core.moved[l - 1].a, core.layers[l - 1].ld,
-                              core.storage + layer.offset + j, layer.ld, moved.z + j, layer.ld, n, width,
+                multiply_rows(tangent.z + j, layer.ld, core.tangents[l - 1].a, core.layers[l - 1].ld,
+                              core.storage + layer.offset + j, layer.ld, tangent.z + j, layer.ld, n, width,
                               layer.n_in, core.panels, NULL, 0)
             look_for_signals(core, 2 * width * n * layer.n_in)
             j += width
         if l < core.n_layers - 1:
-            multiply(moved.a, layer.da_dz, moved.z, n * layer.ld)
+            multiply(tangent.a, layer.da_dz, tangent.z, n * layer.ld)
     return 0
 
 
-cdef int bend(Core core, Py_ssize_t l, Py_ssize_t n) except -1 nogil:
+cdef int second_derivatives_of_layer(Core core, Py_ssize_t l, Py_ssize_t n) except -1 nogil:
     """sigma'' of layer l into d2a_dz2."""
     cdef Layer *layer = &core.layers[l]
     if layer.activation == USER_ACTIVATION:
@@ -93,13 +105,17 @@ cdef int bend(Core core, Py_ssize_t l, Py_ssize_t n) except -1 nogil:
     return 0
 
 
-cdef int move_output(Core core, const real *Y, Py_ssize_t n, bint gauss_newton) except -1 nogil:
+cdef int tangent_output(
+    Core core,
+    const real *Y, Py_ssize_t n,  # IN  (n, n_L)
+    bint gauss_newton,
+) except -1 nogil:
     """R{delta} of the output layer."""
     cdef Py_ssize_t l = core.n_layers - 1, i, j
     cdef Layer *layer = &core.layers[l]
     cdef Py_ssize_t n_out = layer.n_out, ld = layer.ld, at
-    cdef Moved *moved = &core.moved[l]
-    cdef real *scratch = core.output_moves
+    cdef Tangent *tangent = &core.tangents[l]
+    cdef real *scratch = core.tangent_scratch
     cdef real *t = scratch + 4 * ld
     cdef real *R_a = t + n * ld
     cdef real *h = R_a + n * ld
@@ -107,26 +123,28 @@ cdef int move_output(Core core, const real *Y, Py_ssize_t n, bint gauss_newton) 
     cdef vec zero = vec_set1(0), y_j, value
     if layer.activation == SOFTMAX:
         for i in range(n):
-            softmax_moves(t + i * ld, R_a + i * ld, layer.a + i * ld, moved.z + i * ld, n_out, scratch, ld)
+            softmax_tangent(t + i * ld, R_a + i * ld, layer.a + i * ld, tangent.z + i * ld, n_out, scratch, ld)
     else:
+        # Gauss-Newton has no sigma'', and a user's activation may then have none either.
         if not gauss_newton:
-            bend(core, l, n)
-        multiply(R_a, layer.da_dz, moved.z, n * ld)
+            second_derivatives_of_layer(core, l, n)
+        multiply(R_a, layer.da_dz, tangent.z, n * ld)
     if core.cost_kind == USER_COST:
         apply_user_cost_curvature(core, h, R_a, Y, n)
         if layer.activation != SOFTMAX:
-            multiply(moved.delta, h, layer.da_dz, n * ld)
+            multiply(tangent.delta, h, layer.da_dz, n * ld)
             if not gauss_newton:
-                add_bend(moved.delta, core.dC_da_output, core.d2a_dz2, moved.z, n * ld)
+                add_second_order(tangent.delta, core.dC_da_output, core.d2a_dz2, tangent.z, n * ld)
             return 0
     for i in range(n):
         y = Y + i * n_out
         if layer.activation == SOFTMAX:
+            # A softmax mixes its row, so h = R{dC/da} is needed number by number; a user's cost has given it.
             if core.cost_kind != USER_COST:
                 for j in range(n_out):
                     h[i * ld + j] = R_a[i * ld + j] * vec_first(cost_curvature(
                         core.cost_kind, vec_set1(layer.a[i * ld + j]), vec_set1(y[j]), vec_set1(<real> n_out)))
-            softmax_curvature_row(moved.delta + i * ld, layer.a + i * ld, core.dC_da_output + i * ld, y, t + i * ld,
+            softmax_curvature_row(tangent.delta + i * ld, layer.a + i * ld, core.dC_da_output + i * ld, y, t + i * ld,
                                   R_a + i * ld, h + i * ld, n_out, core.cost_kind, gauss_newton, scratch, ld)
             continue
         j = 0
@@ -136,24 +154,25 @@ cdef int move_output(Core core, const real *Y, Py_ssize_t n, bint gauss_newton) 
             value = output_curvature(
                 core.cost_kind, layer.activation, vec_load(layer.z + at), vec_load(layer.a + at),
                 vec_load(layer.da_dz + at), vec_load(core.dC_da_output + at), y_j, vec_load(core.d2a_dz2 + at),
-                vec_set1(<real> n_out), gauss_newton) * vec_load(moved.z + at)
-            vec_store(moved.delta + at, vec_where_gt(vec_load(core.output_mask + j), zero, value, zero))
+                vec_set1(<real> n_out), gauss_newton) * vec_load(tangent.z + at)
+            # The padding of z has its own sigma and curvature; R{delta} is 0 there, as delta is.
+            vec_store(tangent.delta + at, vec_where_gt(vec_load(core.output_mask + j), zero, value, zero))
             j += LANES
     return 0
 
 
-cdef int move_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 nogil:
+cdef int tangent_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 nogil:
     """delta and R{delta} of the layers below the output. 0, or 1 after `fail`."""
     cdef Py_ssize_t l = core.n_layers - 2, j, width
     cdef const real *Wt
     cdef const real *Vt
     cdef Layer *layer
     cdef Layer *above
-    cdef Moved *moved
+    cdef Tangent *tangent
     while l >= 0:
         layer = &core.layers[l]
         above = &core.layers[l + 1]
-        moved = &core.moved[l]
+        tangent = &core.tangents[l]
         Wt = core.storage + above.offset
         Vt = core.direction + above.offset
         # dC/da, in the place of delta
@@ -161,45 +180,51 @@ cdef int move_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 nog
         j = 0
         while j < layer.width:
             width = columns_between_looks(core, layer.width - j, 2 * n * above.n_out)
-            propagate_delta(moved.delta + j, layer.ld, core.moved[l + 1].delta, above.ld, Wt + j * above.ld,
+            propagate_delta(tangent.delta + j, layer.ld, core.tangents[l + 1].delta, above.ld, Wt + j * above.ld,
                             above.n_in - j, n, width, above.n_out, core.zeros, core.panels)
+            # V'T delta' goes on in the chain of the product before, from where it lies.
             if not gauss_newton:
-                multiply_transposed(moved.delta + j, layer.ld, above.delta, above.ld, Vt + j * above.ld, above.ld,
-                                    above.n_in - j, moved.delta + j, layer.ld, n, width, above.n_out, core.panels)
+                multiply_transposed(tangent.delta + j, layer.ld, above.delta, above.ld, Vt + j * above.ld, above.ld,
+                                    above.n_in - j, tangent.delta + j, layer.ld, n, width, above.n_out, core.panels)
             look_for_signals(core, 2 * width * n * above.n_out)
             j += width
-        multiply(moved.delta, moved.delta, layer.da_dz, n * layer.ld)
+        multiply(tangent.delta, tangent.delta, layer.da_dz, n * layer.ld)
         if not gauss_newton:
-            bend(core, l, n)
-            add_bend(moved.delta, layer.delta, core.d2a_dz2, moved.z, n * layer.ld)
+            second_derivatives_of_layer(core, l, n)
+            add_second_order(tangent.delta, layer.dC_da, core.d2a_dz2, tangent.z, n * layer.ld)
         if finish_delta(core, l, n):
             return 1
         l -= 1
     return 0
 
 
-cdef int sum_moved_block(Core core, const real *X, Py_ssize_t n, bint gauss_newton, bint first) except -1 nogil:
+cdef int sum_tangent_block(
+    Core core,
+    const real *X, Py_ssize_t n,  # IN  (n, n_0)
+    bint gauss_newton, bint first,
+) except -1 nogil:
     """Add (or, for the first block, store) the block's sum_i R{dC_i/dparameters}."""
     cdef Py_ssize_t l, j, width, lda
     cdef real *sums
     cdef Layer *layer
-    cdef Moved *moved
+    cdef Tangent *tangent
     for l in range(core.n_layers):
         layer = &core.layers[l]
-        moved = &core.moved[l]
+        tangent = &core.tangents[l]
         lda = layer.n_in if l == 0 else core.layers[l - 1].ld
         sums = core.sums + layer.offset
         j = 0
         while j < layer.width:
             width = columns_between_looks(core, layer.width - j, 2 * n * layer.n_in)
-            accumulate_gradient(sums + j, layer.ld, a_below(core, X, l, 0), lda, moved.delta + j, layer.ld, n,
+            accumulate_gradient(sums + j, layer.ld, a_below(core, X, l, 0), lda, tangent.delta + j, layer.ld, n,
                                 layer.n_in, width, core.zeros, not first, 1, core.panels)
+            # delta R{a below}^T: of the input nothing moves.
             if l > 0 and not gauss_newton:
-                accumulate_gradient(sums + j, layer.ld, core.moved[l - 1].a, lda, layer.delta + j, layer.ld, n,
+                accumulate_gradient(sums + j, layer.ld, core.tangents[l - 1].a, lda, layer.delta + j, layer.ld, n,
                                     layer.n_in, width, core.zeros, True, 1, core.panels)
             look_for_signals(core, 2 * width * n * layer.n_in)
             j += width
-        accumulate_bias_gradient(sums + layer.n_in * layer.ld, moved.delta, layer.ld, n, layer.width, not first, 1)
+        accumulate_bias_gradient(sums + layer.n_in * layer.ld, tangent.delta, layer.ld, n, layer.width, not first, 1)
     return 0
 
 
@@ -214,7 +239,12 @@ cdef int apply_user_second_derivative(Core core, Py_ssize_t l, Py_ssize_t n) exc
     return 0
 
 
-cdef int apply_user_cost_curvature(Core core, real *h, const real *R_a, const real *Y, Py_ssize_t n) except -1 with gil:
+cdef int apply_user_cost_curvature(
+    Core core,
+    real *h,                         # OUT (n, ld)
+    const real *R_a, const real *Y,  # IN  (n, ld), (n, n_L)
+    Py_ssize_t n,
+) except -1 with gil:
     """R{dC/da} (n, ld), with zeros in the padding."""
     cdef Layer *layer = &core.layers[core.n_layers - 1]
     cdef Py_ssize_t n_out = layer.n_out
@@ -227,7 +257,7 @@ cdef int apply_user_cost_curvature(Core core, real *h, const real *R_a, const re
     a.flags.writeable = False
     y.flags.writeable = False
     v.flags.writeable = False
-    value = core.user_cost.checked_hessian_vector_product(a, y, v)
+    value = core.cost_or_name.checked_hessian_vector_product(a, y, v)
     memset(h, 0, n * layer.ld * sizeof(real))
     copy_rows(h, layer.ld, pointer(value, n * n_out, False), n_out, n, n_out)
     return 0

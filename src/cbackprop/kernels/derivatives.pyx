@@ -1,4 +1,12 @@
 # Gradients of single examples and of single outputs, over blocks of examples: written out, or their lengths alone.
+#
+# a) One layer's gradient of one example is the outer product delta a^T. So its length is |delta| sqrt(|a|^2 + 1), the 1
+#    for the bias, and it need not be made to be measured (Goodfellow 2015, "Efficient per-example gradient
+#    computations"); written out, it costs what its P numbers cost to write.
+# b) A row of the Jacobian is such a product, too, with delta_j = da_j/dz at the output in the place of dC/dz: the same
+#    backward pass, once for each output, over one forward pass.
+# c) delta of every layer is finite before an outer product is formed, but a_k delta_j may overflow. The largest of each
+#    tell: the P numbers of each example would have to be read again, from memory, to be looked at.
 
 from libc.string cimport memset
 
@@ -6,18 +14,24 @@ from cbackprop.kernels.simd cimport GROUP, real, stream_fence
 
 
 cdef int per_example_gradients(
-    Core core, const real *X, const real *Y, Py_ssize_t n, real *gradients, bint fresh, real *C,
+    Core core,
+    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+    real *gradients, bint new_memory, real *C,   # OUT (n, P), (n,)
 ) except -1 nogil:
-    """Every example's own gradient, (n, P), one row after the other; `fresh` says that it is new memory."""
+    """Every example's own gradient, (n, P), one row after the other.
+
+    new_memory: whether the system has yet to give the pages of `gradients` (per_example.pyx, note c).
+    """
     cdef Py_ssize_t start = 0, m, i
     cdef const real *block_X
     cdef const real *end = gradients + n * core.n_parameters
-    cdef bint stream = past_the_caches(n * core.n_parameters, fresh)
+    cdef bint stream = past_the_caches(n * core.n_parameters, new_memory)
     while start < n:
         m = min(n - start, BLOCK)
         block_X = X + start * core.layers[0].n_in
         if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C + start, m):
             return 1
+        # Before anything is written: a call that fails leaves nothing half done of this block.
         if not outer_products_are_finite(core, block_X, m, 1, 0, m):
             return 1
         for i in range(m):
@@ -28,10 +42,12 @@ cdef int per_example_gradients(
 
 
 cdef bint outer_products_are_finite(
-    Core core, const real *block_X, Py_ssize_t n, Py_ssize_t seeds, Py_ssize_t first, Py_ssize_t rows,
+    Core core,
+    const real *block_X, Py_ssize_t n,  # IN  (n, n_0)
+    Py_ssize_t n_L, Py_ssize_t first, Py_ssize_t rows,
 ) noexcept nogil:
     """Whether every a_k delta_j is, for `rows` rows of delta and the n examples of the block; otherwise after
-    `fail`. Row r of delta is of example (first + r) / seeds.
+    `fail`. Row r of delta is of example (first + r) / n_L.
 
     The largest numbers of the block (its padding included) settle it nearly always.
     """
@@ -45,7 +61,7 @@ cdef bint outer_products_are_finite(
                              largest(layer.delta, rows * layer.ld)):
             continue
         for r in range(rows):
-            i = (first + r) // seeds
+            i = (first + r) // n_L
             if not product_is_finite(largest(a_below(core, block_X, l, i), layer.n_in),
                                      largest(layer.delta + r * layer.ld, layer.n_out)):
                 fail(core, QUANTITY_DELTA, l + 1)
@@ -54,7 +70,7 @@ cdef bint outer_products_are_finite(
 
 
 cdef void outer_products(
-    Core core, real *row, const real *end,                               # OUT (P,), in an array that ends at `end`
+    Core core, real *row, const real *end,                          # OUT (P,), in an array that ends at `end`
     const real *block_X, Py_ssize_t i, Py_ssize_t n, Py_ssize_t r,  # IN  example i of n, row r of delta
     bint stream,
 ) noexcept nogil:
@@ -64,17 +80,23 @@ cdef void outer_products(
     cdef Layer *layer
     for l in range(core.n_layers):
         layer = &core.layers[l]
+        # A whole vector may be loaded where n_in is less, as long as it ends within the block.
         readable = (n - i) * layer.n_in if l == 0 else core.layers[l - 1].ld
         stream_layer = stream and layer.n_in >= GROUP and layer.n_in * layer.n_out * size >= STREAM_LAYER_BYTES
         streamed = streamed or stream_layer
         per_example_gradient_row(row, end, a_below(core, block_X, l, i), readable, layer.delta + r * layer.ld,
                                  layer.n_in, layer.n_out, stream_layer)
         row += (layer.n_in + 1) * layer.n_out
+    # Stores past the caches keep no order with the others: they must be done before another thread is told to read.
     if streamed:
         stream_fence()
 
 
-cdef int gradient_norms_all(Core core, const real *X, const real *Y, Py_ssize_t n, real *norms) except -1 nogil:
+cdef int gradient_norms_all(
+    Core core,
+    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+    real *norms,                                 # OUT (n,)
+) except -1 nogil:
     """The Euclidean norm of every example's gradient, which is not made."""
     cdef Py_ssize_t start = 0, m, i
     cdef real C[BLOCK]
@@ -82,7 +104,7 @@ cdef int gradient_norms_all(Core core, const real *X, const real *Y, Py_ssize_t 
     while start < n:
         m = min(n - start, BLOCK)
         block_X = X + start * core.layers[0].n_in
-        foresee_rows(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
+        prefetch_later(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
         if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C, m):
             return 1
         for i in range(m):
@@ -94,32 +116,37 @@ cdef int gradient_norms_all(Core core, const real *X, const real *Y, Py_ssize_t 
     return 0
 
 
-cdef int jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobian, bint fresh) except -1 nogil:
-    """da_j/dparameters of every example and output j, (n, n_L, P); `fresh` says that it is new memory.
+cdef int jacobian_all(
+    Core core,
+    const real *X, Py_ssize_t n,      # IN  (n, n_0)
+    real *jacobian, bint new_memory,  # OUT (n, n_L, P)
+) except -1 nogil:
+    """da_j/dparameters of every example and output j, (n, n_L, P).
 
     Each pair of them is a row of delta that starts as da_j/dz and is propagated as any other; the n_L rows of an
     example share its a and da_dz.
     """
     cdef Py_ssize_t start = 0, first, rows, m, r, i
     cdef Layer *output = &core.layers[core.n_layers - 1]
-    cdef Py_ssize_t seeds = output.n_out
+    cdef Py_ssize_t n_L = output.n_out
     cdef const real *block_X
-    cdef const real *end = jacobian + n * seeds * core.n_parameters
-    cdef bint stream = past_the_caches(n * seeds * core.n_parameters, fresh)
+    cdef const real *end = jacobian + n * n_L * core.n_parameters
+    cdef bint stream = past_the_caches(n * n_L * core.n_parameters, new_memory)
     while start < n:
         m = min(n - start, BLOCK)
         block_X = X + start * core.layers[0].n_in
         if forward_block(core, block_X, m, True):
             return 1
         first = 0
-        while first < m * seeds:
-            rows = min(m * seeds - first, BLOCK)
-            if seeded_deltas(core, first, rows) or not outer_products_are_finite(core, block_X, m, seeds, first,
+        while first < m * n_L:
+            rows = min(m * n_L - first, BLOCK)
+            if output_deltas(core, first, rows) or not outer_products_are_finite(core, block_X, m, n_L, first,
                                                                                  rows):
+                # No cost is there: what overflowed is not a delta but a derivative of an output.
                 return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
             for r in range(rows):
-                i = (first + r) // seeds
-                outer_products(core, jacobian + (start * seeds + first + r) * core.n_parameters, end, block_X, i,
+                i = (first + r) // n_L
+                outer_products(core, jacobian + (start * n_L + first + r) * core.n_parameters, end, block_X, i,
                                m, r, stream)
                 look_for_signals(core, core.n_parameters)
             first += rows
@@ -127,21 +154,25 @@ cdef int jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobian, bi
     return 0
 
 
-cdef int input_jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobian) except -1 nogil:
+cdef int input_jacobian_all(
+    Core core,
+    const real *X, Py_ssize_t n,  # IN  (n, n_0)
+    real *jacobian,               # OUT (n, n_L, n_0)
+) except -1 nogil:
     """da_j/dx of every example and output j, (n, n_L, n_0): the same, passed back once more."""
     cdef Py_ssize_t start = 0, first, rows, m, n_0 = core.layers[0].n_in
-    cdef Py_ssize_t seeds = core.layers[core.n_layers - 1].n_out
+    cdef Py_ssize_t n_L = core.layers[core.n_layers - 1].n_out
     cdef real *target
     while start < n:
         m = min(n - start, BLOCK)
         if forward_block(core, X + start * n_0, m, True):
             return 1
         first = 0
-        while first < m * seeds:
-            rows = min(m * seeds - first, BLOCK)
-            if seeded_deltas(core, first, rows):
+        while first < m * n_L:
+            rows = min(m * n_L - first, BLOCK)
+            if output_deltas(core, first, rows):
                 return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
-            target = jacobian + (start * seeds + first) * n_0
+            target = jacobian + (start * n_L + first) * n_0
             input_gradient_block(core, target, rows)
             if not all_finite(target, rows * n_0):
                 return fail(core, QUANTITY_JACOBIAN, 1)
@@ -151,17 +182,18 @@ cdef int input_jacobian_all(Core core, const real *X, Py_ssize_t n, real *jacobi
     return 0
 
 
-cdef int seeded_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 nogil:
+cdef int output_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 nogil:
     """delta of every layer for `rows` pairs (example i, output j), counted from `first` with j fast: da_j/dz."""
     cdef Layer *layer = &core.layers[core.n_layers - 1]
-    cdef Py_ssize_t seeds = layer.n_out, l = core.n_layers - 2, r, i, j
+    cdef Py_ssize_t n_L = layer.n_out, l = core.n_layers - 2, r, i, j
     cdef bint finite
+    # Zeros for the other outputs, and in the padding, which propagation sums over.
     memset(layer.delta, 0, rows * layer.ld * sizeof(real))
     for r in range(rows):
-        i = (first + r) // seeds
-        j = (first + r) - i * seeds
+        i = (first + r) // n_L
+        j = (first + r) - i * n_L
         if layer.activation == SOFTMAX:
-            softmax_jacobian_row(layer.delta + r * layer.ld, layer.a + i * layer.ld, seeds, j)
+            softmax_jacobian_row(layer.delta + r * layer.ld, layer.a + i * layer.ld, n_L, j)
         else:
             layer.delta[r * layer.ld + j] = layer.da_dz[i * layer.ld + j]
     if not all_finite(layer.delta, rows * layer.ld):
@@ -169,12 +201,13 @@ cdef int seeded_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 n
     while l >= 0:
         propagate_product(core, l, rows)
         layer = &core.layers[l]
-        if seeds == 1:
+        # With one output rows of delta and of da_dz match, and a block is one loop.
+        if n_L == 1:
             finite = multiply_by_derivative(layer.delta, layer.da_dz + first * layer.ld, rows * layer.ld)
         else:
             finite = True
             for r in range(rows):
-                i = (first + r) // seeds
+                i = (first + r) // n_L
                 if not multiply_by_derivative(layer.delta + r * layer.ld, layer.da_dz + i * layer.ld, layer.ld):
                     finite = False
         if not finite:

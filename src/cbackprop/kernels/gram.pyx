@@ -13,7 +13,7 @@ from libc.string cimport memset
 from cbackprop.kernels.simd cimport LANES, real
 
 cdef enum:
-    KEPT_BYTES = 32 << 20       # of a and delta of the second set of a Gram matrix, kept while the first passes by
+    RIGHT_BYTES = 32 << 20       # of the second set's a and delta, which stay while the first set passes by
 
 
 cdef double power_of_two(const real *x, Py_ssize_t count) noexcept nogil:
@@ -39,10 +39,10 @@ cdef void copy_scaled(real *target, const real *x, Py_ssize_t count, double scal
 
 
 cdef void add_inner_products(
-    double *total,                                                   # IN/OUT (n, ld)
-    const real *delta_delta, const real *a_a,                        # IN  (n, ld): delta_i . delta_j, a_i . a_j, scaled
-    const double *scale_n, const double *scale_m,                    # IN  (n,), (m,): of delta and a together
-    const double *one_n, const double *one_m,                        # IN  the bias's 1 over the scale of a
+    double *total_nm,                                # IN/OUT (n, ld)
+    const real *delta_delta_nm, const real *a_a_nm,  # IN  (n, ld): delta_i . delta_j and a_i . a_j, scaled
+    const double *scale_n, const double *scale_m,    # IN  (n,), (m,): of delta and a together
+    const double *one_n, const double *one_m,        # IN  the bias's 1 over the scale of a
     Py_ssize_t n, Py_ssize_t m, Py_ssize_t ld,
 ) noexcept nogil:
     """total += (delta_i . delta_j)(a_i . a_j + 1) of one layer, the scales put back, the larger one first."""
@@ -52,13 +52,13 @@ cdef void add_inner_products(
         scale_i = scale_n[i]
         one_i = one_n[i]
         for j in range(m):
-            product = <double> delta_delta[i * ld + j] * (<double> a_a[i * ld + j] + one_i * one_m[j])
+            product = <double> delta_delta_nm[i * ld + j] * (<double> a_a_nm[i * ld + j] + one_i * one_m[j])
             product = product * (scale_i if scale_i > scale_m[j] else scale_m[j])
-            total[i * ld + j] += product * (scale_m[j] if scale_i > scale_m[j] else scale_i)
+            total_nm[i * ld + j] += product * (scale_m[j] if scale_i > scale_m[j] else scale_i)
 
 # Scaled copies of a set of examples: layer by layer a (rows, ld of a), then delta (rows, ld); their scales, and the
 # bias's 1 over the scale of a, (n_layers, rows) each.
-cdef struct Kept:
+cdef struct ScaledExamples:
     real *numbers
     double *scales
     double *ones
@@ -66,32 +66,39 @@ cdef struct Kept:
 
 
 cdef int gradient_gram_all(
-    Core core, const real *X, const real *Y, Py_ssize_t n, const real *X2, const real *Y2, Py_ssize_t n2,
-    bint symmetric, real *gram, Kept *own, Kept *kept, real *products, double *total,
+    Core core,
+    const real *X, const real *Y, Py_ssize_t n,     # IN  (n, n_0), (n, n_L)
+    const real *X2, const real *Y2, Py_ssize_t n2,  # IN  (n2, n_0), (n2, n_L)
+    bint symmetric,
+    real *gram,                                   # OUT (n, n2)
+    ScaledExamples *left, ScaledExamples *right,  # scratch, as the next two
+    real *products, double *total,                # (2 BLOCK + 1, BLOCK), (BLOCK, BLOCK)
 ) except -1 nogil:
-    """Inner products (n, n2) of the gradients of X and X2. own has room for a block of X, kept for some blocks of
-    X2; products (2 BLOCK + 1, BLOCK), whose last row stays 0, and total (BLOCK, BLOCK) are scratch.
+    """Inner products (n, n2) of the gradients of X and X2.
+
+    `left` has room for a block of X, `right` for some blocks of X2, whose copies stay while X passes by: every block of
+    X is then computed once for as much of X2 as memory allows. The last row of `products` stays 0.
     """
     cdef Py_ssize_t start, start2 = 0, rows2, m, m2, j
     cdef Py_ssize_t n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
     cdef bint both
     while start2 < n2:
-        rows2 = min(kept.rows, n2 - start2)
-        if keep_examples(core, X2 + start2 * n_0, Y2 + start2 * n_L, rows2, kept):
+        rows2 = min(right.rows, n2 - start2)
+        if scale_examples(core, right, X2 + start2 * n_0, Y2 + start2 * n_L, rows2):
             return 1
         start = 0
         while start < n and not (symmetric and start >= start2 + rows2):
             m = min(n - start, BLOCK)
-            # Whether the block is among those kept.
+            # Whether `right` has the block already.
             both = symmetric and start >= start2
-            if not both and keep_examples(core, X + start * n_0, Y + start * n_L, m, own):
+            if not both and scale_examples(core, left, X + start * n_0, Y + start * n_L, m):
                 return 1
             j = max(start - start2, 0) if symmetric else 0
             while j < rows2:
                 m2 = min(rows2 - j, BLOCK)
-                inner_products_block(core, kept if both else own, start - start2 if both else 0, m, kept, j, m2,
-                                     products, total)
-                if not hand_out_inner_products(core, gram, n2, total, start, m, start2 + j, m2, symmetric):
+                inner_products_block(core, total, right if both else left, start - start2 if both else 0, m, right, j,
+                                     m2, products)
+                if not copy_out_inner_products(core, gram, n2, total, start, m, start2 + j, m2, symmetric):
                     return fail(core, QUANTITY_GRAM, 0)
                 look_for_signals(core, m * m2 * (n_0 + core.n_layers))
                 j += m2
@@ -100,8 +107,12 @@ cdef int gradient_gram_all(
     return 0
 
 
-cdef int keep_examples(Core core, const real *X, const real *Y, Py_ssize_t n, Kept *kept) except -1 nogil:
-    """Scaled copies of a and delta of n examples, kept.rows at most."""
+cdef int scale_examples(
+    Core core,
+    ScaledExamples *examples,                    # OUT
+    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+) except -1 nogil:
+    """Scaled copies of a and delta of n examples, examples.rows at most."""
     cdef Py_ssize_t start = 0, m, i, l, lda, row
     cdef real C[BLOCK]
     cdef real *p
@@ -114,7 +125,7 @@ cdef int keep_examples(Core core, const real *X, const real *Y, Py_ssize_t n, Ke
         block_X = X + start * core.layers[0].n_in
         if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C, m):
             return 1
-        p = kept.numbers
+        p = examples.numbers
         for l in range(core.n_layers):
             layer = &core.layers[l]
             lda = ld_below(core, l)
@@ -125,19 +136,19 @@ cdef int keep_examples(Core core, const real *X, const real *Y, Py_ssize_t n, Ke
                 # Beside the bias's 1 a small a may vanish.
                 a_scale = max(a_scale, 1.0)
                 delta_scale = power_of_two(layer.delta + i * layer.ld, layer.n_out)
-                kept.scales[l * kept.rows + row] = a_scale * delta_scale
-                kept.ones[l * kept.rows + row] = 1 / a_scale
+                examples.scales[l * examples.rows + row] = a_scale * delta_scale
+                examples.ones[l * examples.rows + row] = 1 / a_scale
                 copy_scaled(p + row * lda, a, layer.n_in, a_scale)
-                copy_scaled(p + kept.rows * lda + row * layer.ld, layer.delta + i * layer.ld, layer.n_out,
+                copy_scaled(p + examples.rows * lda + row * layer.ld, layer.delta + i * layer.ld, layer.n_out,
                             delta_scale)
-            p += kept.rows * (lda + layer.ld)
+            p += examples.rows * (lda + layer.ld)
         look_for_signals(core, 0)
         start += m
     return 0
 
 
-cdef Py_ssize_t kept_row_size(Core core) noexcept nogil:
-    """Numbers that `keep_examples` writes of each example."""
+cdef Py_ssize_t scaled_row_size(Core core) noexcept nogil:
+    """Numbers that `scale_examples` writes of each example."""
     cdef Py_ssize_t l, size = 0
     for l in range(core.n_layers):
         size += ld_below(core, l) + core.layers[l].ld
@@ -145,8 +156,11 @@ cdef Py_ssize_t kept_row_size(Core core) noexcept nogil:
 
 
 cdef void inner_products_block(
-    Core core, const Kept *left, Py_ssize_t i, Py_ssize_t n, const Kept *right, Py_ssize_t j, Py_ssize_t m,
-    real *products, double *total,
+    Core core,
+    double *total,                                            # OUT (n, BLOCK)
+    const ScaledExamples *left, Py_ssize_t i, Py_ssize_t n,   # IN  n examples from row i
+    const ScaledExamples *right, Py_ssize_t j, Py_ssize_t m,  # IN  m examples from row j
+    real *products,                                           # scratch
 ) noexcept nogil:
     """total (n, BLOCK): the n examples of `left` from row i on with the m of `right` from row j on."""
     cdef Py_ssize_t l, lda, width = (m + LANES - 1) // LANES * LANES
@@ -171,11 +185,13 @@ cdef void inner_products_block(
                            left.ones + l * left.rows + i, right.ones + l * right.rows + j, n, m, BLOCK)
 
 
-cdef bint hand_out_inner_products(
-    Core core, real *gram, Py_ssize_t n2, const double *total, Py_ssize_t i_start, Py_ssize_t n, Py_ssize_t j_start,
-    Py_ssize_t m, bint symmetric,
+cdef bint copy_out_inner_products(
+    Core core,
+    real *gram, Py_ssize_t n2,  # OUT (., n2)
+    const double *total,        # IN  (n, BLOCK)
+    Py_ssize_t i_start, Py_ssize_t n, Py_ssize_t j_start, Py_ssize_t m, bint symmetric,
 ) noexcept nogil:
-    """A block of the matrix, and its mirror image where it is symmetric. Whether every number is finite."""
+    """A block of the matrix, and its transpose where it is symmetric. Whether every number is finite."""
     cdef Py_ssize_t i, j
     cdef real *row
     cdef bint finite = True

@@ -3,6 +3,10 @@
 # a) z, a, da_dz and delta of a layer are (n, ld) blocks: n examples, ld = n_l padded to whole 64-byte groups. Loops run
 #    over whole vectors, padding included, so that a number's bits do not depend on where it stands.
 # b) Padding of delta is 0, because the output mask makes it 0 and W's padding is 0; padding of a is never read.
+# c) Whether all numbers are finite is asked of a sum of 0 x: a product and a sum a number instead of a comparison and a
+#    branch, in a pass that reads them anyway. 0 x is NaN for infinities and NaN, and a NaN stays in the sum.
+# d) Threads share a layer number by number, or a product by columns: each number is made by one thread, in the order of
+#    one, so that their count does not change a bit.
 
 from libc.stdint cimport uint64_t
 
@@ -14,9 +18,10 @@ from cbackprop.kernels.threads cimport MOST_THREADS, run_task, task_function
 
 
 cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
-    """Whether every number is finite, as in plain_loop; four sums side by side."""
+    """Whether every number is finite, as in direct_loop; four sums side by side."""
     cdef Py_ssize_t i = 0, c
     cdef vec zero = vec_set1(0)
+    # Four, because one chain of additions would wait 4 cycles for each.
     cdef vec sum[4]
     for c in range(4):
         sum[c] = zero
@@ -57,67 +62,66 @@ cdef real largest(const real *x, Py_ssize_t count) noexcept nogil:
     return lanes[0]
 
 
-cdef inline real row_sum(const real *x, Py_ssize_t ld) noexcept nogil:
+cdef inline real row_sum(const real *x_j, Py_ssize_t ld) noexcept nogil:
     """Sum of a padded row whose padding is 0; ld is a multiple of GROUP."""
     cdef real lanes[16]
     cdef Py_ssize_t i, j
     if ld == GROUP:
-        return group_sum(x)
+        return group_sum(x_j)
     for i in range(GROUP):
-        lanes[i] = x[i]
+        lanes[i] = x_j[i]
     j = GROUP
     while j < ld:
         for i in range(GROUP):
-            lanes[i] = lanes[i] + x[j + i]
+            lanes[i] = lanes[i] + x_j[j + i]
         j += GROUP
     return group_sum(lanes)
 
 
 cdef void drop_out(
-    real *a, real *da_dz, Py_ssize_t ld,                      # IN/OUT (n, n_out), rows ld apart
+    real *a_nj, real *da_dz_nj, Py_ssize_t ld,  # IN/OUT (n, n_out), rows ld apart
     Py_ssize_t n, Py_ssize_t n_out,
-    uint64_t key, uint64_t first, uint64_t step,              # the word of neuron j of example i is first + i step + j
-    uint64_t threshold, real scale,                           # words whose upper half is below it drop the neuron
+    uint64_t key, uint64_t first, uint64_t step,  # the random word of neuron j of example i is first + i step + j
+    uint64_t threshold, real scale,               # words whose upper half is below it drop the neuron
 ) noexcept nogil:
-    """a m scale and da_dz m scale with a random m of 0 or 1 (Srivastava et al. 2014, "Dropout"): the scale,
-    1/(1 - p), keeps the mean. Backpropagation through m is the product with the new da_dz.
+    """a m scale and da/dz m scale with a random m of 0 or 1 (Srivastava et al. 2014, "Dropout"): the scale, 1/(1 - p),
+    keeps the mean. Backpropagation through m is the product with the new da/dz.
     """
     cdef Py_ssize_t i, j
     cdef real factor
     for i in range(n):
         for j in range(n_out):
             factor = scale if (word_at(key, first + <uint64_t> i * step + <uint64_t> j) >> 32) >= threshold else 0
-            a[i * ld + j] = a[i * ld + j] * factor
-            da_dz[i * ld + j] = da_dz[i * ld + j] * factor
+            a_nj[i * ld + j] = a_nj[i * ld + j] * factor
+            da_dz_nj[i * ld + j] = da_dz_nj[i * ld + j] * factor
 
 
 # ---- one layer's numbers, shared by threads --------------------------------------------------------------------------
 
-
 # A layer's numbers, for threads that share what is done to each of them alone.
-cdef struct Elements:
+cdef struct ElementwiseTask:
     int activation
-    real *a                 # (count,), or delta
+    real *a  # (count,), or delta
     real *da_dz
     const real *z
     Py_ssize_t count, share
-    bint finite[MOST_THREADS]   # of each part
+    bint finite[MOST_THREADS]  # of each part
 
 
 cdef void activate_part(void *context, int part) noexcept nogil:
-    cdef Elements *layer = <Elements *> context
+    cdef ElementwiseTask *layer = <ElementwiseTask *> context
     cdef Py_ssize_t i = part * layer.share
     layer.finite[part] = activate(layer.activation, layer.a + i, NULL if layer.da_dz == NULL else layer.da_dz + i,
                                   layer.z + i, min(layer.share, layer.count - i))
 
 
 cdef void multiply_part(void *context, int part) noexcept nogil:
-    cdef Elements *layer = <Elements *> context
+    cdef ElementwiseTask *layer = <ElementwiseTask *> context
     cdef Py_ssize_t i = part * layer.share
     layer.finite[part] = multiply_by_derivative(layer.a + i, layer.da_dz + i, min(layer.share, layer.count - i))
 
 
-cdef bint on_elements(task_function task, Elements *layer, int threads) noexcept nogil:
+cdef bint run_elementwise(task_function task, ElementwiseTask *layer, int threads) noexcept nogil:
     """The task on every part of the layer. Whether all of them were finite."""
     cdef int part
     layer.share = shared_out(layer.count, ELEMENT_WORK * layer.count, threads)
@@ -130,24 +134,23 @@ cdef bint on_elements(task_function task, Elements *layer, int threads) noexcept
 
 # ---- delta propagation -----------------------------------------------------------------------------------------------
 
-
 cdef void propagate_delta(
-    real *dC_da, Py_ssize_t ld_a,                                # OUT (n, width), rows ld_a apart
-    const real *delta, Py_ssize_t ld,                            # IN  (n, n_out), rows ld apart
-    const real *Wt, Py_ssize_t n_in,                             # IN  (n_in, n_out), rows ld apart
+    real *dC_da_nk, Py_ssize_t ld_a,  # OUT (n, width), rows ld_a apart
+    const real *delta_nj, Py_ssize_t ld,                                                 # IN  (n, n_out), rows ld apart
+    const real *w_kj, Py_ssize_t n_in,  # IN  (n_in, n_out), rows ld apart
     Py_ssize_t n, Py_ssize_t width, Py_ssize_t n_out, const real *zeros, Panels panels,  # IN zeros (width,)
 ) noexcept nogil:
     """dC/da_k = sum_j w_jk delta_j, the sum over every path, for `width` of the neurons k; 0 for k >= n_in."""
-    multiply_transposed(dC_da, ld_a, delta, ld, Wt, ld, n_in, zeros, 0, n, width, n_out, panels)
+    multiply_transposed(dC_da_nk, ld_a, delta_nj, ld, w_kj, ld, n_in, zeros, 0, n, width, n_out, panels)
 
 
-cdef bint multiply_by_derivative(real *delta, const real *da_dz, Py_ssize_t count) noexcept nogil:
+cdef bint multiply_by_derivative(real *delta_nj, const real *da_dz_nj, Py_ssize_t count) noexcept nogil:
     """delta = dC/da . da/dz, in place of dC/da. Whether every delta is finite."""
     cdef Py_ssize_t i = 0
     cdef vec product, zero = vec_set1(0), sum = vec_set1(0)
     while i < count:
-        product = vec_load(delta + i) * vec_load(da_dz + i)
-        vec_store(delta + i, product)
+        product = vec_load(delta_nj + i) * vec_load(da_dz_nj + i)
+        vec_store(delta_nj + i, product)
         sum = vec_fma(product, zero, sum)
         i += LANES
     return vec_all_zero(sum)
@@ -161,22 +164,23 @@ cdef void multiply(real *product, const real *x, const real *y, Py_ssize_t count
         i += LANES
 
 
-cdef void scale_rows(real *delta, Py_ssize_t ld, const double *factors, Py_ssize_t n) noexcept nogil:
+cdef void scale_rows(real *delta_nj, Py_ssize_t ld, const double *factor_n, Py_ssize_t n) noexcept nogil:
     """Each example's delta times its factor, in float64: a clipping factor may lie below what float32 holds."""
     cdef Py_ssize_t i, j
     for i in range(n):
-        if factors[i] == 1:
+        # Most are not clipped, and their bits are those of a pass without clipping.
+        if factor_n[i] == 1:
             continue
         for j in range(ld):
-            delta[i * ld + j] = <real> (<double> delta[i * ld + j] * factors[i])
+            delta_nj[i * ld + j] = <real> (<double> delta_nj[i * ld + j] * factor_n[i])
 
 
 # ---- gradient accumulation -------------------------------------------------------------------------------------------
 
-
 cdef void accumulate_gradient(
-    real *dC_dWt, Py_ssize_t ld_sum,                                     # IN/OUT (n_in, width), rows ld_sum apart
-    const real *a, Py_ssize_t lda, const real *delta, Py_ssize_t ld,     # IN  (n, n_in), (n, width), rows lda, ld apart
+    real *dC_dw_kj, Py_ssize_t ld_sum,                                   # IN/OUT (n_in, width), rows ld_sum apart
+    const real *a_nk, Py_ssize_t lda,                                    # IN  (n, n_in), rows lda apart
+    const real *delta_nj, Py_ssize_t ld,                                 # IN  (n, width), rows ld apart
     Py_ssize_t n, Py_ssize_t n_in, Py_ssize_t width, const real *zeros,  # IN  zeros (width,)
     bint update, real factor, Panels panels,
 ) noexcept nogil:
@@ -184,14 +188,14 @@ cdef void accumulate_gradient(
     of the neurons j.
 
     With update factor times the sums is added instead of storing them: with -learning_rate / n and the parameters in
-    place of dC_dWt, that is the whole gradient-descent step.
+    place of dC_dw_kj, that is the whole gradient-descent step.
     """
-    multiply_columns(dC_dWt, ld_sum, a, lda, delta, ld, zeros, n_in, width, n, update, factor, panels)
+    multiply_columns(dC_dw_kj, ld_sum, a_nk, lda, delta_nj, ld, zeros, n_in, width, n, update, factor, panels)
 
 
 cdef void accumulate_bias_gradient(
-    real *dC_db,                                                  # IN/OUT (width,)
-    const real *delta, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t width,  # IN  (n, width), rows ld apart
+    real *dC_db_j,                                                        # IN/OUT (width,)
+    const real *delta_nj, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t width,  # IN  (n, width), rows ld apart
     bint update, real factor,
 ) noexcept nogil:
     """dC/db_j = sum_i delta_j, as accumulate_gradient with the bias's own first factor, 1."""
@@ -200,10 +204,10 @@ cdef void accumulate_bias_gradient(
     while j < width:
         sum = vec_set1(0)
         for i in range(n):
-            sum = sum + vec_load(delta + i * ld + j)
+            sum = sum + vec_load(delta_nj + i * ld + j)
         if update:
-            sum = vec_fma(vec_set1(factor), sum, vec_load(dC_db + j))
-        vec_store(dC_db + j, sum)
+            sum = vec_fma(vec_set1(factor), sum, vec_load(dC_db_j + j))
+        vec_store(dC_db_j + j, sum)
         j += LANES
 
 
@@ -216,37 +220,39 @@ cdef void add(real *total, const real *part, Py_ssize_t count) noexcept nogil:
 
 
 cdef void pack_parameters(
-    real *Wt, Py_ssize_t ld,                                                  # OUT (n_in + 1, ld), padding left alone
-    const real *vector, Py_ssize_t n_in, Py_ssize_t n_out,                    # IN  (n_out, n_in) then (n_out,)
+    real *w_kj, Py_ssize_t ld,                              # OUT (n_in + 1, ld), padding left alone
+    const real *vector, Py_ssize_t n_in, Py_ssize_t n_out,  # IN  (n_out, n_in) then (n_out,)
 ) noexcept nogil:
     """One layer's numbers from the documented order into the layout of the parameters."""
     cdef Py_ssize_t j, k
     for j in range(n_out):
         for k in range(n_in):
-            Wt[k * ld + j] = vector[j * n_in + k]
-        Wt[n_in * ld + j] = vector[n_out * n_in + j]
+            w_kj[k * ld + j] = vector[j * n_in + k]
+        w_kj[n_in * ld + j] = vector[n_out * n_in + j]
 
 
 cdef void unpack_gradient(
-    real *dC_dW,                                                                       # OUT (n_out, n_in) then (n_out,)
-    const real *dC_dWt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out, real total,  # IN  (n_in + 1, ld)
+    real *dC_dw_jk,                       # OUT (n_out, n_in) then (n_out,)
+    const real *dC_dw_kj, Py_ssize_t ld,  # IN  (n_in + 1, ld)
+    Py_ssize_t n_in, Py_ssize_t n_out, real total,
 ) noexcept nogil:
     """One layer's sums, transposed into the documented order and divided by the total weight (n without weights)."""
     cdef Py_ssize_t j = 0, k, jj, kk, j_end, k_end
+    # By squares that fit the registers: a column of dC_dw_kj read alone would use one number of each cache line.
     while j < n_out:
         j_end = min(j + SQUARE, n_out)
         k = 0
         while k < n_in:
             k_end = min(k + SQUARE, n_in)
             if j + SQUARE <= n_out and k + SQUARE <= n_in:
-                transpose_square(dC_dW + j * n_in + k, n_in, dC_dWt + k * ld + j, ld)
+                transpose_square(dC_dw_jk + j * n_in + k, n_in, dC_dw_kj + k * ld + j, ld)
             else:
                 for jj in range(j, j_end):
                     for kk in range(k, k_end):
-                        dC_dW[jj * n_in + kk] = dC_dWt[kk * ld + jj]
+                        dC_dw_jk[jj * n_in + kk] = dC_dw_kj[kk * ld + jj]
             k += SQUARE
         j += SQUARE
     for j in range(n_out):
-        dC_dW[n_out * n_in + j] = dC_dWt[n_in * ld + j]
+        dC_dw_jk[n_out * n_in + j] = dC_dw_kj[n_in * ld + j]
     for k in range(n_out * n_in + n_out):
-        dC_dW[k] = dC_dW[k] / total
+        dC_dw_jk[k] = dC_dw_jk[k] / total

@@ -20,13 +20,19 @@
 
 #define CBACKPROP_THREAD_LOCAL __thread
 
-static inline uintptr_t cbackprop_look(const uintptr_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
-
-static inline void cbackprop_put(uintptr_t *word, uintptr_t next) { __atomic_store_n(word, next, __ATOMIC_RELEASE); }
-
-static inline int cbackprop_exchange(uintptr_t *word, uintptr_t expected, uintptr_t next)
+static inline uintptr_t cbackprop_look(const uintptr_t *lock_word)
 {
-    return __atomic_compare_exchange_n(word, &expected, next, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    return __atomic_load_n(lock_word, __ATOMIC_RELAXED);
+}
+
+static inline void cbackprop_put(uintptr_t *lock_word, uintptr_t next)
+{
+    __atomic_store_n(lock_word, next, __ATOMIC_RELEASE);
+}
+
+static inline int cbackprop_exchange(uintptr_t *lock_word, uintptr_t expected, uintptr_t next)
+{
+    return __atomic_compare_exchange_n(lock_word, &expected, next, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 #elif defined(_MSC_VER)
@@ -35,16 +41,16 @@ static inline int cbackprop_exchange(uintptr_t *word, uintptr_t expected, uintpt
 
 #define CBACKPROP_THREAD_LOCAL __declspec(thread)
 
-static inline uintptr_t cbackprop_look(const uintptr_t *word) { return *(const volatile uintptr_t *)word; }
+static inline uintptr_t cbackprop_look(const uintptr_t *lock_word) { return *(const volatile uintptr_t *)lock_word; }
 
-static inline void cbackprop_put(uintptr_t *word, uintptr_t next)
+static inline void cbackprop_put(uintptr_t *lock_word, uintptr_t next)
 {
-    _InterlockedExchangePointer((void *volatile *)word, (void *)next);
+    _InterlockedExchangePointer((void *volatile *)lock_word, (void *)next);
 }
 
-static inline int cbackprop_exchange(uintptr_t *word, uintptr_t expected, uintptr_t next)
+static inline int cbackprop_exchange(uintptr_t *lock_word, uintptr_t expected, uintptr_t next)
 {
-    void *seen = _InterlockedCompareExchangePointer((void *volatile *)word, (void *)next, (void *)expected);
+    void *seen = _InterlockedCompareExchangePointer((void *volatile *)lock_word, (void *)next, (void *)expected);
     return seen == (void *)expected;
 }
 
@@ -53,15 +59,15 @@ static inline int cbackprop_exchange(uintptr_t *word, uintptr_t expected, uintpt
 #endif
 
 /* Whether the word was 0, and now is `next`. Asked with the GIL held, where there is one. */
-static inline int cbackprop_take_as(uintptr_t *word, uintptr_t next)
+static inline int cbackprop_take_as(uintptr_t *lock_word, uintptr_t next)
 {
 #ifdef Py_GIL_DISABLED
-    return cbackprop_exchange(word, 0, next);
+    return cbackprop_exchange(lock_word, 0, next);
 #else
     /* The GIL makes one step of two, and the second a quick one: an exchange takes some 5 nanoseconds. */
-    if (cbackprop_look(word) != 0)
+    if (cbackprop_look(lock_word) != 0)
         return 0;
-    cbackprop_put(word, next);
+    cbackprop_put(lock_word, next);
     return 1;
 #endif
 }
@@ -88,49 +94,49 @@ static inline uintptr_t cbackprop_this_thread(void)
 }
 
 /* Whether it was free, and now a call's. */
-static inline int cbackprop_take_for_call(uintptr_t *word)
+static inline int cbackprop_take_for_call(uintptr_t *lock_word)
 {
-    return cbackprop_take_as(word, cbackprop_generation | CBACKPROP_CALL);
+    return cbackprop_take_as(lock_word, cbackprop_generation | CBACKPROP_CALL);
 }
 
 /* Whether it was free, and now this thread's. */
-static inline int cbackprop_take(uintptr_t *word)
+static inline int cbackprop_take(uintptr_t *lock_word)
 {
-    return cbackprop_take_as(word, cbackprop_generation | cbackprop_this_thread());
+    return cbackprop_take_as(lock_word, cbackprop_generation | cbackprop_this_thread());
 }
 
 /* For who has it: not as a thread's own, but for one call. */
-static inline int cbackprop_is_for_call(const uintptr_t *word)
+static inline int cbackprop_is_for_call(const uintptr_t *lock_word)
 {
-    return (cbackprop_look(word) & CBACKPROP_THREAD_MASK) == 0;
+    return (cbackprop_look(lock_word) & CBACKPROP_THREAD_MASK) == 0;
 }
 
 /* Nobody else can make it so, nor change it. */
-static inline int cbackprop_is_own(const uintptr_t *word)
+static inline int cbackprop_is_own(const uintptr_t *lock_word)
 {
-    return (cbackprop_look(word) & CBACKPROP_THREAD_MASK) == cbackprop_this_thread();
+    return (cbackprop_look(lock_word) & CBACKPROP_THREAD_MASK) == cbackprop_this_thread();
 }
 
-static inline int cbackprop_is_free(const uintptr_t *word) { return cbackprop_look(word) == 0; }
+static inline int cbackprop_is_free(const uintptr_t *lock_word) { return cbackprop_look(lock_word) == 0; }
 
-static inline int cbackprop_is_fit(const uintptr_t *word)
+static inline int cbackprop_is_fit(const uintptr_t *lock_word)
 {
-    uintptr_t seen = cbackprop_look(word);
+    uintptr_t seen = cbackprop_look(lock_word);
     return (seen & 1) != 0 && (seen & CBACKPROP_THREAD_MASK) != 0;
 }
 
 /* For who has it as its own: whether it is a fit's, for others to see. */
-static inline void cbackprop_set_fit(uintptr_t *word, int fit)
+static inline void cbackprop_set_fit(uintptr_t *lock_word, int fit)
 {
-    cbackprop_put(word, (cbackprop_look(word) & ~(uintptr_t)1) | (fit != 0));
+    cbackprop_put(lock_word, (cbackprop_look(lock_word) & ~(uintptr_t)1) | (fit != 0));
 }
 
-static inline void cbackprop_give_back(uintptr_t *word) { cbackprop_put(word, 0); }
+static inline void cbackprop_give_back(uintptr_t *lock_word) { cbackprop_put(lock_word, 0); }
 
 /* Whether a process had it from which this one was forked. */
-static inline int cbackprop_is_inherited(const uintptr_t *word)
+static inline int cbackprop_is_inherited(const uintptr_t *lock_word)
 {
-    uintptr_t seen = cbackprop_look(word);
+    uintptr_t seen = cbackprop_look(lock_word);
     return seen != 0 && seen >> CBACKPROP_GENERATION_SHIFT != cbackprop_generation >> CBACKPROP_GENERATION_SHIFT;
 }
 

@@ -1,4 +1,4 @@
-# What the machine can do at best, to put beside what a network reaches.
+# What the machine can do at best, to compare with what a network reaches.
 
 from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_set1, vec_store
 
@@ -41,7 +41,7 @@ def deltas_pass(Core network not None, X, Y, /):
         with nogil:
             while start < n and not failed:
                 m = min(n - start, BLOCK)
-                foresee_rows(network, x + (start + m) * n_in, NULL, min(n - start - m, BLOCK))
+                prefetch_later(network, x + (start + m) * n_in, NULL, min(n - start - m, BLOCK))
                 failed = deltas_block(network, x + start * n_in, y + start * n_out, C, m)
                 start += m
     finally:

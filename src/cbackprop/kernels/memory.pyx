@@ -5,7 +5,7 @@
 # b) Arguments are validated before they come here (validation.py). `pointer` checks once more what memory safety
 #    needs: type, layout and size. After it the kernels are total: they cannot fail, only find numbers not finite.
 # c) Lists grow by append, never in a comprehension: there Cython 3.3 frees the new entry twice if the list cannot grow.
-# d) Scratch only grows, in powers of two: a call of one example more must not take memory anew each time.
+# d) Scratch only grows, that of a block in powers of two: one example more must not take memory anew each time.
 
 cimport numpy as cnp
 from cpython.pyport cimport PY_SSIZE_T_MAX
@@ -26,7 +26,7 @@ cdef extern from *:
     """
     const bint CHECKED_BUILD "CBACKPROP_CHECKED_BUILD"
 
-# What lies behind the numbers of each allocation: the checked build watches it; AddressSanitizer is told of it, and
+# What lies after the numbers of each allocation: the checked build watches it; AddressSanitizer is told of it, and
 # given so much that NumPy does not keep the memory for its next small array.
 cdef extern from *:
     """
@@ -42,7 +42,7 @@ cdef extern from *:
     #define CBACKPROP_FORBID(memory, n_bytes) ((void)(memory), (void)(n_bytes))
     #endif
     """
-    const int GUARD "CBACKPROP_GUARD"   # numbers
+    const int GUARD "CBACKPROP_GUARD"  # numbers
     void FORBID "CBACKPROP_FORBID"(const void *memory, size_t n_bytes) noexcept nogil
 
 cdef int REAL_TYPE = cnp.NPY_FLOAT32 if sizeof(real) == 4 else cnp.NPY_FLOAT64
@@ -67,7 +67,7 @@ cdef Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
 
 
 cdef object aligned_zeros(Py_ssize_t count):
-    """(count,) zeros on a 64-byte boundary; the checked build looks at the guard behind them."""
+    """(count,) zeros on a 64-byte boundary; the checked build looks at the guard after them."""
     if count < 0 or count > PY_SSIZE_T_MAX // 16 - 4 * GUARD:
         raise MemoryError(f"{count} numbers are more than can be addressed")
     cdef object raw = np.zeros((count + 2 * GUARD) * sizeof(real) + 64, dtype=np.uint8)
@@ -114,7 +114,7 @@ cdef void copy_rows(
         memcpy(target + i * target_ld, source + i * source_ld, width * sizeof(real))
 
 
-cdef inline void hand_out(
+cdef inline void copy_out(
     real *target, const real *block, const Layer *layer, Py_ssize_t start, Py_ssize_t n,
 ) noexcept nogil:
     """A block's n rows of one layer into rows start ... of a caller's (., n_out) array; NULL is left out."""
@@ -135,7 +135,6 @@ cdef object pointer_table(list arrays):
 
 # ---- scratch, taken before a call starts -----------------------------------------------------------------------------
 
-
 cdef int reserve(Core core, Py_ssize_t n) except -1:
     """The scratch of a block of n examples, BLOCK at most."""
     cdef Py_ssize_t rows = 1, total = 0, l
@@ -155,7 +154,9 @@ cdef int reserve(Core core, Py_ssize_t n) except -1:
             layer.z = p
             layer.a = layer.z + rows * layer.ld
             layer.da_dz = layer.a + rows * layer.ld
+            layer.log_a = layer.da_dz
             layer.delta = layer.da_dz + rows * layer.ld
+            layer.dC_da = layer.delta
             p = layer.delta + rows * layer.ld
         core.dC_da_output = p
         core.block_capacity = rows
@@ -195,29 +196,29 @@ cdef int reserve_gathered(Core core, Py_ssize_t n) except -1:
 
 
 cdef int reserve_curvature(Core core, Py_ssize_t n) except -1:
-    """The scratch of a block of n examples, BLOCK at most, beside that of `reserve`."""
+    """The scratch of a block of n examples, BLOCK at most, besides that of `reserve`."""
     cdef Py_ssize_t rows = min(n, BLOCK), l, total = 0, ld_max = 0
     cdef Py_ssize_t ld = core.layers[core.n_layers - 1].ld
     cdef real *p
-    if rows <= core.moved_capacity:
+    if rows <= core.tangent_capacity:
         return 0
     for l in range(core.n_layers):
         total += 3 * rows * core.layers[l].ld
         ld_max = max(ld_max, core.layers[l].ld)
     array = aligned_zeros(total + rows * ld_max + (4 + 3 * rows) * ld)
-    memory = np.zeros(core.n_layers * sizeof(Moved), dtype=np.uint8)
-    core.moved_array = array
-    core.moved_memory = memory
-    core.moved = <Moved *> cnp.PyArray_DATA(<cnp.ndarray> memory)
+    memory = np.zeros(core.n_layers * sizeof(Tangent), dtype=np.uint8)
+    core.tangent_array = array
+    core.tangents_memory = memory
+    core.tangents = <Tangent *> cnp.PyArray_DATA(<cnp.ndarray> memory)
     p = data(array)
     for l in range(core.n_layers):
-        core.moved[l].z = p
-        core.moved[l].a = p + rows * core.layers[l].ld
-        core.moved[l].delta = p + 2 * rows * core.layers[l].ld
+        core.tangents[l].z = p
+        core.tangents[l].a = p + rows * core.layers[l].ld
+        core.tangents[l].delta = p + 2 * rows * core.layers[l].ld
         p += 3 * rows * core.layers[l].ld
     core.d2a_dz2 = p
-    core.output_moves = p + rows * ld_max
-    core.moved_capacity = rows
+    core.tangent_scratch = p + rows * ld_max
+    core.tangent_capacity = rows
     return 0
 
 
@@ -230,14 +231,14 @@ cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint g
         reserve_gathered(core, min(n, batch_size))
     if min(n, batch_size) > BLOCK or not can_fuse(core, min(n, batch_size)):
         reserve_sums(core, min(n, batch_size))
-    if core.hot_array is None:
-        core.hot_size = HOT_COLUMNS
+    if core.piece_array is None:
+        core.piece_size = PIECE_COLUMNS
         for l in range(core.n_layers):
             # A thread's share may be narrower, its pieces then have more rows.
-            columns = min(core.layers[l].width, HOT_COLUMNS)
-            core.hot_size = max(core.hot_size, min(columns * core.layers[l].n_in,
-                                                   max(columns * 4 * TILE_ROWS, HOT_NUMBERS)))
-        array = aligned_zeros(core.panels.threads * core.hot_size)
-        core.hot_array = array
-        core.hot = data(array)
+            columns = min(core.layers[l].width, PIECE_COLUMNS)
+            core.piece_size = max(core.piece_size, min(columns * core.layers[l].n_in,
+                                                       max(columns * 4 * TILE_ROWS, PIECE_NUMBERS)))
+        array = aligned_zeros(core.panels.threads * core.piece_size)
+        core.piece_array = array
+        core.piece = data(array)
     return 0

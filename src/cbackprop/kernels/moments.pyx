@@ -19,8 +19,9 @@ ctypedef fused few_rows:
 
 cdef void add_squared_deviations(
     few_rows *rows_tag, columns *columns_tag,
-    real *sums, const real *mean, Py_ssize_t ld,                        # IN/OUT, IN  (rows, columns * LANES)
-    const real *a, Py_ssize_t lda, const real *delta, Py_ssize_t ld_delta,  # IN  (n, rows), (n, columns * LANES)
+    real *sums_kj, const real *mean_kj, Py_ssize_t ld,  # IN/OUT, IN  (rows, columns * LANES)
+    const real *a_nk, Py_ssize_t lda,                   # IN  (n, rows)
+    const real *delta_nj, Py_ssize_t ld_delta,          # IN  (n, columns * LANES)
     Py_ssize_t n, bint first,
 ) noexcept nogil:
     """sums += sum_i (a_k delta_j - mean_jk)^2 over the n examples, one chain in their order; the first store it."""
@@ -31,24 +32,25 @@ cdef void add_squared_deviations(
     cdef Py_ssize_t i, r, c
     for r in range(<Py_ssize_t> sizeof(few_rows)):
         for c in range(<Py_ssize_t> sizeof(columns)):
-            minus_mean[r][c] = -vec_load(mean + r * ld + c * LANES)
-            sum[r][c] = vec_set1(0) if first else vec_load(sums + r * ld + c * LANES)
+            minus_mean[r][c] = -vec_load(mean_kj + r * ld + c * LANES)
+            sum[r][c] = vec_set1(0) if first else vec_load(sums_kj + r * ld + c * LANES)
     for i in range(n):
         for c in range(<Py_ssize_t> sizeof(columns)):
-            delta_j[c] = vec_load(delta + i * ld_delta + c * LANES)
+            delta_j[c] = vec_load(delta_nj + i * ld_delta + c * LANES)
         for r in range(<Py_ssize_t> sizeof(few_rows)):
-            a_k = vec_set1(a[i * lda + r])
+            a_k = vec_set1(a_nk[i * lda + r])
             for c in range(<Py_ssize_t> sizeof(columns)):
                 deviation = vec_fma(a_k, delta_j[c], minus_mean[r][c])
                 sum[r][c] = vec_fma(deviation, deviation, sum[r][c])
     for r in range(<Py_ssize_t> sizeof(few_rows)):
         for c in range(<Py_ssize_t> sizeof(columns)):
-            vec_store(sums + r * ld + c * LANES, sum[r][c])
+            vec_store(sums_kj + r * ld + c * LANES, sum[r][c])
 
 
 cdef void layer_squared_deviations(
-    real *sums, const real *mean, Py_ssize_t ld,                            # IN/OUT, IN  (n_in, width), rows ld apart
-    const real *a, Py_ssize_t lda, const real *delta, Py_ssize_t ld_delta,  # IN  (n, n_in), (n, width)
+    real *sums_kj, const real *mean_kj, Py_ssize_t ld,  # IN/OUT, IN  (n_in, width), rows ld apart
+    const real *a_nk, Py_ssize_t lda,                   # IN  (n, n_in)
+    const real *delta_nj, Py_ssize_t ld_delta,          # IN  (n, width)
     Py_ssize_t n, Py_ssize_t n_in, Py_ssize_t width, bint first,
 ) noexcept nogil:
     cdef Py_ssize_t j = 0, k, at
@@ -58,23 +60,25 @@ cdef void layer_squared_deviations(
             at = k * ld + j
             if j + 2 * LANES <= width:
                 if k + 4 <= n_in:
-                    add_squared_deviations[four_rows, columns2](NULL, NULL, sums + at, mean + at, ld, a + k, lda,
-                                                                delta + j, ld_delta, n, first)
+                    add_squared_deviations[four_rows, columns2](
+                        NULL, NULL, sums_kj + at, mean_kj + at, ld, a_nk + k, lda, delta_nj + j, ld_delta, n, first)
                 else:
-                    add_squared_deviations[one_row, columns2](NULL, NULL, sums + at, mean + at, ld, a + k, lda,
-                                                              delta + j, ld_delta, n, first)
+                    add_squared_deviations[one_row, columns2](
+                        NULL, NULL, sums_kj + at, mean_kj + at, ld, a_nk + k, lda, delta_nj + j, ld_delta, n, first)
             elif k + 4 <= n_in:
-                add_squared_deviations[four_rows, columns1](NULL, NULL, sums + at, mean + at, ld, a + k, lda, delta + j,
-                                                            ld_delta, n, first)
+                add_squared_deviations[four_rows, columns1](
+                    NULL, NULL, sums_kj + at, mean_kj + at, ld, a_nk + k, lda, delta_nj + j, ld_delta, n, first)
             else:
-                add_squared_deviations[one_row, columns1](NULL, NULL, sums + at, mean + at, ld, a + k, lda, delta + j,
-                                                          ld_delta, n, first)
+                add_squared_deviations[one_row, columns1](
+                    NULL, NULL, sums_kj + at, mean_kj + at, ld, a_nk + k, lda, delta_nj + j, ld_delta, n, first)
             k += 4 if k + 4 <= n_in else 1
         j += 2 * LANES if j + 2 * LANES <= width else LANES
 
 
 cdef int gradient_moments_all(
-    Core core, const real *X, const real *Y, Py_ssize_t n, real *mean, real *C,  # OUT mean (storage_size,), C (n,)
+    Core core,
+    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+    real *mean, real *C,                         # OUT (storage_size,), (n,)
 ) except -1 nogil:
     """The mean gradient, in the layout of the parameters, and the costs; the sums of the squared deviations from it
     are left in `squares`.
@@ -106,7 +110,12 @@ cdef int gradient_moments_all(
 
 
 cdef int squared_deviations_layer(
-    Core core, Py_ssize_t l, real *sums, const real *mean, const real *block_X, Py_ssize_t n, bint first,
+    Core core,
+    Py_ssize_t l,
+    real *sums,                         # IN/OUT, in the layout of the parameters
+    const real *mean,                   # IN  likewise
+    const real *block_X, Py_ssize_t n,  # IN  (n, n_0)
+    bint first,
 ) except -1 nogil:
     """One layer's part of a block, piece by piece for the sake of Ctrl-C."""
     cdef Layer *layer = &core.layers[l]

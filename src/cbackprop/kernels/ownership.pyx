@@ -8,7 +8,7 @@ if watch_forks() != 0:
 
 cdef int enter(Core core) except -1:
     """The begin of a call. RuntimeError if another one is under way, or another thread keeps the network."""
-    if not take_for_call(&core.word):
+    if not take_for_call(&core.lock_word):
         if busy_or_not_own(core):
             refuse(core)
         core.busy = True
@@ -24,22 +24,22 @@ cdef int leave(Core core) except -1:
         if CHECKED_BUILD:
             core.check_guards()
     finally:
-        if is_for_call(&core.word):
-            give_back(&core.word)
+        if is_for_call(&core.lock_word):
+            give_back(&core.lock_word)
         else:
             core.busy = False
     return 0
 
 
 cdef bint busy_or_not_own(Core core) noexcept:
-    return not is_own(&core.word) or core.busy
+    return not is_own(&core.lock_word) or core.busy
 
 
 cdef int refuse(Core core) except -1:
-    if is_inherited(&core.word):
+    if is_inherited(&core.lock_word):
         raise RuntimeError("this network was in use when the process was forked, and what another thread did with "
                            "it will never be finished here; use a copy() made before the fork")
-    if is_fit(&core.word) and not is_own(&core.word):
+    if is_fit(&core.lock_word) and not is_own(&core.lock_word):
         raise RuntimeError("a fit of this network is running in another thread; use copy() to work on it at the "
                            "same time")
     raise RuntimeError("this network is already in use: another call on it is running, in another thread or "

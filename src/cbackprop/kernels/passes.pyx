@@ -1,7 +1,9 @@
 # Forward and backward passes over blocks of examples.
 #
 # a) A block is at most BLOCK examples: their activations and a tile's panel fit the L2 cache.
-# b) Every number that is not finite is found where it first stands: z, then a, then delta; no later step hides it.
+# b) Every number that is not finite is found where it first stands: z, then a, then delta. Later it could be hidden: a
+#    sigmoid makes 1 of an infinite z.
+# c) A user's functions get copies without padding, read-only: they may keep them, and must not write into scratch.
 
 from libc.string cimport memcpy
 
@@ -11,15 +13,18 @@ import numpy as np
 
 # ---- one block of at most BLOCK examples -----------------------------------------------------------------------------
 
-
-cdef int forward_block(Core core, const real *X, Py_ssize_t n, bint derivative) except -1 nogil:
+cdef int forward_block(
+    Core core,
+    const real *X,  # IN  (n, n_0)
+    Py_ssize_t n, bint derivative,
+) except -1 nogil:
     """z, a (and da_dz) of every layer for the n examples of X (n, n_0). 0, or 1 after `fail`."""
     cdef Py_ssize_t l, i, j, width
     cdef const real *a = X
     cdef Py_ssize_t lda = core.layers[0].n_in
     cdef Layer *layer
     cdef real *Wt
-    cdef Elements elements
+    cdef ElementwiseTask task
     cdef bint finite
     for l in range(core.n_layers):
         layer = &core.layers[l]
@@ -28,23 +33,24 @@ cdef int forward_block(Core core, const real *X, Py_ssize_t n, bint derivative) 
         while j < layer.width:
             width = columns_between_looks(core, layer.width - j, n * layer.n_in)
             multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
-                          n, width, layer.n_in, core.panels, core.following, core.following_lines)
-            core.following_lines = 0
+                          n, width, layer.n_in, core.panels, core.prefetch_block, core.prefetch_block_lines)
+            # With the block's first product alone; once asked for, the lines are on their way.
+            core.prefetch_block_lines = 0
             look_for_signals(core, width * n * layer.n_in)
             j += width
         # NaN and infinities in X, in the parameters or from overflow all end in z, and nowhere else unseen.
         if is_elementwise(layer.activation):
-            elements.activation = layer.activation
-            elements.a, elements.da_dz, elements.z = layer.a, layer.da_dz if derivative else NULL, layer.z
-            elements.count = n * layer.ld
-            finite = on_elements(activate_part, &elements, core.panels.threads)
+            task.activation = layer.activation
+            task.a, task.da_dz, task.z = layer.a, layer.da_dz if derivative else NULL, layer.z
+            task.count = n * layer.ld
+            finite = run_elementwise(activate_part, &task, core.panels.threads)
         else:
             finite = all_finite(layer.z, n * layer.ld)
         if not finite:
             return fail(core, QUANTITY_Z, l + 1)
         if layer.activation == SOFTMAX:
             for i in range(n):
-                softmax_row(layer.a + i * layer.ld, layer.da_dz + i * layer.ld if derivative else NULL,
+                softmax_row(layer.a + i * layer.ld, layer.log_a + i * layer.ld if derivative else NULL,
                             layer.z + i * layer.ld, layer.n_out, layer.ld)
         elif layer.activation == USER_ACTIVATION:
             apply_user_activation(core, l, n, derivative)
@@ -60,7 +66,12 @@ cdef int forward_block(Core core, const real *X, Py_ssize_t n, bint derivative) 
     return 0
 
 
-cdef int output_block(Core core, real *C, const real *Y, Py_ssize_t n) except -1 nogil:
+cdef int output_block(
+    Core core,
+    real *C,        # OUT (n,)
+    const real *Y,  # IN  (n, n_L)
+    Py_ssize_t n,
+) except -1 nogil:
     """C_i, dC/da and delta of the output layer for the n examples of Y (n, n_L). 0, or 1 after `fail`."""
     cdef Py_ssize_t i
     cdef Layer *layer = &core.layers[core.n_layers - 1]
@@ -71,21 +82,21 @@ cdef int output_block(Core core, real *C, const real *Y, Py_ssize_t n) except -1
         for i in range(n):
             C[i] = output_row(core.cost_kind, layer.activation, layer.n_out, ld, layer.delta + i * ld,
                               core.dC_da_output + i * ld, layer.z + i * ld, layer.a + i * ld, layer.da_dz + i * ld,
-                              Y + i * layer.n_out, core.output_mask, core.output_scratch)
+                              layer.log_a + i * ld, Y + i * layer.n_out, core.output_mask, core.output_scratch)
     if not all_finite(layer.delta, n * ld) or not all_finite(C, n):
         return fail(core, QUANTITY_DELTA, core.n_layers)
     return 0
 
 
 cdef int propagate_product(Core core, Py_ssize_t l, Py_ssize_t n) except -1 nogil:
-    """dC/da of layer l (counted from 0) from delta of layer l + 1, in the place of its delta."""
+    """dC/da of layer l (counted from 0) from delta of layer l + 1."""
     cdef Layer *layer = &core.layers[l]
     cdef Layer *above = &core.layers[l + 1]
     cdef const real *Wt = core.storage + above.offset
     cdef Py_ssize_t j = 0, width
     while j < layer.width:
         width = columns_between_looks(core, layer.width - j, n * above.n_out)
-        propagate_delta(layer.delta + j, layer.ld, above.delta, above.ld, Wt + j * above.ld, above.n_in - j,
+        propagate_delta(layer.dC_da + j, layer.ld, above.delta, above.ld, Wt + j * above.ld, above.n_in - j,
                         n, width, above.n_out, core.zeros, core.panels)
         look_for_signals(core, width * n * above.n_out)
         j += width
@@ -95,9 +106,9 @@ cdef int propagate_product(Core core, Py_ssize_t l, Py_ssize_t n) except -1 nogi
 cdef int finish_delta(Core core, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
     """delta = dC/da . da/dz of layer l. 0, or 1 after `fail`."""
     cdef Layer *layer = &core.layers[l]
-    cdef Elements elements
-    elements.a, elements.da_dz, elements.count = layer.delta, layer.da_dz, n * layer.ld
-    if not on_elements(multiply_part, &elements, core.panels.threads):
+    cdef ElementwiseTask task
+    task.a, task.da_dz, task.count = layer.delta, layer.da_dz, n * layer.ld
+    if not run_elementwise(multiply_part, &task, core.panels.threads):
         return fail(core, QUANTITY_DELTA, l + 1)
     return 0
 
@@ -115,7 +126,12 @@ cdef int apply_user_activation(Core core, Py_ssize_t l, Py_ssize_t n, bint deriv
     return 0
 
 
-cdef int apply_user_cost(Core core, real *C, const real *Y, Py_ssize_t n) except -1 with gil:
+cdef int apply_user_cost(
+    Core core,
+    real *C,        # OUT (n,)
+    const real *Y,  # IN  (n, n_L)
+    Py_ssize_t n,
+) except -1 with gil:
     cdef Layer *layer = &core.layers[core.n_layers - 1]
     cdef Py_ssize_t i, n_out = layer.n_out
     a = np.empty((n, n_out), dtype)
@@ -124,8 +140,8 @@ cdef int apply_user_cost(Core core, real *C, const real *Y, Py_ssize_t n) except
     copy_rows(data(y), n_out, Y, n_out, n, n_out)
     a.flags.writeable = False
     y.flags.writeable = False
-    value = core.user_cost.checked_value(a, y)
-    dC_da = core.user_cost.checked_gradient(a, y)
+    value = core.cost_or_name.checked_value(a, y)
+    dC_da = core.cost_or_name.checked_gradient(a, y)
     memcpy(C, pointer(value, n, False), n * sizeof(real))
     copy_rows(core.dC_da_output, layer.ld, pointer(dC_da, n * n_out, False), n_out, n, n_out)
     if layer.activation == SOFTMAX:
@@ -138,7 +154,12 @@ cdef int apply_user_cost(Core core, real *C, const real *Y, Py_ssize_t n) except
     return 0
 
 
-cdef int deltas_block(Core core, const real *X, const real *Y, real *C, Py_ssize_t n) except -1 nogil:
+cdef int deltas_block(
+    Core core,
+    const real *X, const real *Y,  # IN  (n, n_0), (n, n_L)
+    real *C,                       # OUT (n,)
+    Py_ssize_t n,
+) except -1 nogil:
     """Forward and backward: delta of every layer."""
     cdef Py_ssize_t l = core.n_layers - 2
     if forward_block(core, X, n, True) or output_block(core, C, Y, n):
@@ -151,7 +172,11 @@ cdef int deltas_block(Core core, const real *X, const real *Y, real *C, Py_ssize
     return 0
 
 
-cdef void input_gradient_block(Core core, real *dC_dx, Py_ssize_t n) noexcept nogil:
+cdef void input_gradient_block(
+    Core core,
+    real *dC_dx,  # OUT (n, n_0)
+    Py_ssize_t n,
+) noexcept nogil:
     """dC_i/dx (n, n_0)."""
     cdef Layer *layer = &core.layers[0]
     propagate_delta(core.dC_dx, core.ld_input, layer.delta, layer.ld, core.storage + layer.offset, layer.n_in,
@@ -173,9 +198,13 @@ cdef Py_ssize_t ld_below(Core core, Py_ssize_t l) noexcept nogil:
 
 # ---- calls over all examples -----------------------------------------------------------------------------------------
 
-
 cdef int forward_all(
-    Core core, const real *X, Py_ssize_t n, real **z, real **a, real *C, const real *Y,
+    Core core,
+    const real *X,  # IN  (n, n_0)
+    Py_ssize_t n,
+    real **z, real **a,  # OUT of each layer (n, n_l) or NULL; NULL for none at all
+    real *C,             # OUT (n,) or NULL
+    const real *Y,       # IN  (n, n_L), where there is C
 ) except -1 nogil:
     """Weighted inputs and activations of all layers (where asked for), or the costs C_i (with Y)."""
     cdef Py_ssize_t start = 0, m, l
@@ -188,9 +217,9 @@ cdef int forward_all(
         for l in range(core.n_layers):
             layer = &core.layers[l]
             if z != NULL:
-                hand_out(z[l], layer.z, layer, start, m)
+                copy_out(z[l], layer.z, layer, start, m)
             if a != NULL:
-                hand_out(a[l], layer.a, layer, start, m)
+                copy_out(a[l], layer.a, layer, start, m)
         if C != NULL:
             if output_block(core, C + start, Y + start * output.n_out, m):
                 return 1
@@ -200,8 +229,12 @@ cdef int forward_all(
 
 
 cdef int backward_all(
-    Core core, const real *X, const real *Y, Py_ssize_t n, real **z, real **a, real **da_dz, real **delta, real **dC_da,
-    real *C,
+    Core core,
+    const real *X, const real *Y,  # IN  (n, n_0), (n, n_L)
+    Py_ssize_t n,
+    real **z, real **a, real **da_dz, real **delta,  # OUT of each layer (n, n_l) or NULL
+    real **dC_da,                                    # OUT of the input and each layer (n, n_l) or NULL
+    real *C,                                         # OUT (n,)
 ) except -1 nogil:
     """All of the chain rule's factors; dC_da has n_layers + 1 entries, its first the input gradient."""
     cdef Py_ssize_t start = 0, m, l
@@ -214,18 +247,18 @@ cdef int backward_all(
         if output_block(core, C + start, Y + start * layer.n_out, m):
             return 1
         l = core.n_layers - 1
-        hand_out(dC_da[l + 1], core.dC_da_output, layer, start, m)
+        copy_out(dC_da[l + 1], core.dC_da_output, layer, start, m)
         while l >= 0:
             layer = &core.layers[l]
             if l < core.n_layers - 1:
                 propagate_product(core, l, m)
-                hand_out(dC_da[l + 1], layer.delta, layer, start, m)
+                copy_out(dC_da[l + 1], layer.dC_da, layer, start, m)
                 if finish_delta(core, l, m):
                     return 1
-            hand_out(z[l], layer.z, layer, start, m)
-            hand_out(a[l], layer.a, layer, start, m)
-            hand_out(da_dz[l], layer.da_dz, layer, start, m)
-            hand_out(delta[l], layer.delta, layer, start, m)
+            copy_out(z[l], layer.z, layer, start, m)
+            copy_out(a[l], layer.a, layer, start, m)
+            copy_out(da_dz[l], layer.da_dz, layer, start, m)
+            copy_out(delta[l], layer.delta, layer, start, m)
             l -= 1
         if dC_da[0] != NULL:
             input_gradient_block(core, dC_da[0] + start * core.layers[0].n_in, m)

@@ -26,9 +26,9 @@ cdef enum:
 cdef double LEAST_SUM_OF_SQUARES = 2.0 ** -970
 
 
-cdef bint past_the_caches(Py_ssize_t count, bint fresh) noexcept nogil:
+cdef bint past_the_caches(Py_ssize_t count, bint new_memory) noexcept nogil:
     """Whether an output of `count` numbers is written with vec_stream where its layers are long enough (note c)."""
-    return not fresh and count * <Py_ssize_t> sizeof(real) > STREAM_BYTES
+    return not new_memory and count * <Py_ssize_t> sizeof(real) > STREAM_BYTES
 
 
 cdef bint product_is_finite(real largest_a, real largest_delta) noexcept nogil:
@@ -38,87 +38,87 @@ cdef bint product_is_finite(real largest_a, real largest_delta) noexcept nogil:
 
 
 cdef void streamed_rows(
-    real *dC_dW,                                                             # OUT (n_out, n_in)
-    const real *a, const real *delta, Py_ssize_t n_in, Py_ssize_t n_out,     # IN  (n_in,), (n_out,)
+    real *dC_dw_jk,                                                           # OUT (n_out, n_in)
+    const real *a_k, const real *delta_j, Py_ssize_t n_in, Py_ssize_t n_out,  # IN  (n_in,), (n_out,)
 ) noexcept nogil:
     """dC/dw_jk = a_k delta_j past the caches (note c); n_in is a whole 64-byte line at least."""
     cdef Py_ssize_t j = 0, k, rest
-    cdef vec delta_j, delta_next, lane
+    cdef vec delta_now, delta_next, lane
     cdef real lanes[16]
-    cdef real seam[32]      # the end of a, then its start again
-    cdef real *p = dC_dW
-    # The numbers before the first whole line, and those behind the last vector, go the ordinary way.
+    cdef real seam[32]  # the end of a, then its start again
+    cdef real *p = dC_dw_jk
+    # The numbers before the first whole line, and those after the last vector, go the ordinary way.
     k = <Py_ssize_t> ((64 - (<uintptr_t> p & 63)) & 63) // <Py_ssize_t> sizeof(real)
     for rest in range(LANES):
         lanes[rest] = <real> rest
     lane = vec_load(lanes)
-    vec_store(seam, vec_load(a + n_in - LANES))
-    vec_store(seam + LANES, vec_load(a))
+    vec_store(seam, vec_load(a_k + n_in - LANES))
+    vec_store(seam + LANES, vec_load(a_k))
     for rest in range(k):
-        p[rest] = a[rest] * delta[0]
+        p[rest] = a_k[rest] * delta_j[0]
     p += k
-    delta_j = vec_set1(delta[0])
+    delta_now = vec_set1(delta_j[0])
     while True:
         while k + LANES <= n_in:
-            vec_stream(p, delta_j * vec_load(a + k))
+            vec_stream(p, delta_now * vec_load(a_k + k))
             p += LANES
             k += LANES
         j += 1
         rest = n_in - k
         if j == n_out:
             break
-        delta_next = vec_set1(delta[j])
+        delta_next = vec_set1(delta_j[j])
         k = 0
         if rest > 0:
-            delta_j = vec_where_gt(vec_set1(<real> rest), lane, delta_j, delta_next)
-            vec_stream(p, delta_j * vec_load(seam + LANES - rest))
+            delta_now = vec_where_gt(vec_set1(<real> rest), lane, delta_now, delta_next)
+            vec_stream(p, delta_now * vec_load(seam + LANES - rest))
             p += LANES
             k = LANES - rest
-        delta_j = delta_next
-    vec_store_partial(p, delta_j * vec_load(seam + LANES - rest), rest)
+        delta_now = delta_next
+    vec_store_partial(p, delta_now * vec_load(seam + LANES - rest), rest)
 
 
 cdef void per_example_gradient_row(
-    real *dC_dW, const real *end,                    # OUT (n_out, n_in) then (n_out,); end of the whole array
-    const real *a, Py_ssize_t readable,              # IN  (n_in,); how many numbers may be read there, n_in or more
-    const real *delta, Py_ssize_t n_in, Py_ssize_t n_out,  # IN  (n_out,), padded to whole vectors
+    real *dC_dw_jk, const real *end,                         # OUT (n_out, n_in) then (n_out,); end of the whole array
+    const real *a_k, Py_ssize_t readable,  # IN  (n_in,); how many numbers may be read there, n_in or more
+    const real *delta_j, Py_ssize_t n_in, Py_ssize_t n_out,  # IN  (n_out,), padded to whole vectors
     bint stream,
 ) noexcept nogil:
     """One example and one layer: dC_i/dw_jk = a_k delta_j, then dC_i/db_j = delta_j."""
     cdef Py_ssize_t j = 0, k
-    cdef vec delta_j, a_k
-    cdef real *row = dC_dW
+    cdef vec delta_now, a_last
+    cdef real *row = dC_dw_jk
     if stream:
-        streamed_rows(row, a, delta, n_in, n_out)
+        streamed_rows(row, a_k, delta_j, n_in, n_out)
         row += n_in * n_out
     elif n_in >= LANES:
-        a_k = vec_load(a + n_in - LANES)
+        a_last = vec_load(a_k + n_in - LANES)
         for j in range(n_out):
-            delta_j = vec_set1(delta[j])
+            delta_now = vec_set1(delta_j[j])
             k = 0
             while k + LANES <= n_in:
-                vec_store(row + k, delta_j * vec_load(a + k))
+                vec_store(row + k, delta_now * vec_load(a_k + k))
                 k += LANES
             row += n_in
             # The last numbers of the row, with some before them once more.
             if k < n_in:
-                vec_store(row - LANES, delta_j * a_k)
+                vec_store(row - LANES, delta_now * a_last)
     else:
-        a_k = vec_load_partial(a, readable)
+        a_last = vec_load_partial(a_k, readable)
         while j < n_out and row + LANES <= end:
-            vec_store(row, vec_set1(delta[j]) * a_k)
+            vec_store(row, vec_set1(delta_j[j]) * a_last)
             row += n_in
             j += 1
         while j < n_out:
-            vec_store_partial(row, vec_set1(delta[j]) * a_k, n_in)
+            vec_store_partial(row, vec_set1(delta_j[j]) * a_last, n_in)
             row += n_in
             j += 1
     j = 0
     while j < n_out:
         if row + j + LANES <= end:
-            vec_store(row + j, vec_load(delta + j))
+            vec_store(row + j, vec_load(delta_j + j))
         else:
-            vec_store_partial(row + j, vec_load(delta + j), n_out - j)
+            vec_store_partial(row + j, vec_load(delta_j + j), n_out - j)
         j += LANES
 
 
@@ -162,11 +162,11 @@ cdef double scaled_norm(const real *x, Py_ssize_t count, double *scale) noexcept
     return sqrt(sum)
 
 
-cdef double layer_norm(const real *a, const real *delta, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
+cdef double layer_norm(const real *a_k, const real *delta_j, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
     """|delta| sqrt(|a|^2 + 1), infinite only where it does not fit a float64, 0 only where it is below the least."""
     cdef double a_scale, delta_scale, a_norm, delta_norm
-    delta_norm = scaled_norm(delta, n_out, &delta_scale)
-    a_norm = scaled_norm(a, n_in, &a_scale)
+    delta_norm = scaled_norm(delta_j, n_out, &delta_scale)
+    a_norm = scaled_norm(a_k, n_in, &a_scale)
     if a_scale < 1:
         # The bias's 1 is the largest.
         a_norm = a_norm * a_scale

@@ -1,5 +1,5 @@
-# Random numbers inside the kernels: a word for each place, by its number, so that neither the size of a block nor the
-# number of threads changes one. random_numbers.py has the same.
+# Random numbers inside the kernels: 64 random bits for each place, by its number, so that neither the size of a block
+# nor the number of threads changes one. random_numbers.py has the same.
 
 from libc.math cimport frexp, sqrt
 from libc.stdint cimport uint64_t

@@ -5,6 +5,10 @@
 # b) Plain gradient descent on one block is taken inside the gradient's product: w + factor . sum leaves the registers.
 #    Other rules, and the last block of a larger batch, go through a piece of the gradient that stays in the cache.
 # c) Which unit of the processor binds which network is written in docs/speed.md.
+# d) Which rule is which, updates.pyx knows alone. Here only two of its properties matter: whether the step is the
+#    product itself (b), and whether it looks at the batch's own cost.
+# e) Noise is drawn by the place of its parameter and the number of its batch, penalties and norms are of single weights
+#    and neurons: so neither pieces nor threads change a bit of them.
 
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
@@ -25,19 +29,19 @@ cdef extern from *:
 cdef real LARGEST_NUMBER = <real> np.finfo(dtype).max
 
 # What threads need to know of the update of a layer that they share.
-cdef struct Update:
+cdef struct LayerUpdate:
     void *core
     Layer *layer
-    const real *a           # (n, n_in), rows lda apart
+    const real *a  # (n, n_in), rows lda apart
     Py_ssize_t lda, n
-    double total            # the examples of the step, or the sum of their weights
+    double total  # the examples of the step, or the sum of their weights
     real *sums
-    bint foresees           # whether rows are to be asked for
-    Py_ssize_t share        # columns of each part
+    bint prefetches   # whether rows wait to be prefetched
+    Py_ssize_t share  # columns of each part
 
 
 cdef void update_part(void *context, int part) noexcept nogil:
-    cdef Update *update = <Update *> context
+    cdef LayerUpdate *update = <LayerUpdate *> context
     apply_columns(<Core> update.core, update, part)
 
 
@@ -48,16 +52,18 @@ cdef bint can_fuse(Core core, Py_ssize_t n) noexcept nogil:
 
 # ---- one step --------------------------------------------------------------------------------------------------------
 
-
 cdef void finish_gradient(
-    Core core, Layer *layer, real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t k, Py_ssize_t j, Py_ssize_t rows,
-    Py_ssize_t width, double total,
+    Core core,
+    Layer *layer,
+    real *gradient_sum, Py_ssize_t ld_sum,  # IN/OUT (rows, width), rows ld_sum apart
+    Py_ssize_t k, Py_ssize_t j, Py_ssize_t rows, Py_ssize_t width, double total,
 ) noexcept nogil:
     """Noise and penalties for rows k ... and columns j ... of a layer's Wt; row n_in is the bias, which has no
     penalty.
     """
     cdef Py_ssize_t kk, jj, end = min(width, layer.n_out - j)
     cdef uint64_t index
+    # Each number of the sum has its own place in the documented order, whatever the layout in memory is.
     if core.noise > 0:
         for kk in range(rows):
             for jj in range(end):
@@ -72,7 +78,11 @@ cdef void finish_gradient(
                     <real> (core.l1 * total), <real> (core.l2 * total))
 
 
-cdef int apply_sums(Core core, real *sums, double total) except -1 nogil:
+cdef int apply_sums(
+    Core core,
+    real *sums,  # IN  in the layout of the parameters; overwritten
+    double total,
+) except -1 nogil:
     """Take a step along gradient sums that are there in full, layer by layer."""
     cdef Py_ssize_t l
     cdef Layer *layer
@@ -81,7 +91,7 @@ cdef int apply_sums(Core core, real *sums, double total) except -1 nogil:
     for l in range(core.n_layers):
         layer = &core.layers[l]
         gradient = sums + layer.offset
-        if not core.plain:
+        if not core.rule_alone:
             finish_gradient(core, layer, gradient, layer.ld, 0, 0, layer.n_in, layer.width, total)
             finish_gradient(core, layer, gradient + layer.n_in * layer.ld, layer.ld, layer.n_in, 0, 1, layer.width,
                             total)
@@ -92,10 +102,15 @@ cdef int apply_sums(Core core, real *sums, double total) except -1 nogil:
     return 0
 
 
-cdef void apply_block(Core core, const real *X, Py_ssize_t n, real *sums, double total) noexcept nogil:
+cdef void apply_block(
+    Core core,
+    const real *X, Py_ssize_t n,  # IN  (n, n_0)
+    real *sums,                   # IN  or NULL; overwritten
+    double total,
+) noexcept nogil:
     """Take a step of `total` examples whose last block's n deltas are there; sums holds the blocks before, or NULL.
     """
-    cdef Update update
+    cdef LayerUpdate update
     cdef Layer *layer
     cdef Py_ssize_t l
     update.core = <void *> core
@@ -108,37 +123,39 @@ cdef void apply_block(Core core, const real *X, Py_ssize_t n, real *sums, double
     for l in range(core.n_layers):
         layer = &core.layers[l]
         update.layer = layer
-        update.foresees = core.next_rows > 0
+        # Before the layer begins: what the threads see must not change while they share it.
+        update.prefetches = core.prefetch_left > 0
         update.share = shared_out(layer.width, n * layer.n_in * layer.width, core.panels.threads)
         run_task(update_part, &update, parts_of(layer.width, update.share))
         update.a = layer.a
         update.lda = layer.ld
 
 
-cdef void apply_columns(Core core, const Update *update, int part) noexcept nogil:
+cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept nogil:
     """A thread's share of a layer's update: its columns' product and the rule, piece by piece."""
     cdef Layer *layer = update.layer
     cdef Py_ssize_t j = part * update.share, end = min(j + update.share, layer.width)
     cdef Py_ssize_t n = update.n, k, columns, rows, m, ld_sum, lines = 0
     cdef real *sums = update.sums
-    cdef real *hot = core.hot + part * core.hot_size
+    cdef real *piece = core.piece + part * core.piece_size
     cdef real *gradient
     cdef Panels panels = core.panels
     cdef bint fused = (is_product_update(&core.update_rule) and sums == NULL
                        and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0))
     cdef Py_ssize_t first = j
+    # This thread's own panel; its products are not shared once more.
     panels.first += part * panels.size
     panels.threads = 1
     while j < end:
-        columns = end - j if fused else min(HOT_COLUMNS, end - j)
+        columns = end - j if fused else min(PIECE_COLUMNS, end - j)
         rows = layer.n_in
         if not fused:
             rows = balanced(layer.n_in, piece_rows(columns))
-        elif update.foresees:
+        elif update.prefetches:
             # Few lines at a time: the fill buffers hold about twenty.
             rows = balanced(layer.n_in, 2 * TILE_ROWS)
         if part == 0:
-            lines = lines_a_piece(core, layer.n_in, rows)
+            lines = prefetch_lines(core, layer.n_in, rows)
         k = 0
         while k < layer.n_in:
             m = min(rows, layer.n_in - k)
@@ -147,36 +164,39 @@ cdef void apply_columns(Core core, const Update *update, int part) noexcept nogi
                                     update.lda, layer.delta + j, layer.ld, n, m, columns, core.zeros, True,
                                     core.update_rule.step_size, panels)
             else:
-                gradient = hot if sums == NULL else sums + layer.offset + k * layer.ld + j
+                gradient = piece if sums == NULL else sums + layer.offset + k * layer.ld + j
                 ld_sum = columns if sums == NULL else layer.ld
                 accumulate_gradient(gradient, ld_sum, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
                                     columns, core.zeros, sums != NULL, 1, panels)
-                if not core.plain:
+                if not core.rule_alone:
                     finish_gradient(core, layer, gradient, ld_sum, k, j, m, columns, update.total)
                 update_piece(&core.update_rule, core.storage, core.slot_data, layer.offset + k * layer.ld + j, layer.ld,
                              gradient, ld_sum, m, columns, update.total)
-            # The rows foreseen are the caller's, which takes part 0.
+            # What is to be prefetched is noted in the Core: for one thread alone, the caller, which takes part 0.
             if part == 0:
-                ask_for_rows(core, lines)
+                prefetch_rows(core, lines)
             k += m
         k = layer.offset + layer.n_in * layer.ld + j
         if fused:
             accumulate_bias_gradient(core.storage + k, layer.delta + j, layer.ld, n, columns, True,
                                      core.update_rule.step_size)
         else:
-            gradient = hot if sums == NULL else sums + k
+            gradient = piece if sums == NULL else sums + k
             accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, sums != NULL, 1)
-            if not core.plain:
+            if not core.rule_alone:
                 finish_gradient(core, layer, gradient, layer.ld, layer.n_in, j, 1, columns, update.total)
             update_piece(&core.update_rule, core.storage, core.slot_data, k, layer.ld, gradient, layer.ld, 1, columns,
                          update.total)
         j += columns
+    # All rows of these columns are done, and a neuron's norm is of its column alone.
     if core.max_norm > 0:
         limit_norms(core.storage + layer.offset + first, layer.ld, layer.n_in, end - first, <real> core.max_norm)
 
 
 cdef int take_step(
-    Core core, const real *X, const real *Y, const real *sample_weight, const int64_t *order,
+    Core core,
+    const real *X, const real *Y,                     # IN  (., n_0), (., n_L)
+    const real *sample_weight, const int64_t *order,  # IN  or NULL
     Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,
 ) except -1 nogil:
     """One step on the batch of n rows from `first`. 0, or 1 after `fail` with nothing changed.
@@ -195,6 +215,8 @@ cdef int take_step(
             total += sample_weight[m if order == NULL else order[m]]
         if total == 0:
             return 0
+    # Where an update takes long, or its sums have more than one chain, they are made in full first: that can be
+    # interrupted with nothing changed.
     if not can_fuse(core, min(n, BLOCK)) or n > BLOCK * GROUP_BLOCKS:
         if gradient_sums(core, X, Y, sample_weight, core.clip_norm, order, first, n, &sums):
             return 1
@@ -206,11 +228,12 @@ cdef int take_step(
         last = first + start + m
         block_X = gather(core, core.gathered_X, X, core.layers[0].n_in, order, first + start, m)
         block_Y = gather(core, core.gathered_Y, Y, core.layers[core.n_layers - 1].n_out, order, first + start, m)
+        # The next batch's rows are prefetched during this one's products; in order, the caches do it themselves.
         rows = min(min(n, BLOCK), total_rows - last)
         if order == NULL:
-            foresee_rows(core, block_X + m * core.layers[0].n_in, NULL, rows)
+            prefetch_later(core, block_X + m * core.layers[0].n_in, NULL, rows)
         else:
-            foresee_rows(core, X, order + last, rows)
+            prefetch_later(core, X, order + last, rows)
         core.block_row = first + start
         if deltas_block(core, block_X, block_Y, C, m):
             return 1
@@ -220,14 +243,16 @@ cdef int take_step(
             sum_block(core, core.sums, block_X, m, start == 0)
         else:
             apply_block(core, block_X, m, NULL if start == 0 else core.sums, total)
-        ask_for_rows(core, core.layers[0].n_in * BLOCK)
+        prefetch_rows(core, core.layers[0].n_in * BLOCK)
         start += m
     look_for_signals(core, n * core.n_parameters)
     return 0
 
 
 cdef int take_step_by_cost(
-    Core core, const real *X, const real *Y, const real *sample_weight, const int64_t *order,
+    Core core,
+    const real *X, const real *Y,                     # IN  (., n_0), (., n_L)
+    const real *sample_weight, const int64_t *order,  # IN  or NULL
     Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,
 ) except -1 nogil:
     """The same for Rprop, which looks at the batch's own cost: as the difference of two sums over the pass it would
@@ -247,7 +272,6 @@ cdef int take_step_by_cost(
 
 # ---- many steps ------------------------------------------------------------------------------------------------------
 
-
 cdef double option(object options, str name) except? -1:
     return getattr(options, name)
 
@@ -257,7 +281,7 @@ cdef int begin_pass(Core core, options, key) except -1:
     cdef double dropout = 0
     core.l1 = core.l2 = core.max_norm = core.clip_norm = core.noise = 0
     core.dropping = False
-    core.plain = options is None
+    core.rule_alone = options is None
     core.batch = 0
     if options is None:
         return 0
@@ -277,15 +301,17 @@ cdef int begin_pass(Core core, options, key) except -1:
 
 
 cdef int train_pass(
-    Core core, const real *X, const real *Y, const real *sample_weight, const int64_t *order, Py_ssize_t n,
-    Py_ssize_t batch_size,
+    Core core,
+    const real *X, const real *Y,                     # IN  (n, n_0), (n, n_L)
+    const real *sample_weight, const int64_t *order,  # IN  (n,) or NULL
+    Py_ssize_t n, Py_ssize_t batch_size,
 ) except -1 nogil:
     cdef Py_ssize_t start = 0, m, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
     cdef const real *batch_X
     cdef const real *batch_Y
-    cdef bint tiny = core.is_tiny and is_product_update(&core.update_rule) and core.plain and batch_size <= BLOCK
+    cdef bint tiny = core.is_tiny and is_product_update(&core.update_rule) and core.rule_alone and batch_size <= BLOCK
     if tiny:
-        mirror_layers(core)
+        copy_layers_rowmajor(core)
     while start < n:
         m = min(batch_size, n - start)
         if tiny:
@@ -309,7 +335,6 @@ cdef int train_pass(
 
 
 # ---- a single step, from Python --------------------------------------------------------------------------------------
-
 
 cdef bint targets_are_valid(Core core, const real *y, Py_ssize_t count) noexcept nogil:
     """Finite, and in the range the cost asks for (as validation.targets)."""
@@ -355,11 +380,14 @@ cdef bint cannot_overflow(Core core, const real *X, Py_ssize_t n) noexcept nogil
     return step < bound and w + core.update_rule.learning_rate * step < bound and cost_is_finite(core)
 
 
-cdef int prepare_step(Core core, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:
+cdef int prepare_step(
+    Core core,
+    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+) except -1 nogil:
     """Everything before the first parameter changes. 0; 1 after `fail`; 2 if the step might have to be undone."""
     cdef real C[BLOCK]
     if core.is_tiny and is_product_update(&core.update_rule):
-        mirror_layers(core)
+        copy_layers_rowmajor(core)
         return 1 if take_tiny_step(core, X, Y, n) else 2
     if deltas_block(core, X, Y, C, n):
         return 1
@@ -368,19 +396,24 @@ cdef int prepare_step(Core core, const real *X, const real *Y, Py_ssize_t n) exc
 
 
 cdef void finish_step(Core core, const real *X, Py_ssize_t n) noexcept nogil:
-    foresee_rows(core, NULL, NULL, 0)
+    prefetch_later(core, NULL, NULL, 0)
     if core.is_tiny and is_product_update(&core.update_rule):
         apply_tiny(core, X, n)
     else:
         apply_block(core, X, n, NULL, n)
 
 
-cdef int finish_or_restore(Core core, const real *X, Py_ssize_t n, real *backup) noexcept nogil:
+cdef int finish_or_restore(
+    Core core,
+    const real *X, Py_ssize_t n,  # IN  (n, n_0)
+    real *backup,                 # scratch for storage and slots
+) noexcept nogil:
     """The step, undone if it left a number that is not finite: then 1. backup has room for storage and slots."""
     cdef Py_ssize_t i
     cdef size_t size = core.storage_size * sizeof(real)
     cdef int64_t step_count = core.update_rule.step_count
     cdef double previous_cost = core.update_rule.previous_cost
+    # The pass is done and would be done again by the caller to say what overflowed: only the step is undone.
     memcpy(backup, core.storage, size)
     for i in range(core.n_slots):
         memcpy(backup + (i + 1) * core.storage_size, core.slot_data[i], size)

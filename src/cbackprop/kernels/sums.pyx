@@ -13,16 +13,16 @@ from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, GROUP, TILE_ROWS, real
 cdef extern from *:
     """
     /* A piece of a gradient that stays in cache: so many numbers, half an L1 cache, and rows no wider than this. */
-    #define CBACKPROP_HOT_NUMBERS (32768 / (int)sizeof(cbackprop_real))
-    #define CBACKPROP_HOT_COLUMNS (2048 / (int)sizeof(cbackprop_real))
+    #define CBACKPROP_PIECE_NUMBERS (32768 / (int)sizeof(cbackprop_real))
+    #define CBACKPROP_PIECE_COLUMNS (2048 / (int)sizeof(cbackprop_real))
     """
-    const int HOT_NUMBERS "CBACKPROP_HOT_NUMBERS"
-    const int HOT_COLUMNS "CBACKPROP_HOT_COLUMNS"
+    const int PIECE_NUMBERS "CBACKPROP_PIECE_NUMBERS"
+    const int PIECE_COLUMNS "CBACKPROP_PIECE_COLUMNS"
 
 
 cdef Py_ssize_t piece_rows(Py_ssize_t columns) noexcept nogil:
-    """Rows of a piece of a gradient: whole tiles, HOT_NUMBERS together where that is more than four tiles."""
-    return max(4 * TILE_ROWS, HOT_NUMBERS // columns // TILE_ROWS * TILE_ROWS)
+    """Rows of a piece of a gradient: whole tiles, PIECE_NUMBERS together where that is more than four tiles."""
+    return max(4 * TILE_ROWS, PIECE_NUMBERS // columns // TILE_ROWS * TILE_ROWS)
 
 
 cdef Py_ssize_t balanced(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
@@ -41,7 +41,11 @@ cdef inline void add_compensated(double *total, double *correction, double term)
     total[0] = sum
 
 
-cdef void count_cost(Core core, const real *C, const real *sample_weight, Py_ssize_t n) noexcept nogil:
+cdef void count_cost(
+    Core core,
+    const real *C, const real *sample_weight,  # IN  (n,); no weights: NULL
+    Py_ssize_t n,
+) noexcept nogil:
     """In float64 and compensated: the mean cost keeps its digits over any number of examples."""
     cdef Py_ssize_t i
     for i in range(n):
@@ -59,9 +63,12 @@ cdef bint cost_is_finite(Core core) noexcept nogil:
 
 # ---- rows in any order -----------------------------------------------------------------------------------------------
 
-
 cdef const real *gather(
-    Core core, real *gathered, const real *rows, Py_ssize_t width, const int64_t *order, Py_ssize_t start, Py_ssize_t n,
+    Core core,
+    real *gathered,                      # OUT (n, width)
+    const real *rows, Py_ssize_t width,  # IN  rows of that width
+    const int64_t *order,                # IN  or NULL
+    Py_ssize_t start, Py_ssize_t n,
 ) noexcept nogil:
     """Rows start ... start + n of the pass: in place, or in the order given, brought together."""
     cdef Py_ssize_t i
@@ -72,57 +79,56 @@ cdef const real *gather(
     return gathered
 
 
-cdef void foresee_rows(Core core, const real *X, const int64_t *order, Py_ssize_t rows) noexcept nogil:
+cdef void prefetch_later(Core core, const real *X, const int64_t *order, Py_ssize_t rows) noexcept nogil:
     """The next rows needed are those of X that the first `rows` entries of `order` name, or the first of X."""
-    core.next_X = X
-    core.next_order = order
-    core.next_rows = rows if order != NULL else 0
-    core.next_place = 0
+    core.prefetch_X = X
+    core.prefetch_order = order
+    core.prefetch_left = rows if order != NULL else 0
+    core.prefetch_place = 0
     if order == NULL:
-        core.following = X
-        core.following_lines = (rows * core.layers[0].n_in + GROUP - 1) // GROUP
+        core.prefetch_block = X
+        core.prefetch_block_lines = (rows * core.layers[0].n_in + GROUP - 1) // GROUP
 
 
-cdef void ask_for_rows(Core core, Py_ssize_t lines) noexcept nogil:
-    """Ask memory for so many cache lines of the rows foreseen: the processor cannot guess an order drawn at random.
+cdef void prefetch_rows(Core core, Py_ssize_t lines) noexcept nogil:
+    """Ask memory for so many cache lines of the rows noted: the processor cannot guess an order drawn at random.
 
     A few at a time, between products: the fill buffers hold about twenty.
     """
     cdef const real *row
     cdef Py_ssize_t width = core.layers[0].n_in
-    while lines > 0 and core.next_rows > 0:
-        row = core.next_X + core.next_order[0] * width
-        while lines > 0 and core.next_place < width:
-            CBACKPROP_PREFETCH(row + core.next_place)
-            core.next_place += GROUP
+    while lines > 0 and core.prefetch_left > 0:
+        row = core.prefetch_X + core.prefetch_order[0] * width
+        while lines > 0 and core.prefetch_place < width:
+            CBACKPROP_PREFETCH(row + core.prefetch_place)
+            core.prefetch_place += GROUP
             lines -= 1
-        if core.next_place >= width:
-            core.next_place = 0
-            core.next_order += 1
-            core.next_rows -= 1
+        if core.prefetch_place >= width:
+            core.prefetch_place = 0
+            core.prefetch_order += 1
+            core.prefetch_left -= 1
 
 
-cdef Py_ssize_t lines_a_piece(Core core, Py_ssize_t n_in, Py_ssize_t rows) noexcept nogil:
-    """Cache lines to ask for with each piece of `rows` of n_in, so that all are asked for in the end."""
-    return core.next_rows * ((core.layers[0].n_in + GROUP - 1) // GROUP) * rows // n_in + 1
+cdef Py_ssize_t prefetch_lines(Core core, Py_ssize_t n_in, Py_ssize_t rows) noexcept nogil:
+    """Cache lines to prefetch with each piece of `rows` of n_in, so that all are asked for in the end."""
+    return core.prefetch_left * ((core.layers[0].n_in + GROUP - 1) // GROUP) * rows // n_in + 1
 
 
 # ---- weights and clipping --------------------------------------------------------------------------------------------
-
 
 cdef double gradient_norm(Core core, const real *block_X, Py_ssize_t i) noexcept nogil:
     """sqrt(sum_l |delta|^2 (|a|^2 + 1)) of example i of the block."""
     cdef Py_ssize_t l
     cdef double total = 0, delta_squares, scale = 0, sum = 0
-    cdef bint plain = True
+    cdef bint exact = True
     cdef Layer *layer
     for l in range(core.n_layers):
         layer = &core.layers[l]
         delta_squares = sum_of_squares(layer.delta + i * layer.ld, layer.n_out)
         # A sum of float32's squares is 0 only if they are.
-        plain = plain and (delta_squares >= LEAST_SUM_OF_SQUARES or (delta_squares == 0 and sizeof(real) == 4))
+        exact = exact and (delta_squares >= LEAST_SUM_OF_SQUARES or (delta_squares == 0 and sizeof(real) == 4))
         total += delta_squares * (sum_of_squares(a_below(core, block_X, l, i), layer.n_in) + 1)
-    if plain and total - total == 0:
+    if exact and total - total == 0:
         return sqrt(total)
     for l in range(core.n_layers):
         layer = &core.layers[l]
@@ -132,8 +138,10 @@ cdef double gradient_norm(Core core, const real *block_X, Py_ssize_t i) noexcept
 
 
 cdef int weigh_block(
-    Core core, const real *block_X, const real *C, Py_ssize_t n,
-    const real *sample_weight, const int64_t *order, Py_ssize_t start, double clip_norm,
+    Core core,
+    const real *block_X, const real *C, Py_ssize_t n,  # IN  (n, n_0), (n,)
+    const real *sample_weight, const int64_t *order,   # IN  by the rows of X, NULL for none
+    Py_ssize_t start, double clip_norm,
 ) noexcept nogil:
     """Count the costs of the block's n examples, rows `start` ... of the pass, and multiply their deltas: by their
     weights where they have any, and with clip_norm > 0 by min(1, clip_norm / |dC_i|). 0, or 1 after `fail`.
@@ -166,16 +174,20 @@ cdef int weigh_block(
 
 # ---- the tree --------------------------------------------------------------------------------------------------------
 
-
-cdef int sum_block(Core core, real *sums, const real *X, Py_ssize_t n, bint first) except -1 nogil:
+cdef int sum_block(
+    Core core,
+    real *sums,     # IN/OUT, in the layout of the parameters
+    const real *X,  # IN  (n, n_0)
+    Py_ssize_t n, bint first,
+) except -1 nogil:
     """Add (or, for the first block, store) the block's sum_i dC_i/dparameters."""
     cdef Py_ssize_t l, j, k, m, rows, lines, width, lda = core.layers[0].n_in
     cdef const real *a = X
     cdef Layer *layer
     for l in range(core.n_layers):
         layer = &core.layers[l]
-        rows = layer.n_in if core.next_rows == 0 else balanced(layer.n_in, piece_rows(layer.width))
-        lines = lines_a_piece(core, layer.n_in, rows)
+        rows = layer.n_in if core.prefetch_left == 0 else balanced(layer.n_in, piece_rows(layer.width))
+        lines = prefetch_lines(core, layer.n_in, rows)
         j = 0
         while j < layer.width:
             width = columns_between_looks(core, layer.width - j, n * layer.n_in)
@@ -184,7 +196,7 @@ cdef int sum_block(Core core, real *sums, const real *X, Py_ssize_t n, bint firs
                 m = min(rows, layer.n_in - k)
                 accumulate_gradient(sums + layer.offset + k * layer.ld + j, layer.ld, a + k, lda, layer.delta + j,
                                     layer.ld, n, m, width, core.zeros, not first, 1, core.panels)
-                ask_for_rows(core, lines)
+                prefetch_rows(core, lines)
                 k += m
             look_for_signals(core, width * n * layer.n_in)
             j += width
@@ -216,8 +228,12 @@ cdef real *folded(Core core, Py_ssize_t blocks) noexcept nogil:
 
 
 cdef int gradient_sums(
-    Core core, const real *X, const real *Y, const real *sample_weight, double clip_norm, const int64_t *order,
-    Py_ssize_t first, Py_ssize_t n, real **sums,
+    Core core,
+    const real *X, const real *Y,                 # IN  (., n_0), (., n_L)
+    const real *sample_weight, double clip_norm,  # IN  by the rows of X, NULL for none
+    const int64_t *order,                         # IN  or NULL
+    Py_ssize_t first, Py_ssize_t n,
+    real **sums,  # OUT where they are
 ) except -1 nogil:
     """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d.
 
@@ -233,9 +249,9 @@ cdef int gradient_sums(
         block_Y = gather(core, core.gathered_Y, Y, core.layers[core.n_layers - 1].n_out, order, first + start, m)
         last = first + start + m
         if order == NULL:
-            foresee_rows(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
+            prefetch_later(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
         else:
-            foresee_rows(core, X, order + last, min(n - start - m, BLOCK))
+            prefetch_later(core, X, order + last, min(n - start - m, BLOCK))
         core.block_row = first + start
         if deltas_block(core, block_X, block_Y, C, m):
             return 1
@@ -250,7 +266,12 @@ cdef int gradient_sums(
     return 0
 
 
-cdef void unpack(Core core, real *vector, const real *packed, real total) noexcept nogil:
+cdef void unpack(
+    Core core,
+    real *vector,        # OUT (P,)
+    const real *packed,  # IN  in the layout of the parameters
+    real total,
+) noexcept nogil:
     """vector (P,) in the documented order: numbers in the layout of the parameters, divided by `total`."""
     cdef Py_ssize_t l
     cdef Layer *layer

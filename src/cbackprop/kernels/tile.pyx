@@ -41,7 +41,7 @@ ctypedef fused layout:
     by_rows
     by_columns
 
-# Vectors of C beside each other in one tile.
+# Vectors of C side by side in one tile.
 cdef struct columns1:
     char count[1]
 cdef struct columns2:
@@ -82,7 +82,7 @@ cdef struct Product:
     bint update
     real factor
     Panels panels
-    Py_ssize_t share        # columns of each part
+    Py_ssize_t share  # columns of each part
 
 
 cdef void tile(
@@ -97,7 +97,7 @@ cdef void tile(
     """Blocks of rows, one tile after the other down the panel.
 
     GCC unrolls a loop of known count before it takes arrays apart only where another loop stands around it: without
-    the loop over blocks the accumulators would be spilled before and behind every walk along p.
+    the loop over blocks the accumulators would be spilled before and after every walk along p.
     """
     cdef vec acc[14][2]
     cdef vec b[2]
@@ -140,11 +140,11 @@ cdef void tile(
 
 
 cdef void copy_panel(
-    real *panel, Py_ssize_t width,           # OUT (depth, width)
-    const real *B, Py_ssize_t ldb,           # IN  (depth, width), rows ldb apart
+    real *panel, Py_ssize_t width,  # OUT (depth, width)
+    const real *B, Py_ssize_t ldb,  # IN  (depth, width), rows ldb apart
     Py_ssize_t depth,
 ) noexcept nogil:
-    """The panel's rows one behind the other: far apart they would cost a page of the TLB each."""
+    """The panel's rows one after the other: far apart they would cost a page of the TLB each."""
     cdef Py_ssize_t p, c
     for p in range(depth):
         c = 0
@@ -154,8 +154,8 @@ cdef void copy_panel(
 
 
 cdef void transpose_panel(
-    real *panel, Py_ssize_t width,           # OUT (depth, width), depth rounded up to whole squares
-    const real *Wt, Py_ssize_t ld,           # IN  (rows_there, depth), rows ld apart, zeros behind depth
+    real *panel, Py_ssize_t width,  # OUT (depth, width), depth rounded up to whole squares
+    const real *Wt, Py_ssize_t ld,  # IN  (rows_there, depth), rows ld apart, zeros after depth
     Py_ssize_t rows_there, Py_ssize_t depth,
 ) noexcept nogil:
     """panel[p, c] = Wt[c, p], and 0 for c >= rows_there: a piece of W made where it is used."""
@@ -209,15 +209,15 @@ cdef inline void product(
 
     B is (depth, n); or, where rows_there >= 0, Wt (rows_there, depth), whose transpose is multiplied.
     The summed index is cut into chunks that leave A's rows in the L2 cache; between them C holds the sums, so the
-    chain of each output goes on. The rows are split evenly, as 10 = 5 + 5 and not 6 + 4: the first `larger` blocks
+    chain of each output goes on. The rows are split evenly, as 10 = 5 + 5 and not 6 + 4: the first `taller` blocks
     have one row more than the rest.
-    While the tiles of a panel run they ask for what comes behind it, a line with each p: its successor where it goes
+    While the tiles of a panel run they ask for what comes after it, a line with each p: its successor where it goes
     through `panel`, otherwise, with the first panel, `next_lines` lines from `next`, which the caller needs soon.
     Threads share the columns, so that each output is still one chain.
     """
     cdef Py_ssize_t j, width, ldp, start = 0, left, chunk, done, run, height, row
     cdef Py_ssize_t blocks = (m + TILE_ROWS - 1) // TILE_ROWS
-    cdef Py_ssize_t count, larger, asking, step, block_step
+    cdef Py_ssize_t count, taller, prefetching, step, block_step
     cdef const tile_function *table
     cdef const real *b
     cdef const real *a
@@ -241,7 +241,7 @@ cdef inline void product(
             run_task(product_part, &shared, parts_of(n, shared.share))
             return
     count = m // blocks
-    larger = m - count * blocks
+    taller = m - count * blocks
     while start < depth:
         left = (depth - start + CHUNK - 1) // CHUNK
         chunk = min(depth - start, ((depth - start) // left + SQUARE - 1) // SQUARE * SQUARE)
@@ -250,26 +250,26 @@ cdef inline void product(
         while j < n:
             width = 2 * LANES if n - j >= 2 * LANES else LANES
             table = table2 if width > LANES else table1
-            asking = 0
+            prefetching = 0
             step = GROUP
             block_step = chunk * GROUP
             ahead = a
             if turned:
                 transpose_panel(panel, width, B + j * ldb + start, ldb, rows_there - j, chunk)
                 if m > TILE_ROWS and j + width < n:
-                    # Its successor's rows lie one behind the other.
+                    # Its successor's rows lie one after the other.
                     ahead = B + (j + width) * ldb + start
-                    asking = (width * ldb // GROUP + chunk - 1) // chunk
+                    prefetching = (width * ldb // GROUP + chunk - 1) // chunk
             elif copied:
                 copy_panel(panel, width, B + start * ldb + j, ldb, chunk)
                 if j + width < n:
                     ahead = B + start * ldb + j + width
                     step = ldb
                     block_step = GROUP
-                    asking = width // GROUP
+                    prefetching = width // GROUP
             elif start == 0 and j == 0:
                 ahead = next
-                asking = (next_lines + chunk - 1) // chunk
+                prefetching = (next_lines + chunk - 1) // chunk
             if turned or copied:
                 b = panel
                 ldp = width
@@ -283,11 +283,11 @@ cdef inline void product(
             done = 0
             while done < blocks:
                 # As many blocks as have one height, and ask or do not.
-                height = count + 1 if done < larger else count
-                run = (larger if done < larger else blocks) - done
-                row = done * count + min(done, larger)
-                if done < asking:
-                    run = min(run, asking - done)
+                height = count + 1 if done < taller else count
+                run = (taller if done < taller else blocks) - done
+                row = done * count + min(done, taller)
+                if done < prefetching:
+                    run = min(run, prefetching - done)
                     table[height](NULL, NULL, NULL, C + row * ldc + j, ldc, a + row * row_step, stride, b, ldp,
                                   c0 + row * ld_init, ld_init, run, chunk, update, factor,
                                   ahead + done * block_step, step, block_step)

@@ -1,6 +1,7 @@
 # The tiny network: every layer, the input too, lies within one vector. Then a step is bound by the latency of one chain
 # of operations, not by their number, and this path leaves out all that is made for many: each layer is one vector in a
-# register, W stands beside Wt (`mirror`) and takes the same updates, and nothing is called but the rarer formulas.
+# register, W itself is stored besides Wt (`w_rowmajor`) and takes the same updates, and nothing is called but the rarer
+# formulas.
 #
 # Every number is computed by the same operations in the same order as in the general path, so the bits are the same.
 
@@ -12,12 +13,35 @@ from cbackprop.kernels.simd cimport (
 )
 
 
-cdef void mirror_weights(real *W, const real *Wt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
-    """W (n_out, LANES) from Wt (n_in, ld), zeros behind n_in."""
+cdef int set_up_tiny(Core core) except -1:
+    """Whether the network is tiny, and if so memory for W; in row n_out of each layer, 1 for the columns in use."""
+    cdef Py_ssize_t l, k, total = 0
+    cdef Layer *layer
+    core.is_tiny = core.layers[0].n_in <= LANES and core.cost_kind != USER_COST
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        if layer.n_out > LANES or not is_elementwise(layer.activation):
+            core.is_tiny = False
+    if not core.is_tiny:
+        return 0
+    for l in range(1, core.n_layers):
+        core.layers[l].w_rowmajor_offset = total
+        total += (core.layers[l].n_out + 1) * LANES
+    core.w_rowmajor_array = aligned_zeros(total)
+    core.w_rowmajor = data(core.w_rowmajor_array)
+    for l in range(1, core.n_layers):
+        layer = &core.layers[l]
+        for k in range(layer.n_in):
+            core.w_rowmajor[layer.w_rowmajor_offset + layer.n_out * LANES + k] = 1
+    return 0
+
+
+cdef void copy_rowmajor(real *w_jk, const real *w_kj, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
+    """W (n_out, LANES) from Wt (n_in, ld), zeros after n_in."""
     cdef Py_ssize_t j, k
     for j in range(n_out):
         for k in range(LANES):
-            W[j * LANES + k] = Wt[k * ld + j] if k < n_in else <real> 0
+            w_jk[j * LANES + k] = w_kj[k * ld + j] if k < n_in else <real> 0
 
 
 cdef inline vec tiny_activation(int activation, vec z, vec *da_dz) noexcept nogil:
@@ -42,10 +66,10 @@ cdef inline vec tiny_activation(int activation, vec z, vec *da_dz) noexcept nogi
 
 
 cdef bint tiny_deltas(
-    Layer *layers, Py_ssize_t n_layers, const real *storage, const real *mirror, int cost,
-    const real *output_mask, real *output_scratch, real *dC_da,      # as output_row's
-    real *C, Py_ssize_t i,                                           # OUT C_i; a and delta in row i of each layer
-    const real *x, const real *y,                                    # IN  (n_0,), (n_L,)
+    Layer *layers, Py_ssize_t n_layers, const real *storage, const real *w_rowmajor, int cost,
+    const real *output_mask, real *output_scratch, real *dC_da,  # as output_row's
+    real *C, Py_ssize_t i,                                       # OUT C_i; a and delta in row i of each layer
+    const real *x_k, const real *y_j,                            # IN  (n_0,), (n_L,)
 ) noexcept nogil:
     """Forward and backward of one example. Whether all its numbers are finite."""
     cdef Py_ssize_t l, j, k, n, ld
@@ -54,7 +78,7 @@ cdef bint tiny_deltas(
     cdef vec zero = vec_set1(0), sum = vec_set1(0)
     cdef vec z = zero, delta, above, C_j, dC_da_j, a = zero, da_dz = zero
     cdef real *row
-    # Fields are read once: behind a store of numbers the compiler would read them again.
+    # Fields are read once: after a store of numbers the compiler would read them again.
     for l in range(n_layers):
         layer = &layers[l]
         n = layer.n_in
@@ -64,7 +88,7 @@ cdef bint tiny_deltas(
         z = vec_load(W + n * ld)
         if l == 0:
             for k in range(n):
-                z = vec_fma(vec_set1(x[k]), vec_load(W + k * ld), z)
+                z = vec_fma(vec_set1(x_k[k]), vec_load(W + k * ld), z)
         else:
             for k in range(n):
                 z = vec_fma(vec_spread(a, k), vec_load(W + k * ld), z)
@@ -77,7 +101,7 @@ cdef bint tiny_deltas(
     row = layer.delta + i * ld
     if cost == QUADRATIC:
         cost_formula(QUADRATIC, layer.activation, &C_j, &dC_da_j, &delta, z, a, da_dz,
-                     vec_load_partial(y, layer.n_out), zero)
+                     vec_load_partial(y_j, layer.n_out), zero)
         above = vec_load(output_mask)
         delta = vec_where_gt(above, zero, delta, zero)
         vec_store(row, delta)
@@ -87,13 +111,14 @@ cdef bint tiny_deltas(
     else:
         vec_store(layer.z + i * ld, z)
         C[0] = output_row(cost, layer.activation, layer.n_out, ld, row, dC_da, layer.z + i * ld,
-                          layer.a + i * ld, layer.da_dz + i * ld, y, output_mask, output_scratch)
+                          layer.a + i * ld, layer.da_dz + i * ld, layer.log_a + i * ld, y_j, output_mask,
+                          output_scratch)
         delta = vec_load(row)
     sum = vec_fma(delta, zero, sum)
     sum = vec_fma(vec_set1(C[0]), zero, sum)
     for l in range(n_layers - 1, 0, -1):
         n = layer.n_out
-        W = mirror + layer.mirror_offset
+        W = w_rowmajor + layer.w_rowmajor_offset
         above = delta
         delta = zero
         for j in range(n):
@@ -108,10 +133,10 @@ cdef bint tiny_deltas(
 
 
 cdef void tiny_update(
-    Layer *layers, Py_ssize_t n_layers, real *storage, real *mirror,     # IN/OUT
-    const real *X, Py_ssize_t n, real factor,                            # IN  (n, n_0); a and delta in n rows
+    Layer *layers, Py_ssize_t n_layers, real *storage, real *w_rowmajor,  # IN/OUT
+    const real *X, Py_ssize_t n, real factor,                             # IN  (n, n_0); a and delta in n rows
 ) noexcept nogil:
-    """w += factor . sum over the examples, in Wt and its mirror, as accumulate_gradient has it."""
+    """w += factor . sum over the examples, in Wt and in w_rowmajor, as accumulate_gradient has it."""
     cdef Py_ssize_t l, i, j, k, n_in, n_out, ld, lda = layers[0].n_in
     cdef Layer *layer
     cdef real *Wt
@@ -126,7 +151,7 @@ cdef void tiny_update(
         ld = layer.ld
         delta = layer.delta
         Wt = storage + layer.offset
-        W = mirror + layer.mirror_offset
+        W = w_rowmajor + layer.w_rowmajor_offset
         first = vec_load(delta)
         for k in range(n_in):
             sum = vec_fma(vec_set1(a[k]), first, zero)
@@ -139,7 +164,7 @@ cdef void tiny_update(
             sum = sum + vec_load(delta + i * ld)
         vec_store(Wt, vec_fma(f, sum, vec_load(Wt)))
         if l > 0:
-            # What a holds behind its n_in numbers must not get into W.
+            # What a holds after its n_in numbers must not get into W.
             inside = vec_load(W + n_out * LANES)
             first = vec_load(a)
             for j in range(n_out):
@@ -153,21 +178,24 @@ cdef void tiny_update(
         lda = ld
 
 
-cdef void mirror_layers(Core core) noexcept nogil:
+cdef void copy_layers_rowmajor(Core core) noexcept nogil:
     cdef Py_ssize_t l
     cdef Layer *layer
     for l in range(1, core.n_layers):
         layer = &core.layers[l]
-        mirror_weights(core.mirror + layer.mirror_offset, core.storage + layer.offset, layer.ld, layer.n_in,
-                       layer.n_out)
+        copy_rowmajor(core.w_rowmajor + layer.w_rowmajor_offset, core.storage + layer.offset, layer.ld, layer.n_in,
+                      layer.n_out)
 
 
-cdef int take_tiny_step(Core core, const real *X, const real *Y, Py_ssize_t n) except -1 nogil:
-    """The same on at most BLOCK examples of a tiny network, whose mirror is up to date."""
+cdef int take_tiny_step(
+    Core core,
+    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+) except -1 nogil:
+    """The same on at most BLOCK examples of a tiny network, whose w_rowmajor is up to date."""
     cdef Py_ssize_t i, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
     cdef real C[BLOCK]
     for i in range(n):
-        if not tiny_deltas(core.layers, core.n_layers, core.storage, core.mirror, core.cost_kind, core.output_mask,
+        if not tiny_deltas(core.layers, core.n_layers, core.storage, core.w_rowmajor, core.cost_kind, core.output_mask,
                            core.output_scratch, core.dC_da_output, &C[i], i, X + i * n_0, Y + i * n_L):
             # The general path meets the same number and says which it is.
             if deltas_block(core, X, Y, C, n):
@@ -179,4 +207,4 @@ cdef int take_tiny_step(Core core, const real *X, const real *Y, Py_ssize_t n) e
 
 cdef void apply_tiny(Core core, const real *X, Py_ssize_t n) noexcept nogil:
     begin_update(&core.update_rule, n, core.cost_total + core.cost_correction)
-    tiny_update(core.layers, core.n_layers, core.storage, core.mirror, X, n, core.update_rule.step_size)
+    tiny_update(core.layers, core.n_layers, core.storage, core.w_rowmajor, X, n, core.update_rule.step_size)

@@ -15,25 +15,25 @@ from cbackprop.kernels.simd cimport (
 
 
 cdef void sgd_update(
-    real *w, Py_ssize_t ld,                                                     # IN/OUT
-    const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width, real factor,  # IN
+    real *w_kj, Py_ssize_t ld,                                                                   # IN/OUT
+    const real *gradient_kj, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width, real factor,  # IN
 ) noexcept nogil:
-    """w <- w + factor . sum, factor = -learning_rate / n: the plain downhill step, with the rounding of the fused one.
+    """w <- w + factor . sum, factor = -learning_rate / n: the bare downhill step, with the rounding of the fused one.
     """
     cdef Py_ssize_t j, _k
     cdef vec f = vec_set1(factor)
     for _k in range(rows):
         j = 0
         while j < width:
-            vec_store(w + j, vec_fma(f, vec_load(gradient_sum + j), vec_load(w + j)))
+            vec_store(w_kj + j, vec_fma(f, vec_load(gradient_kj + j), vec_load(w_kj + j)))
             j += LANES
-        w += ld
-        gradient_sum += ld_sum
+        w_kj += ld
+        gradient_kj += ld_sum
 
 
 cdef void momentum_update(
-    real *w, real *velocity, Py_ssize_t ld,                                     # IN/OUT
-    const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
+    real *w_kj, real *velocity, Py_ssize_t ld,                                      # IN/OUT
+    const real *gradient_kj, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
     real n, real learning_rate, real momentum, bint nesterov,
 ) noexcept nogil:
     """v <- momentum v + g; w <- w - learning_rate v, or - learning_rate (g + momentum v)  (torch.optim.SGD)."""
@@ -43,21 +43,21 @@ cdef void momentum_update(
     for _k in range(rows):
         j = 0
         while j < width:
-            g = vec_load(gradient_sum + j) * one_nth
+            g = vec_load(gradient_kj + j) * one_nth
             v = vec_fma(mu, vec_load(velocity + j), g)
             vec_store(velocity + j, v)
             if nesterov:
                 v = vec_fma(mu, v, g)
-            vec_store(w + j, vec_fma(step, v, vec_load(w + j)))
+            vec_store(w_kj + j, vec_fma(step, v, vec_load(w_kj + j)))
             j += LANES
-        w += ld
+        w_kj += ld
         velocity += ld
-        gradient_sum += ld_sum
+        gradient_kj += ld_sum
 
 
 cdef void adam_update(
-    real *w, real *m, real *v, Py_ssize_t ld,                                   # IN/OUT
-    const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
+    real *w_kj, real *m, real *v, Py_ssize_t ld,                                    # IN/OUT
+    const real *gradient_kj, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
     real n, real beta1, real one_minus_beta1, real beta2, real one_minus_beta2,
     real step_size_root, real epsilon_root,
 ) noexcept nogil:
@@ -76,34 +76,34 @@ cdef void adam_update(
     for _k in range(rows):
         j = 0
         while j < width:
-            g = vec_load(gradient_sum + j) * one_nth
+            g = vec_load(gradient_kj + j) * one_nth
             m_new = vec_fma(b1, vec_load(m + j), c1 * g)
             v_new = vec_fma(b2, vec_load(v + j), (c2 * g) * g)
             vec_store(m + j, m_new)
             vec_store(v + j, v_new)
-            vec_store(w + j, vec_fma(step, m_new / (vec_sqrt(v_new) + eps), vec_load(w + j)))
+            vec_store(w_kj + j, vec_fma(step, m_new / (vec_sqrt(v_new) + eps), vec_load(w_kj + j)))
             j += LANES
-        w += ld
+        w_kj += ld
         m += ld
         v += ld
-        gradient_sum += ld_sum
+        gradient_kj += ld_sum
 
 
-cdef void scale_piece(real *w, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t width, real factor) noexcept nogil:
+cdef void scale_piece(real *w_kj, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t width, real factor) noexcept nogil:
     """w <- factor w: AdamW's decay, 1 - learning_rate weight_decay  (torch.optim.AdamW)."""
     cdef Py_ssize_t j, _k
     cdef vec f = vec_set1(factor)
     for _k in range(rows):
         j = 0
         while j < width:
-            vec_store(w + j, f * vec_load(w + j))
+            vec_store(w_kj + j, f * vec_load(w_kj + j))
             j += LANES
-        w += ld
+        w_kj += ld
 
 
 cdef void rmsprop_update(
-    real *w, real *v, real *mean, real *velocity, Py_ssize_t ld,                # IN/OUT; mean and velocity may be NULL
-    const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
+    real *w_kj, real *v, real *mean, real *velocity, Py_ssize_t ld,  # IN/OUT; mean and velocity may be NULL
+    const real *gradient_kj, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
     real n, real learning_rate, real alpha, real one_minus_alpha, real epsilon, real momentum,
 ) noexcept nogil:
     """v <- alpha v + (1 - alpha) g^2; step = g / (sqrt(v) + epsilon); w <- w - learning_rate step
@@ -119,7 +119,7 @@ cdef void rmsprop_update(
     for _k in range(rows):
         j = 0
         while j < width:
-            g = vec_load(gradient_sum + j) * one_nth
+            g = vec_load(gradient_kj + j) * one_nth
             v_new = vec_fma(decay, vec_load(v + j), (rest * g) * g)
             vec_store(v + j, v_new)
             if mean != NULL:
@@ -131,20 +131,20 @@ cdef void rmsprop_update(
             if velocity != NULL:
                 step = vec_fma(mu, vec_load(velocity + j), step)
                 vec_store(velocity + j, step)
-            vec_store(w + j, vec_fma(rate, step, vec_load(w + j)))
+            vec_store(w_kj + j, vec_fma(rate, step, vec_load(w_kj + j)))
             j += LANES
-        w += ld
+        w_kj += ld
         v += ld
         if mean != NULL:
             mean += ld
         if velocity != NULL:
             velocity += ld
-        gradient_sum += ld_sum
+        gradient_kj += ld_sum
 
 
 cdef void adagrad_update(
-    real *w, real *sum, Py_ssize_t ld,                                          # IN/OUT
-    const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
+    real *w_kj, real *sum, Py_ssize_t ld,                                           # IN/OUT
+    const real *gradient_kj, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
     real n, real learning_rate, real epsilon,
 ) noexcept nogil:
     """sum <- sum + g^2; w <- w - learning_rate g / (sqrt(sum) + epsilon)  (torch.optim.Adagrad)."""
@@ -154,19 +154,19 @@ cdef void adagrad_update(
     for _k in range(rows):
         j = 0
         while j < width:
-            g = vec_load(gradient_sum + j) * one_nth
+            g = vec_load(gradient_kj + j) * one_nth
             total = vec_fma(g, g, vec_load(sum + j))
             vec_store(sum + j, total)
-            vec_store(w + j, vec_fma(rate, g / (vec_sqrt(total) + eps), vec_load(w + j)))
+            vec_store(w_kj + j, vec_fma(rate, g / (vec_sqrt(total) + eps), vec_load(w_kj + j)))
             j += LANES
-        w += ld
+        w_kj += ld
         sum += ld
-        gradient_sum += ld_sum
+        gradient_kj += ld_sum
 
 
 cdef void rprop_update(
-    real *w, real *previous, real *size, real *change, Py_ssize_t ld,           # IN/OUT
-    const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
+    real *w_kj, real *previous, real *size, real *change, Py_ssize_t ld,            # IN/OUT
+    const real *gradient_kj, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width,  # IN
     real n, real first_size, real shrink, real grow, real least, real most, bint go_back,
 ) noexcept nogil:
     """iRprop+ (Igel & Huesken 2003, "Empirical evaluation of the improved Rprop learning algorithms").
@@ -176,17 +176,17 @@ cdef void rprop_update(
     Otherwise w <- w - sign(g) size. Without going back it is torch.optim.Rprop. A size of 0 is one not yet set.
     """
     cdef Py_ssize_t j, _k
-    cdef vec g, s, step, moved, w_old, zero = vec_set1(0), one_nth = vec_set1(1 / n)
+    cdef vec g, s, step, last_change, w_old, zero = vec_set1(0), one_nth = vec_set1(1 / n)
     for _k in range(rows):
         j = 0
         while j < width:
-            g = vec_load(gradient_sum + j) * one_nth
+            g = vec_load(gradient_kj + j) * one_nth
             # The signs alone: a product of two small derivatives would vanish.
             s = vec_load(previous + j)
             s = vec_where_gt(g, zero, s, vec_where_gt(zero, g, -s, zero))
             step = vec_load(size + j)
-            w_old = vec_load(w + j)
-            moved = vec_load(change + j)
+            w_old = vec_load(w_kj + j)
+            last_change = vec_load(change + j)
             # Padding has no gradient ever, and its size stays 0.
             step = vec_where_gt(step, zero, step, vec_where_gt(vec_abs(g), zero, vec_set1(first_size), zero))
             step = vec_where_gt(s, zero, vec_min(step * vec_set1(grow), vec_set1(most)),
@@ -196,37 +196,37 @@ cdef void rprop_update(
             vec_store(previous + j, g)
             # -sign(g) size; where s < 0 back by the last change, or nothing.
             step = vec_where_gt(g, zero, -step, vec_where_gt(zero, g, step, zero))
-            step = vec_where_gt(zero, s, -moved if go_back else zero, step)
+            step = vec_where_gt(zero, s, -last_change if go_back else zero, step)
             vec_store(change + j, step)
-            vec_store(w + j, w_old + step)
+            vec_store(w_kj + j, w_old + step)
             j += LANES
-        w += ld
+        w_kj += ld
         previous += ld
         size += ld
         change += ld
-        gradient_sum += ld_sum
+        gradient_kj += ld_sum
 
 
 cdef void add_penalty(
-    real *gradient_sum, Py_ssize_t ld_sum,                                      # IN/OUT
-    const real *w, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t width, real l1, real l2,  # IN
+    real *gradient_kj, Py_ssize_t ld_sum,                                                  # IN/OUT
+    const real *w_kj, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t width, real l1, real l2,  # IN
 ) noexcept nogil:
-    """gradient_sum += l2 w + l1 sign(w), of weights, with both factors times the number of examples; sign(0) is 0."""
+    """gradient_kj += l2 w + l1 sign(w), of weights, with both factors times the number of examples; sign(0) is 0."""
     cdef Py_ssize_t j, _k
     cdef vec x, zero = vec_set1(0), pull = vec_set1(l1), slope = vec_set1(l2)
     for _k in range(rows):
         j = 0
         while j < width:
-            x = vec_load(w + j)
-            vec_store(gradient_sum + j, vec_fma(slope, x, vec_load(gradient_sum + j))
+            x = vec_load(w_kj + j)
+            vec_store(gradient_kj + j, vec_fma(slope, x, vec_load(gradient_kj + j))
                       + vec_where_gt(x, zero, pull, vec_where_gt(zero, x, -pull, zero)))
             j += LANES
-        w += ld
-        gradient_sum += ld_sum
+        w_kj += ld
+        gradient_kj += ld_sum
 
 
 cdef void limit_norms(
-    real *Wt, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t width, real max_norm,  # IN/OUT (n_in, width)
+    real *w_kj, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t width, real max_norm,  # IN/OUT (n_in, width)
 ) noexcept nogil:
     """Every neuron's incoming weights w_j. shortened to the Euclidean length max_norm at most (Srivastava et al. 2014,
     section 5.1): columns of Wt."""
@@ -236,16 +236,16 @@ cdef void limit_norms(
         # Scaled by the largest, so that no square overflows.
         largest_w = zero
         for k in range(n_in):
-            largest_w = vec_max(vec_abs(vec_load(Wt + k * ld + j)), largest_w)
+            largest_w = vec_max(vec_abs(vec_load(w_kj + k * ld + j)), largest_w)
         scale = vec_where_gt(largest_w, zero, largest_w, one)
         sum = zero
         for k in range(n_in):
-            x = vec_load(Wt + k * ld + j) / scale
+            x = vec_load(w_kj + k * ld + j) / scale
             sum = vec_fma(x, x, sum)
         sum = vec_sqrt(sum)
         factor = vec_where_gt(sum, limit / scale, limit / scale / sum, one)
         for k in range(n_in):
-            vec_store(Wt + k * ld + j, vec_load(Wt + k * ld + j) * factor)
+            vec_store(w_kj + k * ld + j, vec_load(w_kj + k * ld + j) * factor)
         j += LANES
 
 
@@ -268,7 +268,7 @@ cdef struct UpdateRule:
     int kind
     double learning_rate
     int64_t step_count
-    double previous_cost        # of the last step's batch, for a rule that looks at it; infinite before the first
+    double previous_cost  # of the last step's batch, for a rule that looks at it; infinite before the first
     double momentum, beta1, beta2, epsilon, weight_decay, alpha, learning_rate_decay
     double shrink, grow, least, most
     bint centred, takes_back
@@ -361,7 +361,7 @@ cdef void begin_update(UpdateRule *rule, double total, double cost_sum) noexcept
 
 cdef void update_piece(
     const UpdateRule *rule,
-    real *storage, real *const *slot_data, Py_ssize_t offset, Py_ssize_t ld,    # IN/OUT at `offset` of each
+    real *storage, real *const *slot_data, Py_ssize_t offset, Py_ssize_t ld,  # IN/OUT at `offset` of each
     const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width, double total,  # IN
 ) noexcept nogil:
     """The rule of the step begun on some of the parameters, along their mean gradient gradient_sum / total."""

@@ -1,0 +1,264 @@
+"""What a fit is made of: weights of examples and classes, orders, held-out examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fits import EVERYTHING, OPTIMIZERS, data, network, one_pass, step_taken
+from support import both_dtypes, every_backend, state
+
+from cbackprop import Network
+from cbackprop.training import plan
+
+# ---- weights of examples and classes -------------------------------------------------------------
+
+
+@every_backend
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_weight_of_2_is_the_row_twice(optimizer, backend):
+    X, Y = data()
+    twice = np.concatenate([np.arange(24), [3, 7]])
+    weight = np.ones(24)
+    weight[[3, 7]] = 2
+    for options in ({}, {"l1": 0.01, "l2": 0.1, "max_norm": 0.8, "clip_norm": 0.2}):
+        nets = [network(backend) for _ in range(2)]
+        costs = [
+            nets[0].fit(
+                X, Y, epochs=4, batch_size=24, optimizer=optimizer, sample_weight=weight, **options
+            ),
+            nets[1].fit(
+                X[twice], Y[twice], epochs=4, batch_size=26, optimizer=optimizer, **options
+            ),
+        ]
+        np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(costs[0].cost, costs[1].cost, rtol=1e-12)
+
+
+@every_backend
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_weight_of_0_is_a_row_that_is_not_there(optimizer, backend):
+    """The last rows, so that the others' masks stay what they are: with every option at once."""
+    X, Y = data()
+    weight = np.where(np.arange(24) < 20, 1.5, 0.0)
+    nets = [network(backend) for _ in range(2)]
+    for net, n in zip(nets, (24, 20), strict=True):
+        for _ in range(4):
+            one_pass(
+                net, X[:n], Y[:n], batch_size=n, optimizer=optimizer, sample_weight=weight[:n],
+                **EVERYTHING,
+            )  # fmt: skip
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=0, atol=1e-12)
+
+
+@every_backend
+@both_dtypes
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_batch_without_weight_makes_no_step(optimizer, dtype, backend):
+    """Nor do penalties, AdamW's decay or momentum move anything then."""
+    X, Y = data(dtype=dtype)
+    weight = np.ones(24)
+    weight[8:16] = 0
+    rows = np.r_[0:8, 16:24]
+    options = {"l2": 0.1, "max_norm": 0.9}
+    nets = [network(backend, dtype=dtype) for _ in range(2)]
+    history = nets[0].fit(
+        X, Y, epochs=3, batch_size=8, optimizer=optimizer, shuffle=False, sample_weight=weight,
+        **options,
+    )  # fmt: skip
+    expected = nets[1].fit(
+        X[rows], Y[rows], epochs=3, batch_size=8, optimizer=optimizer, shuffle=False,
+        sample_weight=weight[rows], **options,
+    )  # fmt: skip
+    assert nets[0]._engine.step_count == 6
+    assert state(nets[0]) == state(nets[1])
+    assert history.cost == expected.cost
+
+
+@every_backend
+def test_a_weighted_step_is_that_of_the_weighted_gradient(backend):
+    X, Y = data()
+    weight = np.random.default_rng(1).uniform(0, 5, 24)
+    net = network(backend)
+    expected = net.gradient(X, Y, sample_weight=weight)
+    step = step_taken(net, X, Y, sample_weight=weight)
+    np.testing.assert_allclose(step, expected.vector, rtol=0, atol=1e-14)
+    net = network(backend)
+    history = net.fit(X, Y, epochs=1, batch_size=24, sample_weight=weight)
+    assert history.cost[0] == pytest.approx(expected.cost, rel=1e-14)
+
+
+def class_cases():
+    """Targets, a class_weight, and the weights of the examples that it stands for."""
+    rng = np.random.default_rng(4)
+    labels = rng.choice(3, size=24, p=[0.6, 0.3, 0.1])
+    hard = np.eye(3)[labels]
+    soft = 0.8 * hard + 0.2 * rng.dirichlet(np.ones(3), size=24)
+    one = (rng.uniform(size=(24, 1)) > 0.7).astype(float)
+    counts, ones = np.bincount(labels, minlength=3), one.sum()
+    assert (soft.argmax(axis=1) == labels).all()
+    balanced = 24 / (3 * counts[labels])
+    numbers = np.array([0.5, 2.0, 3.0])
+    yield "balanced", hard, "balanced", balanced
+    yield "balanced soft", soft, "balanced", balanced
+    yield "dict", hard, {1: 2.0, 2: 3}, np.array([1.0, 2.0, 3.0])[labels]
+    yield "dict of NumPy's", hard, {np.int64(0): np.float32(0.5)}, np.array([0.5, 1, 1])[labels]
+    yield "empty dict", hard, {}, np.ones(24)
+    yield "list", soft, numbers.tolist(), numbers[labels]
+    yield "array with 0", hard, np.array([1, 0, 2]), np.array([1.0, 0, 2])[labels]
+    in_class = one[:, 0].astype(int)
+    each = np.array([24 / (2 * (24 - ones)), 24 / (2 * ones)])
+    yield "balanced, one output", one, "balanced", each[in_class]
+    yield "dict, one output", one, {1: 4.0}, np.array([1.0, 4.0])[in_class]
+    yield "array, one output", 0.2 + 0.6 * one, np.array([2, 0.5]), np.array([2, 0.5])[in_class]
+    without = np.eye(3)[labels % 2]
+    yield (
+        "balanced, a class missing",
+        without,
+        "balanced",
+        (24 / (2 * np.bincount(labels % 2)[labels % 2])),
+    )
+
+
+@every_backend
+@pytest.mark.parametrize("case", list(class_cases()), ids=lambda case: case[0])
+def test_class_weight_is_a_weight_for_each_example(case, backend):
+    _, Y, class_weight, weight = case
+    X, _ = data()
+    own = np.random.default_rng(2).uniform(0.5, 1, 24)
+    for sample_weight in (None, own):
+        both = weight if sample_weight is None else weight * sample_weight
+        nets = [network(backend, (4, 5, Y.shape[1])) for _ in range(2)]
+        nets[0].fit(
+            X, Y, epochs=2, batch_size=7, class_weight=class_weight, sample_weight=sample_weight
+        )
+        nets[1].fit(X, Y, epochs=2, batch_size=7, sample_weight=both)
+        assert state(nets[0]) == state(nets[1])
+
+
+def test_balanced_classes_are_those_of_scikit_learn():
+    utils = pytest.importorskip("sklearn.utils", reason="scikit-learn is not installed")
+    labels = np.random.default_rng(4).choice(4, size=90, p=[0.5, 0.3, 0.2, 0])
+    expected = utils.compute_sample_weight("balanced", labels)
+    found = plan.combined_weight(None, "balanced", np.eye(4)[labels])
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+# ---- orders and held-out examples ----------------------------------------------------------------
+
+
+@every_backend
+def test_a_function_gives_each_epochs_order(backend):
+    X, Y = data()
+    rng = np.random.default_rng(9)
+    orders = [rng.permutation(24) for _ in range(4)]
+    asked = []
+
+    def order(epoch):
+        asked.append(epoch)
+        return orders[epoch].astype(["int64", "uint8", "int32", "uint64"][epoch])
+
+    net, twin = network(backend), network(backend)
+    net.fit(X, Y, epochs=4, batch_size=7, optimizer="adam", shuffle=order)
+    for rows in orders:
+        one_pass(twin, X[rows], Y[rows], batch_size=7, optimizer="adam")
+    assert state(net) == state(twin)
+    assert asked == [0, 1, 2, 3]
+    for given in (orders[0], orders[0].tolist(), tuple(orders[0].tolist())):
+        net, twin = network(backend), network(backend)
+        net.fit(X, Y, epochs=2, batch_size=7, shuffle=given)
+        for _ in range(2):
+            one_pass(twin, X[orders[0]], Y[orders[0]], batch_size=7)
+        assert state(net) == state(twin)
+    net, twin = network(backend), network(backend)
+    net.fit(X, Y, epochs=2, batch_size=7, shuffle=range(24))
+    twin.fit(X, Y, epochs=2, batch_size=7, shuffle=False)
+    assert state(net) == state(twin)
+
+
+@every_backend
+@pytest.mark.parametrize("shuffle", [False, "order", "function"])
+def test_the_last_examples_are_held_out_unless_shuffled(shuffle, backend):
+    X, Y = data()
+    order = np.random.default_rng(3).permutation(18)
+    given = {"order": order, "function": lambda epoch: order}.get(shuffle, shuffle)
+    weight = np.linspace(0.1, 2, 24)
+    net, twin = network(backend), network(backend)
+    history = net.fit(
+        X, Y, epochs=3, batch_size=5, shuffle=given, sample_weight=weight,
+        validation_fraction=0.25, metrics="mse",
+    )  # fmt: skip
+    expected = twin.fit(
+        X[:18], Y[:18], epochs=3, batch_size=5, shuffle=given, sample_weight=weight[:18],
+        validation_data=(X[18:], Y[18:]), metrics="mse",
+    )  # fmt: skip
+    assert state(net) == state(twin)
+    assert history.cost == expected.cost
+    assert history.validation_cost == expected.validation_cost
+    assert history.metrics == expected.metrics
+
+
+@every_backend
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.9])
+def test_random_examples_are_held_out_when_shuffled(fraction, backend):
+    """They are found by their targets; none is lost, none is in both, and weights follow."""
+    X, _ = data()
+    Y = ((np.arange(24) + 0.5) / 24)[:, np.newaxis]
+    weight = np.linspace(0.1, 2, 24)
+    judged = []
+
+    def look(predictions, targets):
+        judged.append(targets[:, 0].copy())
+        return 0.0
+
+    net, twin = network(backend, (4, 5, 1)), network(backend, (4, 5, 1))
+    history = net.fit(
+        X, Y, epochs=3, batch_size=5, sample_weight=weight, validation_fraction=fraction,
+        metrics=look,
+    )  # fmt: skip
+    held = np.rint(judged[0] * 24 - 0.5).astype(int)
+    assert len(judged) == 3
+    assert all((again == judged[0]).all() for again in judged)
+    assert len(held) == max(1, round(fraction * 24))
+    kept = np.setdiff1d(np.arange(24), held)
+    assert len(kept) + len(held) == 24
+    assert (held != np.arange(24)[-len(held) :]).any()
+    # The same split drawn, the others are trained on.
+    twin._model.random.words(24)
+    expected = twin.fit(
+        X[kept], Y[kept], epochs=3, batch_size=5, sample_weight=weight[kept],
+        validation_data=(X[held], Y[held]),
+    )  # fmt: skip
+    assert state(net) == state(twin)
+    assert history.cost == expected.cost
+    assert history.validation_cost == expected.validation_cost
+    other = Network([4, 5, 1], seed=6, backend=backend)
+    other.fit(X, Y, epochs=1, validation_fraction=fraction, metrics=look)
+    assert (np.sort(judged[-1]) != np.sort(judged[0])).any()
+
+
+@every_backend
+def test_a_fit_of_no_epochs_draws_nothing_to_hold_out(backend):
+    X, Y = data()
+    net = network(backend)
+    before = state(net)
+    assert net.fit(X, Y, epochs=0, validation_fraction=0.5, dropout=0.5).epochs == 0
+    assert state(net) == before
+
+
+@every_backend
+def test_weights_that_are_all_held_out_are_refused(backend):
+    X, Y = data()
+    weight = (np.arange(24) >= 20).astype(float)
+    for shuffle, weights in ((False, weight), (True, None)):
+        net = network(backend)
+        if weights is None:
+            # The row that the generator will hold out.
+            order = net.copy()._model.random_order(24)
+            weights = (np.arange(24) == order[-1]).astype(float)
+        before = state(net)
+        with pytest.raises(ValueError, match=r"^validation_fraction holds \d examples out, and"):
+            net.fit(
+                X, Y, epochs=2, shuffle=shuffle, sample_weight=weights,
+                validation_fraction=0.2 if shuffle is False else 0.01,
+            )  # fmt: skip
+        assert state(net) == before
