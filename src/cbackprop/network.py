@@ -468,6 +468,9 @@ class Network:
     @overload
     def cost(self, X: npt.ArrayLike, Y: npt.ArrayLike, per_example: Literal[True]) -> Floats: ...
 
+    @overload
+    def cost(self, X: npt.ArrayLike, Y: npt.ArrayLike, per_example: bool) -> float | Floats: ...
+
     def cost(
         self,
         X: npt.ArrayLike,
