@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from cbackprop import paths, validation
-from cbackprop.functions import COSTS, Array, Cost, Floats, name_of, read_only
+from cbackprop import layout, paths, validation
+from cbackprop.functions import COSTS, Array, Floats, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
 from cbackprop.paths import Factor, FullPath, Path
 from cbackprop.paths import factor as _factor
 from cbackprop.paths import number as _number
-from cbackprop.reference.calculus import activate, weighted_input
+from cbackprop.reference.calculus import activate, cost_of_activations, weighted_input
 from cbackprop.reference.engine import Engine
 
 if TYPE_CHECKING:
@@ -348,12 +348,7 @@ class ChainRule:
         self._softmax = network.activations[-1] == "softmax"
         # The parameters as they are now, in float64, for the paths' weights and the nudges.
         self._engine = Engine(network.sizes, network.activations, network.cost_function, "float64")
-        for target, source in zip(
-            (*self._engine.weights, *self._engine.biases),
-            (*network.weights, *network.biases),
-            strict=True,
-        ):
-            target[...] = source
+        self._engine.storage[...] = layout.flat(network.weights, network.biases)
         self.weights: tuple[Floats, ...] = tuple(read_only(W) for W in self._engine.weights)
         self.biases: tuple[Floats, ...] = tuple(read_only(b) for b in self._engine.biases)
         self._x = x.astype(np.float64).reshape(1, -1)
@@ -519,7 +514,7 @@ class ChainRule:
     def nudged_pass(self, quantity: str, layer: int, indices: tuple[int, ...], size: float) -> Pass:
         """The forward pass after a nudge of one weight ("w"), bias ("b") or activation ("a")."""
         if quantity == "a":
-            a = [self._x, *self._engine.run_forward(self._x)[1]]
+            a = self._engine.run_forward(self._x).a
             a[layer] = a[layer].copy()
             a[layer][0, indices[0]] += size
             return self._pass_from(layer, a)
@@ -533,39 +528,22 @@ class ChainRule:
 
     def _pass_from(self, layer: int, below: list[Array]) -> Pass:
         """What follows from the activations of the layers up to this one, each (1, n_l)."""
-        engine = self._engine
+        engine, cost = self._engine, self.cost_function
         z: list[Array | None] = [None] * (layer + 1)
         a = list(below[: layer + 1])
-        z_l, da_dz = None, a[-1]
+        # Where the output itself was given there is no z to take the cost from; most need none.
+        z_l = da_dz = a[-1]
         with np.errstate(all="ignore"):
-            for W, b, activation in zip(
-                engine.weights[layer:],
-                engine.biases[layer:],
-                engine.activations[layer:],
-                strict=True,
-            ):
-                z_l = weighted_input(W, b, a[-1])
-                a_l, da_dz = activate(activation, z_l)
+            for l in range(layer, len(engine.weights)):
+                z_l = weighted_input(engine.weights[l], engine.biases[l], a[-1])
+                a_l, da_dz = activate(engine.activations[l], z_l)
                 z.append(z_l)
                 a.append(a_l)
-            if z_l is None:  # the output itself was given: there is no z to take the cost from
-                return Pass(z, a, self._cost_of_output(a[-1]))
-            return Pass(z, a, float(engine.output(z_l, a[-1], da_dz, self._y)[0][0]))
-
-    def _cost_of_output(self, a: Array) -> float:
-        """C(a, y), of activations that need not be those of any z."""
-        y = self._y
-        cost = self.cost_function
-        if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:  # the engine needs no z
-            return float(self._engine.output(a, a, a, y)[0][0])
-        y_log_a = np.where(y == 0, 0.0, y * np.log(a))
-        if self.cost_function == "poisson":
-            return float(np.mean(a - y_log_a))
-        if self.cost_function == "cross_entropy":
-            if not self._softmax:
-                y_log_a += np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))
-            return float(-np.sum(y_log_a))
-        raise NotImplementedError(f"{self.cost_function} of activations without their z")
+            if z[-1] is None and isinstance(cost, str) and COSTS[cost].delta_from_z:
+                C = cost_of_activations(cost, self.activations[-1], a[-1], self._y)
+            else:
+                C = engine.output(z_l, a[-1], da_dz, self._y)[0]
+        return Pass(z, a, float(C[0]))
 
     def __str__(self) -> str:
         """Every layer's numbers, from the input up to the cost."""

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cbackprop import layout
 from cbackprop.functions import Activation, Array, Cost, read_only
 from cbackprop.gradients import Gradient
 from cbackprop.model import Model
@@ -201,10 +202,7 @@ def check_gradient(model: Model, X: Array, Y: Array) -> GradientCheck:
     engine = Engine(model.sizes, model.activations, model.cost_function, "float64")
     with model.engine:  # both of the same parameters
         gradient = model.gradient(X, Y)
-        for target, source in zip(
-            (*engine.weights, *engine.biases), (*model.weights, *model.biases), strict=True
-        ):
-            target[...] = source
+        engine.storage[...] = layout.flat(model.weights, model.biases)
     examples = X.astype(np.float64), Y.astype(np.float64)
     epsilon = float(np.finfo(model.dtype).eps)
     with np.errstate(all="ignore"):
@@ -373,7 +371,7 @@ def _moved(x: Array, x_j: Array) -> Array:
     """n_l times x (n, n_l), one below the other, the j-th with its column j replaced by x_j[j]."""
     n, n_l = x.shape
     copies = np.repeat(x[np.newaxis], n_l, axis=0)
-    j: Array = np.arange(n_l)
+    j = np.arange(n_l, dtype=np.intp)
     copies[j, :, j] = x_j
     return copies.reshape(n_l * n, n_l)
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
 
 from cbackprop.functions import INITS
 
-Options: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its options
+
+class Options(Protocol):
+    """A parser, or a group of its options."""
+
+    @property
+    def add_argument(self) -> Callable[..., argparse.Action]: ...
 
 
 class Parser(argparse.ArgumentParser):
