@@ -18,8 +18,6 @@ from cbackprop.functions import COSTS, Array, Floats, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
 from cbackprop.paths import Factor, FullPath, Path
-from cbackprop.paths import factor as _factor
-from cbackprop.paths import number as _number
 from cbackprop.reference.calculus import activate, cost_of_activations, weighted_input
 from cbackprop.reference.engine import Engine
 
@@ -191,10 +189,36 @@ class Term:
         return "\n".join(self._lines())
 
     def __repr__(self) -> str:
-        return f"<∂C/∂ {self.name} = {_number(self.value)}>"
+        return f"<∂C/∂ {self.name} = {paths.number(self.value)}>"
 
 
-class WeightTerm(Term):
+class _ParameterTerm(Term):
+    """What the derivatives by a weight and by a bias share: z_j moves C through a_j."""
+
+    def __init__(self, rule: ChainRule, layer: int, indices: tuple[int, ...], dz_dw: float) -> None:
+        self.j = indices[0]
+        self.dz_dw = dz_dw
+        super().__init__(rule, layer, indices, float(dz_dw * rule.backward.delta[layer][self.j]))
+        self.da_dz, self.dC_da = rule.upper_factors(layer, self.j)
+
+    def _full_paths(self) -> Iterator[FullPath]:
+        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
+
+    def _name_of_dz_dw(self) -> str:
+        return f"∂z/∂{self.quantity}"
+
+    def _lines(self) -> list[str]:
+        return [
+            f"∂C/∂{self.name} = ∂z/∂{self.quantity} · ∂a/∂z · ∂C/∂a",
+            *_aligned(
+                (self._name_of_dz_dw(), paths.factor(self.dz_dw)),
+                *_upper_rows(self.j, self.da_dz, self.dC_da),
+                ("product", paths.number(self.value)),
+            ),
+        ]
+
+
+class WeightTerm(_ParameterTerm):
     """∂C/∂w_jk = dz_dw · da_dz · dC_da.
 
     Attributes
@@ -211,34 +235,15 @@ class WeightTerm(Term):
 
     quantity = "w"
 
-    def __init__(
-        self,
-        rule: ChainRule,
-        layer: int,
-        j: int,
-        k: int,
-        factors: tuple[float, Factor, Factor],
-        value: float,
-    ) -> None:
-        super().__init__(rule, layer, (j, k), value)
-        self.j, self.k = j, k
-        self.dz_dw, self.da_dz, self.dC_da = factors
+    def __init__(self, rule: ChainRule, layer: int, j: int, k: int) -> None:
+        super().__init__(rule, layer, (j, k), float(rule.backward.a[layer - 1][k]))
+        self.k = k
 
-    def _full_paths(self) -> Iterator[FullPath]:
-        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
-
-    def _lines(self) -> list[str]:
-        return [
-            f"∂C/∂w[{self.j}, {self.k}] of layer {self.layer} = ∂z/∂w · ∂a/∂z · ∂C/∂a",
-            *_aligned(
-                (f"∂z/∂w = a[{self.k}] of layer {self.layer - 1}", _factor(self.dz_dw)),
-                *_upper_rows(self.j, self.da_dz, self.dC_da),
-                ("product", _number(self.value)),
-            ),
-        ]
+    def _name_of_dz_dw(self) -> str:
+        return f"∂z/∂w = a[{self.k}] of layer {self.layer - 1}"
 
 
-class BiasTerm(Term):
+class BiasTerm(_ParameterTerm):
     """∂C/∂b_j = 1 · da_dz · dC_da.
 
     Attributes
@@ -251,36 +256,9 @@ class BiasTerm(Term):
 
     quantity = "b"
 
-    def __init__(
-        self,
-        rule: ChainRule,
-        layer: int,
-        j: int,
-        factors: tuple[Factor, Factor],
-        value: float,
-    ) -> None:
-        super().__init__(rule, layer, (j,), value)
-        self.j = j
+    def __init__(self, rule: ChainRule, layer: int, j: int) -> None:
         self.dz_db = 1.0
-        self.da_dz, self.dC_da = factors
-
-    def _full_paths(self) -> Iterator[FullPath]:
-        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
-
-    @property
-    def dz_dw(self) -> float:
-        """The first factor, 1: what `dz_db` is, under the name that a weight's has."""
-        return self.dz_db
-
-    def _lines(self) -> list[str]:
-        return [
-            f"∂C/∂b[{self.j}] of layer {self.layer} = ∂z/∂b · ∂a/∂z · ∂C/∂a",
-            *_aligned(
-                ("∂z/∂b", _factor(self.dz_db)),
-                *_upper_rows(self.j, self.da_dz, self.dC_da),
-                ("product", _number(self.value)),
-            ),
-        ]
+        super().__init__(rule, layer, (j,), self.dz_db)
 
 
 class ActivationTerm(Term):
@@ -297,15 +275,8 @@ class ActivationTerm(Term):
 
     quantity = "a"
 
-    def __init__(
-        self,
-        rule: ChainRule,
-        layer: int,
-        k: int,
-        paths: tuple[Path, ...],
-        value: float,
-    ) -> None:
-        super().__init__(rule, layer, (k,), value)
+    def __init__(self, rule: ChainRule, layer: int, k: int, paths: tuple[Path, ...]) -> None:
+        super().__init__(rule, layer, (k,), float(rule.backward.dC_da[layer][k]))
         self.k = k
         self.paths = paths
 
@@ -314,11 +285,12 @@ class ActivationTerm(Term):
 
     def _lines(self) -> list[str]:
         if not self.paths:
-            return [f"∂C/∂a[{self.k}] of the output layer {self.layer} = {_number(self.value)}"]
+            name = f"∂C/∂a[{self.k}] of the output layer {self.layer}"
+            return [f"{name} = {paths.number(self.value)}"]
         return [
             f"∂C/∂a[{self.k}] of layer {self.layer} = Σ_j ∂z_j/∂a · ∂a_j/∂z_j · ∂C/∂a_j",
             *(f"  {path}" for path in self.paths),
-            f"  sum = {_number(self.value)}",
+            f"  sum = {paths.number(self.value)}",
         ]
 
 
@@ -379,15 +351,7 @@ class ChainRule:
         """
         layer, j = self._place(layer, j)
         k = validation.neuron("k", k, self.sizes[layer - 1], layer - 1)
-        a_k = float(self.backward.a[layer - 1][k])
-        return WeightTerm(
-            self,
-            layer,
-            j,
-            k,
-            (a_k, *self.upper_factors(layer, j)),
-            float(a_k * self.backward.delta[layer][j]),
-        )
+        return WeightTerm(self, layer, j, k)
 
     def bias(self, layer: int, j: int) -> BiasTerm:
         """∂C/∂b_j of a layer.
@@ -409,14 +373,7 @@ class ChainRule:
         TypeError, ValueError
             Naming the argument.
         """
-        layer, j = self._place(layer, j)
-        return BiasTerm(
-            self,
-            layer,
-            j,
-            self.upper_factors(layer, j),
-            float(self.backward.delta[layer][j]),
-        )
+        return BiasTerm(self, *self._place(layer, j))
 
     def activation(self, layer: int, k: int) -> ActivationTerm:
         """∂C/∂a_k of a layer, path by path.
@@ -442,24 +399,13 @@ class ChainRule:
         k = validation.neuron("k", k, self.sizes[layer], layer)
         through: tuple[Path, ...] = ()
         if layer < len(self.sizes) - 1:
-            W = self._engine.weights[layer]
+            dz_da: list[float] = self.weights[layer][:, k].tolist()
             delta = self.backward.delta[layer + 1]
             through = tuple(
-                Path(
-                    j,
-                    float(W[j, k]),
-                    *self.upper_factors(layer + 1, j),
-                    float(W[j, k]) * float(delta[j]),
-                )
-                for j in range(self.sizes[layer + 1])
+                Path(j, w, *self.upper_factors(layer + 1, j), w * float(delta[j]))
+                for j, w in enumerate(dz_da)
             )
-        return ActivationTerm(
-            self,
-            layer,
-            k,
-            through,
-            float(self.backward.dC_da[layer][k]),
-        )
+        return ActivationTerm(self, layer, k, through)
 
     def svg(
         self,
@@ -567,7 +513,7 @@ class ChainRule:
                 ),
             ]
         lines.append(f"cost {name_of(self.cost_function)}")
-        lines += _aligned(("y", _some(self.y)), ("C", _number(self.cost)))
+        lines += _aligned(("y", _some(self.y)), ("C", paths.number(self.cost)))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -612,11 +558,11 @@ def _paths_from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[Full
 def _upper_rows(j: int, da_dz: Factor, dC_da: Factor) -> list[tuple[str, str]]:
     """∂a/∂z and ∂C/∂a; in a softmax layer z_j moves every output i, and the products are summed."""
     if isinstance(da_dz, float):
-        return [(f"∂a/∂z = σ′(z[{j}])", _factor(da_dz)), (f"∂C/∂a[{j}]", _factor(dC_da))]
+        return [(f"∂a/∂z = σ′(z[{j}])", paths.factor(da_dz)), (f"∂C/∂a[{j}]", paths.factor(dC_da))]
     return [
-        (f"∂a[i]/∂z[{j}], every i", _factor(da_dz)),
-        ("∂C/∂a[i], every i", _factor(dC_da)),
-        ("sum of their products", _number(float(np.dot(da_dz, dC_da)))),
+        (f"∂a[i]/∂z[{j}], every i", paths.factor(da_dz)),
+        ("∂C/∂a[i], every i", paths.factor(dC_da)),
+        ("sum of their products", paths.number(float(np.dot(da_dz, dC_da)))),
     ]
 
 
