@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from cbackprop import Network
 from cbackprop.cli.options import (
+    add_activation,
     add_command,
     add_init,
     add_json,
     add_number_type,
     add_seed,
-    integers,
+    add_sizes,
+    network_of,
+    print_json,
 )
-from cbackprop.functions import ACTIVATIONS, COSTS
+from cbackprop.functions import COSTS
 
 # Exclusive or: what one neuron cannot learn, and a small network with a hidden layer can. (1, 1)
 # comes first, as (0, 0) moves no weight of the first layer: a dull first step.
@@ -44,21 +45,8 @@ def add(commands: Any) -> None:
         cbackprop step --sizes 2,4,1 --activation tanh,sigmoid --cost cross_entropy --out xor.html
         """,
     )
-    parser.add_argument(
-        "--sizes",
-        type=integers,
-        default=list(SIZES),
-        metavar="2,N[,N...],1",
-        help="inputs, hidden layers, outputs (2,3,1)",
-    )
-    parser.add_argument(
-        "--activation",
-        type=lambda text: text.split(","),
-        default=["sigmoid"],
-        metavar="NAME[,NAME...]",
-        help="one for all layers, or one for each after the input: "
-        f"{', '.join(ACTIVATIONS)} (sigmoid)",
-    )
+    add_sizes(parser, "2,N[,N...],1", "2,3,1")
+    add_activation(parser)
     parser.add_argument("--cost", default="quadratic", help=f"{', '.join(COSTS)} (quadratic)")
     add_init(parser)
     add_number_type(parser, "float64")
@@ -82,15 +70,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
-    names = arguments.activation
-    net = Network(
-        arguments.sizes,
-        names[0] if len(names) == 1 else names,
-        arguments.cost,
-        dtype=arguments.dtype or "float64",
-        init=arguments.init or "auto",
-        seed=arguments.seed,
-    )
+    net = network_of(arguments, SIZES)
     page = net.stepper_html(
         XOR_X,
         XOR_Y,
@@ -107,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         opened = webbrowser.open(path.resolve().as_uri())
     if arguments.json:
         facts = {"path": str(path), "steps": arguments.steps, "sizes": list(net.sizes)}
-        print(json.dumps(facts, indent=2))
+        print_json(facts)
         return 0
     print(f"{path}: {arguments.steps} steps of a {'-'.join(map(str, net.sizes))} network")
     if not arguments.open:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from cbackprop.cli.options import (
     add_number_type,
     add_seed,
     integers,
+    print_json,
 )
 from cbackprop.cli.scaling import NO_SCALES, Scales, scales_of
 from cbackprop.cli.training_examples import (
@@ -204,7 +204,7 @@ def run(arguments: argparse.Namespace) -> int:
         net.save(arguments.save)
     if arguments.json:
         facts = {**report.facts(history), "saved": arguments.save}
-        print(json.dumps(facts, indent=2, allow_nan=False))
+        print_json(facts)
     else:
         report.after(history)
         report.next_commands(arguments.save, source, arguments.mnist)
