@@ -6,17 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cbackprop.cli.options import (
-    add_activation,
-    add_command,
-    add_init,
-    add_json,
-    add_number_type,
-    add_seed,
-    add_sizes,
-    network_of,
-    print_json,
-)
+from cbackprop.cli import options
 from cbackprop.functions import COSTS
 
 # Exclusive or: what one neuron cannot learn, and a small network with a hidden layer can. (1, 1)
@@ -31,7 +21,7 @@ LEARNING_RATE = 0.5
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = add_command(
+    parser = options.add_command(
         commands,
         "step",
         run,
@@ -45,12 +35,12 @@ def add(commands: Any) -> None:
         cbackprop step --sizes 2,4,1 --activation tanh,sigmoid --cost cross_entropy --out xor.html
         """,
     )
-    add_sizes(parser, "2,N[,N...],1", "2,3,1")
-    add_activation(parser)
+    options.add_sizes(parser, "2,N[,N...],1", "2,3,1")
+    options.add_activation(parser)
     parser.add_argument("--cost", default="quadratic", help=f"{', '.join(COSTS)} (quadratic)")
-    add_init(parser)
-    add_number_type(parser, "float64")
-    add_seed(parser, "the first parameters")
+    options.add_init(parser)
+    options.add_number_type(parser, "float64")
+    options.add_seed(parser, "the first parameters")
     parser.add_argument(
         "--steps", type=int, default=STEPS, metavar="N", help=f"examples to go through ({STEPS})"
     )
@@ -65,12 +55,12 @@ def add(commands: Any) -> None:
         "--out", default="step.html", metavar="FILE", help="where the page goes (step.html)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
-    net = network_of(arguments, SIZES)
+    net = options.network_of(arguments, SIZES)
     page = net.stepper_html(
         XOR_X,
         XOR_Y,
@@ -87,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         opened = webbrowser.open(path.resolve().as_uri())
     if arguments.json:
         facts = {"path": str(path), "steps": arguments.steps, "sizes": list(net.sizes)}
-        print_json(facts)
+        options.print_json(facts)
         return 0
     print(f"{path}: {arguments.steps} steps of a {'-'.join(map(str, net.sizes))} network")
     if not arguments.open:

@@ -12,6 +12,7 @@ from cbackprop.drawing.symbols import (
     Label,
     derivative,
     exact,
+    joined,
     label_width,
     marked,
     neuron_symbol,
@@ -161,21 +162,11 @@ def _equations(rule: ChainRule, place: Place) -> list[Label]:
     dC_da = number(float(rule.backward.dC_da[l - 1][k]))
     a, delta = float(rule.backward.a[l - 1][k]), float(rule.backward.delta[l][j])
     w = weight_symbol(sizes, l, j, k)
-    z = neuron_symbol(sizes, "z", l, j)
+    b = neuron_symbol(sizes, "b", l, j)
+    dC_dz = derivative(symbol("C"), neuron_symbol(sizes, "z", l, j))
+    numbers = f"{product([a, delta])} = {number(a * delta)}"
     return [
-        [*derivative(symbol("C"), a_k), *plain(f" = the sum of {terms} = {dC_da}")],
-        [
-            *derivative(symbol("C"), w),
-            *plain(" = "),
-            *a_k,
-            *plain(" · "),
-            *derivative(symbol("C"), z),
-            *plain(f" = {product([a, delta])} = {number(a * delta)}"),
-        ],
-        [
-            *derivative(symbol("C"), neuron_symbol(sizes, "b", l, j)),
-            *plain(" = "),
-            *derivative(symbol("C"), z),
-            *plain(f" = {number(delta)}"),
-        ],
+        joined(derivative(symbol("C"), a_k), f" = the sum of {terms} = {dC_da}"),
+        joined(derivative(symbol("C"), w), " = ", a_k, " · ", dC_dz, f" = {numbers}"),
+        joined(derivative(symbol("C"), b), " = ", dC_dz, f" = {number(delta)}"),
     ]

@@ -51,6 +51,13 @@ def derivative(upper: Label, lower: Label) -> Label:
     return [("∂", ""), *upper, ("/∂", ""), *lower]
 
 
+def joined(*pieces: Label | str) -> Label:
+    """Labels and plain text, one after another."""
+    return [
+        span for piece in pieces for span in ([(piece, "")] if isinstance(piece, str) else piece)
+    ]
+
+
 def plain(text: str) -> Label:
     return [(text, "")]
 

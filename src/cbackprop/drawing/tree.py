@@ -25,6 +25,7 @@ from cbackprop.drawing.symbols import (
     derivative,
     exact,
     in_product,
+    joined,
     marked,
     neuron_symbol,
     number,
@@ -268,10 +269,9 @@ def _product(rule: ChainRule, place: Place, value: float) -> Label:
     first = float(rule.backward.a[l - 1][k]) if of_weight else 1.0
     names = "∂C/∂z" if choice.is_softmax(rule, l) else "∂a/∂z · ∂C/∂a"
     numbers = f"{product([first, *choice.upper_numbers(rule, l, j)])} = {number(value)}"
-    return [
-        *derivative(symbol("C"), quantity),
-        *plain(f" = ∂z/∂{place.quantity} · {names} = {numbers}"),
-    ]
+    return joined(
+        derivative(symbol("C"), quantity), f" = ∂z/∂{place.quantity} · {names} = {numbers}"
+    )
 
 
 def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
@@ -288,7 +288,7 @@ def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
                 factors = "∂z/∂a · ∂C/∂z"
         names = factors.replace("_j", "").replace("_i", "")
         text = f" = {names} = {product([local, *upper])} = {number(branches.total)}"
-        return [*derivative(symbol("C"), quantity), *plain(text)]
+        return joined(derivative(symbol("C"), quantity), text)
     rest = float(np.sum([v for i, v in branches.contributions.items() if i != branches.main]))
     others = len(branches.local) - 1
     text = (
@@ -301,12 +301,9 @@ def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
 
 def _cost_slope(rule: ChainRule, j: int) -> Label:
     value = float(rule.backward.dC_da[-1][j])
-    return [
-        *derivative(symbol("C"), neuron_symbol(rule.sizes, "a", len(rule.sizes) - 1, j)),
-        *plain(" = "),
-        *cost_formulas(rule)[1],
-        *plain(f" = {number(value)}"),
-    ]
+    a = neuron_symbol(rule.sizes, "a", len(rule.sizes) - 1, j)
+    formula = cost_formulas(rule)[1]
+    return joined(derivative(symbol("C"), a), " = ", formula, f" = {number(value)}")
 
 
 def _along(local: list[float]) -> Label:

@@ -541,18 +541,8 @@ def take_step(
         adam_update(w, m, v, g, learning_rate, h["beta1"], h["beta2"], h["epsilon"], t)
     elif name == "rmsprop":
         state = dict(zip(rule.slots, slots, strict=True))
-        alpha, epsilon, momentum = h["alpha"], h["epsilon"], h["momentum"]
-        rmsprop_update(
-            w,
-            state["v"],
-            state.get("m"),
-            state.get("u"),
-            g,
-            learning_rate,
-            alpha,
-            epsilon,
-            momentum,
-        )
+        v, mean, mu = state["v"], state.get("m"), h["momentum"]
+        rmsprop_update(w, v, mean, state.get("u"), g, learning_rate, h["alpha"], h["epsilon"], mu)
     elif name == "adagrad":
         rate = learning_rate / (1 + (t - 1) * h["learning_rate_decay"])
         (total,) = slots

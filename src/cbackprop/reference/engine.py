@@ -229,12 +229,7 @@ class Engine(OneThreadAtATime):
             return True, total
 
     def gradient(
-        self,
-        X: Array,
-        Y: Array,
-        sample_weight: Array | None,
-        total_weight: float,
-        out: Array,
+        self, X: Array, Y: Array, sample_weight: Array | None, total_weight: float, out: Array
     ) -> tuple[bool, float]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
         with InUse(self):
