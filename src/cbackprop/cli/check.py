@@ -85,14 +85,14 @@ def _check_all(arguments: argparse.Namespace, n: int) -> int:
     dtypes = ["float64", "float32"] if arguments.dtype is None else [number_type(arguments.dtype)]
     seed = integer("seed", arguments.seed, 0)
     engine = backend(arguments.backend)
-    rows = []
+    rows: list[dict[str, Any]] = []
     n_failed = 0
     began = time.perf_counter()
     if not arguments.json:
         print(f"{'hidden':<12}{'output':<12}{'cost':<15}" + "".join(f"{d:>10}" for d in dtypes))
     for hidden, output, cost in _combinations():
         line = f"{hidden:<12}{output:<12}{cost:<15}"
-        failed = []
+        failed: list[str] = []
         for dtype in dtypes:
             net = Network(
                 CHECKED_SIZES,

@@ -146,6 +146,6 @@ def _most_to_learn(net: Network, X: Array, Y: Array) -> tuple[int, int]:
     """The example and the hidden neuron k of the largest |∂C/∂w_jk| with j the true digit's."""
     backward = net.backward(X, Y)
     delta_j = backward.delta[-1][np.arange(len(Y)), Y.argmax(axis=1)]
-    size = np.abs(delta_j[:, np.newaxis] * backward.a[-2])
-    example, hidden = np.unravel_index(size.argmax(), size.shape)
+    size: Array = np.abs(delta_j[:, np.newaxis] * backward.a[-2])
+    example, hidden = np.unravel_index(int(size.argmax()), size.shape)
     return int(example), int(hidden)

@@ -47,7 +47,7 @@ class Data(NamedTuple):
 
     @property
     def metric(self) -> MetricName:
-        """What an epoch is judged by beside the cost."""
+        """What an epoch is judged by besides the cost."""
         return "r2" if self.classes is None else "accuracy"
 
 

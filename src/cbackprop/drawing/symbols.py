@@ -53,9 +53,8 @@ def derivative(upper: Label, lower: Label) -> Label:
 
 def joined(*pieces: Label | str) -> Label:
     """Labels and plain text, one after another."""
-    return [
-        span for piece in pieces for span in ([(piece, "")] if isinstance(piece, str) else piece)
-    ]
+    labels = (plain(piece) if isinstance(piece, str) else piece for piece in pieces)
+    return [span for label in labels for span in label]
 
 
 def plain(text: str) -> Label:
