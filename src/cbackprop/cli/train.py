@@ -302,7 +302,7 @@ def _network(arguments: argparse.Namespace, source: str, data: Data | None) -> N
         activation, output = "tanh", "softmax" if classify else "identity"
     given = None if arguments.activation is None else arguments.activation.split(",")
     if given is not None and len(given) > 1 and arguments.output is None:
-        activations = given
+        activations: Any = given
     else:
         hidden = [activation] if given is None else given
         hidden = hidden * (len(sizes) - 2) if len(hidden) == 1 else hidden
