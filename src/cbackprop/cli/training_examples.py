@@ -47,7 +47,7 @@ class Data(NamedTuple):
 
     @property
     def metric(self) -> MetricName:
-        """What an epoch is judged by beside the cost."""
+        """What an epoch is judged by besides the cost."""
         return "r2" if self.classes is None else "accuracy"
 
 
@@ -115,11 +115,8 @@ def of_digits(arguments: argparse.Namespace, source: str) -> Data:
         test = np.arange(len(pictures)) % DIGITS_TEST_STEP == 0
         text = f"the bundled digits: {len(pictures)} pictures of 8 x 8 pixels"
         return Data(pictures[~test], Y[~test], classes, (pictures[test], Y[test]), text)
-    n = integer(
-        "train_size",
-        MNIST_TRAIN_SIZE if arguments.train_size is None else arguments.train_size,
-        1,
-    )
+    asked = MNIST_TRAIN_SIZE if arguments.train_size is None else arguments.train_size
+    n = integer("train_size", asked, 1)
     (X, labels), (X_test, labels_test) = datasets.load_mnist(arguments.mnist)
     if n > len(X):
         raise ValueError(f"train_size is {n}; expected at most {len(X)}")
