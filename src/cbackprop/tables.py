@@ -259,7 +259,8 @@ def _read_csv(stream: BufferedReader | IO[bytes], name: str, form: Form) -> Tabl
 
 def _parse_csv(text: IO[str], name: str, form: Form) -> Table:
     rows = _rows(text, name, form.delimiter)
-    first_line, first = next(rows, (0, []))
+    empty: list[str] = []
+    first_line, first = next(rows, (0, empty))
     if not first:
         raise ValueError(f"{name} is empty; expected rows of numbers")
     width = len(first)
@@ -498,11 +499,10 @@ def _columns_of(where: str, array: Array, form: Form) -> Table:
     )
 
 
-def _numbers_of(where: str, array: Any) -> Array:
+def _numbers_of(where: str, values: Array | bytes) -> Array:
     """An array as (n, columns) of finite float64; pictures become rows of pixels."""
-    if not isinstance(array, np.ndarray):  # another file in the archive, as NumPy gives it: bytes
+    if not isinstance(values, np.ndarray):  # another file in the archive
         raise ValueError(f"{where} is no array; expected a .npz file, or CSV")
-    values: Array = array
     if values.dtype.kind not in "buif":
         raise ValueError(f"{where} has dtype {values.dtype}; expected numbers")
     if values.ndim < 2 or values.size == 0:

@@ -116,6 +116,7 @@ def _check_all(arguments: argparse.Namespace, n: int) -> int:
         facts = {"passed": n_failed == 0, "examples": n, "checks": rows}
         options.print_json(facts)
     else:
+        net = Network(CHECKED_SIZES, backend=engine)
         print(
             f"{len(rows)} checks of {_layers_of(net)} networks, {_computer_of(net)}, "
             f"{n_failed} FAILED; {time.perf_counter() - began:.1f} s"

@@ -135,4 +135,7 @@ def names(text: str | None) -> list[str] | None:
     """Names with commas between; one that has a comma itself stands in double quotes."""
     import csv
 
-    return None if text is None else [name.strip() for name in next(csv.reader([text]), [])]
+    if text is None:
+        return None
+    empty: list[str] = []
+    return [name.strip() for name in next(csv.reader([text]), empty)]

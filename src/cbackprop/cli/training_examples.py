@@ -79,7 +79,7 @@ def of_table(arguments: argparse.Namespace) -> Data:
     if not _is_classification(table, name, arguments.task):
         Y = np.stack(table.targets, axis=1).astype(np.float64)
         return Data(table.X, Y, None, None, text + ("a number" if Y.shape[1] == 1 else "numbers"))
-    (column,) = table.targets
+    column = next(iter(table.targets))
     classes = examples.class_names(column)
     if len(classes) < 2:
         raise ValueError(f"{name} has one class, {classes[0]!r}; expected two at least")
@@ -101,7 +101,7 @@ def _is_classification(table: Table, name: str, task: str | None) -> bool:
                 "or columns of numbers"
             )
         return False
-    (column,) = table.targets
+    column = next(iter(table.targets))
     if task is not None:
         return task == "classification"
     return names or (column.dtype.kind == "i" and len(np.unique(column)) <= MOST_CLASSES)

@@ -101,6 +101,9 @@ def processor() -> str:
 # ---- the workloads -----------------------------------------------------------------------------
 
 
+TANH: list[ActivationName] = ["tanh"]
+
+
 class Workload(NamedTuple):
     """A network, and what is done with it."""
 
@@ -223,7 +226,7 @@ WORKLOADS = (
         sizes=(32, *[64] * 10, 10),
         n=32,
         call="net.partial_fit(X, Y)",
-        activation=(*("tanh",) * 10, "identity"),
+        activation=[*TANH * 10, "identity"],
         cost="mse",
         optimizer=SGD(0.01, momentum=0.9),
     ),

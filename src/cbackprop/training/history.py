@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 from cbackprop import validation
@@ -153,12 +154,11 @@ class History:
         from cbackprop.drawing import THEMES, curves
 
         theme = validation.choice("theme", theme, THEMES)
-
         if axes is None and not wanted:
             return curves.draw(self, theme)
         if axes is None:
             try:
-                from matplotlib import pyplot
+                pyplot: Any = import_module("matplotlib.pyplot")
             except ImportError as error:
                 raise ImportError(
                     f"matplotlib=True needs matplotlib, which cannot be imported ({error}); "
