@@ -146,11 +146,11 @@ cdef real output_row(
     real *scratch,                                          # (3, ld)
 ) noexcept nogil:
     """C_i of one example; its delta and dC/da at the output layer."""
-    cdef Py_ssize_t j = 0
+    cdef Py_ssize_t j
     cdef vec zero = vec_set1(0), inside, target, C_part, g, delta
     cdef vec count = vec_set1(<real> n_out)
     cdef real C
-    while j < ld:
+    for j from 0 <= j < ld by LANES:
         inside = vec_load(mask_j + j)
         target = vec_load_partial(y_j + j, n_out - j) if j < n_out else zero
         if activation == SOFTMAX and (cost == CROSS_ENTROPY or cost == POISSON):
@@ -167,7 +167,6 @@ cdef real output_row(
         vec_store(scratch + j, vec_where_gt(inside, zero, C_part, zero))
         vec_store(dC_da_j + j, vec_where_gt(inside, zero, g, zero))
         vec_store(delta_j + j, vec_where_gt(inside, zero, delta, zero))
-        j += LANES
     C = row_sum(scratch, ld)
     C = C / divisor(cost, n_out)
     if activation == SOFTMAX:

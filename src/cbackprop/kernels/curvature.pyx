@@ -27,40 +27,39 @@ cdef void add_second_order(
     const real *dC_da, const real *d2a_dz2, const real *R_z, Py_ssize_t count,  # IN
 ) noexcept nogil:
     """R{delta} += dC/da sigma'' R{z}."""
-    cdef Py_ssize_t i = 0
-    while i < count:
+    cdef Py_ssize_t i
+    for i from 0 <= i < count by LANES:
         vec_store(R_delta + i, vec_fma(vec_load(dC_da + i) * vec_load(d2a_dz2 + i), vec_load(R_z + i),
                                        vec_load(R_delta + i)))
-        i += LANES
 
 
-cdef int curvature_sums(
-    Core core,
-    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
-    bint gauss_newton,
-    real **sums,  # OUT where they are
-) except -1 nogil:
-    """sum_i R{dC_i/dparameters} along `direction`, in the tree of the gradient's sums. 0, or 1 after `fail`."""
-    cdef Py_ssize_t start = 0, m, blocks = 0
+cdef int curvature_product_all(Core core, const Call *call) except -1 nogil:
+    """sum_i R{dC_i/dparameters} along v, in the tree of the gradient's sums, over n into out (P,)."""
+    cdef Py_ssize_t start, m, blocks = 0
     cdef real C[BLOCK]
     cdef const real *block_X
     cdef const real *block_Y
-    while start < n:
-        m = min(n - start, BLOCK)
-        block_X = X + start * core.layers[0].n_in
-        block_Y = Y + start * core.layers[core.n_layers - 1].n_out
+    cdef real *sums
+    pack(core, call.packed, call.v)
+    core.direction = call.packed
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        block_X = call.X + start * core.n_0
+        block_Y = call.Y + start * core.n_L
         if forward_block(core, block_X, m, True) or output_block(core, C, block_Y, m):
             return 1
         # delta of the layers below is made again beside R{delta}, which wants dC/da before it becomes delta.
         tangent_forward(core, block_X, m)
-        tangent_output(core, block_Y, m, gauss_newton)
-        if tangent_backward(core, m, gauss_newton):
+        tangent_output(core, block_Y, m, call.gauss_newton)
+        if tangent_backward(core, m, call.gauss_newton):
             return 1
         begin_block(core, blocks)
-        sum_tangent_block(core, block_X, m, gauss_newton, blocks % GROUP_BLOCKS == 0)
+        sum_tangent_block(core, block_X, m, call.gauss_newton, blocks % GROUP_BLOCKS == 0)
         blocks += 1
-        start += m
-    sums[0] = folded(core, blocks)
+    sums = folded(core, blocks)
+    if not all_finite(sums, core.storage_size):
+        return fail(core, QUANTITY_CURVATURE, 0)
+    unpack(core, call.out, sums, <real> call.n)
     return 0
 
 
@@ -147,8 +146,7 @@ cdef int tangent_output(
             softmax_curvature_row(tangent.delta + i * ld, layer.a + i * ld, core.dC_da_output + i * ld, y, t + i * ld,
                                   R_a + i * ld, h + i * ld, n_out, core.cost_kind, gauss_newton, scratch, ld)
             continue
-        j = 0
-        while j < ld:
+        for j from 0 <= j < ld by LANES:
             at = i * ld + j
             y_j = vec_load_partial(y + j, n_out - j) if j < n_out else zero
             value = output_curvature(
@@ -157,19 +155,18 @@ cdef int tangent_output(
                 vec_set1(<real> n_out), gauss_newton) * vec_load(tangent.z + at)
             # The padding of z has its own sigma and curvature; R{delta} is 0 there, as delta is.
             vec_store(tangent.delta + at, vec_where_gt(vec_load(core.output_mask + j), zero, value, zero))
-            j += LANES
     return 0
 
 
 cdef int tangent_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 nogil:
     """delta and R{delta} of the layers below the output. 0, or 1 after `fail`."""
-    cdef Py_ssize_t l = core.n_layers - 2, j, width
+    cdef Py_ssize_t l, j, width
     cdef const real *Wt
     cdef const real *Vt
     cdef Layer *layer
     cdef Layer *above
     cdef Tangent *tangent
-    while l >= 0:
+    for l in range(core.n_layers - 2, -1, -1):
         layer = &core.layers[l]
         above = &core.layers[l + 1]
         tangent = &core.tangents[l]
@@ -194,7 +191,6 @@ cdef int tangent_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 
             add_second_order(tangent.delta, layer.dC_da, core.d2a_dz2, tangent.z, n * layer.ld)
         if finish_delta(core, l, n):
             return 1
-        l -= 1
     return 0
 
 

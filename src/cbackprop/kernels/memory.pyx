@@ -91,6 +91,20 @@ cdef bint is_plain(object array) noexcept:
     )
 
 
+cdef inline int neuron_axis(object array, Py_ssize_t width, Py_ssize_t *n) noexcept:
+    """The axis of the neurons of a plain array that is one example, (width,), or n of them, (n, width), BLOCK at most;
+    -1 of any other.
+    """
+    cdef int axis
+    if not is_plain(array):
+        return -1
+    axis = cnp.PyArray_NDIM(array) - 1
+    n[0] = cnp.PyArray_DIM(array, 0) if axis == 1 else 1
+    if axis < 0 or axis > 1 or n[0] < 1 or n[0] > BLOCK or cnp.PyArray_DIM(array, axis) != width:
+        return -1
+    return axis
+
+
 cdef real *pointer(object array, Py_ssize_t size, bint writeable) except NULL:
     """The data of a plain array of `size` numbers."""
     if not is_plain(array) or (writeable and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> array)):
@@ -122,14 +136,18 @@ cdef inline void copy_out(
         copy_rows(target + start * layer.n_out, layer.n_out, block, layer.ld, n, layer.n_out)
 
 
-cdef object pointer_table(list arrays):
-    """Their data pointers as an array of addresses, NULL for None."""
-    cdef cnp.ndarray table = np.zeros(len(arrays), dtype=np.uintp)
-    cdef uintptr_t *addresses = <uintptr_t *> cnp.PyArray_DATA(table)
-    cdef Py_ssize_t i
+cdef inline real **pointers(object table) noexcept:
+    return <real **> cnp.PyArray_DATA(<cnp.ndarray> table)
+
+
+cdef object pointer_table(Core core, list arrays, Py_ssize_t n):
+    """Where the numbers are of arrays (n, n_l) to fill, for the last layers or for the input and all: NULL for None."""
+    table = np.zeros(len(arrays), dtype=np.uintp)
+    cdef Py_ssize_t i, below = len(arrays) - core.n_layers
     for i in range(len(arrays)):
         if arrays[i] is not None:
-            addresses[i] = <uintptr_t> data(arrays[i])
+            width = core.n_0 if i < below else core.layers[i - below].n_out
+            pointers(table)[i] = pointer(arrays[i], n * width, True)
     return table
 
 
@@ -185,12 +203,11 @@ cdef int reserve_sums(Core core, Py_ssize_t n) except -1:
 
 cdef int reserve_gathered(Core core, Py_ssize_t n) except -1:
     cdef Py_ssize_t rows = min(n, BLOCK)
-    cdef Py_ssize_t n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
     if rows > core.gathered_capacity:
-        gathered = aligned_zeros(rows * (n_0 + n_L))
+        gathered = aligned_zeros(rows * (core.n_0 + core.n_L))
         core.gathered_array = gathered
         core.gathered_X = data(gathered)
-        core.gathered_Y = core.gathered_X + rows * n_0
+        core.gathered_Y = core.gathered_X + rows * core.n_0
         core.gathered_capacity = rows
     return 0
 

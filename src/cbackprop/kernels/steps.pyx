@@ -115,7 +115,7 @@ cdef void apply_block(
     cdef Py_ssize_t l
     update.core = <void *> core
     update.a = X
-    update.lda = core.layers[0].n_in
+    update.lda = core.n_0
     update.n = n
     update.sums = sums
     update.total = total
@@ -193,75 +193,51 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
         limit_norms(core.storage + layer.offset + first, layer.ld, layer.n_in, end - first, <real> core.max_norm)
 
 
-cdef int take_step(
-    Core core,
-    const real *X, const real *Y,                     # IN  (., n_0), (., n_L)
-    const real *sample_weight, const int64_t *order,  # IN  or NULL
-    Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,
-) except -1 nogil:
+cdef int take_step(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) except -1 nogil:
     """One step on the batch of n rows from `first`. 0, or 1 after `fail` with nothing changed.
 
     Examples whose weights are all 0 make no step.
     """
-    cdef Py_ssize_t start = 0, m, last, rows
-    cdef real C[BLOCK]
+    cdef Py_ssize_t start, m
     cdef const real *block_X
-    cdef const real *block_Y
     cdef real *sums
     cdef double total = <double> n
-    if sample_weight != NULL:
+    if call.sample_weight != NULL:
         total = 0
         for m in range(first, first + n):
-            total += sample_weight[m if order == NULL else order[m]]
+            total += call.sample_weight[m if call.order == NULL else call.order[m]]
         if total == 0:
             return 0
     # Where an update takes long, or its sums have more than one chain, they are made in full first: that can be
     # interrupted with nothing changed.
     if not can_fuse(core, min(n, BLOCK)) or n > BLOCK * GROUP_BLOCKS:
-        if gradient_sums(core, X, Y, sample_weight, core.clip_norm, order, first, n, &sums):
+        if gradient_sums(core, call, first, n, &sums):
             return 1
         apply_sums(core, sums, total)
         look_for_signals(core, core.n_parameters)
         return 0
-    while start < n:
+    for start from 0 <= start < n by BLOCK:
         m = min(n - start, BLOCK)
-        last = first + start + m
-        block_X = gather(core, core.gathered_X, X, core.layers[0].n_in, order, first + start, m)
-        block_Y = gather(core, core.gathered_Y, Y, core.layers[core.n_layers - 1].n_out, order, first + start, m)
-        # The next batch's rows are prefetched during this one's products; in order, the caches do it themselves.
-        rows = min(min(n, BLOCK), total_rows - last)
-        if order == NULL:
-            prefetch_later(core, block_X + m * core.layers[0].n_in, NULL, rows)
-        else:
-            prefetch_later(core, X, order + last, rows)
-        core.block_row = first + start
-        if deltas_block(core, block_X, block_Y, C, m):
-            return 1
-        if weigh_block(core, block_X, C, m, sample_weight, order, first + start, core.clip_norm):
+        # What follows the last block is the next batch.
+        if weighted_deltas(core, call, &block_X, first + start, m, min(min(n, BLOCK), call.n - first - start - m)):
             return 1
         if start + m < n:
             sum_block(core, core.sums, block_X, m, start == 0)
         else:
             apply_block(core, block_X, m, NULL if start == 0 else core.sums, total)
-        prefetch_rows(core, core.layers[0].n_in * BLOCK)
-        start += m
+        prefetch_rows(core, core.n_0 * BLOCK)
     look_for_signals(core, n * core.n_parameters)
     return 0
 
 
-cdef int take_step_by_cost(
-    Core core,
-    const real *X, const real *Y,                     # IN  (., n_0), (., n_L)
-    const real *sample_weight, const int64_t *order,  # IN  or NULL
-    Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,
-) except -1 nogil:
+cdef int take_step_by_cost(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) except -1 nogil:
     """The same for Rprop, which looks at the batch's own cost: as the difference of two sums over the pass it would
     not have the bits of the batch alone.
     """
     cdef double pass_total = core.cost_total, pass_correction = core.cost_correction
     core.cost_total = 0
     core.cost_correction = 0
-    if take_step(core, X, Y, sample_weight, order, first, n, total_rows):
+    if take_step(core, call, first, n):
         return 1
     pass_correction += core.cost_correction
     add_compensated(&pass_total, &pass_correction, core.cost_total)
@@ -300,38 +276,31 @@ cdef int begin_pass(Core core, options, key) except -1:
     return 0
 
 
-cdef int train_pass(
-    Core core,
-    const real *X, const real *Y,                     # IN  (n, n_0), (n, n_L)
-    const real *sample_weight, const int64_t *order,  # IN  (n,) or NULL
-    Py_ssize_t n, Py_ssize_t batch_size,
-) except -1 nogil:
-    cdef Py_ssize_t start = 0, m, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
+cdef int train_pass(Core core, const Call *call, Py_ssize_t batch_size) except -1 nogil:
+    cdef Py_ssize_t start, m
     cdef const real *batch_X
     cdef const real *batch_Y
     cdef bint tiny = core.is_tiny and is_product_update(&core.update_rule) and core.rule_alone and batch_size <= BLOCK
     if tiny:
         copy_layers_rowmajor(core)
-    while start < n:
-        m = min(batch_size, n - start)
+    for start from 0 <= start < call.n by batch_size:
+        m = min(batch_size, call.n - start)
         if tiny:
-            batch_X = X + start * n_0
-            batch_Y = Y + start * n_L
-            if order != NULL:
-                batch_X = gather(core, core.gathered_X, X, n_0, order, start, m)
-                batch_Y = gather(core, core.gathered_Y, Y, n_L, order, start, m)
+            batch_X = gather(core.gathered_X, call.X, core.n_0, call.order, start, m)
+            batch_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, m)
             if take_tiny_step(core, batch_X, batch_Y, m):
                 return 1
             apply_tiny(core, batch_X, m)
             look_for_signals(core, 1000 * m)
         elif looks_at_cost(&core.update_rule):
-            if take_step_by_cost(core, X, Y, sample_weight, order, start, m, n):
+            if take_step_by_cost(core, call, start, m):
                 return 1
-        elif take_step(core, X, Y, sample_weight, order, start, m, n):
+        elif take_step(core, call, start, m):
             return 1
         core.batch += 1
-        start += m
-    return 0
+    if not state_is_finite(core):
+        return fail(core, QUANTITY_PARAMETERS, 0)
+    return not cost_is_finite(core)
 
 
 # ---- a single step, from Python --------------------------------------------------------------------------------------
@@ -367,7 +336,7 @@ cdef bint cannot_overflow(Core core, const real *X, Py_ssize_t n) noexcept nogil
     """
     cdef Py_ssize_t l
     cdef Layer *layer
-    cdef double gradient = 0, step, a = largest(X, n * core.layers[0].n_in)
+    cdef double gradient = 0, step, a = largest(X, n * core.n_0)
     cdef double bound = <double> LARGEST_NUMBER / 8
     cdef double w = largest(core.storage, core.storage_size)
     for l in range(core.n_layers):
@@ -380,11 +349,11 @@ cdef bint cannot_overflow(Core core, const real *X, Py_ssize_t n) noexcept nogil
     return step < bound and w + core.update_rule.learning_rate * step < bound and cost_is_finite(core)
 
 
-cdef int prepare_step(
+cdef int try_step(
     Core core,
     const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
 ) except -1 nogil:
-    """Everything before the first parameter changes. 0; 1 after `fail`; 2 if the step might have to be undone."""
+    """A step on one block. 0; with nothing changed 1 after `fail`, and 2 if it might have to be undone."""
     cdef real C[BLOCK]
     if core.is_tiny and is_product_update(&core.update_rule):
         copy_layers_rowmajor(core)
@@ -392,7 +361,10 @@ cdef int prepare_step(
     if deltas_block(core, X, Y, C, n):
         return 1
     count_cost(core, C, NULL, n)
-    return 0 if cannot_overflow(core, X, n) else 2
+    if not cannot_overflow(core, X, n):
+        return 2
+    finish_step(core, X, n)
+    return 0
 
 
 cdef void finish_step(Core core, const real *X, Py_ssize_t n) noexcept nogil:

@@ -147,10 +147,8 @@ cdef void copy_panel(
     """The panel's rows one after the other: far apart they would cost a page of the TLB each."""
     cdef Py_ssize_t p, c
     for p in range(depth):
-        c = 0
-        while c < width:
+        for c from 0 <= c < width by LANES:
             vec_store(panel + p * width + c, vec_load(B + p * ldb + c))
-            c += LANES
 
 
 cdef void transpose_panel(
@@ -159,18 +157,15 @@ cdef void transpose_panel(
     Py_ssize_t rows_there, Py_ssize_t depth,
 ) noexcept nogil:
     """panel[p, c] = Wt[c, p], and 0 for c >= rows_there: a piece of W made where it is used."""
-    cdef Py_ssize_t p = 0, c, i, j
-    while p < depth:
-        c = 0
-        while c < width:
+    cdef Py_ssize_t p, c, i, j
+    for p from 0 <= p < depth by SQUARE:
+        for c from 0 <= c < width by SQUARE:
             if c + SQUARE <= rows_there:
                 transpose_square(panel + p * width + c, width, Wt + c * ld + p, ld)
             else:
                 for i in range(SQUARE):
                     for j in range(SQUARE):
                         panel[(p + i) * width + c + j] = Wt[(c + j) * ld + p + i] if c + j < rows_there else <real> 0
-            c += SQUARE
-        p += SQUARE
 
 
 cdef inline Py_ssize_t shared_out(Py_ssize_t columns, Py_ssize_t work, int threads) noexcept nogil:

@@ -17,7 +17,7 @@ cdef int set_up_tiny(Core core) except -1:
     """Whether the network is tiny, and if so memory for W; in row n_out of each layer, 1 for the columns in use."""
     cdef Py_ssize_t l, k, total = 0
     cdef Layer *layer
-    core.is_tiny = core.layers[0].n_in <= LANES and core.cost_kind != USER_COST
+    core.is_tiny = core.n_0 <= LANES and core.cost_kind != USER_COST
     for l in range(core.n_layers):
         layer = &core.layers[l]
         if layer.n_out > LANES or not is_elementwise(layer.activation):
@@ -192,7 +192,7 @@ cdef int take_tiny_step(
     const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
 ) except -1 nogil:
     """The same on at most BLOCK examples of a tiny network, whose w_rowmajor is up to date."""
-    cdef Py_ssize_t i, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
+    cdef Py_ssize_t i, n_0 = core.n_0, n_L = core.n_L
     cdef real C[BLOCK]
     for i in range(n):
         if not tiny_deltas(core.layers, core.n_layers, core.storage, core.w_rowmajor, core.cost_kind, core.output_mask,

@@ -23,10 +23,8 @@ cdef void sgd_update(
     cdef Py_ssize_t j, _k
     cdef vec f = vec_set1(factor)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             vec_store(w_kj + j, vec_fma(f, vec_load(gradient_kj + j), vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         gradient_kj += ld_sum
 
@@ -41,15 +39,13 @@ cdef void momentum_update(
     cdef vec g, v
     cdef vec one_nth = vec_set1(1 / n), mu = vec_set1(momentum), step = vec_set1(-learning_rate)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             v = vec_fma(mu, vec_load(velocity + j), g)
             vec_store(velocity + j, v)
             if nesterov:
                 v = vec_fma(mu, v, g)
             vec_store(w_kj + j, vec_fma(step, v, vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         velocity += ld
         gradient_kj += ld_sum
@@ -74,15 +70,13 @@ cdef void adam_update(
     cdef vec b2 = vec_set1(beta2), c2 = vec_set1(one_minus_beta2)
     cdef vec step = vec_set1(-step_size_root), eps = vec_set1(epsilon_root)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             m_new = vec_fma(b1, vec_load(m + j), c1 * g)
             v_new = vec_fma(b2, vec_load(v + j), (c2 * g) * g)
             vec_store(m + j, m_new)
             vec_store(v + j, v_new)
             vec_store(w_kj + j, vec_fma(step, m_new / (vec_sqrt(v_new) + eps), vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         m += ld
         v += ld
@@ -94,10 +88,8 @@ cdef void scale_piece(real *w_kj, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t wid
     cdef Py_ssize_t j, _k
     cdef vec f = vec_set1(factor)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             vec_store(w_kj + j, f * vec_load(w_kj + j))
-            j += LANES
         w_kj += ld
 
 
@@ -117,8 +109,7 @@ cdef void rmsprop_update(
     cdef vec one_nth = vec_set1(1 / n), decay = vec_set1(alpha), rest = vec_set1(one_minus_alpha)
     cdef vec eps = vec_set1(epsilon), mu = vec_set1(momentum), rate = vec_set1(-learning_rate)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             v_new = vec_fma(decay, vec_load(v + j), (rest * g) * g)
             vec_store(v + j, v_new)
@@ -132,7 +123,6 @@ cdef void rmsprop_update(
                 step = vec_fma(mu, vec_load(velocity + j), step)
                 vec_store(velocity + j, step)
             vec_store(w_kj + j, vec_fma(rate, step, vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         v += ld
         if mean != NULL:
@@ -152,13 +142,11 @@ cdef void adagrad_update(
     cdef vec g, total
     cdef vec one_nth = vec_set1(1 / n), eps = vec_set1(epsilon), rate = vec_set1(-learning_rate)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             total = vec_fma(g, g, vec_load(sum + j))
             vec_store(sum + j, total)
             vec_store(w_kj + j, vec_fma(rate, g / (vec_sqrt(total) + eps), vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         sum += ld
         gradient_kj += ld_sum
@@ -178,8 +166,7 @@ cdef void rprop_update(
     cdef Py_ssize_t j, _k
     cdef vec g, s, step, last_change, w_old, zero = vec_set1(0), one_nth = vec_set1(1 / n)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             # The signs alone: a product of two small derivatives would vanish.
             s = vec_load(previous + j)
@@ -199,7 +186,6 @@ cdef void rprop_update(
             step = vec_where_gt(zero, s, -last_change if go_back else zero, step)
             vec_store(change + j, step)
             vec_store(w_kj + j, w_old + step)
-            j += LANES
         w_kj += ld
         previous += ld
         size += ld
@@ -215,12 +201,10 @@ cdef void add_penalty(
     cdef Py_ssize_t j, _k
     cdef vec x, zero = vec_set1(0), pull = vec_set1(l1), slope = vec_set1(l2)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             x = vec_load(w_kj + j)
             vec_store(gradient_kj + j, vec_fma(slope, x, vec_load(gradient_kj + j))
                       + vec_where_gt(x, zero, pull, vec_where_gt(zero, x, -pull, zero)))
-            j += LANES
         w_kj += ld
         gradient_kj += ld_sum
 
@@ -230,9 +214,9 @@ cdef void limit_norms(
 ) noexcept nogil:
     """Every neuron's incoming weights w_j. shortened to the Euclidean length max_norm at most (Srivastava et al. 2014,
     section 5.1): columns of Wt."""
-    cdef Py_ssize_t j = 0, k
+    cdef Py_ssize_t j, k
     cdef vec sum, largest_w, scale, factor, x, zero = vec_set1(0), one = vec_set1(1), limit = vec_set1(max_norm)
-    while j < width:
+    for j from 0 <= j < width by LANES:
         # Scaled by the largest, so that no square overflows.
         largest_w = zero
         for k in range(n_in):
@@ -246,7 +230,6 @@ cdef void limit_norms(
         factor = vec_where_gt(sum, limit / scale, limit / scale / sum, one)
         for k in range(n_in):
             vec_store(w_kj + k * ld + j, vec_load(w_kj + k * ld + j) * factor)
-        j += LANES
 
 
 # ---- which rule is which ---------------------------------------------------------------------------------------------
