@@ -307,15 +307,15 @@ cdef inline void centred(
         rest_j[j] = g_j[j] * others_a[j] - others[j]
 
 
-cdef void softmax_tangent(
-    real *t_j, real *R_a_j,                                                              # OUT (n_out,)
-    const real *a_j, const real *R_z_j, Py_ssize_t n_out, real *scratch, Py_ssize_t ld,  # IN, (3, ld)
+cdef void softmax_product(
+    real *rest_j, real *product_j,                                                     # OUT (n_out,)
+    const real *a_j, const real *g_j, Py_ssize_t n_out, real *scratch, Py_ssize_t ld,  # IN, (3, ld)
 ) noexcept nogil:
-    """t = R{z} - sum a R{z} and R{a} = a t."""
+    """rest = g - sum a g and a rest = da/dz g, whose matrix is symmetric; all of g, rest and the product may be one."""
     cdef Py_ssize_t j
-    centred(t_j, a_j, R_z_j, n_out, scratch, ld)
+    centred(rest_j, a_j, g_j, n_out, scratch, ld)
     for j in range(n_out):
-        R_a_j[j] = a_j[j] * t_j[j]
+        product_j[j] = a_j[j] * rest_j[j]
 
 
 cdef void softmax_jacobian_row(

@@ -10,6 +10,7 @@
 
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
@@ -118,19 +119,9 @@ cdef class Engine(Core):
         return tuple(weights), tuple(biases)
 
     @property
-    def cost_function(self):
-        """The cost's name, or the user's own Cost."""
-        return self.cost_or_name
-
-    @property
     def slots(self):
         """The optimiser's state arrays, in the layout of the parameter block."""
         return tuple(self.slot_arrays)
-
-    @property
-    def rule(self):
-        """The update_rules.UpdateRule in use, or None."""
-        return self.rule_object
 
     def set_optimizer(self, rule, /):
         """Choose the update rule, an update_rules.UpdateRule or None, and start its state afresh."""
@@ -143,41 +134,14 @@ cdef class Engine(Core):
             slots.append(aligned_zeros(self.storage_size))
         # A step under way uses the slots that are freed here.
         enter(self)
-        chosen.learning_rate = self.update_rule.learning_rate
         self.update_rule = chosen
-        self.rule_object = rule
+        self.step_count, self.previous_cost = 0, INFINITY
+        self.rule = rule
         self.slot_arrays = slots
         self.n_slots = len(slots)
         for i in range(MOST_SLOTS):
             self.slot_data[i] = data(slots[i]) if i < self.n_slots else NULL
         leave(self)
-
-    @property
-    def learning_rate(self):
-        """The factor of every step, until another is set."""
-        return self.update_rule.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, double learning_rate):
-        self.update_rule.learning_rate = learning_rate
-
-    @property
-    def step_count(self):
-        """Steps taken since set_optimizer."""
-        return self.update_rule.step_count
-
-    @step_count.setter
-    def step_count(self, int64_t step_count):
-        self.update_rule.step_count = step_count
-
-    @property
-    def previous_cost(self):
-        """The cost that the last step's batch had, for a rule that looks at it; infinite before the first."""
-        return self.update_rule.previous_cost
-
-    @previous_cost.setter
-    def previous_cost(self, double previous_cost):
-        self.update_rule.previous_cost = previous_cost
 
     @property
     def failure(self):
@@ -327,7 +291,7 @@ cdef class Engine(Core):
         call.out = pointer(out, call.n * second.n, True)
         call.second = NULL if X2 is None else &second
         call.gram_scratch = &scratch
-        arrays = gram_arrays(self, &scratch, second.n)  # held until the work is done
+        _arrays = gram_arrays(self, &scratch, second.n)  # held until the work is done
         return run(self, gradient_gram_all, &call, max(call.n, second.n), 0)[0]
 
     def gradient_moments(self, X, Y, mean, variance, cost, /):

@@ -103,7 +103,7 @@ cdef class Core:
     cdef int cost_kind
     cdef real least_target, most_target  # what y the cost is for; infinite where any is
     cdef tuple activations
-    cdef object cost_or_name
+    cdef readonly object cost_function  # the cost's name, or the user's own Cost
     # Arrays that own the memory that the pointers lead to.
     cdef object layer_memory, storage_array, scratch_array, input_array, gathered_array, sums_array, constants_array
     cdef object piece_array, w_rowmajor_array, tangent_array
@@ -152,8 +152,11 @@ cdef class Core:
     cdef real *tangent_scratch  # (4, ld) for a softmax row, (BLOCK at most, ld) three times: t, R{a}, R{dC/da}
     cdef Py_ssize_t tangent_capacity
     # The optimiser and its steps, see updates.pyx and steps.pyx.
+    cdef public double learning_rate  # the factor of every step, until another is set
+    cdef public int64_t step_count    # since set_optimizer
+    cdef public double previous_cost  # of the last step's batch, for a rule that looks at it; infinite before the first
     cdef UpdateRule update_rule
-    cdef object rule_object  # what it was read from, see set_optimizer
+    cdef readonly object rule  # the update_rules.UpdateRule that it was read from, or None
     cdef list slot_arrays
     cdef real *slot_data[MOST_SLOTS]
     cdef Py_ssize_t n_slots
@@ -204,7 +207,7 @@ cdef class Core:
         if isinstance(cost, str):
             self.cost_kind = COSTS[cost]
             self.least_target, self.most_target = functions.COSTS[cost].target_range
-        self.cost_or_name = cost
+        self.cost_function = cost
         self.storage_size = offset
         self.storage_array = aligned_zeros(offset)
         self.storage = data(self.storage_array)
@@ -223,7 +226,7 @@ cdef class Core:
             self.output_mask[l] = 1
         self.slot_arrays = []
         self.update_rule.kind = NO_RULE
-        self.update_rule.previous_cost = INFINITY
+        self.previous_cost = INFINITY
         self.rule_alone = True
         set_up_tiny(self)
 

@@ -169,8 +169,7 @@ cdef void inner_products_block(
     GramScratch *scratch,  # IN/OUT
     bint both, Py_ssize_t i, Py_ssize_t n, Py_ssize_t j, Py_ssize_t m,
 ) noexcept nogil:
-    """total (n, BLOCK): n examples of `left`, or with `both` of `right`, from row i on, with m of `right` from row j on.
-    """
+    """total: n examples of `left`, or with `both` of `right`, from row i on, with m of `right` from row j on."""
     cdef Py_ssize_t l, lda, width = (m + LANES - 1) // LANES * LANES
     cdef const ScaledExamples *right = &scratch.right
     cdef const ScaledExamples *left = right if both else &scratch.left

@@ -128,6 +128,14 @@ cdef void copy_rows(
         memcpy(target + i * target_ld, source + i * source_ld, width * sizeof(real))
 
 
+cdef object plain_copy(const real *block, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t width):
+    """(n, width) of a block with rows ld apart, read-only, for a user's function: it may keep them (passes.pyx)."""
+    array = np.empty((n, width), dtype)
+    copy_rows(data(array), width, block, ld, n, width)
+    array.flags.writeable = False
+    return array
+
+
 cdef inline void copy_out(
     real *target, const real *block, const Layer *layer, Py_ssize_t start, Py_ssize_t n,
 ) noexcept nogil:
@@ -164,9 +172,8 @@ cdef int reserve(Core core, Py_ssize_t n) except -1:
         for l in range(core.n_layers):
             total += 4 * rows * core.layers[l].ld
         total += rows * core.layers[core.n_layers - 1].ld
-        scratch = aligned_zeros(total)
-        core.scratch_array = scratch
-        p = data(scratch)
+        core.scratch_array = aligned_zeros(total)
+        p = data(core.scratch_array)
         for l in range(core.n_layers):
             layer = &core.layers[l]
             layer.z = p
@@ -184,9 +191,8 @@ cdef int reserve(Core core, Py_ssize_t n) except -1:
 cdef int reserve_input_gradient(Core core, Py_ssize_t n) except -1:
     cdef Py_ssize_t rows = min(n, BLOCK)
     if rows > core.input_capacity:
-        array = aligned_zeros(rows * core.ld_input)
-        core.input_array = array
-        core.dC_dx = data(array)
+        core.input_array = aligned_zeros(rows * core.ld_input)
+        core.dC_dx = data(core.input_array)
         core.input_capacity = rows
     return 0
 
@@ -194,9 +200,8 @@ cdef int reserve_input_gradient(Core core, Py_ssize_t n) except -1:
 cdef int reserve_sums(Core core, Py_ssize_t n) except -1:
     cdef Py_ssize_t count = 1 if n <= BLOCK * GROUP_BLOCKS else 2
     if count > core.sums_capacity:
-        sums = aligned_zeros(count * core.storage_size)
-        core.sums_array = sums
-        core.sums = data(sums)
+        core.sums_array = aligned_zeros(count * core.storage_size)
+        core.sums = data(core.sums_array)
         core.sums_capacity = count
     return 0
 
@@ -204,9 +209,8 @@ cdef int reserve_sums(Core core, Py_ssize_t n) except -1:
 cdef int reserve_gathered(Core core, Py_ssize_t n) except -1:
     cdef Py_ssize_t rows = min(n, BLOCK)
     if rows > core.gathered_capacity:
-        gathered = aligned_zeros(rows * (core.n_0 + core.n_L))
-        core.gathered_array = gathered
-        core.gathered_X = data(gathered)
+        core.gathered_array = aligned_zeros(rows * (core.n_0 + core.n_L))
+        core.gathered_X = data(core.gathered_array)
         core.gathered_Y = core.gathered_X + rows * core.n_0
         core.gathered_capacity = rows
     return 0
@@ -255,7 +259,6 @@ cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint g
             columns = min(core.layers[l].width, PIECE_COLUMNS)
             core.piece_size = max(core.piece_size, min(columns * core.layers[l].n_in,
                                                        max(columns * 4 * TILE_ROWS, PIECE_NUMBERS)))
-        array = aligned_zeros(core.panels.threads * core.piece_size)
-        core.piece_array = array
-        core.piece = data(array)
+        core.piece_array = aligned_zeros(core.panels.threads * core.piece_size)
+        core.piece = data(core.piece_array)
     return 0

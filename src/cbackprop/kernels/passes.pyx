@@ -9,8 +9,6 @@ from libc.string cimport memcpy
 
 from cbackprop.kernels.simd cimport LANES, real
 
-import numpy as np
-
 # ---- one block of at most BLOCK examples -----------------------------------------------------------------------------
 
 cdef int forward_block(
@@ -19,7 +17,7 @@ cdef int forward_block(
     Py_ssize_t n, bint derivative,
 ) except -1 nogil:
     """z, a (and da_dz) of every layer for the n examples of X (n, n_0). 0, or 1 after `fail`."""
-    cdef Py_ssize_t l, i, j, width
+    cdef Py_ssize_t l, i, j, width, step
     cdef const real *a = X
     cdef Py_ssize_t lda = core.n_0
     cdef Layer *layer
@@ -29,15 +27,14 @@ cdef int forward_block(
     for l in range(core.n_layers):
         layer = &core.layers[l]
         Wt = core.storage + layer.offset
-        j = 0
-        while j < layer.width:
-            width = columns_between_looks(core, layer.width - j, n * layer.n_in)
+        step = columns_between_looks(core, layer.width, n * layer.n_in)
+        for j from 0 <= j < layer.width by step:
+            width = min(step, layer.width - j)
             multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
                           n, width, layer.n_in, core.panels, core.prefetch_block, core.prefetch_block_lines)
             # With the block's first product alone; once asked for, the lines are on their way.
             core.prefetch_block_lines = 0
             look_for_signals(core, width * n * layer.n_in)
-            j += width
         # NaN and infinities in X, in the parameters or from overflow all end in z, and nowhere else unseen.
         if is_elementwise(layer.activation):
             task.activation = layer.activation
@@ -93,13 +90,13 @@ cdef int propagate_product(Core core, Py_ssize_t l, Py_ssize_t n) except -1 nogi
     cdef Layer *layer = &core.layers[l]
     cdef Layer *above = &core.layers[l + 1]
     cdef const real *Wt = core.storage + above.offset
-    cdef Py_ssize_t j = 0, width
-    while j < layer.width:
-        width = columns_between_looks(core, layer.width - j, n * above.n_out)
+    cdef Py_ssize_t j, width, step
+    step = columns_between_looks(core, layer.width, n * above.n_out)
+    for j from 0 <= j < layer.width by step:
+        width = min(step, layer.width - j)
         propagate_delta(layer.dC_da + j, layer.ld, above.delta, above.ld, Wt + j * above.ld, above.n_in - j,
                         n, width, above.n_out, core.zeros, core.panels)
         look_for_signals(core, width * n * above.n_out)
-        j += width
     return 0
 
 
@@ -115,9 +112,7 @@ cdef int finish_delta(Core core, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
 
 cdef int apply_user_activation(Core core, Py_ssize_t l, Py_ssize_t n, bint derivative) except -1 with gil:
     cdef Layer *layer = &core.layers[l]
-    z = np.empty((n, layer.n_out), dtype)
-    copy_rows(data(z), layer.n_out, layer.z, layer.ld, n, layer.n_out)
-    z.flags.writeable = False
+    z = plain_copy(layer.z, layer.ld, n, layer.n_out)
     a = core.activations[l].checked_value(z)
     copy_rows(layer.a, layer.ld, pointer(a, n * layer.n_out, False), layer.n_out, n, layer.n_out)
     if derivative:
@@ -134,14 +129,10 @@ cdef int apply_user_cost(
 ) except -1 with gil:
     cdef Layer *layer = &core.layers[core.n_layers - 1]
     cdef Py_ssize_t i, n_out = layer.n_out
-    a = np.empty((n, n_out), dtype)
-    y = np.empty((n, n_out), dtype)
-    copy_rows(data(a), n_out, layer.a, layer.ld, n, n_out)
-    copy_rows(data(y), n_out, Y, n_out, n, n_out)
-    a.flags.writeable = False
-    y.flags.writeable = False
-    value = core.cost_or_name.checked_value(a, y)
-    dC_da = core.cost_or_name.checked_gradient(a, y)
+    a = plain_copy(layer.a, layer.ld, n, n_out)
+    y = plain_copy(Y, n_out, n, n_out)
+    value = core.cost_function.checked_value(a, y)
+    dC_da = core.cost_function.checked_gradient(a, y)
     memcpy(C, pointer(value, n, False), n * sizeof(real))
     copy_rows(core.dC_da_output, layer.ld, pointer(dC_da, n * n_out, False), n_out, n, n_out)
     if layer.activation == SOFTMAX:

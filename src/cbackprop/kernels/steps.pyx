@@ -52,14 +52,14 @@ cdef bint can_fuse(Core core, Py_ssize_t n) noexcept nogil:
 
 # ---- one step --------------------------------------------------------------------------------------------------------
 
-cdef void finish_gradient(
+cdef void apply_piece(
     Core core,
     Layer *layer,
     real *gradient_sum, Py_ssize_t ld_sum,  # IN/OUT (rows, width), rows ld_sum apart
     Py_ssize_t k, Py_ssize_t j, Py_ssize_t rows, Py_ssize_t width, double total,
 ) noexcept nogil:
-    """Noise and penalties for rows k ... and columns j ... of a layer's Wt; row n_in is the bias, which has no
-    penalty.
+    """Noise, penalties and the rule for rows k ... and columns j ... of a layer's Wt; row n_in is the bias, which has
+    no penalty.
     """
     cdef Py_ssize_t kk, jj, end = min(width, layer.n_out - j)
     cdef uint64_t index
@@ -76,6 +76,7 @@ cdef void finish_gradient(
     if (core.l1 > 0 or core.l2 > 0) and k < layer.n_in:
         add_penalty(gradient_sum, ld_sum, core.storage + layer.offset + k * layer.ld + j, layer.ld, rows, width,
                     <real> (core.l1 * total), <real> (core.l2 * total))
+    update_piece(core, layer.offset + k * layer.ld + j, layer.ld, gradient_sum, ld_sum, rows, width, total)
 
 
 cdef int apply_sums(
@@ -87,16 +88,12 @@ cdef int apply_sums(
     cdef Py_ssize_t l
     cdef Layer *layer
     cdef real *gradient
-    begin_update(&core.update_rule, total, core.cost_total + core.cost_correction)
+    begin_update(core, total)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         gradient = sums + layer.offset
-        if not core.rule_alone:
-            finish_gradient(core, layer, gradient, layer.ld, 0, 0, layer.n_in, layer.width, total)
-            finish_gradient(core, layer, gradient + layer.n_in * layer.ld, layer.ld, layer.n_in, 0, 1, layer.width,
-                            total)
-        update_piece(&core.update_rule, core.storage, core.slot_data, layer.offset, layer.ld, gradient, layer.ld,
-                     layer.n_in + 1, layer.ld, total)
+        apply_piece(core, layer, gradient, layer.ld, 0, 0, layer.n_in, layer.ld, total)
+        apply_piece(core, layer, gradient + layer.n_in * layer.ld, layer.ld, layer.n_in, 0, 1, layer.ld, total)
         if core.max_norm > 0:
             limit_norms(core.storage + layer.offset, layer.ld, layer.n_in, layer.width, <real> core.max_norm)
     return 0
@@ -119,7 +116,7 @@ cdef void apply_block(
     update.n = n
     update.sums = sums
     update.total = total
-    begin_update(&core.update_rule, total, core.cost_total + core.cost_correction)
+    begin_update(core, total)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         update.layer = layer
@@ -140,7 +137,7 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
     cdef real *piece = core.piece + part * core.piece_size
     cdef real *gradient
     cdef Panels panels = core.panels
-    cdef bint fused = (is_product_update(&core.update_rule) and sums == NULL
+    cdef bint fused = (is_product_update(core) and sums == NULL
                        and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0))
     cdef Py_ssize_t first = j
     # This thread's own panel; its products are not shared once more.
@@ -168,10 +165,7 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
                 ld_sum = columns if sums == NULL else layer.ld
                 accumulate_gradient(gradient, ld_sum, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
                                     columns, core.zeros, sums != NULL, 1, panels)
-                if not core.rule_alone:
-                    finish_gradient(core, layer, gradient, ld_sum, k, j, m, columns, update.total)
-                update_piece(&core.update_rule, core.storage, core.slot_data, layer.offset + k * layer.ld + j, layer.ld,
-                             gradient, ld_sum, m, columns, update.total)
+                apply_piece(core, layer, gradient, ld_sum, k, j, m, columns, update.total)
             # What is to be prefetched is noted in the Core: for one thread alone, the caller, which takes part 0.
             if part == 0:
                 prefetch_rows(core, lines)
@@ -183,10 +177,7 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
         else:
             gradient = piece if sums == NULL else sums + k
             accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, sums != NULL, 1)
-            if not core.rule_alone:
-                finish_gradient(core, layer, gradient, layer.ld, layer.n_in, j, 1, columns, update.total)
-            update_piece(&core.update_rule, core.storage, core.slot_data, k, layer.ld, gradient, layer.ld, 1, columns,
-                         update.total)
+            apply_piece(core, layer, gradient, layer.ld, layer.n_in, j, 1, columns, update.total)
         j += columns
     # All rows of these columns are done, and a neuron's norm is of its column alone.
     if core.max_norm > 0:
@@ -248,10 +239,6 @@ cdef int take_step_by_cost(Core core, const Call *call, Py_ssize_t first, Py_ssi
 
 # ---- many steps ------------------------------------------------------------------------------------------------------
 
-cdef double option(object options, str name) except? -1:
-    return getattr(options, name)
-
-
 cdef int begin_pass(Core core, options, key) except -1:
     """What a pass of training does besides the rule: update_rules.StepOptions, None for nothing."""
     cdef double dropout = 0
@@ -261,12 +248,12 @@ cdef int begin_pass(Core core, options, key) except -1:
     core.batch = 0
     if options is None:
         return 0
-    core.l1 = option(options, "l1")
-    core.l2 = option(options, "l2")
-    core.max_norm = option(options, "max_norm")
-    core.clip_norm = option(options, "clip_norm")
-    core.noise = option(options, "noise_multiplier") * core.clip_norm
-    dropout = option(options, "dropout")
+    core.l1 = options.l1
+    core.l2 = options.l2
+    core.max_norm = options.max_norm
+    core.clip_norm = options.clip_norm
+    core.noise = <double> options.noise_multiplier * core.clip_norm
+    dropout = options.dropout
     core.dropping = dropout > 0
     core.dropout_key = key
     # Another stream for the noise: all bits of the key turned over.
@@ -280,7 +267,7 @@ cdef int train_pass(Core core, const Call *call, Py_ssize_t batch_size) except -
     cdef Py_ssize_t start, m
     cdef const real *batch_X
     cdef const real *batch_Y
-    cdef bint tiny = core.is_tiny and is_product_update(&core.update_rule) and core.rule_alone and batch_size <= BLOCK
+    cdef bint tiny = core.is_tiny and is_product_update(core) and core.rule_alone and batch_size <= BLOCK
     if tiny:
         copy_layers_rowmajor(core)
     for start from 0 <= start < call.n by batch_size:
@@ -292,7 +279,7 @@ cdef int train_pass(Core core, const Call *call, Py_ssize_t batch_size) except -
                 return 1
             apply_tiny(core, batch_X, m)
             look_for_signals(core, 1000 * m)
-        elif looks_at_cost(&core.update_rule):
+        elif looks_at_cost(core):
             if take_step_by_cost(core, call, start, m):
                 return 1
         elif take_step(core, call, start, m):
@@ -343,10 +330,10 @@ cdef bint cannot_overflow(Core core, const real *X, Py_ssize_t n) noexcept nogil
         layer = &core.layers[l]
         gradient = max(gradient, max(a, 1.0) * largest(layer.delta, n * layer.ld))
         a = largest(layer.a, n * layer.ld)
-    if not (n * gradient < bound and core.update_rule.learning_rate < bound):
+    if not (n * gradient < bound and core.learning_rate < bound):
         return False
-    step = most_of_step(&core.update_rule, core.slot_data, core.storage_size, gradient, bound)
-    return step < bound and w + core.update_rule.learning_rate * step < bound and cost_is_finite(core)
+    step = most_of_step(core, gradient, bound)
+    return step < bound and w + core.learning_rate * step < bound and cost_is_finite(core)
 
 
 cdef int try_step(
@@ -355,7 +342,7 @@ cdef int try_step(
 ) except -1 nogil:
     """A step on one block. 0; with nothing changed 1 after `fail`, and 2 if it might have to be undone."""
     cdef real C[BLOCK]
-    if core.is_tiny and is_product_update(&core.update_rule):
+    if core.is_tiny and is_product_update(core):
         copy_layers_rowmajor(core)
         return 1 if take_tiny_step(core, X, Y, n) else 2
     if deltas_block(core, X, Y, C, n):
@@ -369,7 +356,7 @@ cdef int try_step(
 
 cdef void finish_step(Core core, const real *X, Py_ssize_t n) noexcept nogil:
     prefetch_later(core, NULL, NULL, 0)
-    if core.is_tiny and is_product_update(&core.update_rule):
+    if core.is_tiny and is_product_update(core):
         apply_tiny(core, X, n)
     else:
         apply_block(core, X, n, NULL, n)
@@ -383,8 +370,8 @@ cdef int finish_or_restore(
     """The step, undone if it left a number that is not finite: then 1. backup has room for storage and slots."""
     cdef Py_ssize_t i
     cdef size_t size = core.storage_size * sizeof(real)
-    cdef int64_t step_count = core.update_rule.step_count
-    cdef double previous_cost = core.update_rule.previous_cost
+    cdef int64_t step_count = core.step_count
+    cdef double previous_cost = core.previous_cost
     # The pass is done and would be done again by the caller to say what overflowed: only the step is undone.
     memcpy(backup, core.storage, size)
     for i in range(core.n_slots):
@@ -395,6 +382,6 @@ cdef int finish_or_restore(
     memcpy(core.storage, backup, size)
     for i in range(core.n_slots):
         memcpy(core.slot_data[i], backup + (i + 1) * core.storage_size, size)
-    core.update_rule.step_count = step_count
-    core.update_rule.previous_cost = previous_cost
+    core.step_count = step_count
+    core.previous_cost = previous_cost
     return 1

@@ -199,16 +199,16 @@ cdef int sum_block(
     Py_ssize_t n, bint first,
 ) except -1 nogil:
     """Add (or, for the first block, store) the block's sum_i dC_i/dparameters."""
-    cdef Py_ssize_t l, j, k, m, rows, lines, width, lda = core.n_0
+    cdef Py_ssize_t l, j, k, m, rows, lines, width, step, lda = core.n_0
     cdef const real *a = X
     cdef Layer *layer
     for l in range(core.n_layers):
         layer = &core.layers[l]
         rows = layer.n_in if core.prefetch_left == 0 else balanced(layer.n_in, piece_rows(layer.width))
         lines = prefetch_lines(core, layer.n_in, rows)
-        j = 0
-        while j < layer.width:
-            width = columns_between_looks(core, layer.width - j, n * layer.n_in)
+        step = columns_between_looks(core, layer.width, n * layer.n_in)
+        for j from 0 <= j < layer.width by step:
+            width = min(step, layer.width - j)
             k = 0
             while k < layer.n_in:
                 m = min(rows, layer.n_in - k)
@@ -217,7 +217,6 @@ cdef int sum_block(
                 prefetch_rows(core, lines)
                 k += m
             look_for_signals(core, width * n * layer.n_in)
-            j += width
         accumulate_bias_gradient(sums + layer.offset + layer.n_in * layer.ld, layer.delta, layer.ld, n, layer.width,
                                  not first, 1)
         a = layer.a
@@ -225,21 +224,24 @@ cdef int sum_block(
     return 0
 
 
-cdef void begin_block(Core core, Py_ssize_t blocks) noexcept nogil:
-    """Before a block is added to the sums, `blocks` having been added: where a chain of them is full, fold it into
-    the total (note d). The block is to be stored, not added, where blocks % GROUP_BLOCKS is 0.
+cdef bint begin_block(Core core, Py_ssize_t start) noexcept nogil:
+    """Before a block is added to the sums over the `start` examples before it: where a chain of blocks is full, fold it
+    into the total. Whether the block is the first of its chain, and to be stored instead of added.
     """
     cdef real *total = core.sums + core.storage_size
-    if blocks == GROUP_BLOCKS:
+    if start % (BLOCK * GROUP_BLOCKS) != 0:
+        return False
+    if start == BLOCK * GROUP_BLOCKS:
         memcpy(total, core.sums, core.storage_size * sizeof(real))
-    elif blocks > 0 and blocks % GROUP_BLOCKS == 0:
+    elif start > 0:
         add(total, core.sums, core.storage_size)
+    return True
 
 
-cdef real *folded(Core core, Py_ssize_t blocks) noexcept nogil:
-    """The sums over all of the `blocks` blocks."""
+cdef real *folded(Core core, Py_ssize_t n) noexcept nogil:
+    """The sums over all n examples."""
     cdef real *total = core.sums + core.storage_size
-    if blocks <= GROUP_BLOCKS:
+    if n <= BLOCK * GROUP_BLOCKS:
         return core.sums
     add(total, core.sums, core.storage_size)
     return total
@@ -249,18 +251,16 @@ cdef int gradient_sums(
     Core core, const Call *call, Py_ssize_t first, Py_ssize_t n,
     real **sums,  # OUT where they are
 ) except -1 nogil:
-    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d."""
-    cdef Py_ssize_t start, m, blocks = 0
+    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]."""
+    cdef Py_ssize_t start, m
     cdef const real *block_X
     for start from 0 <= start < n by BLOCK:
         m = min(n - start, BLOCK)
         if weighted_deltas(core, call, &block_X, first + start, m, min(n - start - m, BLOCK)):
             return 1
-        begin_block(core, blocks)
-        sum_block(core, core.sums, block_X, m, blocks % GROUP_BLOCKS == 0)
-        blocks += 1
+        sum_block(core, core.sums, block_X, m, begin_block(core, start))
         look_for_signals(core, 0)
-    sums[0] = folded(core, blocks)
+    sums[0] = folded(core, n)
     return 0
 
 

@@ -139,6 +139,14 @@ cdef void tile(
             A += <Py_ssize_t> sizeof(rows)
 
 
+cdef void enter_tile(rows *rows_tag) noexcept nogil:
+    """The tiles of this many rows into each table at [rows]; [0] stays unused."""
+    tiles_by_rows[0][sizeof(rows)] = <tile_function> tile[rows, by_rows, columns1]
+    tiles_by_rows[1][sizeof(rows)] = <tile_function> tile[rows, by_rows, columns2]
+    tiles_by_columns[0][sizeof(rows)] = <tile_function> tile[rows, by_columns, columns1]
+    tiles_by_columns[1][sizeof(rows)] = <tile_function> tile[rows, by_columns, columns2]
+
+
 cdef void copy_panel(
     real *panel, Py_ssize_t width,  # OUT (depth, width)
     const real *B, Py_ssize_t ldb,  # IN  (depth, width), rows ldb apart

@@ -36,14 +36,6 @@ cdef int set_up_tiny(Core core) except -1:
     return 0
 
 
-cdef void copy_rowmajor(real *w_jk, const real *w_kj, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
-    """W (n_out, LANES) from Wt (n_in, ld), zeros after n_in."""
-    cdef Py_ssize_t j, k
-    for j in range(n_out):
-        for k in range(LANES):
-            w_jk[j * LANES + k] = w_kj[k * ld + j] if k < n_in else <real> 0
-
-
 cdef inline vec tiny_activation(int activation, vec z, vec *da_dz) noexcept nogil:
     cdef vec a, n_rounded, r, rest
     cdef real values[3 * 16]
@@ -179,12 +171,18 @@ cdef void tiny_update(
 
 
 cdef void copy_layers_rowmajor(Core core) noexcept nogil:
-    cdef Py_ssize_t l
+    """W (n_out, LANES) from Wt (n_in, ld), zeros after n_in."""
+    cdef Py_ssize_t l, j, k
     cdef Layer *layer
+    cdef real *w_jk
+    cdef const real *w_kj
     for l in range(1, core.n_layers):
         layer = &core.layers[l]
-        copy_rowmajor(core.w_rowmajor + layer.w_rowmajor_offset, core.storage + layer.offset, layer.ld, layer.n_in,
-                      layer.n_out)
+        w_jk = core.w_rowmajor + layer.w_rowmajor_offset
+        w_kj = core.storage + layer.offset
+        for j in range(layer.n_out):
+            for k in range(LANES):
+                w_jk[j * LANES + k] = w_kj[k * layer.ld + j] if k < layer.n_in else <real> 0
 
 
 cdef int take_tiny_step(
@@ -206,5 +204,5 @@ cdef int take_tiny_step(
 
 
 cdef void apply_tiny(Core core, const real *X, Py_ssize_t n) noexcept nogil:
-    begin_update(&core.update_rule, n, core.cost_total + core.cost_correction)
+    begin_update(core, n)
     tiny_update(core.layers, core.n_layers, core.storage, core.w_rowmajor, X, n, core.update_rule.step_size)
