@@ -119,7 +119,7 @@ class Network:
     sizes: tuple[int, ...]
     activations: tuple[str | Activation, ...]
     cost_function: str | Cost
-    dtype: np.dtype[np.floating[Any]]
+    dtype: np.dtype[np.floating[Any]]  # Any: NumPy's parameter of the width
     threads: int
     backend: str
     n_parameters: int
@@ -128,7 +128,7 @@ class Network:
 
     def __init__(
         self,
-        sizes: Sequence[int] | npt.NDArray[np.integer[Any]],
+        sizes: Sequence[int] | npt.NDArray[np.integer[Any]],  # Any: of whatever width
         activation: ActivationName | Activation | Sequence[ActivationName | Activation] = "sigmoid",
         cost: CostName | Cost = "quadratic",
         *,
