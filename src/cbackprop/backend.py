@@ -16,11 +16,11 @@ import os
 import warnings
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from cbackprop._version import __version__
+from cbackprop.functions import Activation, Array, Cost
 from cbackprop.reference import calculus
 from cbackprop.reference import engine as reference
 
@@ -29,9 +29,6 @@ HOW_TO_BUILD = (
     "install it again with a C compiler at hand, by CBACKPROP_REQUIRE_EXT=1 pip install "
     "--force-reinstall --no-deps followed by . in a clone or by --no-binary cbackprop cbackprop"
 )
-
-_modules: dict[str, ModuleType] = {}
-_state: dict[str, str | None] = {"level": None}
 
 
 def _find_level() -> str | None:
@@ -90,27 +87,24 @@ def _missing(error: ImportError) -> None:
 
 def simd_level() -> str | None:
     """The level of the compiled core in use; None where the reference computes."""
-    return _state["level"]
+    return _LEVEL
 
 
 def kernels(dtype: str) -> ModuleType:
     """The compiled module of a number type at the level in use; loaded when first asked for."""
-    name = f"cbackprop.kernels._{_state['level']}_{SUFFIXES[dtype]}"
-    if name not in _modules:
-        _modules[name] = importlib.import_module(name)
-    return _modules[name]
+    return importlib.import_module(f"cbackprop.kernels._{_LEVEL}_{SUFFIXES[dtype]}")
 
 
 def available(backend: str) -> str:
     """``backend`` itself, or "reference" where "compiled" is not to be had (said at import)."""
-    return "reference" if _state["level"] is None else backend
+    return "reference" if _LEVEL is None else backend
 
 
 def engine(
     backend: str,
     sizes: tuple[int, ...],
-    activations: tuple[Any, ...],
-    cost: Any,
+    activations: tuple[str | Activation, ...],
+    cost: str | Cost,
     dtype: str,
     threads: int,
 ) -> reference.Engine:
@@ -121,7 +115,7 @@ def engine(
     return kind(sizes, activations, cost, dtype, threads)
 
 
-def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:
+def shuffle(backend: str, dtype: str, order: Array, words: Array) -> None:
     """Put ``order`` (int64) in the random order that ``words`` (uint64) mean, in place."""
     if backend == "compiled":
         kernels(dtype).shuffle(order, words)
@@ -129,7 +123,7 @@ def shuffle(backend: str, dtype: str, order: Any, words: Any) -> None:
         calculus.shuffle(order, words)
 
 
-def info() -> Mapping[str, Any]:
+def info() -> Mapping[str, str | int | None]:
     """What this installation computes with.
 
     Returns
@@ -151,4 +145,4 @@ def info() -> Mapping[str, Any]:
     }
 
 
-_state["level"] = _find_level()
+_LEVEL = _find_level()

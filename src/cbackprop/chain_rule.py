@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from cbackprop import paths, validation
-from cbackprop.functions import COSTS, Array, Cost, Floats, name_of, read_only
+from cbackprop import layout, paths, validation
+from cbackprop.functions import COSTS, Array, Floats, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
 from cbackprop.paths import Factor, FullPath, Path
-from cbackprop.paths import factor as _factor
-from cbackprop.paths import number as _number
-from cbackprop.reference.calculus import activate, weighted_input
+from cbackprop.reference.calculus import activate, cost_of_activations, weighted_input
 from cbackprop.reference.engine import Engine
 
 if TYPE_CHECKING:
@@ -191,10 +189,36 @@ class Term:
         return "\n".join(self._lines())
 
     def __repr__(self) -> str:
-        return f"<∂C/∂ {self.name} = {_number(self.value)}>"
+        return f"<∂C/∂ {self.name} = {paths.number(self.value)}>"
 
 
-class WeightTerm(Term):
+class _ParameterTerm(Term):
+    """What the derivatives by a weight and by a bias share: z_j moves C through a_j."""
+
+    def __init__(self, rule: ChainRule, layer: int, indices: tuple[int, ...], dz_dw: float) -> None:
+        self.j = indices[0]
+        self.dz_dw = dz_dw
+        super().__init__(rule, layer, indices, float(dz_dw * rule.backward.delta[layer][self.j]))
+        self.da_dz, self.dC_da = rule.upper_factors(layer, self.j)
+
+    def _full_paths(self) -> Iterator[FullPath]:
+        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
+
+    def _name_of_dz_dw(self) -> str:
+        return f"∂z/∂{self.quantity}"
+
+    def _lines(self) -> list[str]:
+        return [
+            f"∂C/∂{self.name} = ∂z/∂{self.quantity} · ∂a/∂z · ∂C/∂a",
+            *_aligned(
+                (self._name_of_dz_dw(), paths.factor(self.dz_dw)),
+                *_upper_rows(self.j, self.da_dz, self.dC_da),
+                ("product", paths.number(self.value)),
+            ),
+        ]
+
+
+class WeightTerm(_ParameterTerm):
     """∂C/∂w_jk = dz_dw · da_dz · dC_da.
 
     Attributes
@@ -211,34 +235,15 @@ class WeightTerm(Term):
 
     quantity = "w"
 
-    def __init__(
-        self,
-        rule: ChainRule,
-        layer: int,
-        j: int,
-        k: int,
-        factors: tuple[float, Factor, Factor],
-        value: float,
-    ) -> None:
-        super().__init__(rule, layer, (j, k), value)
-        self.j, self.k = j, k
-        self.dz_dw, self.da_dz, self.dC_da = factors
+    def __init__(self, rule: ChainRule, layer: int, j: int, k: int) -> None:
+        super().__init__(rule, layer, (j, k), float(rule.backward.a[layer - 1][k]))
+        self.k = k
 
-    def _full_paths(self) -> Iterator[FullPath]:
-        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
-
-    def _lines(self) -> list[str]:
-        return [
-            f"∂C/∂w[{self.j}, {self.k}] of layer {self.layer} = ∂z/∂w · ∂a/∂z · ∂C/∂a",
-            *_aligned(
-                (f"∂z/∂w = a[{self.k}] of layer {self.layer - 1}", _factor(self.dz_dw)),
-                *_upper_rows(self.j, self.da_dz, self.dC_da),
-                ("product", _number(self.value)),
-            ),
-        ]
+    def _name_of_dz_dw(self) -> str:
+        return f"∂z/∂w = a[{self.k}] of layer {self.layer - 1}"
 
 
-class BiasTerm(Term):
+class BiasTerm(_ParameterTerm):
     """∂C/∂b_j = 1 · da_dz · dC_da.
 
     Attributes
@@ -251,36 +256,9 @@ class BiasTerm(Term):
 
     quantity = "b"
 
-    def __init__(
-        self,
-        rule: ChainRule,
-        layer: int,
-        j: int,
-        factors: tuple[Factor, Factor],
-        value: float,
-    ) -> None:
-        super().__init__(rule, layer, (j,), value)
-        self.j = j
+    def __init__(self, rule: ChainRule, layer: int, j: int) -> None:
         self.dz_db = 1.0
-        self.da_dz, self.dC_da = factors
-
-    def _full_paths(self) -> Iterator[FullPath]:
-        return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_db,))
-
-    @property
-    def dz_dw(self) -> float:
-        """The first factor, 1: what `dz_db` is, under the name that a weight's has."""
-        return self.dz_db
-
-    def _lines(self) -> list[str]:
-        return [
-            f"∂C/∂b[{self.j}] of layer {self.layer} = ∂z/∂b · ∂a/∂z · ∂C/∂a",
-            *_aligned(
-                ("∂z/∂b", _factor(self.dz_db)),
-                *_upper_rows(self.j, self.da_dz, self.dC_da),
-                ("product", _number(self.value)),
-            ),
-        ]
+        super().__init__(rule, layer, (j,), self.dz_db)
 
 
 class ActivationTerm(Term):
@@ -297,15 +275,8 @@ class ActivationTerm(Term):
 
     quantity = "a"
 
-    def __init__(
-        self,
-        rule: ChainRule,
-        layer: int,
-        k: int,
-        paths: tuple[Path, ...],
-        value: float,
-    ) -> None:
-        super().__init__(rule, layer, (k,), value)
+    def __init__(self, rule: ChainRule, layer: int, k: int, paths: tuple[Path, ...]) -> None:
+        super().__init__(rule, layer, (k,), float(rule.backward.dC_da[layer][k]))
         self.k = k
         self.paths = paths
 
@@ -314,11 +285,12 @@ class ActivationTerm(Term):
 
     def _lines(self) -> list[str]:
         if not self.paths:
-            return [f"∂C/∂a[{self.k}] of the output layer {self.layer} = {_number(self.value)}"]
+            name = f"∂C/∂a[{self.k}] of the output layer {self.layer}"
+            return [f"{name} = {paths.number(self.value)}"]
         return [
             f"∂C/∂a[{self.k}] of layer {self.layer} = Σ_j ∂z_j/∂a · ∂a_j/∂z_j · ∂C/∂a_j",
             *(f"  {path}" for path in self.paths),
-            f"  sum = {_number(self.value)}",
+            f"  sum = {paths.number(self.value)}",
         ]
 
 
@@ -348,12 +320,7 @@ class ChainRule:
         self._softmax = network.activations[-1] == "softmax"
         # The parameters as they are now, in float64, for the paths' weights and the nudges.
         self._engine = Engine(network.sizes, network.activations, network.cost_function, "float64")
-        for target, source in zip(
-            (*self._engine.weights, *self._engine.biases),
-            (*network.weights, *network.biases),
-            strict=True,
-        ):
-            target[...] = source
+        self._engine.storage[...] = layout.flat(network.weights, network.biases)
         self.weights: tuple[Floats, ...] = tuple(read_only(W) for W in self._engine.weights)
         self.biases: tuple[Floats, ...] = tuple(read_only(b) for b in self._engine.biases)
         self._x = x.astype(np.float64).reshape(1, -1)
@@ -384,15 +351,7 @@ class ChainRule:
         """
         layer, j = self._place(layer, j)
         k = validation.neuron("k", k, self.sizes[layer - 1], layer - 1)
-        a_k = float(self.backward.a[layer - 1][k])
-        return WeightTerm(
-            self,
-            layer,
-            j,
-            k,
-            (a_k, *self.upper_factors(layer, j)),
-            float(a_k * self.backward.delta[layer][j]),
-        )
+        return WeightTerm(self, layer, j, k)
 
     def bias(self, layer: int, j: int) -> BiasTerm:
         """∂C/∂b_j of a layer.
@@ -414,14 +373,7 @@ class ChainRule:
         TypeError, ValueError
             Naming the argument.
         """
-        layer, j = self._place(layer, j)
-        return BiasTerm(
-            self,
-            layer,
-            j,
-            self.upper_factors(layer, j),
-            float(self.backward.delta[layer][j]),
-        )
+        return BiasTerm(self, *self._place(layer, j))
 
     def activation(self, layer: int, k: int) -> ActivationTerm:
         """∂C/∂a_k of a layer, path by path.
@@ -447,24 +399,13 @@ class ChainRule:
         k = validation.neuron("k", k, self.sizes[layer], layer)
         through: tuple[Path, ...] = ()
         if layer < len(self.sizes) - 1:
-            W = self._engine.weights[layer]
+            dz_da: list[float] = self.weights[layer][:, k].tolist()
             delta = self.backward.delta[layer + 1]
             through = tuple(
-                Path(
-                    j,
-                    float(W[j, k]),
-                    *self.upper_factors(layer + 1, j),
-                    float(W[j, k]) * float(delta[j]),
-                )
-                for j in range(self.sizes[layer + 1])
+                Path(j, w, *self.upper_factors(layer + 1, j), w * float(delta[j]))
+                for j, w in enumerate(dz_da)
             )
-        return ActivationTerm(
-            self,
-            layer,
-            k,
-            through,
-            float(self.backward.dC_da[layer][k]),
-        )
+        return ActivationTerm(self, layer, k, through)
 
     def svg(
         self,
@@ -519,7 +460,7 @@ class ChainRule:
     def nudged_pass(self, quantity: str, layer: int, indices: tuple[int, ...], size: float) -> Pass:
         """The forward pass after a nudge of one weight ("w"), bias ("b") or activation ("a")."""
         if quantity == "a":
-            a = [self._x, *self._engine.run_forward(self._x)[1]]
+            a = self._engine.run_forward(self._x).a
             a[layer] = a[layer].copy()
             a[layer][0, indices[0]] += size
             return self._pass_from(layer, a)
@@ -533,39 +474,22 @@ class ChainRule:
 
     def _pass_from(self, layer: int, below: list[Array]) -> Pass:
         """What follows from the activations of the layers up to this one, each (1, n_l)."""
-        engine = self._engine
+        engine, cost = self._engine, self.cost_function
         z: list[Array | None] = [None] * (layer + 1)
         a = list(below[: layer + 1])
-        z_l, da_dz = None, a[-1]
+        # Where the output itself was given there is no z to take the cost from; most need none.
+        z_l = da_dz = a[-1]
         with np.errstate(all="ignore"):
-            for W, b, activation in zip(
-                engine.weights[layer:],
-                engine.biases[layer:],
-                engine.activations[layer:],
-                strict=True,
-            ):
-                z_l = weighted_input(W, b, a[-1])
-                a_l, da_dz = activate(activation, z_l)
+            for l in range(layer, len(engine.weights)):
+                z_l = weighted_input(engine.weights[l], engine.biases[l], a[-1])
+                a_l, da_dz = activate(engine.activations[l], z_l)
                 z.append(z_l)
                 a.append(a_l)
-            if z_l is None:  # the output itself was given: there is no z to take the cost from
-                return Pass(z, a, self._cost_of_output(a[-1]))
-            return Pass(z, a, float(engine.output(z_l, a[-1], da_dz, self._y)[0][0]))
-
-    def _cost_of_output(self, a: Array) -> float:
-        """C(a, y), of activations that need not be those of any z."""
-        y = self._y
-        cost = self.cost_function
-        if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:  # the engine needs no z
-            return float(self._engine.output(a, a, a, y)[0][0])
-        y_log_a = np.where(y == 0, 0.0, y * np.log(a))
-        if self.cost_function == "poisson":
-            return float(np.mean(a - y_log_a))
-        if self.cost_function == "cross_entropy":
-            if not self._softmax:
-                y_log_a += np.where(y == 1, 0.0, (1 - y) * np.log1p(-a))
-            return float(-np.sum(y_log_a))
-        raise NotImplementedError(f"{self.cost_function} of activations without their z")
+            if z[-1] is None and isinstance(cost, str) and COSTS[cost].delta_from_z:
+                C = cost_of_activations(cost, self.activations[-1], a[-1], self._y)
+            else:
+                C = engine.output(z_l, a[-1], da_dz, self._y)[0]
+        return Pass(z, a, float(C[0]))
 
     def __str__(self) -> str:
         """Every layer's numbers, from the input up to the cost."""
@@ -589,7 +513,7 @@ class ChainRule:
                 ),
             ]
         lines.append(f"cost {name_of(self.cost_function)}")
-        lines += _aligned(("y", _some(self.y)), ("C", _number(self.cost)))
+        lines += _aligned(("y", _some(self.y)), ("C", paths.number(self.cost)))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -634,11 +558,11 @@ def _paths_from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[Full
 def _upper_rows(j: int, da_dz: Factor, dC_da: Factor) -> list[tuple[str, str]]:
     """∂a/∂z and ∂C/∂a; in a softmax layer z_j moves every output i, and the products are summed."""
     if isinstance(da_dz, float):
-        return [(f"∂a/∂z = σ′(z[{j}])", _factor(da_dz)), (f"∂C/∂a[{j}]", _factor(dC_da))]
+        return [(f"∂a/∂z = σ′(z[{j}])", paths.factor(da_dz)), (f"∂C/∂a[{j}]", paths.factor(dC_da))]
     return [
-        (f"∂a[i]/∂z[{j}], every i", _factor(da_dz)),
-        ("∂C/∂a[i], every i", _factor(dC_da)),
-        ("sum of their products", _number(float(np.dot(da_dz, dC_da)))),
+        (f"∂a[i]/∂z[{j}], every i", paths.factor(da_dz)),
+        ("∂C/∂a[i], every i", paths.factor(dC_da)),
+        ("sum of their products", paths.number(float(np.dot(da_dz, dC_da)))),
     ]
 
 

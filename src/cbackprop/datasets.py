@@ -126,7 +126,7 @@ def load_mnist(
         name: _read_idx(paths[name], shape)
         for name, shape in sorted(_MNIST_FILES, key=lambda item: len(item[1]))
     }
-    pairs = []
+    pairs: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
     for (images, _), (labels, _) in (_MNIST_FILES[:2], _MNIST_FILES[2:]):
         wrong = np.flatnonzero(arrays[labels] > 9)
         if wrong.size:

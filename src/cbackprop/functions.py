@@ -15,6 +15,7 @@ import numpy as np
 
 from cbackprop.random_numbers import RandomNumbers
 
+# Any for what no caller can tell beforehand: an array's number of axes, and its number type.
 Array = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]  # what the public calls return
 
@@ -187,7 +188,7 @@ class _OwnFunction:
 
     _kind: str
 
-    def __init__(self, name: str | None, functions: list[tuple[str, Any, str]]) -> None:
+    def __init__(self, name: object, functions: list[tuple[str, object, str]]) -> None:
         """functions: name of the argument, what came for it, and what that is a function of."""
         for argument, function, arguments in functions:
             if not callable(function):
@@ -265,7 +266,7 @@ class Activation(_OwnFunction):
         *,
         second_derivative: Callable[[Array], Array] | None = None,
     ) -> None:
-        functions: list[tuple[str, Any, str]] = [
+        functions: list[tuple[str, object, str]] = [
             ("value", value, "an array of z"),
             ("derivative", derivative, "an array of z"),
         ]
@@ -321,7 +322,7 @@ class Cost(_OwnFunction):
         *,
         hessian_vector_product: Callable[[Array, Array, Array], Array] | None = None,
     ) -> None:
-        functions: list[tuple[str, Any, str]] = [
+        functions: list[tuple[str, object, str]] = [
             ("value", value, "(a, y)"),
             ("gradient", gradient, "(a, y)"),
         ]

@@ -18,10 +18,12 @@ between those of the two sides is right.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
+from cbackprop import layout
 from cbackprop.functions import Activation, Array, Cost, read_only
 from cbackprop.gradients import Gradient
 from cbackprop.model import Model
@@ -112,22 +114,18 @@ class GradientCheck:
             self.tolerance = max(self.tolerance, RICHARDSON_TOLERANCE)
         scale = smallest = float(np.finfo(gradient.vector.dtype).tiny) / self.tolerance
         parts: list[Part] = []
-        for layer, arrays in enumerate(
-            zip(*(_layers(g) for g in (gradient, expected, magnitudes or expected)), strict=True),
-            start=1,
-        ):
-            for kind, (found, true, magnitude) in zip(
-                ("weights", "biases"), zip(*arrays, strict=True), strict=True
-            ):
-                with np.errstate(invalid="ignore"):
-                    error = np.abs(found.astype(np.float64) - true)
-                error = np.where(np.isfinite(error), error, np.inf)
-                place = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
-                largest = _largest(true)
-                part_scale = max(largest, _largest(magnitude) / CANCELLED, smallest)
-                scale = max(scale, part_scale)
-                relative = float(error[place]) / part_scale
-                parts.append(Part(layer, kind, largest, float(error[place]), relative, place))
+        arrays = (_arrays(g) for g in (gradient, expected, magnitudes or expected))
+        for i, (found, true, magnitude) in enumerate(zip(*arrays, strict=True)):
+            with np.errstate(invalid="ignore"):
+                error = np.abs(found.astype(np.float64) - true)
+            error = np.where(np.isfinite(error), error, np.inf)
+            place = tuple(int(index) for index in np.unravel_index(error.argmax(), error.shape))
+            largest = _largest(true)
+            part_scale = max(largest, _largest(magnitude) / CANCELLED, smallest)
+            scale = max(scale, part_scale)
+            of_place = float(error[place])
+            kind = ("weights", "biases")[i % 2]
+            parts.append(Part(i // 2 + 1, kind, largest, of_place, of_place / part_scale, place))
         self.parts = tuple(parts)
         self.max_relative_error = max(part.largest_error for part in parts) / scale
         self._worst = max(parts, key=lambda part: part.relative_error)
@@ -171,10 +169,9 @@ class GradientCheck:
             f"gradient check {verdict}: relative error {worst.relative_error:.2e} at {self.worst}"
         )
         if not self.passed:
-            place = (worst.layer - 1, 0 if worst.kind == "weights" else 1)
+            part = self.parts.index(worst)
             found, true = (
-                float(_layers(g)[place[0]][place[1]][worst.place])
-                for g in (self.gradient, self.expected)
+                float(_arrays(g)[part][worst.place]) for g in (self.gradient, self.expected)
             )
             lines.append(f"there the gradient has {found:.12g}, and nudging finds {true:.12g}")
         lines.append(f"by {self.method}, with a tolerance of {self.tolerance:.1e}")
@@ -192,8 +189,9 @@ class GradientCheck:
         return html.gradient_check(self)
 
 
-def _layers(gradient: Gradient) -> list[tuple[Array, Array]]:
-    return list(zip(gradient.weights, gradient.biases, strict=True))
+def _arrays(gradient: Gradient) -> list[Array]:
+    """The weights' part of the first layer, its biases', the weights' of the second, …"""
+    return list(chain.from_iterable(zip(gradient.weights, gradient.biases, strict=True)))
 
 
 def _largest(array: Array) -> float:
@@ -209,10 +207,7 @@ def check_gradient(
     engine = Engine(model.sizes, model.activations, model.cost_function, "float64")
     with model.engine:  # both of the same parameters
         gradient = gradient_of(X, Y)
-        for target, source in zip(
-            (*engine.weights, *engine.biases), (*model.weights, *model.biases), strict=True
-        ):
-            target[...] = source
+        engine.storage[...] = layout.flat(model.weights, model.biases)
     examples = X.astype(np.float64), Y.astype(np.float64)
     epsilon = float(np.finfo(model.dtype).eps)
     with np.errstate(all="ignore"):
@@ -381,7 +376,7 @@ def _moved(x: Array, x_j: Array) -> Array:
     """n_l times x (n, n_l), one below the other, the j-th with its column j replaced by x_j[j]."""
     n, n_l = x.shape
     copies = np.repeat(x[np.newaxis], n_l, axis=0)
-    j: Array = np.arange(n_l)
+    j = np.arange(n_l, dtype=np.intp)
     copies[j, :, j] = x_j
     return copies.reshape(n_l * n, n_l)
 

@@ -40,12 +40,21 @@ def places(sizes: tuple[int, ...]) -> Iterator[LayerPlace]:
 
 def views(sizes: tuple[int, ...], vector: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """W (…, n_l, n_{l-1}) and b (…, n_l) of every layer, views onto ``vector`` (…, P)."""
-    weights, biases = [], []
+    weights: list[Array] = []
+    biases: list[Array] = []
     for place in places(sizes):
         shape = (*vector.shape[:-1], place.n_out, place.n_in)
         weights.append(vector[..., place.weights].reshape(shape))
         biases.append(vector[..., place.biases])
     return tuple(weights), tuple(biases)
+
+
+def write(vector: Array, weights: Iterable[Array], biases: Iterable[Array]) -> None:
+    """Write (P,) numbers into W and b of every layer, rounded to their number type."""
+    start = 0
+    for part in chain.from_iterable(zip(weights, biases, strict=True)):
+        part[...] = vector[start : start + part.size].reshape(part.shape)
+        start += part.size
 
 
 def flat(weights: Iterable[Array], biases: Iterable[Array]) -> Array:

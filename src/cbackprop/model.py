@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,16 @@ from cbackprop.gradients import Backward, Forward, Gradient, variance_of
 from cbackprop.optimizers import Optimizer, WholeBatchState
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.reference.calculus import softmax_jacobian
+
+
+class Description(NamedTuple):
+    """What a network is, but for its parameters."""
+
+    sizes: tuple[int, ...]
+    activations: tuple[str | Activation, ...]
+    cost: str | Cost
+    dtype: str
+    init: str  # how parameters are drawn
 
 
 class Model:
@@ -36,8 +46,8 @@ class Model:
         The memory that ``weights`` and ``biases`` look at, in the engine's own layout.
     engine : reference.engine.Engine or the compiled one
         What computes.
-    init : str
-        How parameters are drawn.
+    description : Description
+        What it is made from.
     random : RandomNumbers
         The generator of parameters, orders, dropout and noise.
     optimizer : Optimizer or None
@@ -52,21 +62,12 @@ class Model:
     """
 
     def __init__(
-        self,
-        sizes: tuple[int, ...],
-        activations: tuple[str | Activation, ...],
-        cost: str | Cost,
-        dtype: str,
-        init: str,
-        random: RandomNumbers,
-        threads: int,
-        backend: str,
+        self, description: Description, random: RandomNumbers, threads: int, backend: str
     ) -> None:
-        self.sizes = sizes
-        self.activations = activations
-        self.cost_function = cost
-        self.dtype = np.dtype(dtype)
-        self.init = init
+        self.description = description
+        sizes, activations, cost, dtype, _ = description
+        self.sizes, self.activations, self.cost_function = sizes, activations, cost
+        self.dtype: np.dtype[np.floating[Any]] = np.dtype(dtype)
         self.random = random
         self.threads = threads
         self.backend = backends.available(backend)
@@ -88,7 +89,7 @@ class Model:
         """Write first parameters, from the generator."""
         for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
             W[...], b[...] = initial_parameters(
-                W.shape[1], W.shape[0], activation, self.init, self.random
+                W.shape[1], W.shape[0], activation, self.description.init, self.random
             )
 
     def parameters(self) -> Array:
@@ -101,10 +102,7 @@ class Model:
         with self.engine:
             before = self.storage.copy()
             try:
-                own = (self.weights, self.biases)
-                for targets, sources in zip(own, layout.views(self.sizes, vector), strict=True):
-                    for target, source in zip(targets, sources, strict=True):
-                        target[...] = source
+                layout.write(vector, self.weights, self.biases)
             except BaseException:
                 self.storage[...] = before
                 raise
@@ -141,16 +139,7 @@ class Model:
         """An independent model in the same state."""
         with self.engine:
             snapshot = Snapshot(self)
-        twin = Model(
-            self.sizes,
-            self.activations,
-            self.cost_function,
-            self.dtype.name,
-            self.init,
-            RandomNumbers(None),
-            self.threads,
-            self.backend,
-        )
+        twin = Model(self.description, RandomNumbers(None), self.threads, self.backend)
         snapshot.restore(twin)
         return twin
 
@@ -174,7 +163,9 @@ class Model:
             n_bytes = int(np.prod(shape, dtype=object)) * self.dtype.itemsize
             raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
 
-    def output_array(self, out: Any, what: str, shape: tuple[int, ...], **inputs: Array) -> Array:
+    def output_array(
+        self, out: object, what: str, shape: tuple[int, ...], **inputs: Array
+    ) -> Array:
         """The caller's ``out``, if it can be written to without harm; a new array for None."""
         if out is None:
             return self.new_array(what, shape)

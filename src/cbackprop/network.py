@@ -12,6 +12,7 @@ from cbackprop import validation
 from cbackprop.chain_rule import ChainRule
 from cbackprop.files import checkpoint as checkpoint_file
 from cbackprop.files import model as model_file
+from cbackprop.files import pickling
 from cbackprop.functions import (
     Activation,
     ActivationName,
@@ -24,7 +25,7 @@ from cbackprop.functions import (
 )
 from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient
-from cbackprop.model import Model
+from cbackprop.model import Description, Model
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.training import loop
@@ -36,18 +37,8 @@ from cbackprop.update_rules import StepOptions
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_FIXED_ATTRIBUTES = (
-    "sizes",
-    "activations",
-    "cost_function",
-    "dtype",
-    "threads",
-    "backend",
-    "n_parameters",
-    "weights",
-    "biases",
-)
-_OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
+# No ArrayLike, which any word would be.
+ClassWeight = Mapping[int, float] | Sequence[float] | Array | Literal["balanced"]
 
 
 class _NotInitialised:
@@ -56,7 +47,7 @@ class _NotInitialised:
     Not a __getattr__, which would make every reading of an attribute slower.
     """
 
-    def __get__(self, instance: object, owner: type) -> Any:
+    def __get__(self, instance: object, owner: type) -> Self:
         if instance is None:
             return self
         raise RuntimeError("this Network is not initialised; call super().__init__(sizes, …) first")
@@ -124,10 +115,11 @@ class Network:
     23860
     """
 
+    # What the model has by the same names; none of it can be assigned.
     sizes: tuple[int, ...]
     activations: tuple[str | Activation, ...]
     cost_function: str | Cost
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.floating[Any]]  # Any: NumPy's parameter of the width
     threads: int
     backend: str
     n_parameters: int
@@ -136,7 +128,7 @@ class Network:
 
     def __init__(
         self,
-        sizes: Sequence[int] | npt.NDArray[np.integer[Any]],
+        sizes: Sequence[int] | npt.NDArray[np.integer[Any]],  # Any: of whatever width
         activation: ActivationName | Activation | Sequence[ActivationName | Activation] = "sigmoid",
         cost: CostName | Cost = "quadratic",
         *,
@@ -148,16 +140,15 @@ class Network:
     ) -> None:
         checked_sizes = validation.layer_sizes(sizes)
         activations = validation.activations(activation, len(checked_sizes) - 1)
-        model = Model(
+        description = Description(
             checked_sizes,
             activations,
             validation.cost(cost, activations[-1]),
             validation.number_type(dtype),
             validation.init(init),
-            RandomNumbers(validation.seed(seed)),
-            validation.threads(threads),
-            validation.backend(backend),
         )
+        random = RandomNumbers(validation.seed(seed))
+        model = Model(description, random, validation.threads(threads), validation.backend(backend))
         model.draw_parameters()
         self._adopt(model)
 
@@ -168,7 +159,7 @@ class Network:
         self._model = model
         self._engine = model.engine  # for the quick ways, where each look-up is felt
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # The engine would not see it: what looks like a change would change nothing.
         if name in _FIXED_ATTRIBUTES and "_engine" in vars(self):
             raise AttributeError(
@@ -224,25 +215,21 @@ class Network:
         vars(twin).update(self._further_attributes())
         return twin
 
-    def _further_attributes(self) -> dict[str, Any]:
+    def _further_attributes(self) -> dict[str, object]:
         """What a subclass keeps besides."""
         return {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
 
     def __copy__(self) -> Self:
         return self.copy()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self.copy()
 
-    def __getstate__(self) -> dict[str, Any]:
-        from cbackprop.files import pickling
-
+    def __getstate__(self) -> dict[str, object]:
         with self._engine:
             return pickling.state_of(self._model, self._further_attributes())
 
     def __setstate__(self, state: object) -> None:
-        from cbackprop.files import pickling
-
         model, attributes = pickling.restored(state, _OWN_ATTRIBUTES)
         self._adopt(model)
         vars(self).update(attributes)
@@ -480,6 +467,9 @@ class Network:
 
     @overload
     def cost(self, X: npt.ArrayLike, Y: npt.ArrayLike, per_example: Literal[True]) -> Floats: ...
+
+    @overload
+    def cost(self, X: npt.ArrayLike, Y: npt.ArrayLike, per_example: bool) -> float | Floats: ...
 
     def cost(
         self,
@@ -755,7 +745,7 @@ class Network:
         Notes
         -----
         The deviations themselves are squared and summed, in a second pass over the examples, so
-        that the variance keeps its digits where it is small beside the mean (Chan, Golub and
+        that the variance keeps its digits where it is small compared with the mean (Chan, Golub and
         LeVeque 1983, "Algorithms for computing the sample variance"). No (n, P) array is made.
         """
         examples, targets, _ = self._pair(X, Y, "a mean gradient")
@@ -896,7 +886,7 @@ class Network:
            (1994) 147–160.
         """
         validation.second_derivatives(self.activations, self.cost_function)
-        return self._curvature_product(X, Y, v, False)
+        return self._curvature_product(X, Y, v, gauss_newton=False)
 
     def gauss_newton_vector_product(
         self, X: npt.ArrayLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
@@ -935,7 +925,7 @@ class Network:
            descent", Neural Computation 14 (2002) 1723–1738.
         """
         validation.second_derivatives((), self.cost_function)
-        return self._curvature_product(X, Y, v, True)
+        return self._curvature_product(X, Y, v, gauss_newton=True)
 
     def _curvature_product(
         self, X: npt.ArrayLike, Y: npt.ArrayLike, v: object, gauss_newton: bool
@@ -1039,7 +1029,7 @@ class Network:
 
         rate = validation.positive("learning_rate", learning_rate)
         n_steps = validation.integer("steps", steps, 1)
-        heading = validation.word("title", title)
+        heading = validation.text("title", title)
         examples, targets, _ = self._pair(X, Y, "a step")
         validation.stepper_size(self.sizes, n_steps)
         return stepper.page(self._model, examples, targets, rate, n_steps, heading)
@@ -1057,7 +1047,7 @@ class Network:
         learning_rate: float | None = None,
         shuffle: bool | npt.ArrayLike | Callable[[int], npt.ArrayLike] = True,
         sample_weight: npt.ArrayLike | None = None,
-        class_weight: Mapping[int, float] | npt.ArrayLike | Literal["balanced"] | None = None,
+        class_weight: ClassWeight | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         dropout: float = 0.0,
@@ -1238,24 +1228,17 @@ class Network:
             and self._engine.step(X, Y, batch_size)
         ):
             return self
-        checked_size = validation.integer("batch_size", batch_size, 1)
+        size = validation.integer("batch_size", batch_size, 1)
         examples, targets, _ = self._pair(X, Y, "training")
         weight, _ = validation.sample_weight(
             "sample_weight", sample_weight, len(examples), self.dtype.name
         )
         step_options = plans.step_options(
-            **validation.option_names("options", options, StepOptions._fields)
+            validation.option_names("options", options, StepOptions._fields)
         )
         self._model.require_no_fit("it cannot start another one")
         loop.run_pass(
-            self._model,
-            self._model.apart(examples),
-            self._model.apart(targets),
-            checked_size,
-            optimizer,
-            learning_rate,
-            weight,
-            step_options,
+            self._model, examples, targets, size, optimizer, learning_rate, weight, step_options
         )
         return self
 
@@ -1288,6 +1271,8 @@ class Network:
         return measured("metric", function_of(checked), self._model.predict(examples), targets)
 
 
+_FIXED_ATTRIBUTES = tuple(Network.__annotations__)
+_OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
 for _name in _OWN_ATTRIBUTES:
     setattr(Network, _name, _NotInitialised())
 

@@ -7,13 +7,16 @@ levenberg_marquardt.py.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from cbackprop import validation
 from cbackprop.functions import Array
 from cbackprop.update_rules import UpdateRule
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Workspace:
@@ -23,7 +26,7 @@ class Workspace:
         self._arrays: dict[str, Array] = {}
         self.last: object = None  # what a method keeps of its last step, in a form of its own
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    def array(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """The array of that name, of whatever content; made anew only if shape or dtype differ."""
         array = self._arrays.get(name)
         if array is None or array.shape != shape or array.dtype != dtype:
@@ -77,7 +80,7 @@ class Optimizer:
 
     learning_rate: float
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # A network in training keeps its own copy of the numbers, and would not see a change.
         if name in vars(self):
             raise AttributeError(
@@ -91,13 +94,17 @@ class Optimizer:
         """What an engine does with a gradient; None where steps are no update by a gradient."""
         raise NotImplementedError
 
+    def _numbers(self, *names: str) -> dict[str, float]:
+        """These of its arguments; 1.0 and 0.0 for yes and no."""
+        return {name: float(getattr(self, name)) for name in names}
+
     def goes_on(self, other: Optimizer) -> bool:
         """Whether the other's state serves this one: they differ in the learning rate at most."""
         mine, others = dict(vars(self)), dict(vars(other))
         del mine["learning_rate"], others["learning_rate"]
         return type(self) is type(other) and mine == others
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, float]:
         """What makes another one like this."""
         return {
             name: value
@@ -151,7 +158,7 @@ class SGD(Optimizer):
         if self.momentum == 0.0:
             return UpdateRule("sgd", {}, ())
         name = "nesterov" if self.nesterov else "momentum"
-        return UpdateRule(name, {"momentum": self.momentum}, ("v",))
+        return UpdateRule(name, self._numbers("momentum"), ("v",))
 
 
 class Adam(Optimizer):
@@ -191,8 +198,7 @@ class Adam(Optimizer):
 
     @property
     def rule(self) -> UpdateRule:
-        numbers = {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
-        return UpdateRule("adam", numbers, ("m", "v"))
+        return UpdateRule("adam", self._numbers("beta1", "beta2", "epsilon"), ("m", "v"))
 
 
 class AdamW(Adam):
@@ -228,9 +234,8 @@ class AdamW(Adam):
 
     @property
     def rule(self) -> UpdateRule:
-        adam = super().rule
-        numbers = {**adam.hyper_parameters, "weight_decay": self.weight_decay}
-        return UpdateRule("adamw", numbers, adam.slots)
+        numbers = self._numbers("beta1", "beta2", "epsilon", "weight_decay")
+        return UpdateRule("adamw", numbers, super().rule.slots)
 
 
 class RMSprop(Optimizer):
@@ -277,12 +282,7 @@ class RMSprop(Optimizer):
 
     @property
     def rule(self) -> UpdateRule:
-        numbers = {
-            "alpha": self.alpha,
-            "epsilon": self.epsilon,
-            "momentum": self.momentum,
-            "centred": float(self.centred),
-        }
+        numbers = self._numbers("alpha", "epsilon", "momentum", "centred")
         slots = ("v", *(("m",) if self.centred else ()), *(("u",) if self.momentum > 0 else ()))
         return UpdateRule("rmsprop", numbers, slots)
 
@@ -310,10 +310,7 @@ class Adagrad(Optimizer):
     name = "adagrad"
 
     def __init__(
-        self,
-        learning_rate: float = 0.01,
-        epsilon: float = 1e-10,
-        learning_rate_decay: float = 0.0,
+        self, learning_rate: float = 0.01, epsilon: float = 1e-10, learning_rate_decay: float = 0.0
     ) -> None:
         self.learning_rate = validation.non_negative("learning_rate", learning_rate)
         self.epsilon = validation.positive("epsilon", epsilon)
@@ -323,8 +320,7 @@ class Adagrad(Optimizer):
 
     @property
     def rule(self) -> UpdateRule:
-        numbers = {"epsilon": self.epsilon, "learning_rate_decay": self.learning_rate_decay}
-        return UpdateRule("adagrad", numbers, ("s",))
+        return UpdateRule("adagrad", self._numbers("epsilon", "learning_rate_decay"), ("s",))
 
 
 class Rprop(Optimizer):
@@ -375,13 +371,7 @@ class Rprop(Optimizer):
 
     @property
     def rule(self) -> UpdateRule:
-        numbers = {
-            "shrink": self.shrink,
-            "grow": self.grow,
-            "least": self.least,
-            "most": self.most,
-            "takes_back": float(self.takes_back),
-        }
+        numbers = self._numbers("shrink", "grow", "least", "most", "takes_back")
         return UpdateRule("rprop", numbers, ("previous", "size", "change"), compares_costs=True)
 
 
@@ -493,7 +483,7 @@ class LevenbergMarquardt(WholeBatch):
         self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
 
     def state_numbers(self, arrays: dict[str, Array], numbers: object) -> dict[str, float] | None:
-        if arrays or type(numbers) is not dict or list(numbers) != ["mu"]:
+        if arrays or not validation.is_mapping(numbers) or list(numbers) != ["mu"]:
             return None
         mu = numbers["mu"]
         return {"mu": mu} if type(mu) is float and 0 < mu < math.inf else None

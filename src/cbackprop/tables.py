@@ -14,8 +14,9 @@ import math
 import re
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -236,25 +237,13 @@ class _Place(NamedTuple):
     """A cell of a file, as messages name it."""
 
     file: str
-    line: int
-    column: int
     names: Sequence[str] | None
+    column: int
+    line: int
 
     def __str__(self) -> str:
         own = f" ({shown(self.names[self.column])})" if self.names is not None else ""
         return f"{self.file}:{self.line}: column {self.column}{own}"
-
-
-class _Places:
-    """The cells of one column, by row."""
-
-    def __init__(
-        self, file: str, lines: list[int], column: int, names: Sequence[str] | None
-    ) -> None:
-        self.file, self.lines, self.column, self.names = file, lines, column, names
-
-    def __getitem__(self, row: int) -> _Place:
-        return _Place(self.file, self.lines[row], self.column, self.names)
 
 
 def _read_csv(stream: BufferedReader | IO[bytes], name: str, form: Form) -> Table:
@@ -270,7 +259,8 @@ def _read_csv(stream: BufferedReader | IO[bytes], name: str, form: Form) -> Tabl
 
 def _parse_csv(text: IO[str], name: str, form: Form) -> Table:
     rows = _rows(text, name, form.delimiter)
-    first_line, first = next(rows, (0, []))
+    empty: list[str] = []
+    first_line, first = next(rows, (0, empty))
     if not first:
         raise ValueError(f"{name} is empty; expected rows of numbers")
     width = len(first)
@@ -294,7 +284,7 @@ def _parse_csv(text: IO[str], name: str, form: Form) -> Table:
         values.extend(
             _numbers_if_sure(words)
             or [
-                _number(word, _Place(name, line, column, names), perhaps_header)
+                _number(word, _Place(name, names, column, line), perhaps_header)
                 for word, column in zip(words, inputs, strict=True)
             ]
         )
@@ -303,14 +293,13 @@ def _parse_csv(text: IO[str], name: str, form: Form) -> Table:
         lines.append(line)
     if not lines:
         raise ValueError(f"{name} has a header and no rows; expected rows of numbers below it")
-    columns = []
-    for column, target in zip(targets, cells, strict=True):
-        places = _Places(name, lines, column, names)
-        columns.append(_target(target, places, form.mixed))
     return Table(
         np.array(values).reshape(len(lines), len(inputs)),
         tuple(_name_of(names, column) for column in inputs),
-        tuple(columns),
+        tuple(
+            _target(target, lines, partial(_Place, name, names, column), form.mixed)
+            for column, target in zip(targets, cells, strict=True)
+        ),
         tuple(_name_of(names, column) for column in targets),
     )
 
@@ -388,20 +377,26 @@ def _number(cell: str, place: _Place, perhaps_header: bool) -> float:
     raise ValueError(f"{place} is {shown(word)}; expected a number{hint}")
 
 
-def _target(cells: list[str], places: _Places, mixed: bool) -> Array:
+def _target(
+    cells: list[str], lines: list[int], place: Callable[[int], _Place], mixed: bool
+) -> Array:
     """A target column: numbers if every cell is one, names if none is."""
     numeric = [_is_number(cell) for cell in cells]
     for row, cell in enumerate(cells):
         if not cell:
-            raise ValueError(f"{places[row]} is empty; expected a number or the name of a class")
+            raise ValueError(
+                f"{place(lines[row])} is empty; expected a number or the name of a class"
+            )
     if all(numeric):
-        numbers = [_number(cell, places[row], False) for row, cell in enumerate(cells)]
+        numbers = [
+            _number(cell, place(line), False) for cell, line in zip(cells, lines, strict=True)
+        ]
         return _whole_if_so(np.array(numbers))
     if any(numeric) and not mixed:
         row = numeric.index(not numeric[0])
         raise ValueError(
-            f"{places[row]} is {shown(cells[row])}, {'no' if numeric[0] else 'a'} number, unlike "
-            f"{shown(cells[0])} in line {places[0].line}; expected all or none to be numbers "
+            f"{place(lines[row])} is {shown(cells[row])}, {'no' if numeric[0] else 'a'} number, "
+            f"unlike {shown(cells[0])} in line {lines[0]}; expected all or none to be numbers "
             "(--task classification takes all for names)"
         )
     return np.array(cells, dtype=np.str_)
@@ -447,7 +442,7 @@ def _load_npz(
 ) -> tuple[Array, Array | None, str, str]:
     """The arrays of the inputs and of the targets, where there are any, and their names."""
     with _naming_damage(name, "npz"), np.load(stream, allow_pickle=False) as arrays:
-        files = list(arrays.files)
+        files: list[str] = list(arrays.files)
     x_key = _key("x_key", form.x_key, ("X", "x"), files, name)
     y_key = _key("y_key", form.y_key, ("Y", "y"), files, name)
     if x_key is None and len(files) == 1 and form.y_key is None:
@@ -463,7 +458,7 @@ def _load_npz(
 
 
 @contextmanager
-def _naming_damage(name: str, kind: str) -> Iterator[None]:
+def _naming_damage(name: str, kind: str) -> Generator[None, None, None]:
     import zipfile
     import zlib
 
@@ -504,15 +499,17 @@ def _columns_of(where: str, array: Array, form: Form) -> Table:
     )
 
 
-def _numbers_of(where: str, array: Any) -> Array:
+def _numbers_of(where: str, values: Array | bytes) -> Array:
     """An array as (n, columns) of finite float64; pictures become rows of pixels."""
-    if not isinstance(array, np.ndarray):  # another file in the archive, as NumPy gives it: bytes
+    if not isinstance(values, np.ndarray):  # another file in the archive
         raise ValueError(f"{where} is no array; expected a .npz file, or CSV")
-    if array.dtype.kind not in "buif":
-        raise ValueError(f"{where} has dtype {array.dtype}; expected numbers")
-    if array.ndim < 2 or array.size == 0:
-        raise ValueError(f"{where} has shape {array.shape}; expected (rows, columns), one at least")
-    values: Array = array.reshape(len(array), -1)
+    if values.dtype.kind not in "buif":
+        raise ValueError(f"{where} has dtype {values.dtype}; expected numbers")
+    if values.ndim < 2 or values.size == 0:
+        raise ValueError(
+            f"{where} has shape {values.shape}; expected (rows, columns), one at least"
+        )
+    values = values.reshape(len(values), -1)
     with np.errstate(over="ignore"):  # of a longdouble: then it is infinite, and refused
         values = values.astype(np.float64)
     wrong: Any = ~np.isfinite(values)

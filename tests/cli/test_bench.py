@@ -9,7 +9,8 @@ import pytest
 from command_line import as_json
 
 import cbackprop
-from cbackprop import bench, cli
+from cbackprop import cli
+from cbackprop.cli import workloads
 
 # ---- bench -------------------------------------------------------------------------------------
 
@@ -41,7 +42,7 @@ def test_bench_json(dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_bench_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "--only", "W4", "--rounds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{bench.processor()}, one core"
+    assert lines[0] == f"{workloads.processor()}, one core"
     assert re.match(r"limits: .* \(float32\), [\d.]+ GB/s written, \d+ GB/s read", lines[1])
     assert lines[2].startswith(f"cbackprop {cbackprop.__version__} (")
     assert lines[4].split() == ["median", "min", "max", "unit", "limit", "reached"]
@@ -52,21 +53,21 @@ def test_bench_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_bench_runs_every_workload(monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as each network takes what it is given; small ones, that this may take no time."""
-    monkeypatch.setattr(bench, "ROUND_SECONDS", 0.0)
-    names = [workload.name for workload in bench.WORKLOADS]
+    monkeypatch.setattr(workloads, "ROUND_SECONDS", 0.0)
+    names = [workload.name for workload in workloads.WORKLOADS]
     assert names == ["W1", "W2", "W3", "W3", "W4", "W5", "W6", "W7", "W8", "W10", "W11"]
-    for workload in bench.WORKLOADS:
+    for workload in workloads.WORKLOADS:
         n = min(workload.n, 4)
         small = workload._replace(
             sizes=tuple(min(size, 32) for size in workload.sizes), n=n, epoch=2 * n
         )
-        seconds = bench.seconds_of(small, "float32", 2)
+        seconds = workloads.seconds_of(small, "float32", 2)
         assert len(seconds) == 2
         assert min(seconds) > 0
 
 
 def test_bench_inputs_are_as_sparse_as_mnist() -> None:
-    workload = bench.WORKLOADS[0]
+    workload = workloads.WORKLOADS[0]
     X, Y = workload.examples(1000, "float64")
     assert X.shape == (1000, 784)
     assert X.dtype == Y.dtype == "float64"
@@ -76,8 +77,8 @@ def test_bench_inputs_are_as_sparse_as_mnist() -> None:
 
 def test_bench_limits() -> None:
     """The roofline of three workloads, counted by hand."""
-    limits = bench.Limits(multiply_adds=100.0, written=20.0, read=50.0)
-    first = {workload.name: workload for workload in bench.WORKLOADS}
+    limits = workloads.Limits(multiply_adds=100.0, written=20.0, read=50.0)
+    first = {workload.name: workload for workload in workloads.WORKLOADS}
     # Per example: outputs, ∂C/∂w, ∂C/∂a of the hidden layer, 40 exponentials of 10 each.
     multiply_adds = 2 * (784 * 30 + 30 * 10) + 30 * 10 + 400
     seconds = first["W1"].limit(limits, "float32")

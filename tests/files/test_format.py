@@ -145,8 +145,9 @@ def test_every_named_function_comes_back(path: Path, dtype: str, backend: str) -
         net.save(path)
         read = Network.load(path, backend=backend, threads=3)
         assert same_bits(read, net)
-        for name in ("sizes", "activations", "cost_function", "dtype", "_init", "backend"):
+        for name in ("sizes", "activations", "cost_function", "dtype", "backend"):
             assert getattr(read, name) == getattr(net, name), name
+        assert read._model.description.init == net._model.description.init
         assert read.threads == 3
         assert model_file.model_parts(read)[1] == model_file.model_parts(net)[1]
         net.biases[-1][0] = read.biases[-1][0] = 0.25
@@ -337,7 +338,7 @@ def test_the_model_file_of_version_1(path: Path, dtype: str, backend: str) -> No
     net = Network.load(kept, backend=backend)
     assert same_bits(net, golden_network(dtype, backend=backend))
     assert net.activations == ("tanh", "softmax")
-    assert (net.cost_function, net._model.init, net.dtype) == (
+    assert (net.cost_function, net._model.description.init, net.dtype) == (
         "cross_entropy",
         "lecun",
         np.dtype(dtype),
@@ -846,7 +847,7 @@ def test_the_forger_can_write_a_good_file(path: Path) -> None:
     assert forged(dict) == model_bytes()
     assert text(str) == model_bytes()
     path.write_bytes(forged(metadata(init="zeros")))
-    assert Network.load(path)._model.init == "zeros"
+    assert Network.load(path)._model.description.init == "zeros"
 
 
 @posix_only

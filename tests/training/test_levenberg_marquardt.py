@@ -213,7 +213,7 @@ def test_a_matrix_that_rounding_spoils_raises_mu(monkeypatch: pytest.MonkeyPatch
         answers.append(None if len(answers) < 3 else solve(matrix, right))
         return answers[-1]
 
-    monkeypatch.setattr(second_order, "_solve_positive", spoilt)
+    monkeypatch.setattr(levenberg_marquardt, "_solve_positive", spoilt)
     optimizer = LevenbergMarquardt()
     costs, reason, state = steps(net, X, Y, optimizer, 1)
     assert reason is None
@@ -248,7 +248,7 @@ def test_few_equations_are_solved_in_vain(monkeypatch: pytest.MonkeyPatch) -> No
         count += 1
         return solve(matrix, right)
 
-    monkeypatch.setattr(second_order, "_solve_positive", counted)
+    monkeypatch.setattr(levenberg_marquardt, "_solve_positive", counted)
     X, Y = data(40, (2, 3, 1))
     net = Network((2, 3, 1), ["tanh", "identity"], "mse", seed=3)
     optimizer = LevenbergMarquardt(mu=1e-300, most_mu=1e300, gradient_tolerance=0.0)

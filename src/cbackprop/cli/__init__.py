@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = _parser()
         arguments, rest = parser.parse_known_args(argv)
-        # DATA behind options, which Python 3.11's argparse leaves over: train --hidden 8 iris.csv
+        # DATA after options, which Python 3.11's argparse leaves over: train --hidden 8 iris.csv
         if (
             rest
             and vars(arguments).get("data", "") is None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
-from cbackprop.cli.options import add_command, add_json
+from cbackprop.cli.options import add_command, add_json, print_json
 from cbackprop.validation import integer, number_type
 
 
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     machine = workloads.machine(dtype, limits)
     if arguments.json:
         rows = [workloads.row(workload, limits, dtype, rounds) for workload in chosen]
-        print(json.dumps({"machine": machine, "rounds": rounds, "workloads": rows}, indent=2))
+        print_json({"machine": machine, "rounds": rounds, "workloads": rows})
         return 0
     print(workloads.machine_lines(machine))
     print()

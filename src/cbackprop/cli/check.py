@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from typing import Any
 
 import numpy as np
 
 from cbackprop import Network, datasets, info
-from cbackprop.cli.options import (
-    add_command,
-    add_init,
-    add_json,
-    add_number_type,
-    add_seed,
-    integers,
-)
+from cbackprop.cli import options
 from cbackprop.cli.terminal import print_wrapped
 from cbackprop.functions import ACTIVATIONS, COSTS, Array, can_serve, name_of
 from cbackprop.gradient_check import GradientCheck
@@ -34,7 +26,7 @@ CHECKED_OUTPUT = ("sigmoid", "quadratic")
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = add_command(
+    parser = options.add_command(
         commands,
         "check",
         run,
@@ -54,49 +46,30 @@ def add(commands: Any) -> None:
         help="instead of one network: every output activation with every cost it can have, and "
         "every hidden activation, in both number types",
     )
-    parser.add_argument(
-        "--sizes",
-        type=integers,
-        metavar="N,N[,N...]",
-        help="inputs, hidden layers, outputs (64,30,10)",
-    )
-    add_number_type(parser, "float64")
-    add_init(parser)
+    options.add_sizes(parser, "N,N[,N...]", "64,30,10")
+    options.add_number_type(parser, "float64")
+    options.add_init(parser)
     parser.add_argument("--cost", help=f"{', '.join(COSTS)} (quadratic)")
-    parser.add_argument(
-        "--activation",
-        metavar="NAME[,NAME...]",
-        help="one for all layers, or one for each after the input: "
-        f"{', '.join(ACTIVATIONS)} (sigmoid)",
-    )
+    options.add_activation(parser)
     parser.add_argument("--backend", default="compiled", help="compiled or reference (compiled)")
     parser.add_argument(
         "--examples", type=int, default=N_CHECKED, metavar="N", help=f"examples ({N_CHECKED})"
     )
-    add_seed(parser, "the parameters and random examples")
-    add_json(parser)
+    options.add_seed(parser, "the parameters and random examples")
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     n = integer("examples", arguments.examples, 1)
     if arguments.all:
         return _check_all(arguments, n)
-    names: Any = (arguments.activation or "sigmoid").split(",")
-    net = Network(
-        arguments.sizes or [64, 30, 10],
-        names[0] if len(names) == 1 else names,
-        arguments.cost or "quadratic",
-        dtype=arguments.dtype or "float64",
-        init=arguments.init or "auto",
-        seed=arguments.seed,
-        backend=arguments.backend,
-    )
+    net = options.network_of(arguments, (64, 30, 10), arguments.backend)
     digits = net.sizes[0] == 64 and net.sizes[-1] == 10
     X, Y = _first_digits(n) if digits else random_examples(net, n, arguments.seed)
     check = net.check_gradient(X, Y)
     if arguments.json:
         facts = {**_facts(net, check), "examples": n, "data": "digits" if digits else "random"}
-        print(json.dumps(facts, indent=2, allow_nan=False))
+        options.print_json(facts)
     else:
         count = f"{n} {'digit' if digits else 'random example'}{'' if n == 1 else 's'}"
         print_wrapped(f"{_in_words(net)}; {count}")
@@ -112,14 +85,14 @@ def _check_all(arguments: argparse.Namespace, n: int) -> int:
     dtypes = ["float64", "float32"] if arguments.dtype is None else [number_type(arguments.dtype)]
     seed = integer("seed", arguments.seed, 0)
     engine = backend(arguments.backend)
-    rows = []
+    rows: list[dict[str, Any]] = []
     n_failed = 0
     began = time.perf_counter()
     if not arguments.json:
         print(f"{'hidden':<12}{'output':<12}{'cost':<15}" + "".join(f"{d:>10}" for d in dtypes))
     for hidden, output, cost in _combinations():
         line = f"{hidden:<12}{output:<12}{cost:<15}"
-        failed = []
+        failed: list[str] = []
         for dtype in dtypes:
             net = Network(
                 CHECKED_SIZES,
@@ -141,8 +114,9 @@ def _check_all(arguments: argparse.Namespace, n: int) -> int:
             )
     if arguments.json:
         facts = {"passed": n_failed == 0, "examples": n, "checks": rows}
-        print(json.dumps(facts, indent=2, allow_nan=False))
+        options.print_json(facts)
     else:
+        net = Network(CHECKED_SIZES, backend=engine)
         print(
             f"{len(rows)} checks of {_layers_of(net)} networks, {_computer_of(net)}, "
             f"{n_failed} FAILED; {time.perf_counter() - began:.1f} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from cbackprop.chain_rule import WeightTerm
 from cbackprop.cli.epochs import EpochTable
 from cbackprop.cli.info import computed_by
 from cbackprop.cli.lesson import facts_of, print_digit, print_nudges
-from cbackprop.cli.options import add_command, add_json, add_seed
+from cbackprop.cli.options import add_command, add_json, add_seed, print_json
 from cbackprop.cli.terminal import print_wrapped
 from cbackprop.functions import Array
 from cbackprop.validation import integer
@@ -90,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "max_relative_error": check.max_relative_error,
             },
         }
-        print(json.dumps(facts, indent=2, allow_nan=False))
+        print_json(facts)
         return 0 if passed else 1
 
     _explain(x, y, net.predict(x), chain.cost, term)
@@ -147,6 +146,6 @@ def _most_to_learn(net: Network, X: Array, Y: Array) -> tuple[int, int]:
     """The example and the hidden neuron k of the largest |∂C/∂w_jk| with j the true digit's."""
     backward = net.backward(X, Y)
     delta_j = backward.delta[-1][np.arange(len(Y)), Y.argmax(axis=1)]
-    size = np.abs(delta_j[:, np.newaxis] * backward.a[-2])
-    example, hidden = np.unravel_index(size.argmax(), size.shape)
+    size: Array = np.abs(delta_j[:, np.newaxis] * backward.a[-2])
+    example, hidden = np.unravel_index(int(size.argmax()), size.shape)
     return int(example), int(hidden)

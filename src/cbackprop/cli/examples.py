@@ -94,7 +94,7 @@ def class_names(column: Array) -> list[str]:
 def one_hot(column: Array, classes: Sequence[str], name: str) -> Array:
     """A target column as targets (n, classes)."""
     distinct, places = np.unique(column, return_inverse=True)
-    numbers = []
+    numbers: list[int] = []
     for value in distinct.tolist():
         if str(value) not in classes:
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from cbackprop import Network
 from cbackprop.chain_rule import WeightTerm
 from cbackprop.cli import examples
 from cbackprop.cli.lesson import facts_of, print_digit, print_nudges
-from cbackprop.cli.options import add_command, add_examples, add_json, names
+from cbackprop.cli.options import add_command, add_examples, add_json, names, print_json
 from cbackprop.cli.terminal import print_wrapped
 from cbackprop.functions import Array
 from cbackprop.tables import LAST_COLUMN
@@ -80,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.json:
         facts = {"row": row, "cost": chain.cost, **facts_of(term)}
-        print(json.dumps(facts, indent=2, allow_nan=False))
+        print_json(facts)
         return 0
     outputs = net.predict(x)
     if arguments.digits and net.sizes[-1] == 10:

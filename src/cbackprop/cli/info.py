@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from cbackprop import info
-from cbackprop.cli.options import add_command, add_json
+from cbackprop.cli.options import add_command, add_json, print_json
 
 
 def add(commands: Any) -> None:
@@ -29,7 +28,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     facts = dict(info())
     if arguments.json:
-        print(json.dumps(facts, indent=2))
+        print_json(facts)
         return 0
     width = max(len(name) for name in facts)
     for name, value in facts.items():

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import textwrap
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn, Protocol
 
-from cbackprop.functions import INITS
+from cbackprop import Network
+from cbackprop.functions import ACTIVATIONS, INITS
 
-Options: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its options
+
+class Options(Protocol):
+    """A parser, or a group of its options."""
+
+    @property
+    def add_argument(self) -> Callable[..., argparse.Action]: ...
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +45,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def print_json(facts: dict[str, Any]) -> None:
+    print(json.dumps(facts, indent=2, allow_nan=False))
+
+
 def add_seed(parser: Options, what: str) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=f"fixes {what} (0)")
 
@@ -47,6 +59,38 @@ def add_number_type(parser: Options, default: str) -> None:
 
 def add_init(parser: Options) -> None:
     parser.add_argument("--init", help=f"first parameters: {', '.join(INITS)} (auto)")
+
+
+def add_sizes(parser: Options, metavar: str, default: str) -> None:
+    what = f"inputs, hidden layers, outputs ({default})"
+    parser.add_argument("--sizes", type=integers, metavar=metavar, help=what)
+
+
+def add_activation(parser: Options) -> None:
+    parser.add_argument(
+        "--activation",
+        metavar="NAME[,NAME...]",
+        help="one for all layers, or one for each after the input: "
+        f"{', '.join(ACTIVATIONS)} (sigmoid)",
+    )
+
+
+def network_of(
+    arguments: argparse.Namespace,
+    sizes: tuple[int, ...],
+    backend: Literal["compiled", "reference"] = "compiled",
+) -> Network:
+    """The network that the options ask for; ``sizes`` stand where --sizes does not."""
+    given: Any = (arguments.activation or "sigmoid").split(",")
+    return Network(
+        arguments.sizes or sizes,
+        given[0] if len(given) == 1 else given,
+        arguments.cost or "quadratic",
+        dtype=arguments.dtype or "float64",
+        init=arguments.init or "auto",
+        seed=arguments.seed,
+        backend=backend,
+    )
 
 
 def add_examples(parser: argparse.ArgumentParser, mnist: str, target: str) -> None:
@@ -91,4 +135,7 @@ def names(text: str | None) -> list[str] | None:
     """Names with commas between; one that has a comma itself stands in double quotes."""
     import csv
 
-    return None if text is None else [name.strip() for name in next(csv.reader([text]), [])]
+    if text is None:
+        return None
+    empty: list[str] = []
+    return [name.strip() for name in next(csv.reader([text]), empty)]

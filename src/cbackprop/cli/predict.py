@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import numpy as np
 
 from cbackprop import Network
 from cbackprop.cli import examples
-from cbackprop.cli.options import add_command, add_examples, add_json, names
+from cbackprop.cli.options import add_command, add_examples, add_json, names, print_json
 from cbackprop.functions import Array
 from cbackprop.tables import Table
 from cbackprop.validation import file_path
@@ -70,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     scores = _scores(arguments, net, table, labels) if table.targets else None
     if arguments.json:
         facts = {"outputs": outputs.tolist(), "labels": classes, "scores": scores}
-        print(json.dumps(facts, indent=2, allow_nan=False))
+        print_json(facts)
         return 0
     if arguments.out is None:
         if sys.stdout is not None:

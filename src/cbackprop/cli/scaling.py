@@ -64,7 +64,8 @@ def scales_of(X: Array, Y: Array, with_outputs: bool) -> Scales:
 def _standard(name: str, X: Array) -> Scaling:
     """Mean and standard deviation of each column; a column of equal numbers is only shifted."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = X.mean(axis=0), X.std(axis=0)
+        mean: Array = X.mean(axis=0)
+        deviation: Array = X.std(axis=0)
     alike = (X == X[0]).all(axis=0)  # not deviation == 0: the mean of equal numbers is rounded
     mean = np.where(alike, X[0], mean)
     deviation = np.where(alike | (deviation == 0), 1.0, deviation)

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from cbackprop import Network
-from cbackprop.cli.options import (
-    add_command,
-    add_init,
-    add_json,
-    add_number_type,
-    add_seed,
-    integers,
-)
-from cbackprop.functions import ACTIVATIONS, COSTS
+from cbackprop.cli import options
+from cbackprop.functions import COSTS
 
 # Exclusive or: what one neuron cannot learn, and a small network with a hidden layer can. (1, 1)
 # comes first, as (0, 0) moves no weight of the first layer: a dull first step.
@@ -30,7 +21,7 @@ LEARNING_RATE = 0.5
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = add_command(
+    parser = options.add_command(
         commands,
         "step",
         run,
@@ -44,25 +35,12 @@ def add(commands: Any) -> None:
         cbackprop step --sizes 2,4,1 --activation tanh,sigmoid --cost cross_entropy --out xor.html
         """,
     )
-    parser.add_argument(
-        "--sizes",
-        type=integers,
-        default=list(SIZES),
-        metavar="2,N[,N...],1",
-        help="inputs, hidden layers, outputs (2,3,1)",
-    )
-    parser.add_argument(
-        "--activation",
-        type=lambda text: text.split(","),
-        default=["sigmoid"],
-        metavar="NAME[,NAME...]",
-        help="one for all layers, or one for each after the input: "
-        f"{', '.join(ACTIVATIONS)} (sigmoid)",
-    )
+    options.add_sizes(parser, "2,N[,N...],1", "2,3,1")
+    options.add_activation(parser)
     parser.add_argument("--cost", default="quadratic", help=f"{', '.join(COSTS)} (quadratic)")
-    add_init(parser)
-    add_number_type(parser, "float64")
-    add_seed(parser, "the first parameters")
+    options.add_init(parser)
+    options.add_number_type(parser, "float64")
+    options.add_seed(parser, "the first parameters")
     parser.add_argument(
         "--steps", type=int, default=STEPS, metavar="N", help=f"examples to go through ({STEPS})"
     )
@@ -77,20 +55,12 @@ def add(commands: Any) -> None:
         "--out", default="step.html", metavar="FILE", help="where the page goes (step.html)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
-    names = arguments.activation
-    net = Network(
-        arguments.sizes,
-        names[0] if len(names) == 1 else names,
-        arguments.cost,
-        dtype=arguments.dtype or "float64",
-        init=arguments.init or "auto",
-        seed=arguments.seed,
-    )
+    net = options.network_of(arguments, SIZES)
     page = net.stepper_html(
         XOR_X,
         XOR_Y,
@@ -107,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         opened = webbrowser.open(path.resolve().as_uri())
     if arguments.json:
         facts = {"path": str(path), "steps": arguments.steps, "sizes": list(net.sizes)}
-        print(json.dumps(facts, indent=2))
+        options.print_json(facts)
         return 0
     print(f"{path}: {arguments.steps} steps of a {'-'.join(map(str, net.sizes))} network")
     if not arguments.open:

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from typing import Any, NamedTuple
 
 from cbackprop import Network
-from cbackprop.cli import examples
+from cbackprop.cli import examples, options, training_examples
 from cbackprop.cli.epochs import EpochTable
-from cbackprop.cli.options import (
-    add_command,
-    add_examples,
-    add_init,
-    add_json,
-    add_number_type,
-    add_seed,
-    integers,
-)
 from cbackprop.cli.scaling import NO_SCALES, Scales, scales_of
-from cbackprop.cli.training_examples import (
-    MNIST_TRAIN_SIZE,
-    Data,
-    Sets,
-    divided,
-    of_digits,
-    of_table,
-)
+from cbackprop.cli.training_examples import MNIST_TRAIN_SIZE, Data, Sets
 from cbackprop.cli.training_report import Report
 from cbackprop.functions import ACTIVATIONS, COSTS, can_serve
 from cbackprop.optimizers import OPTIMIZERS, Optimizer, resolve
@@ -49,7 +32,7 @@ FEWEST_TO_HOLD_OUT = 50  # from this number of examples on a share is held out b
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = add_command(
+    parser = options.add_command(
         commands,
         "train",
         run,
@@ -65,7 +48,7 @@ def add(commands: Any) -> None:
         cbackprop train --digits --save digits.model
         """,
     )
-    add_examples(parser, "MNIST's training digits", "what the others are to tell (-1)")
+    options.add_examples(parser, "MNIST's training digits", "what the others are to tell (-1)")
     parser.add_argument(
         "--task", help="classification or regression, where the targets leave it open"
     )
@@ -78,13 +61,16 @@ def add(commands: Any) -> None:
     network = parser.add_argument_group("the network")
     network.add_argument(
         "--hidden",
-        type=integers,
+        type=options.integers,
         action="extend",
         metavar="N[,N...]",
         help=f"sizes of the hidden layers; may be repeated ({','.join(map(str, HIDDEN))})",
     )
     network.add_argument(
-        "--sizes", type=integers, metavar="N,N[,N...]", help="instead: inputs, hidden, outputs"
+        "--sizes",
+        type=options.integers,
+        metavar="N,N[,N...]",
+        help="instead: inputs, hidden, outputs",
     )
     network.add_argument(
         "--activation",
@@ -98,8 +84,8 @@ def add(commands: Any) -> None:
     network.add_argument(
         "--cost", help=f"{', '.join(COSTS)} (cross_entropy, mse; for digits quadratic)"
     )
-    add_number_type(network, "float64, with --mnist float32")
-    add_init(network)
+    options.add_number_type(network, "float64, with --mnist float32")
+    options.add_init(network)
     network.add_argument(
         "--threads",
         type=int,
@@ -107,7 +93,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="that share the work of wide layers, at most (1)",
     )
-    add_seed(network, "the first parameters, what is held out, and every shuffle")
+    options.add_seed(network, "the first parameters, what is held out, and every shuffle")
 
     training = parser.add_argument_group("the training")
     training.add_argument(
@@ -163,7 +149,7 @@ def add(commands: Any) -> None:
     training.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, to the bit"
     )
-    add_json(parser)
+    options.add_json(parser)
 
 
 class _Asked(NamedTuple):
@@ -182,13 +168,15 @@ def run(arguments: argparse.Namespace) -> int:
     source = examples.source(arguments)
     asked = _asked(arguments, source)
     if source == "data":
-        data = of_table(arguments)
+        data = training_examples.of_table(arguments)
         net = _network(arguments, source, data)
     else:
         # Of digits all is known: a bad option is told before they are read.
         net = _network(arguments, source, None)
-        data = of_digits(arguments, source)
-    sets = divided(data, _share(asked, source, len(data.X)), net.sizes, arguments.seed)
+        data = training_examples.of_digits(arguments, source)
+    sets = training_examples.divided(
+        data, _share(asked, source, len(data.X)), net.sizes, arguments.seed
+    )
     standardise = source == "data" if arguments.standardise is None else arguments.standardise
     scales = NO_SCALES
     if standardise:
@@ -204,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
         net.save(arguments.save)
     if arguments.json:
         facts = {**report.facts(history), "saved": arguments.save}
-        print(json.dumps(facts, indent=2, allow_nan=False))
+        options.print_json(facts)
     else:
         report.after(history)
         report.next_commands(arguments.save, source, arguments.mnist)
@@ -314,7 +302,7 @@ def _network(arguments: argparse.Namespace, source: str, data: Data | None) -> N
         activation, output = "tanh", "softmax" if classify else "identity"
     given = None if arguments.activation is None else arguments.activation.split(",")
     if given is not None and len(given) > 1 and arguments.output is None:
-        activations = given
+        activations: Any = given
     else:
         hidden = [activation] if given is None else given
         hidden = hidden * (len(sizes) - 2) if len(hidden) == 1 else hidden

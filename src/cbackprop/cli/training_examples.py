@@ -47,7 +47,7 @@ class Data(NamedTuple):
 
     @property
     def metric(self) -> MetricName:
-        """What an epoch is judged by beside the cost."""
+        """What an epoch is judged by besides the cost."""
         return "r2" if self.classes is None else "accuracy"
 
 
@@ -79,7 +79,7 @@ def of_table(arguments: argparse.Namespace) -> Data:
     if not _is_classification(table, name, arguments.task):
         Y = np.stack(table.targets, axis=1).astype(np.float64)
         return Data(table.X, Y, None, None, text + ("a number" if Y.shape[1] == 1 else "numbers"))
-    (column,) = table.targets
+    column = next(iter(table.targets))
     classes = examples.class_names(column)
     if len(classes) < 2:
         raise ValueError(f"{name} has one class, {classes[0]!r}; expected two at least")
@@ -101,7 +101,7 @@ def _is_classification(table: Table, name: str, task: str | None) -> bool:
                 "or columns of numbers"
             )
         return False
-    (column,) = table.targets
+    column = next(iter(table.targets))
     if task is not None:
         return task == "classification"
     return names or (column.dtype.kind == "i" and len(np.unique(column)) <= MOST_CLASSES)
@@ -115,11 +115,8 @@ def of_digits(arguments: argparse.Namespace, source: str) -> Data:
         test = np.arange(len(pictures)) % DIGITS_TEST_STEP == 0
         text = f"the bundled digits: {len(pictures)} pictures of 8 x 8 pixels"
         return Data(pictures[~test], Y[~test], classes, (pictures[test], Y[test]), text)
-    n = integer(
-        "train_size",
-        MNIST_TRAIN_SIZE if arguments.train_size is None else arguments.train_size,
-        1,
-    )
+    asked = MNIST_TRAIN_SIZE if arguments.train_size is None else arguments.train_size
+    n = integer("train_size", asked, 1)
     (X, labels), (X_test, labels_test) = datasets.load_mnist(arguments.mnist)
     if n > len(X):
         raise ValueError(f"train_size is {n}; expected at most {len(X)}")

@@ -64,7 +64,7 @@ def write_bandwidth() -> float:
     """Measured GB/s of filling 256 MB, the median of five."""
     target = np.empty(32 << 20)
     target.fill(0)
-    rates = []
+    rates: list[float] = []
     for value in range(5):
         start = time.perf_counter()
         target.fill(value)
@@ -78,7 +78,7 @@ def cache_bandwidth() -> float:
     The greatest of an array is found at the speed of reading; the difference of two sizes leaves
     the cost of a call out.
     """
-    seconds = []
+    seconds: list[float] = []
     for size in (96 << 10, 192 << 10):
         names = {"greatest": np.maximum.reduce, "array": np.ones(size // 8)}
         timer = timeit.Timer("greatest(array)", globals=names)
@@ -99,6 +99,9 @@ def processor() -> str:
 
 
 # ---- the workloads -----------------------------------------------------------------------------
+
+
+TANH: list[ActivationName] = ["tanh"]
 
 
 class Workload(NamedTuple):
@@ -223,7 +226,7 @@ WORKLOADS = (
         sizes=(32, *[64] * 10, 10),
         n=32,
         call="net.partial_fit(X, Y)",
-        activation=(*("tanh",) * 10, "identity"),
+        activation=[*TANH * 10, "identity"],
         cost="mse",
         optimizer=SGD(0.01, momentum=0.9),
     ),

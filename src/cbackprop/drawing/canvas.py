@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cbackprop.drawing.symbols import Label, label_width
+from cbackprop.drawing.symbols import Label, exact, label_width, number
 
 # Text has a contrast of at least 4.5 on paper, node, chosen and label backgrounds (WCAG 2, AA).
 COLOURS = {
@@ -194,6 +194,23 @@ class Canvas:
         # The middle of a raised and lowered label lies a little lower than that of a plain one.
         self.text(Point(at.x, at.y + 5), label, size, "middle", title=title)
         return half
+
+    def derivative(
+        self,
+        start: Point,
+        end: Point,
+        name: str,
+        value: float,
+        largest: float,
+        at: Point,
+        size: float = 12.0,
+        anchor: str = "start",
+        bold: bool = False,
+    ) -> None:
+        """A local derivative: an arrow as strong as its number, and this at ``at``."""
+        title = f"{name} = {exact(value)}"
+        self.arrow(start, end, stroke(value, largest), title)
+        self.text(at, f"{name} = {number(value)}", size, anchor, title=title, bold=bold)
 
     def left_out(self, at: Point, count: int) -> None:
         """In the place of a layer's neurons that are not shown; what lies behind is covered."""

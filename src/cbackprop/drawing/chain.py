@@ -59,10 +59,9 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         of_w, of_b = here and place.quantity == "w", here and place.quantity == "b"
         weight = Quantity(weight_symbol(rule.sizes, l, j, k), w, w + size * of_w, of_w)
         bias = Quantity(neuron_symbol(rule.sizes, "b", l, j), b, b + size * of_b, of_b)
-        _number_line(
-            canvas, Point(LEFT, y - 42), weight, _span((weight.value, weight.nudged), True)
-        )
-        _number_line(canvas, Point(LEFT, y + 42), bias, _span((bias.value, bias.nudged), True))
+        for side, quantity in ((-42.0, weight), (42.0, bias)):
+            span = _span((quantity.value, quantity.nudged), True)
+            _number_line(canvas, Point(LEFT, y + side), quantity, span)
         z = float(rule.backward.z[l][j])
         nudged_z = after.z[l]
         z_after = z if nudged_z is None else float(nudged_z[0, j])
@@ -72,46 +71,18 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         _activation(canvas, rule, after, y, l, j, chosen_a == l)
         a_k = float(rule.backward.a[l - 1][k])
         largest = largest_of([a_k, w, 1.0])
-        _arrow(
-            canvas,
-            Point(LEFT + LENGTH + 12, y - 42),
-            Point(MIDDLE - 12, y - 7),
-            "∂z/∂w",
-            a_k,
-            largest,
-            Point(LEFT + LENGTH + 14, y - 52),
-            of_w,
-        )
-        _arrow(
-            canvas,
-            Point(LEFT + LENGTH + 12, y + 42),
-            Point(MIDDLE - 12, y + 7),
-            "∂z/∂b",
-            1.0,
-            largest,
-            Point(LEFT + LENGTH + 14, y + 61),
-            of_b,
-        )
-        _arrow(
-            canvas,
-            Point(RIGHT + LENGTH / 2, y - ROW + 34),
-            Point(MIDDLE + LENGTH / 2, y - 38),
-            "∂z/∂a",
-            w,
-            largest,
-            Point(MIDDLE + 272, y - 66),
-            chosen_a == l - 1,
-        )
+        for side, text, name, local, chosen in (
+            (-42.0, -52.0, "∂z/∂w", a_k, of_w),
+            (42.0, 61.0, "∂z/∂b", 1.0, of_b),
+        ):
+            start, end = Point(LEFT + LENGTH + 12, y + side), Point(MIDDLE - 12, y + side / 6)
+            at = Point(LEFT + LENGTH + 14, y + text)
+            canvas.derivative(start, end, name, local, largest, at, bold=chosen)
+        _from_row_above(canvas, y, "∂z/∂a", w, largest, chosen_a == l - 1)
         slope = rule.backward.da_dz[l][j, j] if is_softmax(rule, l) else rule.backward.da_dz[l][j]
-        _arrow(
-            canvas,
-            Point(MIDDLE + LENGTH + 12, y),
-            Point(RIGHT - 12, y),
-            "∂a/∂z",
-            float(slope),
-            1.0,
-            Point(MIDDLE + LENGTH + 16, y - 10),
-        )
+        start, end = Point(MIDDLE + LENGTH + 12, y), Point(RIGHT - 12, y)
+        at = Point(MIDDLE + LENGTH + 16, y - 10)
+        canvas.derivative(start, end, "∂a/∂z", float(slope), 1.0, at)
     y += ROW
     _cost(canvas, rule, after, y, path[-1], chosen_a == top)
     change = after.cost - term.nudged_pass(0.0).cost
@@ -232,33 +203,16 @@ def _cost(canvas: Canvas, rule: ChainRule, after: Pass, y: float, j: int, chosen
     if rule.sizes[-1] > 1:
         what = f"{what}, of all {rule.sizes[-1]} outputs"
     canvas.text(Point(MIDDLE + LENGTH + 14, y + 5), what, 12, look="quiet")
-    slope = float(rule.backward.dC_da[-1][j])
-    _arrow(
-        canvas,
-        Point(RIGHT + LENGTH / 2, y - ROW + 34),
-        Point(MIDDLE + LENGTH / 2, y - 38),
-        "∂C/∂a",
-        slope,
-        largest_of([rule.backward.dC_da[-1]]),
-        Point(MIDDLE + 272, y - 66),
-        chosen,
-    )
+    dC_da = rule.backward.dC_da[-1]
+    _from_row_above(canvas, y, "∂C/∂a", float(dC_da[j]), largest_of([dC_da]), chosen)
 
 
-def _arrow(
-    canvas: Canvas,
-    start: Point,
-    end: Point,
-    name: str,
-    value: float,
-    largest: float,
-    label: Point,
-    bold: bool = False,
+def _from_row_above(
+    canvas: Canvas, y: float, name: str, local: float, largest: float, chosen: bool
 ) -> None:
-    line = stroke(value, largest)
-    title = f"{name} = {exact(value)}"
-    canvas.arrow(start, end, line, title)
-    canvas.text(label, f"{name} = {number(value)}", 12, title=title, bold=bold)
+    """How far the activation at the end of the row above moves what this row begins with."""
+    start, end = Point(RIGHT + LENGTH / 2, y - ROW + 34), Point(MIDDLE + LENGTH / 2, y - 38)
+    canvas.derivative(start, end, name, local, largest, Point(MIDDLE + 272, y - 66), bold=chosen)
 
 
 # ---- the neurons above ---------------------------------------------------------------------------

@@ -7,19 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from cbackprop.drawing import curves
+from cbackprop.drawing import curves, shown
 from cbackprop.drawing import network as network_picture
 from cbackprop.drawing.canvas import escaped
-from cbackprop.drawing.shown import (
-    ChainRule,
-    Forward,
-    Gradient,
-    GradientCheck,
-    History,
-    Network,
-    Nudges,
-    Term,
-)
 from cbackprop.drawing.symbols import short_name
 from cbackprop.functions import Array, name_of
 
@@ -54,7 +44,7 @@ def preformatted(text: str) -> str:
 # ---- the chain rule ------------------------------------------------------------------------------
 
 
-def chain_rule(rule: ChainRule) -> str:
+def chain_rule(rule: shown.ChainRule) -> str:
     layers = "-".join(str(n) for n in rule.sizes)
     return (
         headline(f"Chain rule of one example, {layers}, cost {rule.cost:.6g}")
@@ -64,7 +54,7 @@ def chain_rule(rule: ChainRule) -> str:
     )
 
 
-def term(rule: ChainRule, of: Term) -> str:
+def term(rule: shown.ChainRule, of: shown.Term) -> str:
     return (
         headline(f"∂C/∂ {of.name} = {of.value:.9g}")
         + of.svg()
@@ -72,7 +62,7 @@ def term(rule: ChainRule, of: Term) -> str:
     )
 
 
-def nudges(of: Nudges) -> str:
+def nudges(of: shown.Nudges) -> str:
     title = f"Nudges of {of.name}, ∂C/∂ of it = {of.derivative:.9g}"
     return headline(title) + table(of.columns, of.rows())
 
@@ -80,7 +70,7 @@ def nudges(of: Nudges) -> str:
 # ---- gradients -----------------------------------------------------------------------------------
 
 
-def gradient(of: Gradient) -> str:
+def gradient(of: shown.Gradient) -> str:
     """Length and largest entry of each layer's part; of n examples their means."""
     many = of.vector.ndim == 2
     rows: list[tuple[str, ...]] = []
@@ -109,7 +99,7 @@ def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def forward(of: Forward) -> str:
+def forward(of: shown.Forward) -> str:
     """The range of every layer's numbers; of a backward pass also of its derivatives."""
     names = [name for name in ("z", "a", "da_dz", "dC_da", "delta") if hasattr(of, name)]
     symbols = {"da_dz": "∂a/∂z", "dC_da": "∂C/∂a", "delta": "∂C/∂z"}
@@ -129,7 +119,7 @@ def _range(array: Array | None) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
 
 
-def gradient_check(of: GradientCheck) -> str:
+def gradient_check(of: shown.GradientCheck) -> str:
     text = f"Gradient check {'passed' if of.passed else 'FAILED'}, worst at {of.worst}"
     return (
         headline(text)
@@ -141,7 +131,7 @@ def gradient_check(of: GradientCheck) -> str:
 # ---- networks and trainings ----------------------------------------------------------------------
 
 
-def network(of: Network) -> str:
+def network(of: shown.Network) -> str:
     rows = [("0", str(of.sizes[0]), "input", "", "")]
     for l, (W, activation) in enumerate(zip(of.weights, of.activations, strict=True), start=1):
         shape = f"{W.shape[0]} × {W.shape[1]}"
@@ -160,7 +150,7 @@ def network(of: Network) -> str:
     )
 
 
-def history(of: History) -> str:
+def history(of: shown.History) -> str:
     if not of.epochs:
         return headline("History of 0 epochs")
     named = {name: values for _, panel in curves.panels(of) for name, values in panel.items()}

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from cbackprop.drawing import choice
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke, largest_of, look_of, stroke
-from cbackprop.drawing.choice import (
-    Place,
-    contributions,
-    is_softmax,
-    place_of,
-    shown_neurons,
-    upper_numbers,
-)
+from cbackprop.drawing.choice import Place
 from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
     Label,
     derivative,
     exact,
+    joined,
     label_width,
     marked,
     neuron_symbol,
@@ -35,10 +30,10 @@ ROW = 46.0
 
 def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
     canvas = Canvas(f"Two layers and their indices, for {term.name}", theme)
-    place = place_of(rule, term)
+    place = choice.place_of(rule, term)
     l, j, k = place.layer, place.j, place.k
-    below = shown_neurons(rule.sizes[l - 1], [k])
-    here = shown_neurons(rule.sizes[l], [j])
+    below = choice.shown_neurons(rule.sizes[l - 1], [k])
+    here = choice.shown_neurons(rule.sizes[l], [j])
     height = ROW * (max(len(below), len(here)) - 1)
     at_k = _places(below, BELOW, height)
     at_j = _places(here, HERE, height)
@@ -70,7 +65,7 @@ def _headers(canvas: Canvas, rule: ChainRule, l: int) -> None:
         last = rule.sizes[layer] - 1
         numbers = "0" if last == 0 else f"0 … {last}"
         canvas.text(Point(x, -42), [(index, "it"), (f" = {numbers}", "")], 13, "middle", "quiet")
-    factors = "w_j_k · ∂C/∂z_j" if is_softmax(rule, l) else "w_j_k · ∂a_j/∂z_j · ∂C/∂a_j"
+    factors = "w_j_k · ∂C/∂z_j" if choice.is_softmax(rule, l) else "w_j_k · ∂a_j/∂z_j · ∂C/∂a_j"
     canvas.text(Point(PRODUCTS, -42), marked(f"each path: {factors}"), 13, look="quiet")
 
 
@@ -132,7 +127,7 @@ def _paths(
     """Beside each neuron j the product that leads from a_k through it, and a line into the cost."""
     l, k = place.layer, place.k
     weights = rule.weights[l - 1][:, k]
-    along = contributions(rule, l - 1, k)
+    along = choice.contributions(rule, l - 1, k)
     top = (height - ROW * (len(here) - 1)) / 2
     cost = Point(COST, height / 2)
     rows: list[tuple[float, str, float]] = []
@@ -142,7 +137,7 @@ def _paths(
             text = f"together {signed(value)}"
         else:
             value = float(along[row])
-            factors = [float(weights[row]), *upper_numbers(rule, l, row)]
+            factors = [float(weights[row]), *choice.upper_numbers(rule, l, row)]
             text = f"{product(factors)} = {signed(value)}"
         rows.append((top + ROW * i, text, value))
     largest = largest_of([value for _, _, value in rows])
@@ -167,24 +162,11 @@ def _equations(rule: ChainRule, place: Place) -> list[Label]:
     dC_da = number(float(rule.backward.dC_da[l - 1][k]))
     a, delta = float(rule.backward.a[l - 1][k]), float(rule.backward.delta[l][j])
     w = weight_symbol(sizes, l, j, k)
-    z = neuron_symbol(sizes, "z", l, j)
+    b = neuron_symbol(sizes, "b", l, j)
+    dC_dz = derivative(symbol("C"), neuron_symbol(sizes, "z", l, j))
+    numbers = f"{product([a, delta])} = {number(a * delta)}"
     return [
-        [
-            *derivative(symbol("C"), a_k),
-            *plain(f" = the sum of {terms} = {dC_da}"),
-        ],
-        [
-            *derivative(symbol("C"), w),
-            *plain(" = "),
-            *a_k,
-            *plain(" · "),
-            *derivative(symbol("C"), z),
-            *plain(f" = {product([a, delta])} = {number(a * delta)}"),
-        ],
-        [
-            *derivative(symbol("C"), neuron_symbol(sizes, "b", l, j)),
-            *plain(" = "),
-            *derivative(symbol("C"), z),
-            *plain(f" = {number(delta)}"),
-        ],
+        joined(derivative(symbol("C"), a_k), f" = the sum of {terms} = {dC_da}"),
+        joined(derivative(symbol("C"), w), " = ", a_k, " · ", dC_dz, f" = {numbers}"),
+        joined(derivative(symbol("C"), b), " = ", dC_dz, f" = {number(delta)}"),
     ]

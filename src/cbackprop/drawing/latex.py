@@ -45,14 +45,10 @@ def _weight(layer: int, j: int | str, k: int | str) -> str:
 
 def _upper(rule: ChainRule, layer: int, j: str) -> str:
     """∂a_j/∂z_j · ∂C/∂a_j; of a softmax layer the sum over the outputs i that z_j moves."""
-    z, a = _neuron("z", layer, j), _neuron("a", layer, j)
-    if is_softmax(rule, layer):
-        a = _neuron("a", layer, "i")
-        return (
-            rf"\sum_{{i}} \frac{{\partial {a}}}{{\partial {z}}} \, "
-            rf"\frac{{\partial C}}{{\partial {a}}}"
-        )
-    return rf"\frac{{\partial {a}}}{{\partial {z}}} \, \frac{{\partial C}}{{\partial {a}}}"
+    softmax = is_softmax(rule, layer)
+    z, a = _neuron("z", layer, j), _neuron("a", layer, "i" if softmax else j)
+    product = rf"\frac{{\partial {a}}}{{\partial {z}}} \, \frac{{\partial C}}{{\partial {a}}}"
+    return rf"\sum_{{i}} {product}" if softmax else product
 
 
 def _sum_over_paths(rule: ChainRule, layer: int, k: int) -> tuple[str, str]:

@@ -16,7 +16,16 @@ Picture = Literal["chain", "tree", "indices", "summary"]
 Theme = Literal["auto", "light", "dark"]
 
 
-class Layers(Protocol):
+class Parameters(Protocol):
+    """W and b of every layer, or the derivatives by them."""
+
+    @property
+    def weights(self) -> tuple[Array, ...]: ...
+    @property
+    def biases(self) -> tuple[Array, ...]: ...
+
+
+class Layers(Parameters, Protocol):
     """The functions of a network's layers and its parameters."""
 
     @property
@@ -25,10 +34,6 @@ class Layers(Protocol):
     def activations(self) -> tuple[str | Activation, ...]: ...
     @property
     def cost_function(self) -> str | Cost: ...
-    @property
-    def weights(self) -> tuple[Array, ...]: ...
-    @property
-    def biases(self) -> tuple[Array, ...]: ...
 
 
 class Network(Layers, Protocol):
@@ -129,13 +134,9 @@ class Nudges(Table, Protocol):
 # ---- gradients and trainings ---------------------------------------------------------------------
 
 
-class Gradient(Protocol):
+class Gradient(Parameters, Protocol):
     @property
     def vector(self) -> Array: ...
-    @property
-    def weights(self) -> tuple[Array, ...]: ...
-    @property
-    def biases(self) -> tuple[Array, ...]: ...
 
 
 class GradientCheck(Table, Protocol):

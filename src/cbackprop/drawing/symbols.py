@@ -51,6 +51,12 @@ def derivative(upper: Label, lower: Label) -> Label:
     return [("∂", ""), *upper, ("/∂", ""), *lower]
 
 
+def joined(*pieces: Label | str) -> Label:
+    """Labels and plain text, one after another."""
+    labels = (plain(piece) if isinstance(piece, str) else piece for piece in pieces)
+    return [span for label in labels for span in label]
+
+
 def plain(text: str) -> Label:
     return [(text, "")]
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cbackprop.drawing import choice
 from cbackprop.drawing.canvas import (
     HALF,
     Canvas,
@@ -16,16 +17,7 @@ from cbackprop.drawing.canvas import (
     look_of,
     stroke,
 )
-from cbackprop.drawing.choice import (
-    Place,
-    contributions,
-    is_softmax,
-    largest_index,
-    place_of,
-    softmax_terms,
-    strongest_above,
-    upper_numbers,
-)
+from cbackprop.drawing.choice import Place
 from cbackprop.drawing.formulas import cost_formulas
 from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
@@ -33,6 +25,7 @@ from cbackprop.drawing.symbols import (
     derivative,
     exact,
     in_product,
+    joined,
     marked,
     neuron_symbol,
     number,
@@ -64,7 +57,7 @@ class Branches(NamedTuple):
 def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
     canvas = Canvas(f"The chain rule for {term.name}", theme)
     top = len(rule.sizes) - 1
-    place = place_of(rule, term)
+    place = choice.place_of(rule, term)
     equations: list[Label] = []
     along: list[float] = []  # the local derivatives of the path drawn
     y, nodes_in_row = 0.0, 1
@@ -81,26 +74,19 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         neuron, at_z = (place.j if place.quantity == "output" else place.k), False
     while True:
         if at_z:
-            _node(
-                canvas,
-                y,
-                neuron_symbol(rule.sizes, "z", layer, neuron),
-                float(rule.backward.z[layer][neuron]),
-            )
+            z = neuron_symbol(rule.sizes, "z", layer, neuron)
+            _node(canvas, y, z, float(rule.backward.z[layer][neuron]))
             branches = _branches_of_z(rule, layer, neuron)
-            if is_softmax(rule, layer):
-                equations.append(
-                    _sum(rule, neuron_symbol(rule.sizes, "z", layer, neuron), branches)
-                )
+            if choice.is_softmax(rule, layer):
+                equations.append(_sum(rule, z, branches))
             name = "∂a/∂z"
         else:
-            chosen = y == 0
-            a = float(rule.backward.a[layer][neuron])
-            _node(canvas, y, neuron_symbol(rule.sizes, "a", layer, neuron), a, chosen)
+            a = neuron_symbol(rule.sizes, "a", layer, neuron)
+            _node(canvas, y, a, float(rule.backward.a[layer][neuron]), chosen=y == 0)
             if layer == top:
                 break
             branches = _branches_of_a(rule, layer, neuron)
-            equations.append(_sum(rule, neuron_symbol(rule.sizes, "a", layer, neuron), branches))
+            equations.append(_sum(rule, a, branches))
             name = "∂z/∂a"
             _side_inputs(canvas, rule, y + ROW, layer + 1, branches.main, neuron)
         _edges(canvas, y, name, branches, nodes_in_row)
@@ -145,17 +131,12 @@ def _inputs(canvas: Canvas, rule: ChainRule, place: Place) -> None:
         chosen = quantity == place.quantity
         canvas.pill(Point(x, 0), label, "chosen" if chosen else "node", exact(value))
         canvas.text(Point(x, -HALF - 8), f"= {number(value)}", 13, "middle", title=exact(value))
-        end = Point(0.16 * x, ROW - HALF) if x == 0 else Point(0.12 * x, ROW - HALF + 2)
-        line = stroke(local, largest)
-        title = f"{name} = {exact(local)}"
-        canvas.arrow(Point(0.94 * x, HALF), end, line, title)
-        text = f"{name} = {number(local)}"
+        end = Point(0.12 * x, ROW - HALF if x == 0 else ROW - HALF + 2)
         # Outside the slanting edges; beside the upright one, where they are far apart.
-        if x == 0:
-            canvas.text(Point(9, HALF + 18), text, 12, title=title, bold=chosen)
-        else:
-            anchor = "end" if x < 0 else "start"
-            canvas.text(Point(0.68 * x, HALF + 50), text, 12, anchor, title=title, bold=chosen)
+        at = Point(9, HALF + 18) if x == 0 else Point(0.68 * x, HALF + 50)
+        anchor = "end" if x < 0 else "start"
+        start = Point(0.94 * x, HALF)
+        canvas.derivative(start, end, name, local, largest, at, anchor=anchor, bold=chosen)
 
 
 def _side_inputs(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, k: int) -> None:
@@ -171,12 +152,9 @@ def _side_inputs(canvas: Canvas, rule: ChainRule, y: float, layer: int, j: int, 
         half = canvas.pill(Point(-SIDE, y + dy), label, "node", exact(value))
         left = Point(-SIDE - half - 7, y + dy + 5)
         canvas.text(left, f"{number(value)} =", 12, "end", title=exact(value))
-        line = stroke(local, largest)
-        title = f"{name} = {exact(local)}"
         start, end = Point(-SIDE + half, y + dy), Point(-30, y + dy / 3)
-        canvas.arrow(start, end, line, title)
-        beside = Point(-SIDE + half + 8, y + (dy - 8 if dy < 0 else dy + 14))
-        canvas.text(beside, f"{name} = {number(local)}", 11, title=title)
+        at = Point(-SIDE + half + 8, y + (dy - 8 if dy < 0 else dy + 14))
+        canvas.derivative(start, end, name, local, largest, at, 11)
 
 
 # ---- edges ---------------------------------------------------------------------------------------
@@ -186,9 +164,9 @@ def _branches_of_a(rule: ChainRule, layer: int, k: int) -> Branches:
     return Branches(
         "z",
         layer + 1,
-        strongest_above(rule, layer, k),
+        choice.strongest_above(rule, layer, k),
         dict(enumerate(map(float, rule.weights[layer][:, k]))),
-        dict(enumerate(map(float, contributions(rule, layer, k)))),
+        dict(enumerate(map(float, choice.contributions(rule, layer, k)))),
         float(rule.backward.dC_da[layer][k]),
     )
 
@@ -196,14 +174,14 @@ def _branches_of_a(rule: ChainRule, layer: int, k: int) -> Branches:
 def _branches_of_z(rule: ChainRule, layer: int, j: int) -> Branches:
     """One way, into a_j; in a softmax layer one into every a_i."""
     total = float(rule.backward.delta[layer][j])
-    if not is_softmax(rule, layer):
+    if not choice.is_softmax(rule, layer):
         slope = float(rule.backward.da_dz[layer][j])
         return Branches("a", layer, j, {j: slope}, {j: total}, total)
-    terms = softmax_terms(rule, j)
+    terms = choice.softmax_terms(rule, j)
     return Branches(
         "a",
         layer,
-        largest_index(terms),
+        choice.largest_index(terms),
         dict(enumerate(map(float, rule.backward.da_dz[-1][:, j]))),
         dict(enumerate(map(float, terms))),
         total,
@@ -215,13 +193,8 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, nodes_in_row
 
     ``nodes_in_row`` counts the nodes of the row they start from.
     """
-    local = branches.local[branches.main]
     largest = largest_of(branches.local.values())
-    line = stroke(local, largest)
-    title = f"{name} = {exact(local)}"
-    canvas.arrow(Point(0, y + HALF), Point(0, y + ROW - HALF), line, title)
-    text = f"{name} = {number(local)}"
-    canvas.text(Point(-12, y + ROW / 2 + 5), text, 12, "end", title=title)
+    _downwards(canvas, y, name, branches.local[branches.main], largest)
     others = [i for i in branches.local if i != branches.main]
     if not others:
         return
@@ -231,24 +204,14 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, nodes_in_row
         kept = sorted(ranked[: MOST_BRANCHES - 1])
     below = y + ROW
     main = branches.contributions[branches.main]
-    canvas.text(
-        Point(14, below - HALF - 8),
-        f"path: {signed(main)}",
-        12,
-        look=look_of(main),
-        title=exact(main),
-    )
+    at = Point(14, below - HALF - 8)
+    canvas.text(at, f"path: {signed(main)}", 12, look=look_of(main), title=exact(main))
     x = FIRST_BRANCH
     for i in kept:
         value = branches.contributions[i]
         line = stroke(branches.local[i], largest)
         title = f"{name} = {exact(branches.local[i])}; this path contributes {exact(value)}"
-        canvas.arrow(
-            Point(16, y + HALF - 2),
-            Point(x - 12, below - HALF),
-            line,
-            title,
-        )
+        canvas.arrow(Point(16, y + HALF - 2), Point(x - 12, below - HALF), line, title)
         canvas.pill(Point(x, below), symbol(branches.names, branches.layer, i), "node", title, 12)
         _contribution(canvas, x, below, value)
         x += BRANCH
@@ -268,6 +231,12 @@ def _edges(canvas: Canvas, y: float, name: str, branches: Branches, nodes_in_row
     canvas.text(Point(x, y + 5), sum_text, 12, title=exact(branches.total))
 
 
+def _downwards(canvas: Canvas, y: float, name: str, local: float, largest: float) -> None:
+    """The edge from a node of the path to the next."""
+    start, end, at = Point(0, y + HALF), Point(0, y + ROW - HALF), Point(-12, y + ROW / 2 + 5)
+    canvas.derivative(start, end, name, local, largest, at, anchor="end")
+
+
 def _contribution(canvas: Canvas, x: float, y: float, value: float) -> None:
     canvas.text(
         Point(x, y + HALF + 18), signed(value), 12, "middle", look_of(value), title=exact(value)
@@ -277,15 +246,11 @@ def _contribution(canvas: Canvas, x: float, y: float, value: float) -> None:
 def _cost(canvas: Canvas, rule: ChainRule, y: float, neuron: int) -> None:
     """The last row: the cost, with the target entering from the left."""
     below = y + ROW
-    slope = float(rule.backward.dC_da[-1][neuron])
-    line = stroke(slope, largest_of([rule.backward.dC_da[-1]]))
-    title = f"∂C/∂a = {exact(slope)}"
-    canvas.arrow(Point(0, y + HALF), Point(0, below - HALF), line, title)
-    canvas.text(Point(-12, y + ROW / 2 + 5), f"∂C/∂a = {number(slope)}", 12, "end", title=title)
+    dC_da = rule.backward.dC_da[-1]
+    _downwards(canvas, y, "∂C/∂a", float(dC_da[neuron]), largest_of([dC_da]))
     target = float(rule.y[neuron])
-    half = canvas.pill(
-        Point(-SIDE, below), target_symbol(rule.sizes, neuron), "node", exact(target)
-    )
+    symbol_of_y = target_symbol(rule.sizes, neuron)
+    half = canvas.pill(Point(-SIDE, below), symbol_of_y, "node", exact(target))
     canvas.text(Point(-SIDE, below - HALF - 7), f"= {number(target)}", 12, "middle")
     canvas.arrow(Point(-SIDE + half, below), Point(-HALF - 4, below), Stroke("quiet", 1.2))
     _node(canvas, below, symbol("C"), rule.cost)
@@ -302,12 +267,11 @@ def _product(rule: ChainRule, place: Place, value: float) -> Label:
         weight_symbol(rule.sizes, l, j, k) if of_weight else neuron_symbol(rule.sizes, "b", l, j)
     )
     first = float(rule.backward.a[l - 1][k]) if of_weight else 1.0
-    names = "∂C/∂z" if is_softmax(rule, l) else "∂a/∂z · ∂C/∂a"
-    numbers = f"{product([first, *upper_numbers(rule, l, j)])} = {number(value)}"
-    return [
-        *derivative(symbol("C"), quantity),
-        *plain(f" = ∂z/∂{place.quantity} · {names} = {numbers}"),
-    ]
+    names = "∂C/∂z" if choice.is_softmax(rule, l) else "∂a/∂z · ∂C/∂a"
+    numbers = f"{product([first, *choice.upper_numbers(rule, l, j)])} = {number(value)}"
+    return joined(
+        derivative(symbol("C"), quantity), f" = ∂z/∂{place.quantity} · {names} = {numbers}"
+    )
 
 
 def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
@@ -319,12 +283,12 @@ def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
         if branches.names == "a":
             upper = [float(rule.backward.dC_da[-1][branches.main])]
         else:
-            upper = upper_numbers(rule, branches.layer, branches.main)
-            if is_softmax(rule, branches.layer):
+            upper = choice.upper_numbers(rule, branches.layer, branches.main)
+            if choice.is_softmax(rule, branches.layer):
                 factors = "∂z/∂a · ∂C/∂z"
         names = factors.replace("_j", "").replace("_i", "")
         text = f" = {names} = {product([local, *upper])} = {number(branches.total)}"
-        return [*derivative(symbol("C"), quantity), *plain(text)]
+        return joined(derivative(symbol("C"), quantity), text)
     rest = float(np.sum([v for i, v in branches.contributions.items() if i != branches.main]))
     others = len(branches.local) - 1
     text = (
@@ -337,12 +301,9 @@ def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
 
 def _cost_slope(rule: ChainRule, j: int) -> Label:
     value = float(rule.backward.dC_da[-1][j])
-    return [
-        *derivative(symbol("C"), neuron_symbol(rule.sizes, "a", len(rule.sizes) - 1, j)),
-        *plain(" = "),
-        *cost_formulas(rule)[1],
-        *plain(f" = {number(value)}"),
-    ]
+    a = neuron_symbol(rule.sizes, "a", len(rule.sizes) - 1, j)
+    formula = cost_formulas(rule)[1]
+    return joined(derivative(symbol("C"), a), " = ", formula, f" = {number(value)}")
 
 
 def _along(local: list[float]) -> Label:

@@ -13,37 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cbackprop import layout, validation
-from cbackprop.files.format import (
-    JSON,
-    Metadata,
-    ModelFileError,
-    Tensors,
-    decoded,
-    encoded,
-    entries_of,
-    json_text,
-    naming,
-    read,
-    require_finite,
-    require_tensor,
-    write,
-)
-from cbackprop.files.model import (
-    Description,
-    ModelParts,
-    described,
-    judged_model,
-    model_file,
-    set_parameters,
-)
+from cbackprop.files import format as file_format
+from cbackprop.files.format import JSON, Metadata, ModelFileError, Tensors, decoded, encoded
+from cbackprop.files.model import ModelParts, described, judged_model, model_file
 from cbackprop.functions import Array
-from cbackprop.model import Model
-from cbackprop.optimizers import (
-    OPTIMIZERS,
-    Optimizer,
-    WholeBatch,
-    WholeBatchState,
-)
+from cbackprop.model import Description, Model
+from cbackprop.optimizers import OPTIMIZERS, Optimizer, WholeBatch, WholeBatchState
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.update_rules import UpdateRule
 
@@ -73,24 +48,12 @@ class Checkpoint(NamedTuple):
     training: Training
 
 
-class HistoryParts(NamedTuple):
-    """The attributes of a fit's history."""
+class Fit(NamedTuple):
+    """A fit as its checkpoint has it."""
 
-    cost: list[float]
-    validation_cost: list[float]
-    metrics: dict[str, list[float]]
-    learning_rate: list[float]
-    penalty: list[float]
-    best_epoch: int | None
-    epochs: int
-    seconds: float
-    stop_reason: str
-
-
-class FitParts(NamedTuple):
-    """What a fit keeps in its checkpoint besides the network."""
-
-    history: HistoryParts
+    checkpoint: Checkpoint
+    whole_batch_state: WholeBatchState | None
+    history: dict[str, JSON]  # its attributes
     best: Array | None  # (P,), float64: the best epoch's parameters
     held_out: Array | None  # int64: the rows that are kept from training, ascending
 
@@ -99,10 +62,7 @@ class FitParts(NamedTuple):
 
 
 def write_checkpoint(
-    path: str,
-    model: Model,
-    extra: Mapping[str, Array],
-    state: Mapping[str, object],
+    path: str, model: Model, extra: Mapping[str, Array], state: Mapping[str, object]
 ) -> None:
     """Write the network's model with its optimiser, its generator and what the fit is at.
 
@@ -121,12 +81,11 @@ def write_checkpoint(
     TypeError, ValueError, ModelFileError, OSError
         As `model.save`; ModelFileError also for an optimiser of the user's own.
     """
-    tensors, metadata = model_file(model, described(model))
-    with naming(path):
-        _add_training(model, tensors, metadata, extra, state)
+    with file_format.naming(path):
+        tensors, metadata = checkpoint_file(model, described(model), extra, state)
         # What could not be read again is not written.
         judged_checkpoint(tensors, metadata)
-    write(path, tensors, metadata)
+    file_format.write(path, tensors, metadata)
 
 
 def read_checkpoint(path: str, model: Model) -> Checkpoint:
@@ -140,8 +99,8 @@ def read_checkpoint(path: str, model: Model) -> Checkpoint:
         If there is no such file, or it cannot be read.
     """
     own = described(model)
-    tensors, metadata = read(path)
-    with naming(path):
+    tensors, metadata = file_format.read(path)
+    with file_format.naming(path):
         return judged_checkpoint(tensors, metadata, own)
 
 
@@ -165,13 +124,13 @@ def load(path: validation.PathLike, *, threads: int, backend: str, allow_nonfini
     name = validation.file_path("path", path)
     threads, backend = validation.threads(threads), validation.backend(backend)
     allowed = validation.flag("allow_nonfinite", allow_nonfinite)
-    tensors, metadata = read(name)
-    with naming(name):
+    tensors, metadata = file_format.read(name)
+    with file_format.naming(name):
         parts = judged_model(tensors, metadata, allow_nonfinite=allowed)
         if metadata["kind"] == "checkpoint":
             _judged_training(parts.description, tensors, metadata, allow_nonfinite=allowed)
-    model = Model(*parts.description, RandomNumbers(None), threads, backend)
-    set_parameters(model, parts)
+    model = Model(parts.description, RandomNumbers(None), threads, backend)
+    parts.write_into(model)
     return model
 
 
@@ -183,12 +142,9 @@ def set_training(
     engine = model.engine
     # First what can fail: for want of memory, or because the network is in use.
     engine.set_optimizer(training.rule)
-    set_parameters(model, parts)
+    parts.write_into(model)
     for slot, vector in zip(engine.slots, training.slots, strict=True):
-        own = engine.layer_views(slot)
-        for views, layers in zip(own, layout.views(model.sizes, vector), strict=True):
-            for view, layer in zip(views, layers, strict=True):
-                view[...] = layer
+        layout.write(vector, *engine.layer_views(slot))
     engine.learning_rate = training.learning_rate
     engine.step_count = training.step_count
     engine.previous_cost = training.previous_cost
@@ -205,16 +161,33 @@ def checkpoint_file(
     description: Description,
     extra: Mapping[str, Array],
     state: Mapping[str, object],
+    *,
+    allow_nonfinite: bool = False,
 ) -> tuple[Tensors, Metadata]:
-    """Those of a network with this description, its parameters finite or not.
+    """Those of a network with this description.
 
     Raises
     ------
+    ValueError
+        For parameters that are not finite, where those are not allowed.
     ModelFileError
         For an optimiser of the user's own.
     """
-    tensors, metadata = model_file(model, description, allow_nonfinite=True)
-    _add_training(model, tensors, metadata, extra, state)
+    tensors, metadata = model_file(model, description, allow_nonfinite=allow_nonfinite)
+    engine = model.engine
+    for i, slot in enumerate(engine.slots):
+        # The engine's own memory may be padded and laid out otherwise.
+        tensors[f"optimizer.slots.{i}"] = layout.flat(*engine.layer_views(slot))
+    for key, array in extra.items():
+        tensors[f"extra.{key}"] = array
+    text = encoded("state", state)
+    tensors["state"] = np.frombuffer(text.encode("ascii"), np.uint8)
+    numbers = (engine.learning_rate, engine.step_count, engine.previous_cost)
+    update = (*_rule_as_json(engine.rule), *numbers)
+    metadata["kind"] = "checkpoint"
+    metadata["optimizer"] = encoded("optimizer", _optimizer_as_json(model.optimizer))
+    metadata["update"] = encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
+    metadata["generator"] = encoded("generator", _generator_as_json(model.random.state))
     return tensors, metadata
 
 
@@ -248,34 +221,6 @@ def judged_checkpoint(
     return Checkpoint(parts, training)
 
 
-def _add_training(
-    model: Model,
-    tensors: Tensors,
-    metadata: Metadata,
-    extra: Mapping[str, Array],
-    state: Mapping[str, object],
-) -> None:
-    """Make a checkpoint's parts of a model's."""
-    engine = model.engine
-    for i, slot in enumerate(engine.slots):
-        # The engine's own memory may be padded and laid out otherwise.
-        tensors[f"optimizer.slots.{i}"] = layout.flat(*engine.layer_views(slot))
-    for key, array in extra.items():
-        tensors[f"extra.{key}"] = array
-    text = encoded("state", state)
-    tensors["state"] = np.frombuffer(text.encode("ascii"), np.uint8)
-    update = (
-        *_rule_as_json(engine.rule),
-        engine.learning_rate,
-        engine.step_count,
-        engine.previous_cost,
-    )
-    metadata["kind"] = "checkpoint"
-    metadata["optimizer"] = encoded("optimizer", _optimizer_as_json(model.optimizer))
-    metadata["update"] = encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
-    metadata["generator"] = encoded("generator", _generator_as_json(model.random.state))
-
-
 def _judged_training(
     description: Description,
     tensors: Mapping[str, Array],
@@ -285,16 +230,16 @@ def _judged_training(
 ) -> Training:
     """What a checkpoint has besides the model."""
     optimizer = _judged_optimizer(decoded("optimizer", metadata["optimizer"]))
-    rule, hyper_parameters, learning_rate, step_count, previous_cost = entries_of(
+    rule, hyper_parameters, learning_rate, step_count, previous_cost = file_format.entries_of(
         "update", decoded("update", metadata["update"]), _UPDATE_ENTRIES
     )
     known = None if optimizer is None else optimizer.rule
     known_name, known_numbers = _rule_as_json(known)
     # As texts: 0 and False are not 0.0 there.
-    came = json_text([rule, hyper_parameters])
-    if came == json_text(_rule_as_json(None)):
+    came = file_format.json_text([rule, hyper_parameters])
+    if came == file_format.json_text(_rule_as_json(None)):
         known = None
-    elif came != json_text([known_name, known_numbers]):
+    elif came != file_format.json_text([known_name, known_numbers]):
         raise ModelFileError(
             f"update has rule {validation.shown(rule)} with {validation.shown(hyper_parameters)}; "
             f"expected {known_name!r} with {known_numbers}, as the optimiser's"
@@ -354,9 +299,9 @@ def _judged_further_tensors(
                 f"it has {i} slots in their places; expected {n_slots} of {name_of_rule!r}"
             )
         slots.append(further.pop(name))
-        require_tensor(name, slots[-1], shape, description.dtype)
+        file_format.require_tensor(name, slots[-1], shape, description.dtype)
         if not allow_nonfinite:
-            require_finite(name, slots[-1])
+            file_format.require_finite(name, slots[-1])
     names = list(further)
     if names[-1:] != ["state"] or not all(name.startswith("extra.") for name in names[:-1]):
         raise ModelFileError(
@@ -380,7 +325,7 @@ def _optimizer_as_json(optimizer: Optimizer | None) -> dict[str, JSON] | None:
     for name, kind in OPTIMIZERS.items():
         # Not isinstance: in place of a class derived from it, the file would bring back this one.
         if type(optimizer) is kind:
-            return {"name": name, "arguments": optimizer.arguments()}
+            return {"name": name, "arguments": dict(optimizer.arguments())}
     raise ModelFileError(
         f"optimizer is {validation.shown(optimizer)}, of a class of your own; expected one of "
         f"{', '.join(OPTIMIZERS)}: a checkpoint holds no code"
@@ -390,7 +335,7 @@ def _optimizer_as_json(optimizer: Optimizer | None) -> dict[str, JSON] | None:
 def _judged_optimizer(value: JSON) -> Optimizer | None:
     if value is None:
         return None
-    name, arguments = entries_of("optimizer", value, ("name", "arguments"))
+    name, arguments = file_format.entries_of("optimizer", value, ("name", "arguments"))
     if type(name) is not str or name not in OPTIMIZERS or type(arguments) is not dict:
         raise ModelFileError(
             f"optimizer is {validation.shown(value)}; expected one of "
@@ -409,7 +354,7 @@ def _judged_optimizer(value: JSON) -> Optimizer | None:
     return optimizer
 
 
-def whole_batch_file(
+def whole_batch_parts(
     state: WholeBatchState | None,
 ) -> tuple[dict[str, Array], dict[str, dict[str, float]]]:
     """What of a whole-batch optimiser's state stands among the fit's arrays, and in its state."""
@@ -467,7 +412,9 @@ def _generator_as_json(state: dict[str, Any]) -> dict[str, JSON]:
 
 def _judged_generator(value: JSON) -> dict[str, Any]:
     """The state as NumPy gives and takes it, of a stream that some seed has."""
-    name, *words, has_uint32, uinteger = entries_of("generator", value, _GENERATOR_ENTRIES)
+    name, *words, has_uint32, uinteger = file_format.entries_of(
+        "generator", value, _GENERATOR_ENTRIES
+    )
     numbers: list[int] = []
     for word in words:
         try:
@@ -503,7 +450,9 @@ def write_fit(
     path: str,
     model: Model,
     plan: Mapping[str, object],
-    fit: FitParts,
+    history: Mapping[str, object],
+    best: Array | None,
+    held_out: Array | None,
 ) -> None:
     """Write a fit's checkpoint after an epoch.
 
@@ -513,26 +462,23 @@ def write_fit(
         As `write_checkpoint`'s.
     plan : dict
         What must be the same for a fit to go on.
-    fit : FitParts
+    history, best, held_out
+        As `Fit` has them.
 
     Raises
     ------
     TypeError, ValueError, ModelFileError, OSError
         As `write_checkpoint`.
     """
-    extra: dict[str, Array] = {}
-    if fit.best is not None:
-        extra["best"] = fit.best
-    if fit.held_out is not None:
-        extra["held_out"] = fit.held_out
-    arrays, numbers = whole_batch_file(model.whole_batch_state)
-    state = {"plan": plan, "history": fit.history._asdict(), **numbers}
-    write_checkpoint(path, model, extra | arrays, state)
+    arrays, numbers = whole_batch_parts(model.whole_batch_state)
+    own = {"best": best, "held_out": held_out}
+    extra = {name: array for name, array in own.items() if array is not None}
+    write_checkpoint(path, model, extra | arrays, {"plan": plan, "history": history, **numbers})
 
 
 def read_fit(
-    path: str, model: Model, plan: Mapping[str, object]
-) -> tuple[Checkpoint, WholeBatchState | None, FitParts]:
+    path: str, model: Model, plan: Mapping[str, object], history: Mapping[str, object]
+) -> Fit:
     """What `write_fit` wrote of a fit like this one; nothing changes by it.
 
     Parameters
@@ -541,6 +487,8 @@ def read_fit(
         As `read_checkpoint`'s.
     plan : dict
         As `write_fit` takes it; among it "examples", and how many of them are "held out".
+    history : dict
+        A new one's attributes: those that the file must have.
 
     Raises
     ------
@@ -550,35 +498,33 @@ def read_fit(
         If the fit was another one.
     """
     checkpoint = read_checkpoint(path, model)
-    description, training = checkpoint.model.description, checkpoint.training
+    training = checkpoint.training
     validation.same_plan(training.state.get("plan"), plan)
     n, held = plan["examples"], plan["held out"]
     assert isinstance(n, int)
     assert isinstance(held, int)
-    with naming(path):
-        history = _judged_history(training.state.get("history"))
-        whole_batch = judged_whole_batch(checkpoint)
+    with file_format.naming(path):
+        came = _judged_history(training.state.get("history"), tuple(history))
+        whole_batch_state = judged_whole_batch(checkpoint)
         best, held_out = training.extra.get("best"), training.extra.get("held_out")
         if best is not None:
-            _require_vector("best", best, layout.n_parameters(description.sizes))
+            _require_vector("best", best, model.n_parameters)
         if (held_out is not None) != (held > 0):
             raise ModelFileError(
                 f"its fit held {'no' if held_out is None else 'some'} examples out; expected {held}"
             )
         if held_out is not None:
             _require_rows(held_out, held, n)
-    return checkpoint, whole_batch, FitParts(history, best, held_out)
+    return Fit(checkpoint, whole_batch_state, came, best, held_out)
 
 
-def _judged_history(value: JSON) -> HistoryParts:
+def _judged_history(value: JSON, names: tuple[str, ...]) -> dict[str, JSON]:
     """A History's attributes, each of the kind that a fit gives it."""
-    names = HistoryParts._fields
     if type(value) is not dict or set(value) != set(names):
         raise ModelFileError(
             f"history is {validation.shown(value)}; expected a dict of {', '.join(names)}"
         )
     epochs, best_epoch, metrics = value["epochs"], value["best_epoch"], value["metrics"]
-    seconds, stop_reason = value["seconds"], value["stop_reason"]
     if type(epochs) is not int or epochs < 0:
         raise ModelFileError(f"epochs of history is {validation.shown(epochs)}; expected an int")
     if best_epoch is not None and (type(best_epoch) is not int or not 0 <= best_epoch < epochs):
@@ -586,38 +532,29 @@ def _judged_history(value: JSON) -> HistoryParts:
             f"best_epoch of history is {validation.shown(best_epoch)}; expected None or one of its "
             f"{epochs} epochs"
         )
-    if type(seconds) is not float or type(stop_reason) is not str:
+    if type(value["seconds"]) is not float or type(value["stop_reason"]) is not str:
         raise ModelFileError("seconds and stop_reason of history are no number and text")
     if type(metrics) is not dict:
         raise ModelFileError(f"metrics of history is {validation.shown(metrics)}; expected a dict")
-
-    def numbers_of(name: str, numbers: JSON, lengths: tuple[int, ...]) -> list[float]:
-        floats = [x for x in numbers if type(x) is float] if type(numbers) is list else []
-        if (
-            type(numbers) is not list
-            or not len(floats) == len(numbers)
-            or len(floats) not in lengths
-        ):
-            raise ModelFileError(
-                f"{name} of history is {validation.shown(numbers)}; expected {epochs} floats"
-            )
-        return floats
-
+    for name in ("cost", "learning_rate"):
+        _require_floats(name, value[name], epochs, (epochs,))
     # What is judged or penalised is so in every epoch, or in none.
-    return HistoryParts(
-        cost=numbers_of("cost", value["cost"], (epochs,)),
-        learning_rate=numbers_of("learning_rate", value["learning_rate"], (epochs,)),
-        validation_cost=numbers_of("validation_cost", value["validation_cost"], (0, epochs)),
-        penalty=numbers_of("penalty", value["penalty"], (0, epochs)),
-        metrics={
-            name: numbers_of(f"metrics[{name!r}]", numbers, (epochs,))
-            for name, numbers in metrics.items()
-        },
-        best_epoch=best_epoch,
-        epochs=epochs,
-        seconds=seconds,
-        stop_reason=stop_reason,
-    )
+    for name in ("validation_cost", "penalty"):
+        _require_floats(name, value[name], epochs, (0, epochs))
+    for name, numbers in metrics.items():
+        _require_floats(f"metrics[{name!r}]", numbers, epochs, (epochs,))
+    return value
+
+
+def _require_floats(name: str, value: JSON, epochs: int, lengths: tuple[int, ...]) -> None:
+    if (
+        type(value) is not list
+        or len(value) not in lengths
+        or not all(type(number) is float for number in value)
+    ):
+        raise ModelFileError(
+            f"{name} of history is {validation.shown(value)}; expected {epochs} floats"
+        )
 
 
 def _require_vector(name: str, array: Array, n_parameters: int) -> None:

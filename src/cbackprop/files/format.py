@@ -18,10 +18,10 @@ import errno
 import math
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -454,15 +454,21 @@ def _as_json(what: str, value: object) -> JSON:
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    if isinstance(value, (list, tuple)):
+    if validation.is_list(value):
         return [_as_json(what, entry) for entry in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+    if _is_dict_by_text(value):
         result = {key: _as_json(what, entry) for key, entry in value.items()}
         return {"dict": result} if list(result) in (["float"], ["dict"]) else result
     raise ModelFileError(
         f"{what} has {validation.shown(value)} ({type(value).__name__}); expected None, booleans, "
         "numbers, text, lists, and dicts by text"
     )
+
+
+def _is_dict_by_text(value: object) -> TypeGuard[Mapping[str, object]]:
+    if not validation.is_mapping(value) or not isinstance(value, dict):
+        return False
+    return all(isinstance(key, str) for key in value)
 
 
 def _from_json(what: str, value: JSON) -> JSON:

@@ -7,45 +7,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cbackprop import validation
-from cbackprop.files.format import (
-    FORMAT,
-    FORMAT_VERSION,
-    Metadata,
-    ModelFileError,
-    Tensors,
-    decoded,
-    encoded,
-    require_finite,
-    require_tensor,
-    write,
-)
-from cbackprop.functions import Array
-from cbackprop.model import Model
-
-# What the metadata has, in this order.
-_MODEL_ENTRIES = (
-    "format",
-    "format_version",
-    "kind",
-    "sizes",
-    "activations",
-    "cost",
-    "dtype",
-    "init",
-)
-_CHECKPOINT_ENTRIES = (*_MODEL_ENTRIES, "optimizer", "update", "generator")
+from cbackprop.files import format as file_format
+from cbackprop.files.format import Metadata, ModelFileError, Tensors, decoded, encoded
+from cbackprop.functions import Array, name_of
+from cbackprop.model import Description, Model
 
 # ---- a model and its parts -----------------------------------------------------------------------
 
 
-class Description(NamedTuple):
-    """What a network is, but for its parameters."""
-
-    sizes: tuple[int, ...]
-    activations: tuple[str, ...]
-    cost: str
-    dtype: str
-    init: str
+# What the metadata has, in this order.
+_MODEL_ENTRIES = ("format", "format_version", "kind", *Description._fields)
+_CHECKPOINT_ENTRIES = (*_MODEL_ENTRIES, "optimizer", "update", "generator")
 
 
 class ModelParts(NamedTuple):
@@ -54,6 +26,12 @@ class ModelParts(NamedTuple):
     description: Description
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
+
+    def write_into(self, model: Model) -> None:
+        """Give the parameters to a network of that description."""
+        pairs = zip((*model.weights, *model.biases), (*self.weights, *self.biases), strict=True)
+        for own, read in pairs:
+            own[...] = read
 
 
 def described(model: Model) -> Description:
@@ -64,8 +42,8 @@ def described(model: Model) -> Description:
     TypeError
         For a function of the user's own, naming it.
     """
-    activations, cost = validation.functions_with_names(model.activations, model.cost_function)
-    return Description(model.sizes, activations, cost, model.dtype.name, model.init)
+    validation.functions_with_names(model.activations, model.cost_function)
+    return model.description
 
 
 def save(model: Model, path: validation.PathLike, *, allow_nonfinite: bool) -> None:
@@ -82,14 +60,7 @@ def save(model: Model, path: validation.PathLike, *, allow_nonfinite: bool) -> N
     name = validation.file_path("path", path)
     allowed = validation.flag("allow_nonfinite", allow_nonfinite)
     tensors, metadata = model_file(model, described(model), allow_nonfinite=allowed)
-    write(name, tensors, metadata)
-
-
-def set_parameters(model: Model, parts: ModelParts) -> None:
-    """Write the parameters into a network of that description."""
-    pairs = zip((*model.weights, *model.biases), (*parts.weights, *parts.biases), strict=True)
-    for own, read in pairs:
-        own[...] = read
+    file_format.write(name, tensors, metadata)
 
 
 # ---- what the file has of it ---------------------------------------------------------------------
@@ -110,12 +81,12 @@ def model_file(
         tensors[f"layers.{l}.weight"] = W
         tensors[f"layers.{l}.bias"] = b
     return tensors, {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format": file_format.FORMAT,
+        "format_version": file_format.FORMAT_VERSION,
         "kind": "model",
         "sizes": encoded("sizes", description.sizes),
         "activations": encoded("activations", description.activations),
-        "cost": description.cost,
+        "cost": name_of(description.cost),
         "dtype": description.dtype,
         "init": description.init,
     }
@@ -160,9 +131,9 @@ def judged_model(
                 f"tensor {validation.shown(name)} is in the place of {expected_name!r}; expected "
                 "the parameters first, in their order"
             )
-        require_tensor(name, tensors[name], shape, description.dtype)
+        file_format.require_tensor(name, tensors[name], shape, description.dtype)
         if not allow_nonfinite:
-            require_finite(name, tensors[name])
+            file_format.require_finite(name, tensors[name])
     parameters = [tensors[name] for name in shapes]
     return ModelParts(description, tuple(parameters[0::2]), tuple(parameters[1::2]))
 

@@ -11,15 +11,8 @@ from typing import Any
 import numpy as np
 
 from cbackprop import validation
-from cbackprop.files.checkpoint import (
-    checkpoint_file,
-    judged_checkpoint,
-    judged_whole_batch,
-    set_training,
-    whole_batch_file,
-)
+from cbackprop.files import checkpoint as checkpoint_files
 from cbackprop.files.format import ModelFileError
-from cbackprop.files.model import Description
 from cbackprop.functions import Activation, Array, Cost
 from cbackprop.model import Model
 from cbackprop.random_numbers import RandomNumbers
@@ -37,7 +30,7 @@ _ENTRIES = (
 _ACTIVATION, _COST = "identity", "quadratic"
 
 
-def state_of(model: Model, attributes: dict[str, Any]) -> dict[str, Any]:
+def state_of(model: Model, attributes: dict[str, object]) -> dict[str, object]:
     """What a pickle holds: plain data, and the user's own functions and attributes.
 
     Parameters
@@ -52,28 +45,22 @@ def state_of(model: Model, attributes: dict[str, Any]) -> dict[str, Any]:
         if isinstance(activation, Activation)
     }
     cost = model.cost_function
-    description = Description(
-        model.sizes,
-        tuple(_ACTIVATION if isinstance(a, Activation) else a for a in model.activations),
-        _COST if isinstance(cost, Cost) else cost,
-        model.dtype.name,
-        model.init,
+    description = model.description._replace(
+        activations=tuple(
+            _ACTIVATION if isinstance(a, Activation) else a for a in model.activations
+        ),
+        cost=_COST if isinstance(cost, Cost) else cost,
     )
-    arrays, numbers = whole_batch_file(model.whole_batch_state)
-    tensors, metadata = checkpoint_file(model, description, arrays, numbers)
-    values = (
-        tensors,
-        metadata,
-        own,
-        cost if isinstance(cost, Cost) else None,
-        model.threads,
-        model.backend,
-        attributes,
+    arrays, numbers = checkpoint_files.whole_batch_parts(model.whole_batch_state)
+    tensors, metadata = checkpoint_files.checkpoint_file(
+        model, description, arrays, numbers, allow_nonfinite=True
     )
+    own_cost = cost if isinstance(cost, Cost) else None
+    values = (tensors, metadata, own, own_cost, model.threads, model.backend, attributes)
     return dict(zip(_ENTRIES, values, strict=True))
 
 
-def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dict[str, Any]]:
+def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dict[str, object]]:
     """The model that `state_of` saw, and a subclass's attributes.
 
     Parameters
@@ -90,19 +77,16 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
     MemoryError
         As `Network`.
     """
-    if type(state) is not dict or tuple(state) != _ENTRIES:
+    kind = type(state)
+    if kind is not dict or not validation.is_mapping(state) or tuple(state) != _ENTRIES:
         raise TypeError(
-            f"state is {validation.shown(state)} ({type(state).__name__}); expected the dict that "
+            f"state is {validation.shown(state)} ({kind.__name__}); expected the dict that "
             "a pickled Network has"
         )
     values: list[Any] = list(state.values())  # judged one by one
     tensors, metadata, own, cost, threads, backend, attributes = values
-    for name, value in (
-        ("tensors", tensors),
-        ("metadata", metadata),
-        ("own_activations", own),
-        ("attributes", attributes),
-    ):
+    for name in ("tensors", "metadata", "own_activations", "attributes"):
+        value = state[name]
         if type(value) is not dict:
             raise TypeError(
                 f"{name} of state is {validation.shown(value)} ({type(value).__name__}); expected "
@@ -122,12 +106,12 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
         for name, tensor in tensors.items()
     }
     try:
-        checkpoint = judged_checkpoint(native, metadata, allow_nonfinite=True)
-        whole_batch_state = judged_whole_batch(checkpoint)
+        checkpoint = checkpoint_files.judged_checkpoint(native, metadata, allow_nonfinite=True)
+        whole_batch_state = checkpoint_files.judged_whole_batch(checkpoint)
     except ModelFileError as error:
         raise ValueError(f"state is that of no Network: {error}") from None
     description = checkpoint.model.description
-    activations: list[str | Activation] = list(description.activations)
+    activations = list(description.activations)
     for layer, activation in own.items():
         if type(layer) is not int or not 0 <= layer < len(activations):
             raise ValueError(
@@ -140,15 +124,9 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
             )
         activations[layer] = activation
     chosen = validation.activations(activations, len(activations))
-    model = Model(
-        description.sizes,
-        chosen,
-        validation.cost(description.cost if cost is None else cost, chosen[-1]),
-        description.dtype,
-        description.init,
-        RandomNumbers(None),
-        validation.threads(threads),
-        validation.backend(backend),
-    )
-    set_training(model, checkpoint, whole_batch_state)
+    judged_cost = validation.cost(description.cost if cost is None else cost, chosen[-1])
+    description = description._replace(activations=chosen, cost=judged_cost)
+    threads, backend = validation.threads(threads), validation.backend(backend)
+    model = Model(description, RandomNumbers(None), threads, backend)
+    checkpoint_files.set_training(model, checkpoint, whole_batch_state)
     return model, attributes

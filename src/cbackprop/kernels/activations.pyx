@@ -95,9 +95,9 @@ cdef bint direct_loop(
     const real *z, Py_ssize_t count,  # IN  (count,), a multiple of LANES
 ) noexcept nogil:
     """Whether every z is finite: 0 z is NaN for infinities and NaN, and a NaN stays in the sum."""
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i
     cdef vec value, derivative, zero = vec_set1(0), sum = vec_set1(0)
-    while i < count:
+    for i from 0 <= i < count by LANES:
         sum = vec_fma(vec_load(z + i), zero, sum)
         if direct_formula is relu_formula:
             relu(vec_load(z + i), &value, &derivative)
@@ -114,7 +114,6 @@ cdef bint direct_loop(
         vec_store(a + i, value)
         if da_dz != NULL:
             vec_store(da_dz + i, derivative)
-        i += LANES
     return vec_all_zero(sum)
 
 
@@ -210,9 +209,9 @@ cdef void second_derivatives(
     const real *z, const real *a, const real *da_dz, Py_ssize_t count,  # IN  (count,), a multiple of LANES
 ) noexcept nogil:
     """sigma''(z) of an elementwise activation."""
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i
     cdef vec value
-    while i < count:
+    for i from 0 <= i < count by LANES:
         if activation == SIGMOID:
             value = sigmoid_second(vec_load(z + i), vec_load(da_dz + i))
         elif activation == TANH:
@@ -234,7 +233,6 @@ cdef void second_derivatives(
         else:
             value = vec_set1(<real> NAN)
         vec_store(d2a_dz2 + i, value)
-        i += LANES
 
 
 # ---- softmax ---------------------------------------------------------------------------------------------------------
@@ -260,10 +258,8 @@ cdef void softmax_row(
         if z_j[j] > z_j[largest]:
             largest = j
     m = vec_set1(z_j[largest])
-    j = 0
-    while j < n_out:
+    for j from 0 <= j < n_out by LANES:
         vec_store(a_j + j, vec_exp(vec_load_partial(z_j + j, n_out - j) - m))
-        j += LANES
     for j in range(n_out, ld):
         a_j[j] = 0
     a_j[largest] = 0
@@ -271,12 +267,10 @@ cdef void softmax_row(
     a_j[largest] = 1
     total = vec_set1(<real> 1 + rest)
     log_total = vec_set1(log_of_one_plus(rest))
-    j = 0
-    while j < ld:
+    for j from 0 <= j < ld by LANES:
         vec_store(a_j + j, vec_load(a_j + j) / total)
         if log_a_j != NULL:
             vec_store(log_a_j + j, (vec_load_partial(z_j + j, n_out - j) if j < n_out else m) - m - log_total)
-        j += LANES
 
 
 cdef inline void sums_of_others(
@@ -313,15 +307,15 @@ cdef inline void centred(
         rest_j[j] = g_j[j] * others_a[j] - others[j]
 
 
-cdef void softmax_tangent(
-    real *t_j, real *R_a_j,                                                              # OUT (n_out,)
-    const real *a_j, const real *R_z_j, Py_ssize_t n_out, real *scratch, Py_ssize_t ld,  # IN, (3, ld)
+cdef void softmax_product(
+    real *rest_j, real *product_j,                                                     # OUT (n_out,)
+    const real *a_j, const real *g_j, Py_ssize_t n_out, real *scratch, Py_ssize_t ld,  # IN, (3, ld)
 ) noexcept nogil:
-    """t = R{z} - sum a R{z} and R{a} = a t."""
+    """rest = g - sum a g and a rest = da/dz g, whose matrix is symmetric; all of g, rest and the product may be one."""
     cdef Py_ssize_t j
-    centred(t_j, a_j, R_z_j, n_out, scratch, ld)
+    centred(rest_j, a_j, g_j, n_out, scratch, ld)
     for j in range(n_out):
-        R_a_j[j] = a_j[j] * t_j[j]
+        product_j[j] = a_j[j] * rest_j[j]
 
 
 cdef void softmax_jacobian_row(

@@ -10,13 +10,12 @@
 
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit, take, this_thread
 from cbackprop.kernels.simd cimport LANES, real
-
-import numpy as np
 
 
 def activation_values(str name, z, a, da_dz, /):
@@ -50,29 +49,46 @@ def shuffle(cnp.ndarray order, cnp.ndarray words, /):
         i -= 1
 
 
-cdef fill_gradient(Core core, X, Y, sample_weight, double total_weight, double max_norm, out):
-    """The same; with max_norm > 0 every dC_i is first shortened to that length at most."""
-    cdef Py_ssize_t n = X.shape[0]
-    cdef real *x = pointer(X, n * core.layers[0].n_in, False)
-    cdef real *y = pointer(Y, n * core.layers[core.n_layers - 1].n_out, False)
-    cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
-    cdef real *vector = pointer(out, core.n_parameters, True)
-    cdef real *sums
+# ---- one call --------------------------------------------------------------------------------------------------------
+
+# What some calls need besides the scratch of a block.
+cdef enum:
+    NEEDS_SUMS = 1
+    NEEDS_INPUT_GRADIENT = 2
+    NEEDS_CURVATURE = 4
+
+
+cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
+    """A call on these examples, without targets or weights where they are None; what it fills is still to be set."""
+    memset(call, 0, sizeof(Call))
+    call.n = X.shape[0]
+    call.X = pointer(X, call.n * core.n_0, False)
+    if Y is not None:
+        call.Y = pointer(Y, call.n * core.n_L, False)
+    if sample_weight is not None:
+        call.sample_weight = pointer(sample_weight, call.n, False)
+    return 0
+
+
+cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows, int needs):
+    """The work of a call with blocks of at most `rows`. Whether all was finite, and the sum of the costs."""
     cdef double total
     cdef int failed
     enter(core)
     try:
-        reserve(core, n)
-        reserve_sums(core, n)
-        with nogil:
-            failed = gradient_sums(core, x, y, weight, max_norm, NULL, 0, n, &sums)
-            if not failed and not all_finite(sums, core.storage_size):
-                failed = fail(core, QUANTITY_DELTA, core.n_layers)
-            if not failed and not cost_is_finite(core):
-                failed = 1
-            if not failed:
-                unpack(core, vector, sums, <real> total_weight)
-            total = core.cost_total + core.cost_correction
+        reserve(core, rows)
+        if needs & NEEDS_SUMS:
+            reserve_sums(core, rows)
+        if needs & NEEDS_INPUT_GRADIENT:
+            reserve_input_gradient(core, rows)
+        if needs & NEEDS_CURVATURE:
+            reserve_curvature(core, rows)
+        if rows * core.n_parameters > RELEASE_GIL_WORK:
+            with nogil:
+                failed = work(core, call)
+        else:
+            failed = work(core, call)
+        total = core.cost_total + core.cost_correction
     finally:
         leave(core)
     return not failed, total
@@ -103,19 +119,9 @@ cdef class Engine(Core):
         return tuple(weights), tuple(biases)
 
     @property
-    def cost_function(self):
-        """The cost's name, or the user's own Cost."""
-        return self.cost_or_name
-
-    @property
     def slots(self):
         """The optimiser's state arrays, in the layout of the parameter block."""
         return tuple(self.slot_arrays)
-
-    @property
-    def rule(self):
-        """The update_rules.UpdateRule in use, or None."""
-        return self.rule_object
 
     def set_optimizer(self, rule, /):
         """Choose the update rule, an update_rules.UpdateRule or None, and start its state afresh."""
@@ -128,41 +134,14 @@ cdef class Engine(Core):
             slots.append(aligned_zeros(self.storage_size))
         # A step under way uses the slots that are freed here.
         enter(self)
-        chosen.learning_rate = self.update_rule.learning_rate
         self.update_rule = chosen
-        self.rule_object = rule
+        self.step_count, self.previous_cost = 0, INFINITY
+        self.rule = rule
         self.slot_arrays = slots
         self.n_slots = len(slots)
         for i in range(MOST_SLOTS):
             self.slot_data[i] = data(slots[i]) if i < self.n_slots else NULL
         leave(self)
-
-    @property
-    def learning_rate(self):
-        """The factor of every step, until another is set."""
-        return self.update_rule.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, double learning_rate):
-        self.update_rule.learning_rate = learning_rate
-
-    @property
-    def step_count(self):
-        """Steps taken since set_optimizer."""
-        return self.update_rule.step_count
-
-    @step_count.setter
-    def step_count(self, int64_t step_count):
-        self.update_rule.step_count = step_count
-
-    @property
-    def previous_cost(self):
-        """The cost that the last step's batch had, for a rule that looks at it; infinite before the first."""
-        return self.update_rule.previous_cost
-
-    @previous_cost.setter
-    def previous_cost(self, double previous_cost):
-        self.update_rule.previous_cost = previous_cost
 
     @property
     def failure(self):
@@ -186,64 +165,38 @@ cdef class Engine(Core):
 
     def forward(self, X, list z, list a, /):
         """Fill z[l] and a[l] (n, n_l), l = 1 ... L; a None is left out, as predict leaves out all but the last a."""
-        cdef Py_ssize_t n = X.shape[0], l
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef int failed
-        cdef real **z_pointers
-        cdef real **a_pointers
-        for l in range(self.n_layers):
-            for array in (z[l], a[l]):
-                if array is not None:
-                    pointer(array, n * self.layers[l].n_out, True)
-        # The tables are Python objects: they must outlive the work without the GIL.
-        z_table = pointer_table(z)
-        a_table = pointer_table(a)
-        z_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> z_table)
-        a_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> a_table)
-        enter(self)
-        try:
-            reserve(self, n)
-            if n * self.n_parameters > RELEASE_GIL_WORK:
-                with nogil:
-                    failed = forward_all(self, x, n, z_pointers, a_pointers, NULL, NULL)
-            else:
-                failed = forward_all(self, x, n, z_pointers, a_pointers, NULL, NULL)
-        finally:
-            leave(self)
-        return not failed
+        cdef Call call
+        begin(self, &call, X, None)
+        # The tables are Python objects: they must outlive the work.
+        z_table = pointer_table(self, z, call.n)
+        a_table = pointer_table(self, a, call.n)
+        call.z, call.a = pointers(z_table), pointers(a_table)
+        return run(self, forward_all, &call, call.n, 0)[0]
 
     def predict(self, X, out, /):
         """The outputs of plain arrays, (n_0,) or at most BLOCK rows of them, in `out` where it is given; the quick way.
 
         Returns None, with nothing changed, for whatever needs validation, conversion or a message first.
         """
-        cdef Py_ssize_t n = 1, n_0 = self.layers[0].n_in
+        cdef Py_ssize_t n = 0, n_outputs = 0
         cdef Layer *layer = &self.layers[self.n_layers - 1]
         cdef cnp.npy_intp shape[2]
-        cdef int failed, axis = 0
+        cdef int failed, axis = neuron_axis(X, self.n_0, &n)
         cdef real *x
         cdef real *a
-        if not is_plain(X) or cnp.PyArray_NDIM(X) < 1 or cnp.PyArray_NDIM(X) > 2:
-            return None
-        if cnp.PyArray_NDIM(X) == 2:
-            n = cnp.PyArray_DIM(X, 0)
-            axis = 1
-            if n < 1 or n > BLOCK:
-                return None
-        if cnp.PyArray_DIM(X, axis) != n_0:
+        if axis < 0:
             return None
         shape[0] = n
         shape[axis] = layer.n_out
         if out is None:
             result = cnp.PyArray_SimpleNew(axis + 1, shape, REAL_TYPE)
-        else:
-            if (not is_plain(out) or not cnp.PyArray_ISWRITEABLE(out) or cnp.PyArray_NDIM(out) != axis + 1
-                    or cnp.PyArray_DIM(out, axis) != layer.n_out or cnp.PyArray_DIM(out, 0) != shape[0]):
-                return None
+        elif neuron_axis(out, self.n_L, &n_outputs) == axis and n_outputs == n and cnp.PyArray_ISWRITEABLE(out):
             result = out
+        else:
+            return None
         x = data(X)
         a = data(result)
-        if overlap(a, n * layer.n_out, x, n * n_0) or overlap(a, n * layer.n_out, self.storage, self.storage_size):
+        if overlap(a, n * layer.n_out, x, n * self.n_0) or overlap(a, n * layer.n_out, self.storage, self.storage_size):
             return None
         enter(self)
         try:
@@ -266,235 +219,100 @@ cdef class Engine(Core):
 
         A None is left out; for softmax da_dz is not a vector and must be None.
         """
-        cdef Py_ssize_t n = X.shape[0], l
-        cdef Layer *layer = &self.layers[self.n_layers - 1]
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *y = pointer(Y, n * layer.n_out, False)
-        cdef real *C = pointer(cost, n, True)
-        cdef int failed
-        if dC_da[0] is not None:
-            pointer(dC_da[0], n * self.layers[0].n_in, True)
-        for l in range(self.n_layers):
-            for array in (z[l], a[l], da_dz[l], delta[l], dC_da[l + 1]):
-                if array is not None:
-                    pointer(array, n * self.layers[l].n_out, True)
+        cdef Call call
+        begin(self, &call, X, Y)
+        call.C = pointer(cost, call.n, True)
         tables = []
         for arrays in (z, a, da_dz, delta, dC_da):
-            tables.append(pointer_table(arrays))
-        cdef real **z_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[0])
-        cdef real **a_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[1])
-        cdef real **da_dz_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[2])
-        cdef real **delta_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[3])
-        cdef real **dC_da_pointers = <real **> cnp.PyArray_DATA(<cnp.ndarray> tables[4])
-        enter(self)
-        try:
-            reserve(self, n)
-            if dC_da[0] is not None:
-                reserve_input_gradient(self, n)
-            with nogil:
-                failed = backward_all(self, x, y, n, z_pointers, a_pointers, da_dz_pointers, delta_pointers,
-                                      dC_da_pointers, C)
-        finally:
-            leave(self)
-        return not failed
+            tables.append(pointer_table(self, arrays, call.n))
+        call.z, call.a, call.da_dz = pointers(tables[0]), pointers(tables[1]), pointers(tables[2])
+        call.delta, call.dC_da = pointers(tables[3]), pointers(tables[4])
+        return run(self, backward_all, &call, call.n, 0 if dC_da[0] is None else NEEDS_INPUT_GRADIENT)[0]
 
     def cost(self, X, Y, cost, sample_weight, /):
         """Fill the costs C_i (n,). Returns (True or False, sum_i w_i C_i); sample_weight may be None."""
-        cdef Py_ssize_t n = X.shape[0]
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
-        cdef real *C = pointer(cost, n, True)
-        cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
-        cdef double total
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, n)
-            with nogil:
-                failed = forward_all(self, x, n, NULL, NULL, C, y)
-                if not failed:
-                    count_cost(self, C, weight, n)
-                    failed = not cost_is_finite(self)
-                total = self.cost_total + self.cost_correction
-        finally:
-            leave(self)
-        return not failed, total
+        cdef Call call
+        begin(self, &call, X, Y, sample_weight)
+        call.C = pointer(cost, call.n, True)
+        return run(self, costs_all, &call, call.n, 0)
 
     def gradient(self, X, Y, sample_weight, double total_weight, out, /):
         """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
-        return fill_gradient(self, X, Y, sample_weight, total_weight, 0, out)
-
-    def per_example_gradient(self, X, Y, out, bint fresh, cost, /):
-        """Fill out (n, P), which may be fresh memory, with every dC_i, and the costs C_i (n,)."""
-        cdef Py_ssize_t n = X.shape[0]
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
-        cdef real *gradients = pointer(out, n * self.n_parameters, True)
-        cdef real *C = pointer(cost, n, True)
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, n)
-            with nogil:
-                failed = per_example_gradients(self, x, y, n, gradients, fresh, C)
-        finally:
-            leave(self)
-        return not failed
-
-    def gradient_norms(self, X, Y, out, /):
-        """Fill out (n,) with the Euclidean norm of every dC_i."""
-        cdef Py_ssize_t n = X.shape[0]
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
-        cdef real *norms = pointer(out, n, True)
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, n)
-            with nogil:
-                failed = gradient_norms_all(self, x, y, n, norms)
-        finally:
-            leave(self)
-        return not failed
-
-    def jacobian(self, X, out, bint fresh, /):
-        """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
-        cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *derivatives = pointer(out, n * n_L * self.n_parameters, True)
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, n * n_L)
-            with nogil:
-                failed = jacobian_all(self, x, n, derivatives, fresh)
-        finally:
-            leave(self)
-        return not failed
-
-    def input_jacobian(self, X, out, /):
-        """Fill out (n, n_L, n_0) with da_j/dx of every example and output j."""
-        cdef Py_ssize_t n = X.shape[0], n_L = self.layers[self.n_layers - 1].n_out, n_0 = self.layers[0].n_in
-        cdef real *x = pointer(X, n * n_0, False)
-        cdef real *derivatives = pointer(out, n * n_L * n_0, True)
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, n * n_L)
-            reserve_input_gradient(self, n * n_L)
-            with nogil:
-                failed = input_jacobian_all(self, x, n, derivatives)
-        finally:
-            leave(self)
-        return not failed
+        cdef Call call
+        begin(self, &call, X, Y, sample_weight)
+        call.total_weight = total_weight
+        call.out = pointer(out, self.n_parameters, True)
+        return run(self, mean_gradient, &call, call.n, NEEDS_SUMS)
 
     def clipped_gradient(self, X, Y, double max_norm, out, /):
         """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (True or False, sum_i C_i)."""
-        return fill_gradient(self, X, Y, None, <double> X.shape[0], max_norm, out)
+        cdef Call call
+        begin(self, &call, X, Y)
+        call.total_weight, call.clip_norm = <double> call.n, max_norm
+        call.out = pointer(out, self.n_parameters, True)
+        return run(self, mean_gradient, &call, call.n, NEEDS_SUMS)
+
+    def per_example_gradient(self, X, Y, out, bint fresh, cost, /):
+        """Fill out (n, P), which may be fresh memory, with every dC_i, and the costs C_i (n,)."""
+        cdef Call call
+        begin(self, &call, X, Y)
+        call.out, call.new_memory = pointer(out, call.n * self.n_parameters, True), fresh
+        call.C = pointer(cost, call.n, True)
+        return run(self, per_example_gradients, &call, call.n, 0)[0]
+
+    def gradient_norms(self, X, Y, out, /):
+        """Fill out (n,) with the Euclidean norm of every dC_i."""
+        cdef Call call
+        begin(self, &call, X, Y)
+        call.out = pointer(out, call.n, True)
+        return run(self, gradient_norms_all, &call, call.n, 0)[0]
+
+    def jacobian(self, X, out, bint fresh, /):
+        """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
+        cdef Call call
+        begin(self, &call, X, None)
+        call.out, call.new_memory = pointer(out, call.n * self.n_L * self.n_parameters, True), fresh
+        return run(self, jacobian_all, &call, call.n * self.n_L, 0)[0]
+
+    def input_jacobian(self, X, out, /):
+        """Fill out (n, n_L, n_0) with da_j/dx of every example and output j."""
+        cdef Call call
+        begin(self, &call, X, None)
+        call.out = pointer(out, call.n * self.n_L * self.n_0, True)
+        return run(self, input_jacobian_all, &call, call.n * self.n_L, NEEDS_INPUT_GRADIENT)[0]
 
     def gradient_gram(self, X, Y, X2, Y2, out, /):
         """Fill out (n, n2) with the inner products of all pairs of dC_i, i of X and j of X2, or of X where it is None.
         """
-        cdef Py_ssize_t n = X.shape[0], n2 = n if X2 is None else X2.shape[0], right_rows, size
-        cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
-        cdef real *x = pointer(X, n * n_0, False)
-        cdef real *y = pointer(Y, n * n_L, False)
-        cdef real *x2 = x if X2 is None else pointer(X2, n2 * n_0, False)
-        cdef real *y2 = y if X2 is None else pointer(Y2, n2 * n_L, False)
-        cdef real *gram = pointer(out, n * n2, True)
-        cdef real *products
-        cdef double *total
-        cdef ScaledExamples left, right
-        cdef bint symmetric = X2 is None
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, max(n, n2))
-            size = scaled_row_size(self)
-            right_rows = RIGHT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
-            right_rows = min(max(right_rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
-            # One array of numbers, for both sets and the products, and one of float64, for scales and totals.
-            numbers = aligned_zeros((right_rows + BLOCK) * size + (2 * BLOCK + 1) * BLOCK)
-            doubles = np.empty(2 * self.n_layers * (right_rows + BLOCK) + BLOCK * BLOCK)
-            right.rows = right_rows
-            left.rows = BLOCK
-            right.numbers = data(numbers)
-            left.numbers = right.numbers + right_rows * size
-            products = left.numbers + BLOCK * size
-            right.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> doubles)
-            right.ones = right.scales + self.n_layers * right_rows
-            left.scales = right.ones + self.n_layers * right_rows
-            left.ones = left.scales + self.n_layers * BLOCK
-            total = left.ones + self.n_layers * BLOCK
-            with nogil:
-                failed = gradient_gram_all(self, x, y, n, x2, y2, n2, symmetric, gram, &left, &right, products, total)
-        finally:
-            leave(self)
-        return not failed
+        cdef Call call, second
+        cdef GramScratch scratch
+        begin(self, &call, X, Y)
+        begin(self, &second, X if X2 is None else X2, Y if X2 is None else Y2)
+        call.out = pointer(out, call.n * second.n, True)
+        call.second = NULL if X2 is None else &second
+        call.gram_scratch = &scratch
+        _arrays = gram_arrays(self, &scratch, second.n)  # held until the work is done
+        return run(self, gradient_gram_all, &call, max(call.n, second.n), 0)[0]
 
     def gradient_moments(self, X, Y, mean, variance, cost, /):
         """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (True or False, sum_i C_i)."""
-        cdef Py_ssize_t n = X.shape[0]
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
-        cdef real *means = pointer(mean, self.n_parameters, True)
-        cdef real *variances = pointer(variance, self.n_parameters, True)
-        cdef real *C = pointer(cost, n, True)
-        cdef real *packed
-        cdef double total
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, n)
-            reserve_sums(self, n)
-            mean_array = aligned_zeros(self.storage_size)
-            packed = data(mean_array)
-            with nogil:
-                failed = gradient_moments_all(self, x, y, n, packed, C)
-                if not failed and not cost_is_finite(self):
-                    failed = 1
-                if not failed:
-                    unpack(self, means, packed, 1)
-                    unpack(self, variances, self.squares, <real> n)
-                total = self.cost_total + self.cost_correction
-        finally:
-            leave(self)
-        return not failed, total
+        cdef Call call
+        begin(self, &call, X, Y)
+        call.out, call.variance = pointer(mean, self.n_parameters, True), pointer(variance, self.n_parameters, True)
+        call.C = pointer(cost, call.n, True)
+        packed = aligned_zeros(self.storage_size)
+        call.packed = data(packed)
+        return run(self, gradient_moments_all, &call, call.n, NEEDS_SUMS)
 
     def curvature_product(self, X, Y, v, bint gauss_newton, out, /):
         """Fill out (P,) with Hv of the mean cost, or with the Gauss-Newton matrix's product."""
-        cdef Py_ssize_t n = X.shape[0], l
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
-        cdef real *vector = pointer(v, self.n_parameters, False)
-        cdef real *product = pointer(out, self.n_parameters, True)
-        cdef real *packed
-        cdef real *sums
-        cdef Layer *layer
-        cdef int failed
-        enter(self)
-        try:
-            reserve(self, n)
-            reserve_sums(self, n)
-            reserve_curvature(self, n)
-            # Held by the engine for the call, so that an exception in a user's function does not lose it.
-            self.direction_array = aligned_zeros(self.storage_size)
-            packed = data(self.direction_array)
-            self.direction = packed
-            with nogil:
-                for l in range(self.n_layers):
-                    layer = &self.layers[l]
-                    pack_parameters(packed + layer.offset, layer.ld, vector, layer.n_in, layer.n_out)
-                    vector += (layer.n_in + 1) * layer.n_out
-                failed = curvature_sums(self, x, y, n, gauss_newton, &sums)
-                if not failed and not all_finite(sums, self.storage_size):
-                    failed = fail(self, QUANTITY_CURVATURE, 0)
-                if not failed:
-                    unpack(self, product, sums, <real> n)
-        finally:
-            self.direction_array = None
-            leave(self)
-        return not failed
+        cdef Call call
+        begin(self, &call, X, Y)
+        call.v, call.gauss_newton = pointer(v, self.n_parameters, False), gauss_newton
+        call.out = pointer(out, self.n_parameters, True)
+        packed = aligned_zeros(self.storage_size)
+        call.packed = data(packed)
+        return run(self, curvature_product_all, &call, call.n, NEEDS_SUMS | NEEDS_CURVATURE)[0]
 
     def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
@@ -504,32 +322,26 @@ cdef class Engine(Core):
         Returns (True or False, sum of the costs, weighted, each example had when its batch came). A pass that ends
         early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
-        cdef Py_ssize_t n = X.shape[0]
-        cdef real *x = pointer(X, n * self.layers[0].n_in, False)
-        cdef real *y = pointer(Y, n * self.layers[self.n_layers - 1].n_out, False)
-        cdef real *weight = NULL if sample_weight is None else pointer(sample_weight, n, False)
-        cdef const int64_t *indices = NULL
+        cdef Call call
         cdef double total
         cdef int failed
+        begin(self, &call, X, Y, sample_weight)
         if order is not None:
             if (cnp.PyArray_TYPE(<cnp.ndarray?> order) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(order)
-                    or cnp.PyArray_SIZE(order) != n):
-                raise TypeError(f"order must be {n} contiguous int64 numbers")
-            if n > 0 and (order.min() < 0 or order.max() >= n):
-                raise ValueError(f"order has entries outside 0 ... {n - 1}")
-            indices = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> order)
+                    or cnp.PyArray_SIZE(order) != call.n):
+                raise TypeError(f"order must be {call.n} contiguous int64 numbers")
+            if call.n > 0 and (order.min() < 0 or order.max() >= call.n):
+                raise ValueError(f"order has entries outside 0 ... {call.n - 1}")
+            call.order = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> order)
         enter(self)
         try:
             begin_pass(self, options, key)
-            self.rule_alone = self.rule_alone and weight == NULL
-            reserve_training(self, n, batch_size, order is not None)
+            self.rule_alone = self.rule_alone and call.sample_weight == NULL
+            call.clip_norm = self.clip_norm
+            reserve_training(self, call.n, batch_size, order is not None)
             with nogil:
-                failed = train_pass(self, x, y, weight, indices, n, batch_size)
-                if not failed and not state_is_finite(self):
-                    failed = fail(self, QUANTITY_PARAMETERS, 0)
-                if not failed and not cost_is_finite(self):
-                    failed = 1
-                total = self.cost_total + self.cost_correction
+                failed = train_pass(self, &call, batch_size)
+            total = self.cost_total + self.cost_correction
         finally:
             begin_pass(self, None, 0)
             leave(self)
@@ -540,33 +352,25 @@ cdef class Engine(Core):
 
         Returns False, with nothing changed, for whatever needs validation, conversion or a message first.
         """
-        cdef Py_ssize_t n = 1
-        cdef Py_ssize_t n_0 = self.layers[0].n_in, n_L = self.layers[self.n_layers - 1].n_out
+        cdef Py_ssize_t n = 0, n_targets = 0
         cdef real backup[SMALL]
-        cdef int answer, axis = 0, overflow = 0
+        cdef int answer, axis, overflow = 0
         cdef real *x
         cdef real *y
         # Inside a fit a step is refused, even to the thread that fits.
         if not is_free(&self.lock_word) or not PyLong_CheckExact(batch_size):
             return False
-        if not is_plain(X) or not is_plain(Y):
-            return False
-        if cnp.PyArray_NDIM(X) != cnp.PyArray_NDIM(Y) or cnp.PyArray_NDIM(X) < 1 or cnp.PyArray_NDIM(X) > 2:
-            return False
-        if cnp.PyArray_NDIM(X) == 2:
-            n = cnp.PyArray_DIM(X, 0)
-            axis = 1
-            if cnp.PyArray_DIM(Y, 0) != n or n < 1 or n > BLOCK:
-                return False
-        if cnp.PyArray_DIM(X, axis) != n_0 or cnp.PyArray_DIM(Y, axis) != n_L:
+        axis = neuron_axis(X, self.n_0, &n)
+        if axis < 0 or neuron_axis(Y, self.n_L, &n_targets) != axis or n_targets != n:
             return False
         if PyLong_AsLongAndOverflow(batch_size, &overflow) < n or overflow != 0:
             return False
         x = data(X)
         y = data(Y)
         # The copy is made by the long way. What looks at the parameters themselves must be copied first.
-        if (overlap(x, n * n_0, self.storage, self.storage_size) or overlap(y, n * n_L, self.storage, self.storage_size)
-                or not targets_are_valid(self, y, n * n_L) or not can_fuse(self, n)):
+        if (overlap(x, n * self.n_0, self.storage, self.storage_size)
+                or overlap(y, n * self.n_L, self.storage, self.storage_size)
+                or not targets_are_valid(self, y, n * self.n_L) or not can_fuse(self, n)):
             return False
         enter(self)
         try:
@@ -575,13 +379,9 @@ cdef class Engine(Core):
             reserve_training(self, n, n, False)
             if n * self.n_parameters > RELEASE_GIL_WORK:
                 with nogil:
-                    answer = prepare_step(self, x, y, n)
-                    if answer == 0:
-                        finish_step(self, x, n)
+                    answer = try_step(self, x, y, n)
             else:
-                answer = prepare_step(self, x, y, n)
-                if answer == 0:
-                    finish_step(self, x, n)
+                answer = try_step(self, x, y, n)
             # 2: the step may leave the finite numbers, and is taken with a copy to go back to.
             if answer == 2 and self.storage_size * (1 + self.n_slots) <= SMALL:
                 answer = finish_or_restore(self, x, n, backup)

@@ -65,10 +65,37 @@ cdef struct Tangent:
     real *delta
 
 
+cdef struct GramScratch  # see gram.pyx
+
+# What one call works on: the caller's arrays, judged, and NULL for what it has not. Written is what is not const.
+cdef struct Call:
+    Py_ssize_t n
+    const real *X              # (n, n_0)
+    const real *Y              # (n, n_L)
+    const real *sample_weight  # (n,)
+    const int64_t *order       # (n,): the rows of the pass; NULL for 0 ... n - 1
+    double total_weight        # what the sums are divided by
+    double clip_norm           # each dC_i is shortened to it; 0 for none
+    real *C                    # (n,)
+    real *out                  # in the shape that the call gives it
+    bint new_memory            # whether the system has yet to give the pages of `out` (per_example.pyx, note c)
+    real *variance             # (P,)
+    real **z                   # of each layer (n, n_l) or NULL, as the next three
+    real **a
+    real **da_dz
+    real **delta
+    real **dC_da               # of the input and each layer
+    const real *v              # (P,), the direction of a curvature product
+    bint gauss_newton
+    real *packed               # scratch in the layout of the parameters
+    const Call *second         # the other set of a Gram matrix; NULL for the same one
+    GramScratch *gram_scratch
+
+
 cdef class Core:
     """Parameters, scratch and state of one network."""
 
-    cdef Py_ssize_t n_layers
+    cdef Py_ssize_t n_layers, n_0, n_L
     cdef Py_ssize_t n_parameters
     cdef Py_ssize_t n_neurons  # of all layers, the input left out
     cdef Py_ssize_t storage_size
@@ -76,13 +103,12 @@ cdef class Core:
     cdef int cost_kind
     cdef real least_target, most_target  # what y the cost is for; infinite where any is
     cdef tuple activations
-    cdef object cost_or_name
+    cdef readonly object cost_function  # the cost's name, or the user's own Cost
     # Arrays that own the memory that the pointers lead to.
     cdef object layer_memory, storage_array, scratch_array, input_array, gathered_array, sums_array, constants_array
     cdef object piece_array, w_rowmajor_array, tangent_array
     cdef real *storage
     cdef real *sums     # (2, storage_size): the group's sum, the total
-    cdef real *squares  # of deviations, where gradient_moments_all left them
     cdef real *piece    # (threads, piece_size): a piece of a gradient on its way into an update
     cdef Py_ssize_t piece_size
     cdef real *w_rowmajor  # W of each layer but the first, where the network is tiny
@@ -119,15 +145,18 @@ cdef class Core:
     cdef uintptr_t failed_by  # the thread whose call it was
     cdef Py_ssize_t work
     # Curvature, see curvature.pyx.
-    cdef object tangents_memory, direction_array
+    cdef object tangents_memory
     cdef Tangent *tangents      # of each layer
     cdef const real *direction  # v in the layout of the parameters
     cdef real *d2a_dz2          # (BLOCK at most, ld of the widest layer)
     cdef real *tangent_scratch  # (4, ld) for a softmax row, (BLOCK at most, ld) three times: t, R{a}, R{dC/da}
     cdef Py_ssize_t tangent_capacity
     # The optimiser and its steps, see updates.pyx and steps.pyx.
+    cdef public double learning_rate  # the factor of every step, until another is set
+    cdef public int64_t step_count    # since set_optimizer
+    cdef public double previous_cost  # of the last step's batch, for a rule that looks at it; infinite before the first
     cdef UpdateRule update_rule
-    cdef object rule_object  # what it was read from, see set_optimizer
+    cdef readonly object rule  # the update_rules.UpdateRule that it was read from, or None
     cdef list slot_arrays
     cdef real *slot_data[MOST_SLOTS]
     cdef Py_ssize_t n_slots
@@ -152,6 +181,7 @@ cdef class Core:
         self.layer_memory = np.zeros(self.n_layers * sizeof(Layer), dtype=np.uint8)
         self.layers = <Layer *> cnp.PyArray_DATA(<cnp.ndarray> self.layer_memory)
         self.activations = activations
+        self.n_0, self.n_L = sizes[0], sizes[self.n_layers]
         self.n_parameters = 0
         self.n_neurons = 0
         for l in range(self.n_layers):
@@ -177,12 +207,12 @@ cdef class Core:
         if isinstance(cost, str):
             self.cost_kind = COSTS[cost]
             self.least_target, self.most_target = functions.COSTS[cost].target_range
-        self.cost_or_name = cost
+        self.cost_function = cost
         self.storage_size = offset
         self.storage_array = aligned_zeros(offset)
         self.storage = data(self.storage_array)
         layer = &self.layers[self.n_layers - 1]
-        self.ld_input = padded(self.layers[0].n_in)
+        self.ld_input = padded(self.n_0)
         depth_max = min(CHUNK, (max(depth_max, BLOCK) + SQUARE - 1) // SQUARE * SQUARE)
         ld_max = max(ld_max, self.ld_input)
         self.panels.size = depth_max * 2 * LANES
@@ -196,7 +226,7 @@ cdef class Core:
             self.output_mask[l] = 1
         self.slot_arrays = []
         self.update_rule.kind = NO_RULE
-        self.update_rule.previous_cost = INFINITY
+        self.previous_cost = INFINITY
         self.rule_alone = True
         set_up_tiny(self)
 
@@ -220,6 +250,10 @@ cdef class Core:
                 # A step that overflows leaves NaN there, too (infinity times 0): the caller undoes it.
                 if padding.any() and np.isfinite(padding).all():
                     raise AssertionError(f"the padding of layer {l + 1} is not 0")
+
+
+# Returns 0, or 1 after `fail`.
+ctypedef int (*call_function)(Core core, const Call *call) except -1 nogil
 
 
 cdef int fail(Core core, int quantity, Py_ssize_t layer) noexcept nogil:

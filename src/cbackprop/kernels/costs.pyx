@@ -119,21 +119,16 @@ cdef void softmax_delta_row(
     """
     cdef Py_ssize_t j
     cdef real *others_a = scratch
-    cdef real *others = scratch + ld
-    cdef real *a_g = scratch + 2 * ld
-    sums_of_others(others_a, a_j, n_out)
+    cdef real *others_y = scratch + ld
     if cost == CROSS_ENTROPY or cost == POISSON:
-        sums_of_others(others, y_j, n_out)
+        sums_of_others(others_a, a_j, n_out)
+        sums_of_others(others_y, y_j, n_out)
         for j in range(n_out):
-            delta_j[j] = a_j[j] * others[j] - y_j[j] * others_a[j]
+            delta_j[j] = a_j[j] * others_y[j] - y_j[j] * others_a[j]
             if cost == POISSON:
                 delta_j[j] = delta_j[j] / <real> n_out
     else:
-        for j in range(n_out):
-            a_g[j] = a_j[j] * dC_da_j[j]
-        sums_of_others(others, a_g, n_out)
-        for j in range(n_out):
-            delta_j[j] = a_j[j] * (dC_da_j[j] * others_a[j] - others[j])
+        softmax_product(delta_j, delta_j, a_j, dC_da_j, n_out, scratch, ld)
 
 
 cdef real output_row(
@@ -146,11 +141,11 @@ cdef real output_row(
     real *scratch,                                          # (3, ld)
 ) noexcept nogil:
     """C_i of one example; its delta and dC/da at the output layer."""
-    cdef Py_ssize_t j = 0
+    cdef Py_ssize_t j
     cdef vec zero = vec_set1(0), inside, target, C_part, g, delta
     cdef vec count = vec_set1(<real> n_out)
     cdef real C
-    while j < ld:
+    for j from 0 <= j < ld by LANES:
         inside = vec_load(mask_j + j)
         target = vec_load_partial(y_j + j, n_out - j) if j < n_out else zero
         if activation == SOFTMAX and (cost == CROSS_ENTROPY or cost == POISSON):
@@ -167,7 +162,6 @@ cdef real output_row(
         vec_store(scratch + j, vec_where_gt(inside, zero, C_part, zero))
         vec_store(dC_da_j + j, vec_where_gt(inside, zero, g, zero))
         vec_store(delta_j + j, vec_where_gt(inside, zero, delta, zero))
-        j += LANES
     C = row_sum(scratch, ld)
     C = C / divisor(cost, n_out)
     if activation == SOFTMAX:
@@ -257,6 +251,4 @@ cdef void softmax_curvature_row(
         centred(u_j, a_j, dC_da_j, n_out, scratch, ld)
         for j in range(n_out):
             h_j[j] = h_j[j] + t_j[j] * u_j[j]
-    centred(R_delta_j, a_j, h_j, n_out, scratch, ld)
-    for j in range(n_out):
-        R_delta_j[j] = a_j[j] * R_delta_j[j]
+    softmax_product(R_delta_j, R_delta_j, a_j, h_j, n_out, scratch, ld)

@@ -19,48 +19,43 @@ from cbackprop.kernels.simd cimport (
     LANES, real, vec, vec_first, vec_fma, vec_load, vec_load_partial, vec_set1, vec_store, vec_where_gt,
 )
 
-import numpy as np
-
 
 cdef void add_second_order(
     real *R_delta,                                                              # IN/OUT (count,)
     const real *dC_da, const real *d2a_dz2, const real *R_z, Py_ssize_t count,  # IN
 ) noexcept nogil:
     """R{delta} += dC/da sigma'' R{z}."""
-    cdef Py_ssize_t i = 0
-    while i < count:
+    cdef Py_ssize_t i
+    for i from 0 <= i < count by LANES:
         vec_store(R_delta + i, vec_fma(vec_load(dC_da + i) * vec_load(d2a_dz2 + i), vec_load(R_z + i),
                                        vec_load(R_delta + i)))
-        i += LANES
 
 
-cdef int curvature_sums(
-    Core core,
-    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
-    bint gauss_newton,
-    real **sums,  # OUT where they are
-) except -1 nogil:
-    """sum_i R{dC_i/dparameters} along `direction`, in the tree of the gradient's sums. 0, or 1 after `fail`."""
-    cdef Py_ssize_t start = 0, m, blocks = 0
+cdef int curvature_product_all(Core core, const Call *call) except -1 nogil:
+    """sum_i R{dC_i/dparameters} along v, in the tree of the gradient's sums, over n into out (P,)."""
+    cdef Py_ssize_t start, m
     cdef real C[BLOCK]
     cdef const real *block_X
     cdef const real *block_Y
-    while start < n:
-        m = min(n - start, BLOCK)
-        block_X = X + start * core.layers[0].n_in
-        block_Y = Y + start * core.layers[core.n_layers - 1].n_out
+    cdef real *sums
+    pack(core, call.packed, call.v)
+    core.direction = call.packed
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        block_X = call.X + start * core.n_0
+        block_Y = call.Y + start * core.n_L
         if forward_block(core, block_X, m, True) or output_block(core, C, block_Y, m):
             return 1
         # delta of the layers below is made again beside R{delta}, which wants dC/da before it becomes delta.
         tangent_forward(core, block_X, m)
-        tangent_output(core, block_Y, m, gauss_newton)
-        if tangent_backward(core, m, gauss_newton):
+        tangent_output(core, block_Y, m, call.gauss_newton)
+        if tangent_backward(core, m, call.gauss_newton):
             return 1
-        begin_block(core, blocks)
-        sum_tangent_block(core, block_X, m, gauss_newton, blocks % GROUP_BLOCKS == 0)
-        blocks += 1
-        start += m
-    sums[0] = folded(core, blocks)
+        sum_tangent_block(core, block_X, m, call.gauss_newton, begin_block(core, start))
+    sums = folded(core, call.n)
+    if not all_finite(sums, core.storage_size):
+        return fail(core, QUANTITY_CURVATURE, 0)
+    unpack(core, call.out, sums, <real> call.n)
     return 0
 
 
@@ -69,7 +64,7 @@ cdef int tangent_forward(
     const real *X, Py_ssize_t n,  # IN  (n, n_0)
 ) except -1 nogil:
     """R{z} of every layer and R{a} of all but the last."""
-    cdef Py_ssize_t l, j, width
+    cdef Py_ssize_t l, j, width, step
     cdef const real *V
     cdef Layer *layer
     cdef Tangent *tangent
@@ -77,9 +72,9 @@ cdef int tangent_forward(
         layer = &core.layers[l]
         tangent = &core.tangents[l]
         V = core.direction + layer.offset
-        j = 0
-        while j < layer.width:
-            width = columns_between_looks(core, layer.width - j, 2 * n * layer.n_in)
+        step = columns_between_looks(core, layer.width, 2 * n * layer.n_in)
+        for j from 0 <= j < layer.width by step:
+            width = min(step, layer.width - j)
             multiply_rows(tangent.z + j, layer.ld, a_below(core, X, l, 0),
                           layer.n_in if l == 0 else core.layers[l - 1].ld, V + j, layer.ld,
                           V + layer.n_in * layer.ld + j, 0, n, width, layer.n_in, core.panels, NULL, 0)
@@ -89,7 +84,6 @@ cdef int tangent_forward(
                               core.storage + layer.offset + j, layer.ld, tangent.z + j, layer.ld, n, width,
                               layer.n_in, core.panels, NULL, 0)
             look_for_signals(core, 2 * width * n * layer.n_in)
-            j += width
         if l < core.n_layers - 1:
             multiply(tangent.a, layer.da_dz, tangent.z, n * layer.ld)
     return 0
@@ -123,7 +117,7 @@ cdef int tangent_output(
     cdef vec zero = vec_set1(0), y_j, value
     if layer.activation == SOFTMAX:
         for i in range(n):
-            softmax_tangent(t + i * ld, R_a + i * ld, layer.a + i * ld, tangent.z + i * ld, n_out, scratch, ld)
+            softmax_product(t + i * ld, R_a + i * ld, layer.a + i * ld, tangent.z + i * ld, n_out, scratch, ld)
     else:
         # Gauss-Newton has no sigma'', and a user's activation may then have none either.
         if not gauss_newton:
@@ -147,8 +141,7 @@ cdef int tangent_output(
             softmax_curvature_row(tangent.delta + i * ld, layer.a + i * ld, core.dC_da_output + i * ld, y, t + i * ld,
                                   R_a + i * ld, h + i * ld, n_out, core.cost_kind, gauss_newton, scratch, ld)
             continue
-        j = 0
-        while j < ld:
+        for j from 0 <= j < ld by LANES:
             at = i * ld + j
             y_j = vec_load_partial(y + j, n_out - j) if j < n_out else zero
             value = output_curvature(
@@ -157,19 +150,18 @@ cdef int tangent_output(
                 vec_set1(<real> n_out), gauss_newton) * vec_load(tangent.z + at)
             # The padding of z has its own sigma and curvature; R{delta} is 0 there, as delta is.
             vec_store(tangent.delta + at, vec_where_gt(vec_load(core.output_mask + j), zero, value, zero))
-            j += LANES
     return 0
 
 
 cdef int tangent_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 nogil:
     """delta and R{delta} of the layers below the output. 0, or 1 after `fail`."""
-    cdef Py_ssize_t l = core.n_layers - 2, j, width
+    cdef Py_ssize_t l, j, width, step
     cdef const real *Wt
     cdef const real *Vt
     cdef Layer *layer
     cdef Layer *above
     cdef Tangent *tangent
-    while l >= 0:
+    for l in range(core.n_layers - 2, -1, -1):
         layer = &core.layers[l]
         above = &core.layers[l + 1]
         tangent = &core.tangents[l]
@@ -177,9 +169,9 @@ cdef int tangent_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 
         Vt = core.direction + above.offset
         # dC/da, in the place of delta
         propagate_product(core, l, n)
-        j = 0
-        while j < layer.width:
-            width = columns_between_looks(core, layer.width - j, 2 * n * above.n_out)
+        step = columns_between_looks(core, layer.width, 2 * n * above.n_out)
+        for j from 0 <= j < layer.width by step:
+            width = min(step, layer.width - j)
             propagate_delta(tangent.delta + j, layer.ld, core.tangents[l + 1].delta, above.ld, Wt + j * above.ld,
                             above.n_in - j, n, width, above.n_out, core.zeros, core.panels)
             # V'T delta' goes on in the chain of the product before, from where it lies.
@@ -187,14 +179,12 @@ cdef int tangent_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 
                 multiply_transposed(tangent.delta + j, layer.ld, above.delta, above.ld, Vt + j * above.ld, above.ld,
                                     above.n_in - j, tangent.delta + j, layer.ld, n, width, above.n_out, core.panels)
             look_for_signals(core, 2 * width * n * above.n_out)
-            j += width
         multiply(tangent.delta, tangent.delta, layer.da_dz, n * layer.ld)
         if not gauss_newton:
             second_derivatives_of_layer(core, l, n)
             add_second_order(tangent.delta, layer.dC_da, core.d2a_dz2, tangent.z, n * layer.ld)
         if finish_delta(core, l, n):
             return 1
-        l -= 1
     return 0
 
 
@@ -204,7 +194,7 @@ cdef int sum_tangent_block(
     bint gauss_newton, bint first,
 ) except -1 nogil:
     """Add (or, for the first block, store) the block's sum_i R{dC_i/dparameters}."""
-    cdef Py_ssize_t l, j, width, lda
+    cdef Py_ssize_t l, j, width, step, lda
     cdef real *sums
     cdef Layer *layer
     cdef Tangent *tangent
@@ -213,9 +203,9 @@ cdef int sum_tangent_block(
         tangent = &core.tangents[l]
         lda = layer.n_in if l == 0 else core.layers[l - 1].ld
         sums = core.sums + layer.offset
-        j = 0
-        while j < layer.width:
-            width = columns_between_looks(core, layer.width - j, 2 * n * layer.n_in)
+        step = columns_between_looks(core, layer.width, 2 * n * layer.n_in)
+        for j from 0 <= j < layer.width by step:
+            width = min(step, layer.width - j)
             accumulate_gradient(sums + j, layer.ld, a_below(core, X, l, 0), lda, tangent.delta + j, layer.ld, n,
                                 layer.n_in, width, core.zeros, not first, 1, core.panels)
             # delta R{a below}^T: of the input nothing moves.
@@ -223,16 +213,13 @@ cdef int sum_tangent_block(
                 accumulate_gradient(sums + j, layer.ld, core.tangents[l - 1].a, lda, layer.delta + j, layer.ld, n,
                                     layer.n_in, width, core.zeros, True, 1, core.panels)
             look_for_signals(core, 2 * width * n * layer.n_in)
-            j += width
         accumulate_bias_gradient(sums + layer.n_in * layer.ld, tangent.delta, layer.ld, n, layer.width, not first, 1)
     return 0
 
 
 cdef int apply_user_second_derivative(Core core, Py_ssize_t l, Py_ssize_t n) except -1 with gil:
     cdef Layer *layer = &core.layers[l]
-    z = np.empty((n, layer.n_out), dtype)
-    copy_rows(data(z), layer.n_out, layer.z, layer.ld, n, layer.n_out)
-    z.flags.writeable = False
+    z = plain_copy(layer.z, layer.ld, n, layer.n_out)
     value = core.activations[l].checked_second_derivative(z)
     memset(core.d2a_dz2, 0, n * layer.ld * sizeof(real))
     copy_rows(core.d2a_dz2, layer.ld, pointer(value, n * layer.n_out, False), layer.n_out, n, layer.n_out)
@@ -248,16 +235,10 @@ cdef int apply_user_cost_curvature(
     """R{dC/da} (n, ld), with zeros in the padding."""
     cdef Layer *layer = &core.layers[core.n_layers - 1]
     cdef Py_ssize_t n_out = layer.n_out
-    a = np.empty((n, n_out), dtype)
-    y = np.empty((n, n_out), dtype)
-    v = np.empty((n, n_out), dtype)
-    copy_rows(data(a), n_out, layer.a, layer.ld, n, n_out)
-    copy_rows(data(y), n_out, Y, n_out, n, n_out)
-    copy_rows(data(v), n_out, R_a, layer.ld, n, n_out)
-    a.flags.writeable = False
-    y.flags.writeable = False
-    v.flags.writeable = False
-    value = core.cost_or_name.checked_hessian_vector_product(a, y, v)
+    a = plain_copy(layer.a, layer.ld, n, n_out)
+    y = plain_copy(Y, n_out, n, n_out)
+    v = plain_copy(R_a, layer.ld, n, n_out)
+    value = core.cost_function.checked_hessian_vector_product(a, y, v)
     memset(h, 0, n * layer.ld * sizeof(real))
     copy_rows(h, layer.ld, pointer(value, n * n_out, False), n_out, n, n_out)
     return 0

@@ -13,31 +13,23 @@ from libc.string cimport memset
 from cbackprop.kernels.simd cimport GROUP, real, stream_fence
 
 
-cdef int per_example_gradients(
-    Core core,
-    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
-    real *gradients, bint new_memory, real *C,   # OUT (n, P), (n,)
-) except -1 nogil:
-    """Every example's own gradient, (n, P), one row after the other.
-
-    new_memory: whether the system has yet to give the pages of `gradients` (per_example.pyx, note c).
-    """
-    cdef Py_ssize_t start = 0, m, i
+cdef int per_example_gradients(Core core, const Call *call) except -1 nogil:
+    """Every example's own gradient into out (n, P), one row after the other, and the costs."""
+    cdef Py_ssize_t start, m, i
     cdef const real *block_X
-    cdef const real *end = gradients + n * core.n_parameters
-    cdef bint stream = past_the_caches(n * core.n_parameters, new_memory)
-    while start < n:
-        m = min(n - start, BLOCK)
-        block_X = X + start * core.layers[0].n_in
-        if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C + start, m):
+    cdef const real *end = call.out + call.n * core.n_parameters
+    cdef bint stream = past_the_caches(call.n * core.n_parameters, call.new_memory)
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        block_X = call.X + start * core.n_0
+        if deltas_block(core, block_X, call.Y + start * core.n_L, call.C + start, m):
             return 1
         # Before anything is written: a call that fails leaves nothing half done of this block.
         if not outer_products_are_finite(core, block_X, m, 1, 0, m):
             return 1
         for i in range(m):
-            outer_products(core, gradients + (start + i) * core.n_parameters, end, block_X, i, m, i, stream)
+            outer_products(core, call.out + (start + i) * core.n_parameters, end, block_X, i, m, i, stream)
             look_for_signals(core, core.n_parameters)
-        start += m
     return 0
 
 
@@ -92,53 +84,41 @@ cdef void outer_products(
         stream_fence()
 
 
-cdef int gradient_norms_all(
-    Core core,
-    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
-    real *norms,                                 # OUT (n,)
-) except -1 nogil:
-    """The Euclidean norm of every example's gradient, which is not made."""
-    cdef Py_ssize_t start = 0, m, i
+cdef int gradient_norms_all(Core core, const Call *call) except -1 nogil:
+    """The Euclidean norm of every example's gradient, which is not made, into out (n,)."""
+    cdef Py_ssize_t start, m, i
     cdef real C[BLOCK]
     cdef const real *block_X
-    while start < n:
-        m = min(n - start, BLOCK)
-        block_X = X + start * core.layers[0].n_in
-        prefetch_later(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
-        if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C, m):
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        block_X = call.X + start * core.n_0
+        prefetch_later(core, block_X + m * core.n_0, NULL, min(call.n - start - m, BLOCK))
+        if deltas_block(core, block_X, call.Y + start * core.n_L, C, m):
             return 1
         for i in range(m):
-            norms[start + i] = <real> gradient_norm(core, block_X, i)
-        if not all_finite(norms + start, m):
+            call.out[start + i] = <real> gradient_norm(core, block_X, i)
+        if not all_finite(call.out + start, m):
             return fail(core, QUANTITY_NORM, 0)
         look_for_signals(core, 0)
-        start += m
     return 0
 
 
-cdef int jacobian_all(
-    Core core,
-    const real *X, Py_ssize_t n,      # IN  (n, n_0)
-    real *jacobian, bint new_memory,  # OUT (n, n_L, P)
-) except -1 nogil:
-    """da_j/dparameters of every example and output j, (n, n_L, P).
+cdef int jacobian_all(Core core, const Call *call) except -1 nogil:
+    """da_j/dparameters of every example and output j into out (n, n_L, P).
 
     Each pair of them is a row of delta that starts as da_j/dz and is propagated as any other; the n_L rows of an
     example share its a and da_dz.
     """
-    cdef Py_ssize_t start = 0, first, rows, m, r, i
-    cdef Layer *output = &core.layers[core.n_layers - 1]
-    cdef Py_ssize_t n_L = output.n_out
+    cdef Py_ssize_t start, first, rows, m, r, i, n_L = core.n_L
     cdef const real *block_X
-    cdef const real *end = jacobian + n * n_L * core.n_parameters
-    cdef bint stream = past_the_caches(n * n_L * core.n_parameters, new_memory)
-    while start < n:
-        m = min(n - start, BLOCK)
-        block_X = X + start * core.layers[0].n_in
+    cdef const real *end = call.out + call.n * n_L * core.n_parameters
+    cdef bint stream = past_the_caches(call.n * n_L * core.n_parameters, call.new_memory)
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        block_X = call.X + start * core.n_0
         if forward_block(core, block_X, m, True):
             return 1
-        first = 0
-        while first < m * n_L:
+        for first from 0 <= first < m * n_L by BLOCK:
             rows = min(m * n_L - first, BLOCK)
             if output_deltas(core, first, rows) or not outer_products_are_finite(core, block_X, m, n_L, first,
                                                                                  rows):
@@ -146,46 +126,33 @@ cdef int jacobian_all(
                 return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
             for r in range(rows):
                 i = (first + r) // n_L
-                outer_products(core, jacobian + (start * n_L + first + r) * core.n_parameters, end, block_X, i,
-                               m, r, stream)
+                outer_products(core, call.out + (start * n_L + first + r) * core.n_parameters, end, block_X, i, m, r,
+                               stream)
                 look_for_signals(core, core.n_parameters)
-            first += rows
-        start += m
     return 0
 
 
-cdef int input_jacobian_all(
-    Core core,
-    const real *X, Py_ssize_t n,  # IN  (n, n_0)
-    real *jacobian,               # OUT (n, n_L, n_0)
-) except -1 nogil:
-    """da_j/dx of every example and output j, (n, n_L, n_0): the same, passed back once more."""
-    cdef Py_ssize_t start = 0, first, rows, m, n_0 = core.layers[0].n_in
-    cdef Py_ssize_t n_L = core.layers[core.n_layers - 1].n_out
+cdef int input_jacobian_all(Core core, const Call *call) except -1 nogil:
+    """da_j/dx of every example and output j into out (n, n_L, n_0): the same, passed back once more."""
+    cdef Py_ssize_t start, first, rows, m, n_L = core.n_L
     cdef real *target
-    while start < n:
-        m = min(n - start, BLOCK)
-        if forward_block(core, X + start * n_0, m, True):
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        if forward_block(core, call.X + start * core.n_0, m, True):
             return 1
-        first = 0
-        while first < m * n_L:
+        for first from 0 <= first < m * n_L by BLOCK:
             rows = min(m * n_L - first, BLOCK)
-            if output_deltas(core, first, rows):
+            target = call.out + (start * n_L + first) * core.n_0
+            if output_deltas(core, first, rows) or input_gradient_block(core, target, rows):
                 return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
-            target = jacobian + (start * n_L + first) * n_0
-            input_gradient_block(core, target, rows)
-            if not all_finite(target, rows * n_0):
-                return fail(core, QUANTITY_JACOBIAN, 1)
-            look_for_signals(core, rows * n_0 * core.layers[0].n_out)
-            first += rows
-        start += m
+            look_for_signals(core, rows * core.n_0 * core.layers[0].n_out)
     return 0
 
 
 cdef int output_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 nogil:
     """delta of every layer for `rows` pairs (example i, output j), counted from `first` with j fast: da_j/dz."""
     cdef Layer *layer = &core.layers[core.n_layers - 1]
-    cdef Py_ssize_t n_L = layer.n_out, l = core.n_layers - 2, r, i, j
+    cdef Py_ssize_t n_L = layer.n_out, l, r, i, j
     cdef bint finite
     # Zeros for the other outputs, and in the padding, which propagation sums over.
     memset(layer.delta, 0, rows * layer.ld * sizeof(real))
@@ -198,7 +165,7 @@ cdef int output_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 n
             layer.delta[r * layer.ld + j] = layer.da_dz[i * layer.ld + j]
     if not all_finite(layer.delta, rows * layer.ld):
         return fail(core, QUANTITY_DELTA, core.n_layers)
-    while l >= 0:
+    for l in range(core.n_layers - 2, -1, -1):
         propagate_product(core, l, rows)
         layer = &core.layers[l]
         # With one output rows of delta and of da_dz match, and a block is one loop.
@@ -212,5 +179,4 @@ cdef int output_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 n
                     finite = False
         if not finite:
             return fail(core, QUANTITY_DELTA, l + 1)
-        l -= 1
     return 0

@@ -7,10 +7,13 @@
 #    delta_i . delta_j of numbers around 1e-25 vanishes in float32, and a_i . a_j of numbers around 1e20 overflows,
 #    although their product need not.
 
+cimport numpy as cnp
 from libc.math cimport frexp, ldexp
 from libc.string cimport memset
 
 from cbackprop.kernels.simd cimport LANES, real
+
+import numpy as np
 
 cdef enum:
     RIGHT_BYTES = 32 << 20       # of the second set's a and delta, which stay while the first set passes by
@@ -65,65 +68,80 @@ cdef struct ScaledExamples:
     Py_ssize_t rows
 
 
-cdef int gradient_gram_all(
-    Core core,
-    const real *X, const real *Y, Py_ssize_t n,     # IN  (n, n_0), (n, n_L)
-    const real *X2, const real *Y2, Py_ssize_t n2,  # IN  (n2, n_0), (n2, n_L)
-    bint symmetric,
-    real *gram,                                   # OUT (n, n2)
-    ScaledExamples *left, ScaledExamples *right,  # scratch, as the next two
-    real *products, double *total,                # (2 BLOCK + 1, BLOCK), (BLOCK, BLOCK)
-) except -1 nogil:
-    """Inner products (n, n2) of the gradients of X and X2.
+# `left` has room for a block of a call's examples, `right` for some blocks of the second set, whose copies stay while
+# the first set passes by: every block of it is then computed once for as much of the second as memory allows.
+cdef struct GramScratch:
+    ScaledExamples left, right
+    real *products  # (2 BLOCK + 1, BLOCK), whose last row stays 0
+    double *total   # (BLOCK, BLOCK)
 
-    `left` has room for a block of X, `right` for some blocks of X2, whose copies stay while X passes by: every block of
-    X is then computed once for as much of X2 as memory allows. The last row of `products` stays 0.
-    """
-    cdef Py_ssize_t start, start2 = 0, rows2, m, m2, j
-    cdef Py_ssize_t n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
-    cdef bint both
-    while start2 < n2:
-        rows2 = min(right.rows, n2 - start2)
-        if scale_examples(core, right, X2 + start2 * n_0, Y2 + start2 * n_L, rows2):
+
+cdef list gram_arrays(Core core, GramScratch *scratch, Py_ssize_t n2):
+    """Memory for the scratch with a second set of n2 examples: the arrays that own it."""
+    cdef Py_ssize_t l, size = 0, rows
+    for l in range(core.n_layers):
+        size += ld_below(core, l) + core.layers[l].ld
+    rows = RIGHT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
+    rows = min(max(rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
+    # One array of numbers, for both sets and the products, and one of float64, for scales and totals.
+    numbers = aligned_zeros((rows + BLOCK) * size + (2 * BLOCK + 1) * BLOCK)
+    doubles = np.empty(2 * core.n_layers * (rows + BLOCK) + BLOCK * BLOCK)
+    scratch.right.rows = rows
+    scratch.left.rows = BLOCK
+    scratch.right.numbers = data(numbers)
+    scratch.left.numbers = scratch.right.numbers + rows * size
+    scratch.products = scratch.left.numbers + BLOCK * size
+    scratch.right.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> doubles)
+    scratch.right.ones = scratch.right.scales + core.n_layers * rows
+    scratch.left.scales = scratch.right.ones + core.n_layers * rows
+    scratch.left.ones = scratch.left.scales + core.n_layers * BLOCK
+    scratch.total = scratch.left.ones + core.n_layers * BLOCK
+    return [numbers, doubles]
+
+
+cdef int gradient_gram_all(Core core, const Call *call) except -1 nogil:
+    """Inner products of the gradients of the call's examples and of the second set's, into out (n, n2)."""
+    cdef Py_ssize_t start, start2, rows2, m, m2, j
+    cdef bint both, symmetric = call.second == NULL
+    cdef const Call *second = call if symmetric else call.second
+    cdef GramScratch *scratch = call.gram_scratch
+    for start2 from 0 <= start2 < second.n by scratch.right.rows:
+        rows2 = min(scratch.right.rows, second.n - start2)
+        if scale_examples(core, &scratch.right, second, start2, rows2):
             return 1
-        start = 0
-        while start < n and not (symmetric and start >= start2 + rows2):
-            m = min(n - start, BLOCK)
+        # A symmetric matrix has its lower blocks from the upper ones.
+        for start from 0 <= start < (min(call.n, start2 + rows2) if symmetric else call.n) by BLOCK:
+            m = min(call.n - start, BLOCK)
             # Whether `right` has the block already.
             both = symmetric and start >= start2
-            if not both and scale_examples(core, left, X + start * n_0, Y + start * n_L, m):
+            if not both and scale_examples(core, &scratch.left, call, start, m):
                 return 1
-            j = max(start - start2, 0) if symmetric else 0
-            while j < rows2:
+            for j from (max(start - start2, 0) if symmetric else 0) <= j < rows2 by BLOCK:
                 m2 = min(rows2 - j, BLOCK)
-                inner_products_block(core, total, right if both else left, start - start2 if both else 0, m, right, j,
-                                     m2, products)
-                if not copy_out_inner_products(core, gram, n2, total, start, m, start2 + j, m2, symmetric):
+                inner_products_block(core, scratch, both, start - start2 if both else 0, m, j, m2)
+                if not copy_out_inner_products(call.out, second.n, scratch.total, start, m, start2 + j, m2, symmetric):
                     return fail(core, QUANTITY_GRAM, 0)
-                look_for_signals(core, m * m2 * (n_0 + core.n_layers))
-                j += m2
-            start += m
-        start2 += rows2
+                look_for_signals(core, m * m2 * (core.n_0 + core.n_layers))
     return 0
 
 
 cdef int scale_examples(
     Core core,
-    ScaledExamples *examples,                    # OUT
-    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+    ScaledExamples *examples,  # OUT
+    const Call *call, Py_ssize_t first, Py_ssize_t n,
 ) except -1 nogil:
-    """Scaled copies of a and delta of n examples, examples.rows at most."""
-    cdef Py_ssize_t start = 0, m, i, l, lda, row
+    """Scaled copies of a and delta of n examples of the call from `first`, examples.rows at most."""
+    cdef Py_ssize_t start, m, i, l, lda, row
     cdef real C[BLOCK]
     cdef real *p
     cdef const real *block_X
     cdef const real *a
     cdef double a_scale, delta_scale
     cdef Layer *layer
-    while start < n:
+    for start from 0 <= start < n by BLOCK:
         m = min(n - start, BLOCK)
-        block_X = X + start * core.layers[0].n_in
-        if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C, m):
+        block_X = call.X + (first + start) * core.n_0
+        if deltas_block(core, block_X, call.Y + (first + start) * core.n_L, C, m):
             return 1
         p = examples.numbers
         for l in range(core.n_layers):
@@ -143,33 +161,25 @@ cdef int scale_examples(
                             delta_scale)
             p += examples.rows * (lda + layer.ld)
         look_for_signals(core, 0)
-        start += m
     return 0
-
-
-cdef Py_ssize_t scaled_row_size(Core core) noexcept nogil:
-    """Numbers that `scale_examples` writes of each example."""
-    cdef Py_ssize_t l, size = 0
-    for l in range(core.n_layers):
-        size += ld_below(core, l) + core.layers[l].ld
-    return size
 
 
 cdef void inner_products_block(
     Core core,
-    double *total,                                            # OUT (n, BLOCK)
-    const ScaledExamples *left, Py_ssize_t i, Py_ssize_t n,   # IN  n examples from row i
-    const ScaledExamples *right, Py_ssize_t j, Py_ssize_t m,  # IN  m examples from row j
-    real *products,                                           # scratch
+    GramScratch *scratch,  # IN/OUT
+    bint both, Py_ssize_t i, Py_ssize_t n, Py_ssize_t j, Py_ssize_t m,
 ) noexcept nogil:
-    """total (n, BLOCK): the n examples of `left` from row i on with the m of `right` from row j on."""
+    """total: n examples of `left`, or with `both` of `right`, from row i on, with m of `right` from row j on."""
     cdef Py_ssize_t l, lda, width = (m + LANES - 1) // LANES * LANES
+    cdef const ScaledExamples *right = &scratch.right
+    cdef const ScaledExamples *left = right if both else &scratch.left
+    cdef real *products = scratch.products
     cdef real *a_a = products + BLOCK * BLOCK
     cdef const real *zeros = a_a + BLOCK * BLOCK
     cdef const real *p = left.numbers
     cdef const real *q = right.numbers
     cdef Layer *layer
-    memset(total, 0, n * BLOCK * sizeof(double))
+    memset(scratch.total, 0, n * BLOCK * sizeof(double))
     for l in range(core.n_layers):
         layer = &core.layers[l]
         lda = ld_below(core, l)
@@ -181,12 +191,12 @@ cdef void inner_products_block(
                             width, layer.n_out, core.panels)
         p += left.rows * layer.ld
         q += right.rows * layer.ld
-        add_inner_products(total, products, a_a, left.scales + l * left.rows + i, right.scales + l * right.rows + j,
-                           left.ones + l * left.rows + i, right.ones + l * right.rows + j, n, m, BLOCK)
+        add_inner_products(scratch.total, products, a_a, left.scales + l * left.rows + i,
+                           right.scales + l * right.rows + j, left.ones + l * left.rows + i,
+                           right.ones + l * right.rows + j, n, m, BLOCK)
 
 
 cdef bint copy_out_inner_products(
-    Core core,
     real *gram, Py_ssize_t n2,  # OUT (., n2)
     const double *total,        # IN  (n, BLOCK)
     Py_ssize_t i_start, Py_ssize_t n, Py_ssize_t j_start, Py_ssize_t m, bint symmetric,

@@ -146,22 +146,20 @@ cdef void propagate_delta(
 
 cdef bint multiply_by_derivative(real *delta_nj, const real *da_dz_nj, Py_ssize_t count) noexcept nogil:
     """delta = dC/da . da/dz, in place of dC/da. Whether every delta is finite."""
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i
     cdef vec product, zero = vec_set1(0), sum = vec_set1(0)
-    while i < count:
+    for i from 0 <= i < count by LANES:
         product = vec_load(delta_nj + i) * vec_load(da_dz_nj + i)
         vec_store(delta_nj + i, product)
         sum = vec_fma(product, zero, sum)
-        i += LANES
     return vec_all_zero(sum)
 
 
 cdef void multiply(real *product, const real *x, const real *y, Py_ssize_t count) noexcept nogil:
     """product = x y, number by number; count is a multiple of LANES."""
-    cdef Py_ssize_t i = 0
-    while i < count:
+    cdef Py_ssize_t i
+    for i from 0 <= i < count by LANES:
         vec_store(product + i, vec_load(x + i) * vec_load(y + i))
-        i += LANES
 
 
 cdef void scale_rows(real *delta_nj, Py_ssize_t ld, const double *factor_n, Py_ssize_t n) noexcept nogil:
@@ -199,36 +197,22 @@ cdef void accumulate_bias_gradient(
     bint update, real factor,
 ) noexcept nogil:
     """dC/db_j = sum_i delta_j, as accumulate_gradient with the bias's own first factor, 1."""
-    cdef Py_ssize_t i, j = 0
+    cdef Py_ssize_t i, j
     cdef vec sum
-    while j < width:
+    for j from 0 <= j < width by LANES:
         sum = vec_set1(0)
         for i in range(n):
             sum = sum + vec_load(delta_nj + i * ld + j)
         if update:
             sum = vec_fma(vec_set1(factor), sum, vec_load(dC_db_j + j))
         vec_store(dC_db_j + j, sum)
-        j += LANES
 
 
 cdef void add(real *total, const real *part, Py_ssize_t count) noexcept nogil:
     """total += part."""
-    cdef Py_ssize_t i = 0
-    while i < count:
+    cdef Py_ssize_t i
+    for i from 0 <= i < count by LANES:
         vec_store(total + i, vec_load(total + i) + vec_load(part + i))
-        i += LANES
-
-
-cdef void pack_parameters(
-    real *w_kj, Py_ssize_t ld,                              # OUT (n_in + 1, ld), padding left alone
-    const real *vector, Py_ssize_t n_in, Py_ssize_t n_out,  # IN  (n_out, n_in) then (n_out,)
-) noexcept nogil:
-    """One layer's numbers from the documented order into the layout of the parameters."""
-    cdef Py_ssize_t j, k
-    for j in range(n_out):
-        for k in range(n_in):
-            w_kj[k * ld + j] = vector[j * n_in + k]
-        w_kj[n_in * ld + j] = vector[n_out * n_in + j]
 
 
 cdef void unpack_gradient(
@@ -237,12 +221,11 @@ cdef void unpack_gradient(
     Py_ssize_t n_in, Py_ssize_t n_out, real total,
 ) noexcept nogil:
     """One layer's sums, transposed into the documented order and divided by the total weight (n without weights)."""
-    cdef Py_ssize_t j = 0, k, jj, kk, j_end, k_end
+    cdef Py_ssize_t j, k, jj, kk, j_end, k_end
     # By squares that fit the registers: a column of dC_dw_kj read alone would use one number of each cache line.
-    while j < n_out:
+    for j from 0 <= j < n_out by SQUARE:
         j_end = min(j + SQUARE, n_out)
-        k = 0
-        while k < n_in:
+        for k from 0 <= k < n_in by SQUARE:
             k_end = min(k + SQUARE, n_in)
             if j + SQUARE <= n_out and k + SQUARE <= n_in:
                 transpose_square(dC_dw_jk + j * n_in + k, n_in, dC_dw_kj + k * ld + j, ld)
@@ -250,8 +233,6 @@ cdef void unpack_gradient(
                 for jj in range(j, j_end):
                     for kk in range(k, k_end):
                         dC_dw_jk[jj * n_in + kk] = dC_dw_kj[kk * ld + jj]
-            k += SQUARE
-        j += SQUARE
     for j in range(n_out):
         dC_dw_jk[n_out * n_in + j] = dC_dw_kj[n_in * ld + j]
     for k in range(n_out * n_in + n_out):

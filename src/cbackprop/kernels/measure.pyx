@@ -29,21 +29,17 @@ def fused_multiply_adds(Py_ssize_t rounds, /):
 
 def deltas_pass(Core network not None, X, Y, /):
     """The part of `gradient` that makes the deltas, without what is then made of them. Whether all were finite."""
-    cdef Py_ssize_t n = X.shape[0], n_in = network.layers[0].n_in, start = 0, m
-    cdef Py_ssize_t n_out = network.layers[network.n_layers - 1].n_out
-    cdef real *x = pointer(X, n * n_in, False)
-    cdef real *y = pointer(Y, n * n_out, False)
+    cdef Call call
+    begin(network, &call, X, Y)
+    return run(network, deltas_all, &call, call.n, 0)[0]
+
+
+cdef int deltas_all(Core core, const Call *call) except -1 nogil:
+    cdef Py_ssize_t start, m
     cdef real C[BLOCK]
-    cdef bint failed = False
-    enter(network)
-    try:
-        reserve(network, n)
-        with nogil:
-            while start < n and not failed:
-                m = min(n - start, BLOCK)
-                prefetch_later(network, x + (start + m) * n_in, NULL, min(n - start - m, BLOCK))
-                failed = deltas_block(network, x + start * n_in, y + start * n_out, C, m)
-                start += m
-    finally:
-        leave(network)
-    return not failed
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        prefetch_later(core, call.X + (start + m) * core.n_0, NULL, min(call.n - start - m, BLOCK))
+        if deltas_block(core, call.X + start * core.n_0, call.Y + start * core.n_L, C, m):
+            return 1
+    return 0

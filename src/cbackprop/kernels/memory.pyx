@@ -91,6 +91,20 @@ cdef bint is_plain(object array) noexcept:
     )
 
 
+cdef inline int neuron_axis(object array, Py_ssize_t width, Py_ssize_t *n) noexcept:
+    """The axis of the neurons of a plain array that is one example, (width,), or n of them, (n, width), BLOCK at most;
+    -1 of any other.
+    """
+    cdef int axis
+    if not is_plain(array):
+        return -1
+    axis = cnp.PyArray_NDIM(array) - 1
+    n[0] = cnp.PyArray_DIM(array, 0) if axis == 1 else 1
+    if axis < 0 or axis > 1 or n[0] < 1 or n[0] > BLOCK or cnp.PyArray_DIM(array, axis) != width:
+        return -1
+    return axis
+
+
 cdef real *pointer(object array, Py_ssize_t size, bint writeable) except NULL:
     """The data of a plain array of `size` numbers."""
     if not is_plain(array) or (writeable and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> array)):
@@ -114,6 +128,14 @@ cdef void copy_rows(
         memcpy(target + i * target_ld, source + i * source_ld, width * sizeof(real))
 
 
+cdef object plain_copy(const real *block, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t width):
+    """(n, width) of a block with rows ld apart, read-only, for a user's function: it may keep them (passes.pyx)."""
+    array = np.empty((n, width), dtype)
+    copy_rows(data(array), width, block, ld, n, width)
+    array.flags.writeable = False
+    return array
+
+
 cdef inline void copy_out(
     real *target, const real *block, const Layer *layer, Py_ssize_t start, Py_ssize_t n,
 ) noexcept nogil:
@@ -122,14 +144,18 @@ cdef inline void copy_out(
         copy_rows(target + start * layer.n_out, layer.n_out, block, layer.ld, n, layer.n_out)
 
 
-cdef object pointer_table(list arrays):
-    """Their data pointers as an array of addresses, NULL for None."""
-    cdef cnp.ndarray table = np.zeros(len(arrays), dtype=np.uintp)
-    cdef uintptr_t *addresses = <uintptr_t *> cnp.PyArray_DATA(table)
-    cdef Py_ssize_t i
+cdef inline real **pointers(object table) noexcept:
+    return <real **> cnp.PyArray_DATA(<cnp.ndarray> table)
+
+
+cdef object pointer_table(Core core, list arrays, Py_ssize_t n):
+    """Where the numbers are of arrays (n, n_l) to fill, for the last layers or for the input and all: NULL for None."""
+    table = np.zeros(len(arrays), dtype=np.uintp)
+    cdef Py_ssize_t i, below = len(arrays) - core.n_layers
     for i in range(len(arrays)):
         if arrays[i] is not None:
-            addresses[i] = <uintptr_t> data(arrays[i])
+            width = core.n_0 if i < below else core.layers[i - below].n_out
+            pointers(table)[i] = pointer(arrays[i], n * width, True)
     return table
 
 
@@ -146,9 +172,8 @@ cdef int reserve(Core core, Py_ssize_t n) except -1:
         for l in range(core.n_layers):
             total += 4 * rows * core.layers[l].ld
         total += rows * core.layers[core.n_layers - 1].ld
-        scratch = aligned_zeros(total)
-        core.scratch_array = scratch
-        p = data(scratch)
+        core.scratch_array = aligned_zeros(total)
+        p = data(core.scratch_array)
         for l in range(core.n_layers):
             layer = &core.layers[l]
             layer.z = p
@@ -166,9 +191,8 @@ cdef int reserve(Core core, Py_ssize_t n) except -1:
 cdef int reserve_input_gradient(Core core, Py_ssize_t n) except -1:
     cdef Py_ssize_t rows = min(n, BLOCK)
     if rows > core.input_capacity:
-        array = aligned_zeros(rows * core.ld_input)
-        core.input_array = array
-        core.dC_dx = data(array)
+        core.input_array = aligned_zeros(rows * core.ld_input)
+        core.dC_dx = data(core.input_array)
         core.input_capacity = rows
     return 0
 
@@ -176,21 +200,18 @@ cdef int reserve_input_gradient(Core core, Py_ssize_t n) except -1:
 cdef int reserve_sums(Core core, Py_ssize_t n) except -1:
     cdef Py_ssize_t count = 1 if n <= BLOCK * GROUP_BLOCKS else 2
     if count > core.sums_capacity:
-        sums = aligned_zeros(count * core.storage_size)
-        core.sums_array = sums
-        core.sums = data(sums)
+        core.sums_array = aligned_zeros(count * core.storage_size)
+        core.sums = data(core.sums_array)
         core.sums_capacity = count
     return 0
 
 
 cdef int reserve_gathered(Core core, Py_ssize_t n) except -1:
     cdef Py_ssize_t rows = min(n, BLOCK)
-    cdef Py_ssize_t n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
     if rows > core.gathered_capacity:
-        gathered = aligned_zeros(rows * (n_0 + n_L))
-        core.gathered_array = gathered
-        core.gathered_X = data(gathered)
-        core.gathered_Y = core.gathered_X + rows * n_0
+        core.gathered_array = aligned_zeros(rows * (core.n_0 + core.n_L))
+        core.gathered_X = data(core.gathered_array)
+        core.gathered_Y = core.gathered_X + rows * core.n_0
         core.gathered_capacity = rows
     return 0
 
@@ -238,7 +259,6 @@ cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint g
             columns = min(core.layers[l].width, PIECE_COLUMNS)
             core.piece_size = max(core.piece_size, min(columns * core.layers[l].n_in,
                                                        max(columns * 4 * TILE_ROWS, PIECE_NUMBERS)))
-        array = aligned_zeros(core.panels.threads * core.piece_size)
-        core.piece_array = array
-        core.piece = data(array)
+        core.piece_array = aligned_zeros(core.panels.threads * core.piece_size)
+        core.piece = data(core.piece_array)
     return 0

@@ -75,37 +75,35 @@ cdef void layer_squared_deviations(
         j += 2 * LANES if j + 2 * LANES <= width else LANES
 
 
-cdef int gradient_moments_all(
-    Core core,
-    const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
-    real *mean, real *C,                         # OUT (storage_size,), (n,)
-) except -1 nogil:
-    """The mean gradient, in the layout of the parameters, and the costs; the sums of the squared deviations from it
-    are left in `squares`.
-    """
-    cdef Py_ssize_t start = 0, m, i, l, blocks = 0
+cdef int gradient_moments_all(Core core, const Call *call) except -1 nogil:
+    """The mean gradient into out (P,), the variance about it, and the costs."""
+    cdef Py_ssize_t start, m, i, l
+    cdef bint first
     cdef const real *block_X
     cdef real *sums
-    cdef real count = <real> n
-    if gradient_sums(core, X, Y, NULL, 0, NULL, 0, n, &sums):
+    cdef real *mean = call.packed
+    cdef real count = <real> call.n
+    if gradient_sums(core, call, 0, call.n, &sums):
         return 1
     for i in range(core.storage_size):
         mean[i] = sums[i] / count
     if not all_finite(mean, core.storage_size):
         return fail(core, QUANTITY_DELTA, core.n_layers)
-    while start < n:
-        m = min(n - start, BLOCK)
-        block_X = X + start * core.layers[0].n_in
-        if deltas_block(core, block_X, Y + start * core.layers[core.n_layers - 1].n_out, C + start, m):
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        block_X = call.X + start * core.n_0
+        if deltas_block(core, block_X, call.Y + start * core.n_L, call.C + start, m):
             return 1
-        begin_block(core, blocks)
+        first = begin_block(core, start)
         for l in range(core.n_layers):
-            squared_deviations_layer(core, l, core.sums, mean, block_X, m, blocks % GROUP_BLOCKS == 0)
-        blocks += 1
-        start += m
-    core.squares = folded(core, blocks)
-    if not all_finite(core.squares, core.storage_size):
+            squared_deviations_layer(core, l, core.sums, mean, block_X, m, first)
+    sums = folded(core, call.n)
+    if not all_finite(sums, core.storage_size):
         return fail(core, QUANTITY_MOMENTS, 0)
+    if not cost_is_finite(core):
+        return 1
+    unpack(core, call.out, mean, 1)
+    unpack(core, call.variance, sums, count)
     return 0
 
 
@@ -119,11 +117,12 @@ cdef int squared_deviations_layer(
 ) except -1 nogil:
     """One layer's part of a block, piece by piece for the sake of Ctrl-C."""
     cdef Layer *layer = &core.layers[l]
-    cdef Py_ssize_t j = 0, width, lda = layer.n_in if l == 0 else core.layers[l - 1].ld
+    cdef Py_ssize_t j, width, step, lda = layer.n_in if l == 0 else core.layers[l - 1].ld
     cdef Py_ssize_t bias = layer.offset + layer.n_in * layer.ld
     cdef real one = 1
-    while j < layer.width:
-        width = columns_between_looks(core, layer.width - j, 2 * n * layer.n_in)
+    step = columns_between_looks(core, layer.width, 2 * n * layer.n_in)
+    for j from 0 <= j < layer.width by step:
+        width = min(step, layer.width - j)
         layer_squared_deviations(sums + layer.offset + j, mean + layer.offset + j, layer.ld,
                                  a_below(core, block_X, l, 0), lda, layer.delta + j, layer.ld, n, layer.n_in, width,
                                  first)
@@ -131,5 +130,4 @@ cdef int squared_deviations_layer(
         layer_squared_deviations(sums + bias + j, mean + bias + j, layer.ld, &one, 0, layer.delta + j, layer.ld, n,
                                  1, width, first)
         look_for_signals(core, 2 * width * n * layer.n_in)
-        j += width
     return 0

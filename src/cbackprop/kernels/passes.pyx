@@ -9,8 +9,6 @@ from libc.string cimport memcpy
 
 from cbackprop.kernels.simd cimport LANES, real
 
-import numpy as np
-
 # ---- one block of at most BLOCK examples -----------------------------------------------------------------------------
 
 cdef int forward_block(
@@ -19,9 +17,9 @@ cdef int forward_block(
     Py_ssize_t n, bint derivative,
 ) except -1 nogil:
     """z, a (and da_dz) of every layer for the n examples of X (n, n_0). 0, or 1 after `fail`."""
-    cdef Py_ssize_t l, i, j, width
+    cdef Py_ssize_t l, i, j, width, step
     cdef const real *a = X
-    cdef Py_ssize_t lda = core.layers[0].n_in
+    cdef Py_ssize_t lda = core.n_0
     cdef Layer *layer
     cdef real *Wt
     cdef ElementwiseTask task
@@ -29,15 +27,14 @@ cdef int forward_block(
     for l in range(core.n_layers):
         layer = &core.layers[l]
         Wt = core.storage + layer.offset
-        j = 0
-        while j < layer.width:
-            width = columns_between_looks(core, layer.width - j, n * layer.n_in)
+        step = columns_between_looks(core, layer.width, n * layer.n_in)
+        for j from 0 <= j < layer.width by step:
+            width = min(step, layer.width - j)
             multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
                           n, width, layer.n_in, core.panels, core.prefetch_block, core.prefetch_block_lines)
             # With the block's first product alone; once asked for, the lines are on their way.
             core.prefetch_block_lines = 0
             look_for_signals(core, width * n * layer.n_in)
-            j += width
         # NaN and infinities in X, in the parameters or from overflow all end in z, and nowhere else unseen.
         if is_elementwise(layer.activation):
             task.activation = layer.activation
@@ -93,13 +90,13 @@ cdef int propagate_product(Core core, Py_ssize_t l, Py_ssize_t n) except -1 nogi
     cdef Layer *layer = &core.layers[l]
     cdef Layer *above = &core.layers[l + 1]
     cdef const real *Wt = core.storage + above.offset
-    cdef Py_ssize_t j = 0, width
-    while j < layer.width:
-        width = columns_between_looks(core, layer.width - j, n * above.n_out)
+    cdef Py_ssize_t j, width, step
+    step = columns_between_looks(core, layer.width, n * above.n_out)
+    for j from 0 <= j < layer.width by step:
+        width = min(step, layer.width - j)
         propagate_delta(layer.dC_da + j, layer.ld, above.delta, above.ld, Wt + j * above.ld, above.n_in - j,
                         n, width, above.n_out, core.zeros, core.panels)
         look_for_signals(core, width * n * above.n_out)
-        j += width
     return 0
 
 
@@ -115,9 +112,7 @@ cdef int finish_delta(Core core, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
 
 cdef int apply_user_activation(Core core, Py_ssize_t l, Py_ssize_t n, bint derivative) except -1 with gil:
     cdef Layer *layer = &core.layers[l]
-    z = np.empty((n, layer.n_out), dtype)
-    copy_rows(data(z), layer.n_out, layer.z, layer.ld, n, layer.n_out)
-    z.flags.writeable = False
+    z = plain_copy(layer.z, layer.ld, n, layer.n_out)
     a = core.activations[l].checked_value(z)
     copy_rows(layer.a, layer.ld, pointer(a, n * layer.n_out, False), layer.n_out, n, layer.n_out)
     if derivative:
@@ -134,14 +129,10 @@ cdef int apply_user_cost(
 ) except -1 with gil:
     cdef Layer *layer = &core.layers[core.n_layers - 1]
     cdef Py_ssize_t i, n_out = layer.n_out
-    a = np.empty((n, n_out), dtype)
-    y = np.empty((n, n_out), dtype)
-    copy_rows(data(a), n_out, layer.a, layer.ld, n, n_out)
-    copy_rows(data(y), n_out, Y, n_out, n, n_out)
-    a.flags.writeable = False
-    y.flags.writeable = False
-    value = core.cost_or_name.checked_value(a, y)
-    dC_da = core.cost_or_name.checked_gradient(a, y)
+    a = plain_copy(layer.a, layer.ld, n, n_out)
+    y = plain_copy(Y, n_out, n, n_out)
+    value = core.cost_function.checked_value(a, y)
+    dC_da = core.cost_function.checked_gradient(a, y)
     memcpy(C, pointer(value, n, False), n * sizeof(real))
     copy_rows(core.dC_da_output, layer.ld, pointer(dC_da, n * n_out, False), n_out, n, n_out)
     if layer.activation == SOFTMAX:
@@ -161,33 +152,35 @@ cdef int deltas_block(
     Py_ssize_t n,
 ) except -1 nogil:
     """Forward and backward: delta of every layer."""
-    cdef Py_ssize_t l = core.n_layers - 2
+    cdef Py_ssize_t l
     if forward_block(core, X, n, True) or output_block(core, C, Y, n):
         return 1
-    while l >= 0:
+    for l in range(core.n_layers - 2, -1, -1):
         propagate_product(core, l, n)
         if finish_delta(core, l, n):
             return 1
-        l -= 1
     return 0
 
 
-cdef void input_gradient_block(
+cdef int input_gradient_block(
     Core core,
     real *dC_dx,  # OUT (n, n_0)
     Py_ssize_t n,
 ) noexcept nogil:
-    """dC_i/dx (n, n_0)."""
+    """dC_i/dx (n, n_0). 0, or 1 after `fail`."""
     cdef Layer *layer = &core.layers[0]
     propagate_delta(core.dC_dx, core.ld_input, layer.delta, layer.ld, core.storage + layer.offset, layer.n_in,
                     n, (layer.n_in + LANES - 1) // LANES * LANES, layer.n_out, core.zeros, core.panels)
     copy_rows(dC_dx, layer.n_in, core.dC_dx, core.ld_input, n, layer.n_in)
+    if not all_finite(dC_dx, n * layer.n_in):
+        return fail(core, QUANTITY_DELTA, 1)
+    return 0
 
 
 cdef const real *a_below(Core core, const real *block_X, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
     """The activations that enter layer l (counted from 0), of example i of the block."""
     if l == 0:
-        return block_X + i * core.layers[0].n_in
+        return block_X + i * core.n_0
     return core.layers[l - 1].a + i * core.layers[l - 1].ld
 
 
@@ -198,72 +191,58 @@ cdef Py_ssize_t ld_below(Core core, Py_ssize_t l) noexcept nogil:
 
 # ---- calls over all examples -----------------------------------------------------------------------------------------
 
-cdef int forward_all(
-    Core core,
-    const real *X,  # IN  (n, n_0)
-    Py_ssize_t n,
-    real **z, real **a,  # OUT of each layer (n, n_l) or NULL; NULL for none at all
-    real *C,             # OUT (n,) or NULL
-    const real *Y,       # IN  (n, n_L), where there is C
-) except -1 nogil:
-    """Weighted inputs and activations of all layers (where asked for), or the costs C_i (with Y)."""
-    cdef Py_ssize_t start = 0, m, l
+cdef int forward_all(Core core, const Call *call) except -1 nogil:
+    """Weighted inputs and activations of all layers into z and a."""
+    cdef Py_ssize_t start, m, l
     cdef Layer *layer
-    cdef Layer *output = &core.layers[core.n_layers - 1]
-    while start < n:
-        m = min(n - start, BLOCK)
-        if forward_block(core, X + start * core.layers[0].n_in, m, C != NULL):
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        if forward_block(core, call.X + start * core.n_0, m, False):
             return 1
         for l in range(core.n_layers):
             layer = &core.layers[l]
-            if z != NULL:
-                copy_out(z[l], layer.z, layer, start, m)
-            if a != NULL:
-                copy_out(a[l], layer.a, layer, start, m)
-        if C != NULL:
-            if output_block(core, C + start, Y + start * output.n_out, m):
-                return 1
+            copy_out(call.z[l], layer.z, layer, start, m)
+            copy_out(call.a[l], layer.a, layer, start, m)
         look_for_signals(core, 0)
-        start += m
     return 0
 
 
-cdef int backward_all(
-    Core core,
-    const real *X, const real *Y,  # IN  (n, n_0), (n, n_L)
-    Py_ssize_t n,
-    real **z, real **a, real **da_dz, real **delta,  # OUT of each layer (n, n_l) or NULL
-    real **dC_da,                                    # OUT of the input and each layer (n, n_l) or NULL
-    real *C,                                         # OUT (n,)
-) except -1 nogil:
+cdef int costs_all(Core core, const Call *call) except -1 nogil:
+    """The costs C_i, and their sum."""
+    cdef Py_ssize_t start, m
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        if (forward_block(core, call.X + start * core.n_0, m, True)
+                or output_block(core, call.C + start, call.Y + start * core.n_L, m)):
+            return 1
+        look_for_signals(core, 0)
+    count_cost(core, call.C, call.sample_weight, call.n)
+    return not cost_is_finite(core)
+
+
+cdef int backward_all(Core core, const Call *call) except -1 nogil:
     """All of the chain rule's factors; dC_da has n_layers + 1 entries, its first the input gradient."""
-    cdef Py_ssize_t start = 0, m, l
+    cdef Py_ssize_t start, m, l
     cdef Layer *layer
-    while start < n:
-        m = min(n - start, BLOCK)
-        if forward_block(core, X + start * core.layers[0].n_in, m, True):
+    for start from 0 <= start < call.n by BLOCK:
+        m = min(call.n - start, BLOCK)
+        if (forward_block(core, call.X + start * core.n_0, m, True)
+                or output_block(core, call.C + start, call.Y + start * core.n_L, m)):
             return 1
-        layer = &core.layers[core.n_layers - 1]
-        if output_block(core, C + start, Y + start * layer.n_out, m):
-            return 1
-        l = core.n_layers - 1
-        copy_out(dC_da[l + 1], core.dC_da_output, layer, start, m)
-        while l >= 0:
+        for l in range(core.n_layers - 1, -1, -1):
             layer = &core.layers[l]
-            if l < core.n_layers - 1:
+            if l == core.n_layers - 1:
+                copy_out(call.dC_da[l + 1], core.dC_da_output, layer, start, m)
+            else:
                 propagate_product(core, l, m)
-                copy_out(dC_da[l + 1], layer.dC_da, layer, start, m)
+                copy_out(call.dC_da[l + 1], layer.dC_da, layer, start, m)
                 if finish_delta(core, l, m):
                     return 1
-            copy_out(z[l], layer.z, layer, start, m)
-            copy_out(a[l], layer.a, layer, start, m)
-            copy_out(da_dz[l], layer.da_dz, layer, start, m)
-            copy_out(delta[l], layer.delta, layer, start, m)
-            l -= 1
-        if dC_da[0] != NULL:
-            input_gradient_block(core, dC_da[0] + start * core.layers[0].n_in, m)
-            if not all_finite(dC_da[0] + start * core.layers[0].n_in, m * core.layers[0].n_in):
-                return fail(core, QUANTITY_DELTA, 1)
+            copy_out(call.z[l], layer.z, layer, start, m)
+            copy_out(call.a[l], layer.a, layer, start, m)
+            copy_out(call.da_dz[l], layer.da_dz, layer, start, m)
+            copy_out(call.delta[l], layer.delta, layer, start, m)
+        if call.dC_da[0] != NULL and input_gradient_block(core, call.dC_da[0] + start * core.n_0, m):
+            return 1
         look_for_signals(core, 0)
-        start += m
     return 0

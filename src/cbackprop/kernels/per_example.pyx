@@ -113,13 +113,11 @@ cdef void per_example_gradient_row(
             vec_store_partial(row, vec_set1(delta_j[j]) * a_last, n_in)
             row += n_in
             j += 1
-    j = 0
-    while j < n_out:
+    for j from 0 <= j < n_out by LANES:
         if row + j + LANES <= end:
             vec_store(row + j, vec_load(delta_j + j))
         else:
             vec_store_partial(row + j, vec_load(delta_j + j), n_out - j)
-        j += LANES
 
 
 cdef double sum_of_squares(const real *x, Py_ssize_t count) noexcept nogil:

@@ -48,60 +48,18 @@ ctypedef fused rows:
 
 
 cdef void initialise_tiles() noexcept nogil:
-    """Enter the tile of m rows in each table at [m]; [0] stays unused."""
-    tiles_by_rows[0][1] = <tile_function> tile[rows1, by_rows, columns1]
-    tiles_by_rows[0][2] = <tile_function> tile[rows2, by_rows, columns1]
-    tiles_by_rows[0][3] = <tile_function> tile[rows3, by_rows, columns1]
-    tiles_by_rows[0][4] = <tile_function> tile[rows4, by_rows, columns1]
-    tiles_by_rows[0][5] = <tile_function> tile[rows5, by_rows, columns1]
-    tiles_by_rows[0][6] = <tile_function> tile[rows6, by_rows, columns1]
-    tiles_by_rows[0][7] = <tile_function> tile[rows7, by_rows, columns1]
-    tiles_by_rows[0][8] = <tile_function> tile[rows8, by_rows, columns1]
-    tiles_by_rows[0][9] = <tile_function> tile[rows9, by_rows, columns1]
-    tiles_by_rows[0][10] = <tile_function> tile[rows10, by_rows, columns1]
-    tiles_by_rows[0][11] = <tile_function> tile[rows11, by_rows, columns1]
-    tiles_by_rows[0][12] = <tile_function> tile[rows12, by_rows, columns1]
-    tiles_by_rows[0][13] = <tile_function> tile[rows13, by_rows, columns1]
-    tiles_by_rows[0][14] = <tile_function> tile[rows14, by_rows, columns1]
-    tiles_by_rows[1][1] = <tile_function> tile[rows1, by_rows, columns2]
-    tiles_by_rows[1][2] = <tile_function> tile[rows2, by_rows, columns2]
-    tiles_by_rows[1][3] = <tile_function> tile[rows3, by_rows, columns2]
-    tiles_by_rows[1][4] = <tile_function> tile[rows4, by_rows, columns2]
-    tiles_by_rows[1][5] = <tile_function> tile[rows5, by_rows, columns2]
-    tiles_by_rows[1][6] = <tile_function> tile[rows6, by_rows, columns2]
-    tiles_by_rows[1][7] = <tile_function> tile[rows7, by_rows, columns2]
-    tiles_by_rows[1][8] = <tile_function> tile[rows8, by_rows, columns2]
-    tiles_by_rows[1][9] = <tile_function> tile[rows9, by_rows, columns2]
-    tiles_by_rows[1][10] = <tile_function> tile[rows10, by_rows, columns2]
-    tiles_by_rows[1][11] = <tile_function> tile[rows11, by_rows, columns2]
-    tiles_by_rows[1][12] = <tile_function> tile[rows12, by_rows, columns2]
-    tiles_by_rows[1][13] = <tile_function> tile[rows13, by_rows, columns2]
-    tiles_by_rows[1][14] = <tile_function> tile[rows14, by_rows, columns2]
-    tiles_by_columns[0][1] = <tile_function> tile[rows1, by_columns, columns1]
-    tiles_by_columns[0][2] = <tile_function> tile[rows2, by_columns, columns1]
-    tiles_by_columns[0][3] = <tile_function> tile[rows3, by_columns, columns1]
-    tiles_by_columns[0][4] = <tile_function> tile[rows4, by_columns, columns1]
-    tiles_by_columns[0][5] = <tile_function> tile[rows5, by_columns, columns1]
-    tiles_by_columns[0][6] = <tile_function> tile[rows6, by_columns, columns1]
-    tiles_by_columns[0][7] = <tile_function> tile[rows7, by_columns, columns1]
-    tiles_by_columns[0][8] = <tile_function> tile[rows8, by_columns, columns1]
-    tiles_by_columns[0][9] = <tile_function> tile[rows9, by_columns, columns1]
-    tiles_by_columns[0][10] = <tile_function> tile[rows10, by_columns, columns1]
-    tiles_by_columns[0][11] = <tile_function> tile[rows11, by_columns, columns1]
-    tiles_by_columns[0][12] = <tile_function> tile[rows12, by_columns, columns1]
-    tiles_by_columns[0][13] = <tile_function> tile[rows13, by_columns, columns1]
-    tiles_by_columns[0][14] = <tile_function> tile[rows14, by_columns, columns1]
-    tiles_by_columns[1][1] = <tile_function> tile[rows1, by_columns, columns2]
-    tiles_by_columns[1][2] = <tile_function> tile[rows2, by_columns, columns2]
-    tiles_by_columns[1][3] = <tile_function> tile[rows3, by_columns, columns2]
-    tiles_by_columns[1][4] = <tile_function> tile[rows4, by_columns, columns2]
-    tiles_by_columns[1][5] = <tile_function> tile[rows5, by_columns, columns2]
-    tiles_by_columns[1][6] = <tile_function> tile[rows6, by_columns, columns2]
-    tiles_by_columns[1][7] = <tile_function> tile[rows7, by_columns, columns2]
-    tiles_by_columns[1][8] = <tile_function> tile[rows8, by_columns, columns2]
-    tiles_by_columns[1][9] = <tile_function> tile[rows9, by_columns, columns2]
-    tiles_by_columns[1][10] = <tile_function> tile[rows10, by_columns, columns2]
-    tiles_by_columns[1][11] = <tile_function> tile[rows11, by_columns, columns2]
-    tiles_by_columns[1][12] = <tile_function> tile[rows12, by_columns, columns2]
-    tiles_by_columns[1][13] = <tile_function> tile[rows13, by_columns, columns2]
-    tiles_by_columns[1][14] = <tile_function> tile[rows14, by_columns, columns2]
+    """Enter the tiles of every row count in the tables."""
+    enter_tile[rows1](NULL)
+    enter_tile[rows2](NULL)
+    enter_tile[rows3](NULL)
+    enter_tile[rows4](NULL)
+    enter_tile[rows5](NULL)
+    enter_tile[rows6](NULL)
+    enter_tile[rows7](NULL)
+    enter_tile[rows8](NULL)
+    enter_tile[rows9](NULL)
+    enter_tile[rows10](NULL)
+    enter_tile[rows11](NULL)
+    enter_tile[rows12](NULL)
+    enter_tile[rows13](NULL)
+    enter_tile[rows14](NULL)

@@ -24,28 +24,10 @@ ctypedef fused rows:
 
 
 cdef void initialise_tiles() noexcept nogil:
-    """Enter the tile of m rows in each table at [m]; [0] stays unused."""
-    tiles_by_rows[0][1] = <tile_function> tile[rows1, by_rows, columns1]
-    tiles_by_rows[0][2] = <tile_function> tile[rows2, by_rows, columns1]
-    tiles_by_rows[0][3] = <tile_function> tile[rows3, by_rows, columns1]
-    tiles_by_rows[0][4] = <tile_function> tile[rows4, by_rows, columns1]
-    tiles_by_rows[0][5] = <tile_function> tile[rows5, by_rows, columns1]
-    tiles_by_rows[0][6] = <tile_function> tile[rows6, by_rows, columns1]
-    tiles_by_rows[1][1] = <tile_function> tile[rows1, by_rows, columns2]
-    tiles_by_rows[1][2] = <tile_function> tile[rows2, by_rows, columns2]
-    tiles_by_rows[1][3] = <tile_function> tile[rows3, by_rows, columns2]
-    tiles_by_rows[1][4] = <tile_function> tile[rows4, by_rows, columns2]
-    tiles_by_rows[1][5] = <tile_function> tile[rows5, by_rows, columns2]
-    tiles_by_rows[1][6] = <tile_function> tile[rows6, by_rows, columns2]
-    tiles_by_columns[0][1] = <tile_function> tile[rows1, by_columns, columns1]
-    tiles_by_columns[0][2] = <tile_function> tile[rows2, by_columns, columns1]
-    tiles_by_columns[0][3] = <tile_function> tile[rows3, by_columns, columns1]
-    tiles_by_columns[0][4] = <tile_function> tile[rows4, by_columns, columns1]
-    tiles_by_columns[0][5] = <tile_function> tile[rows5, by_columns, columns1]
-    tiles_by_columns[0][6] = <tile_function> tile[rows6, by_columns, columns1]
-    tiles_by_columns[1][1] = <tile_function> tile[rows1, by_columns, columns2]
-    tiles_by_columns[1][2] = <tile_function> tile[rows2, by_columns, columns2]
-    tiles_by_columns[1][3] = <tile_function> tile[rows3, by_columns, columns2]
-    tiles_by_columns[1][4] = <tile_function> tile[rows4, by_columns, columns2]
-    tiles_by_columns[1][5] = <tile_function> tile[rows5, by_columns, columns2]
-    tiles_by_columns[1][6] = <tile_function> tile[rows6, by_columns, columns2]
+    """Enter the tiles of every row count in the tables."""
+    enter_tile[rows1](NULL)
+    enter_tile[rows2](NULL)
+    enter_tile[rows3](NULL)
+    enter_tile[rows4](NULL)
+    enter_tile[rows5](NULL)
+    enter_tile[rows6](NULL)

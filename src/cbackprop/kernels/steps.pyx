@@ -52,14 +52,14 @@ cdef bint can_fuse(Core core, Py_ssize_t n) noexcept nogil:
 
 # ---- one step --------------------------------------------------------------------------------------------------------
 
-cdef void finish_gradient(
+cdef void apply_piece(
     Core core,
     Layer *layer,
     real *gradient_sum, Py_ssize_t ld_sum,  # IN/OUT (rows, width), rows ld_sum apart
     Py_ssize_t k, Py_ssize_t j, Py_ssize_t rows, Py_ssize_t width, double total,
 ) noexcept nogil:
-    """Noise and penalties for rows k ... and columns j ... of a layer's Wt; row n_in is the bias, which has no
-    penalty.
+    """Noise, penalties and the rule for rows k ... and columns j ... of a layer's Wt; row n_in is the bias, which has
+    no penalty.
     """
     cdef Py_ssize_t kk, jj, end = min(width, layer.n_out - j)
     cdef uint64_t index
@@ -76,6 +76,7 @@ cdef void finish_gradient(
     if (core.l1 > 0 or core.l2 > 0) and k < layer.n_in:
         add_penalty(gradient_sum, ld_sum, core.storage + layer.offset + k * layer.ld + j, layer.ld, rows, width,
                     <real> (core.l1 * total), <real> (core.l2 * total))
+    update_piece(core, layer.offset + k * layer.ld + j, layer.ld, gradient_sum, ld_sum, rows, width, total)
 
 
 cdef int apply_sums(
@@ -87,16 +88,12 @@ cdef int apply_sums(
     cdef Py_ssize_t l
     cdef Layer *layer
     cdef real *gradient
-    begin_update(&core.update_rule, total, core.cost_total + core.cost_correction)
+    begin_update(core, total)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         gradient = sums + layer.offset
-        if not core.rule_alone:
-            finish_gradient(core, layer, gradient, layer.ld, 0, 0, layer.n_in, layer.width, total)
-            finish_gradient(core, layer, gradient + layer.n_in * layer.ld, layer.ld, layer.n_in, 0, 1, layer.width,
-                            total)
-        update_piece(&core.update_rule, core.storage, core.slot_data, layer.offset, layer.ld, gradient, layer.ld,
-                     layer.n_in + 1, layer.ld, total)
+        apply_piece(core, layer, gradient, layer.ld, 0, 0, layer.n_in, layer.ld, total)
+        apply_piece(core, layer, gradient + layer.n_in * layer.ld, layer.ld, layer.n_in, 0, 1, layer.ld, total)
         if core.max_norm > 0:
             limit_norms(core.storage + layer.offset, layer.ld, layer.n_in, layer.width, <real> core.max_norm)
     return 0
@@ -115,11 +112,11 @@ cdef void apply_block(
     cdef Py_ssize_t l
     update.core = <void *> core
     update.a = X
-    update.lda = core.layers[0].n_in
+    update.lda = core.n_0
     update.n = n
     update.sums = sums
     update.total = total
-    begin_update(&core.update_rule, total, core.cost_total + core.cost_correction)
+    begin_update(core, total)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         update.layer = layer
@@ -140,7 +137,7 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
     cdef real *piece = core.piece + part * core.piece_size
     cdef real *gradient
     cdef Panels panels = core.panels
-    cdef bint fused = (is_product_update(&core.update_rule) and sums == NULL
+    cdef bint fused = (is_product_update(core) and sums == NULL
                        and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0))
     cdef Py_ssize_t first = j
     # This thread's own panel; its products are not shared once more.
@@ -168,10 +165,7 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
                 ld_sum = columns if sums == NULL else layer.ld
                 accumulate_gradient(gradient, ld_sum, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
                                     columns, core.zeros, sums != NULL, 1, panels)
-                if not core.rule_alone:
-                    finish_gradient(core, layer, gradient, ld_sum, k, j, m, columns, update.total)
-                update_piece(&core.update_rule, core.storage, core.slot_data, layer.offset + k * layer.ld + j, layer.ld,
-                             gradient, ld_sum, m, columns, update.total)
+                apply_piece(core, layer, gradient, ld_sum, k, j, m, columns, update.total)
             # What is to be prefetched is noted in the Core: for one thread alone, the caller, which takes part 0.
             if part == 0:
                 prefetch_rows(core, lines)
@@ -183,85 +177,58 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
         else:
             gradient = piece if sums == NULL else sums + k
             accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, sums != NULL, 1)
-            if not core.rule_alone:
-                finish_gradient(core, layer, gradient, layer.ld, layer.n_in, j, 1, columns, update.total)
-            update_piece(&core.update_rule, core.storage, core.slot_data, k, layer.ld, gradient, layer.ld, 1, columns,
-                         update.total)
+            apply_piece(core, layer, gradient, layer.ld, layer.n_in, j, 1, columns, update.total)
         j += columns
     # All rows of these columns are done, and a neuron's norm is of its column alone.
     if core.max_norm > 0:
         limit_norms(core.storage + layer.offset + first, layer.ld, layer.n_in, end - first, <real> core.max_norm)
 
 
-cdef int take_step(
-    Core core,
-    const real *X, const real *Y,                     # IN  (., n_0), (., n_L)
-    const real *sample_weight, const int64_t *order,  # IN  or NULL
-    Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,
-) except -1 nogil:
+cdef int take_step(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) except -1 nogil:
     """One step on the batch of n rows from `first`. 0, or 1 after `fail` with nothing changed.
 
     Examples whose weights are all 0 make no step.
     """
-    cdef Py_ssize_t start = 0, m, last, rows
-    cdef real C[BLOCK]
+    cdef Py_ssize_t start, m
     cdef const real *block_X
-    cdef const real *block_Y
     cdef real *sums
     cdef double total = <double> n
-    if sample_weight != NULL:
+    if call.sample_weight != NULL:
         total = 0
         for m in range(first, first + n):
-            total += sample_weight[m if order == NULL else order[m]]
+            total += call.sample_weight[m if call.order == NULL else call.order[m]]
         if total == 0:
             return 0
     # Where an update takes long, or its sums have more than one chain, they are made in full first: that can be
     # interrupted with nothing changed.
     if not can_fuse(core, min(n, BLOCK)) or n > BLOCK * GROUP_BLOCKS:
-        if gradient_sums(core, X, Y, sample_weight, core.clip_norm, order, first, n, &sums):
+        if gradient_sums(core, call, first, n, &sums):
             return 1
         apply_sums(core, sums, total)
         look_for_signals(core, core.n_parameters)
         return 0
-    while start < n:
+    for start from 0 <= start < n by BLOCK:
         m = min(n - start, BLOCK)
-        last = first + start + m
-        block_X = gather(core, core.gathered_X, X, core.layers[0].n_in, order, first + start, m)
-        block_Y = gather(core, core.gathered_Y, Y, core.layers[core.n_layers - 1].n_out, order, first + start, m)
-        # The next batch's rows are prefetched during this one's products; in order, the caches do it themselves.
-        rows = min(min(n, BLOCK), total_rows - last)
-        if order == NULL:
-            prefetch_later(core, block_X + m * core.layers[0].n_in, NULL, rows)
-        else:
-            prefetch_later(core, X, order + last, rows)
-        core.block_row = first + start
-        if deltas_block(core, block_X, block_Y, C, m):
-            return 1
-        if weigh_block(core, block_X, C, m, sample_weight, order, first + start, core.clip_norm):
+        # What follows the last block is the next batch.
+        if weighted_deltas(core, call, &block_X, first + start, m, min(min(n, BLOCK), call.n - first - start - m)):
             return 1
         if start + m < n:
             sum_block(core, core.sums, block_X, m, start == 0)
         else:
             apply_block(core, block_X, m, NULL if start == 0 else core.sums, total)
-        prefetch_rows(core, core.layers[0].n_in * BLOCK)
-        start += m
+        prefetch_rows(core, core.n_0 * BLOCK)
     look_for_signals(core, n * core.n_parameters)
     return 0
 
 
-cdef int take_step_by_cost(
-    Core core,
-    const real *X, const real *Y,                     # IN  (., n_0), (., n_L)
-    const real *sample_weight, const int64_t *order,  # IN  or NULL
-    Py_ssize_t first, Py_ssize_t n, Py_ssize_t total_rows,
-) except -1 nogil:
+cdef int take_step_by_cost(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) except -1 nogil:
     """The same for Rprop, which looks at the batch's own cost: as the difference of two sums over the pass it would
     not have the bits of the batch alone.
     """
     cdef double pass_total = core.cost_total, pass_correction = core.cost_correction
     core.cost_total = 0
     core.cost_correction = 0
-    if take_step(core, X, Y, sample_weight, order, first, n, total_rows):
+    if take_step(core, call, first, n):
         return 1
     pass_correction += core.cost_correction
     add_compensated(&pass_total, &pass_correction, core.cost_total)
@@ -272,10 +239,6 @@ cdef int take_step_by_cost(
 
 # ---- many steps ------------------------------------------------------------------------------------------------------
 
-cdef double option(object options, str name) except? -1:
-    return getattr(options, name)
-
-
 cdef int begin_pass(Core core, options, key) except -1:
     """What a pass of training does besides the rule: update_rules.StepOptions, None for nothing."""
     cdef double dropout = 0
@@ -285,12 +248,12 @@ cdef int begin_pass(Core core, options, key) except -1:
     core.batch = 0
     if options is None:
         return 0
-    core.l1 = option(options, "l1")
-    core.l2 = option(options, "l2")
-    core.max_norm = option(options, "max_norm")
-    core.clip_norm = option(options, "clip_norm")
-    core.noise = option(options, "noise_multiplier") * core.clip_norm
-    dropout = option(options, "dropout")
+    core.l1 = options.l1
+    core.l2 = options.l2
+    core.max_norm = options.max_norm
+    core.clip_norm = options.clip_norm
+    core.noise = <double> options.noise_multiplier * core.clip_norm
+    dropout = options.dropout
     core.dropping = dropout > 0
     core.dropout_key = key
     # Another stream for the noise: all bits of the key turned over.
@@ -300,38 +263,31 @@ cdef int begin_pass(Core core, options, key) except -1:
     return 0
 
 
-cdef int train_pass(
-    Core core,
-    const real *X, const real *Y,                     # IN  (n, n_0), (n, n_L)
-    const real *sample_weight, const int64_t *order,  # IN  (n,) or NULL
-    Py_ssize_t n, Py_ssize_t batch_size,
-) except -1 nogil:
-    cdef Py_ssize_t start = 0, m, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
+cdef int train_pass(Core core, const Call *call, Py_ssize_t batch_size) except -1 nogil:
+    cdef Py_ssize_t start, m
     cdef const real *batch_X
     cdef const real *batch_Y
-    cdef bint tiny = core.is_tiny and is_product_update(&core.update_rule) and core.rule_alone and batch_size <= BLOCK
+    cdef bint tiny = core.is_tiny and is_product_update(core) and core.rule_alone and batch_size <= BLOCK
     if tiny:
         copy_layers_rowmajor(core)
-    while start < n:
-        m = min(batch_size, n - start)
+    for start from 0 <= start < call.n by batch_size:
+        m = min(batch_size, call.n - start)
         if tiny:
-            batch_X = X + start * n_0
-            batch_Y = Y + start * n_L
-            if order != NULL:
-                batch_X = gather(core, core.gathered_X, X, n_0, order, start, m)
-                batch_Y = gather(core, core.gathered_Y, Y, n_L, order, start, m)
+            batch_X = gather(core.gathered_X, call.X, core.n_0, call.order, start, m)
+            batch_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, m)
             if take_tiny_step(core, batch_X, batch_Y, m):
                 return 1
             apply_tiny(core, batch_X, m)
             look_for_signals(core, 1000 * m)
-        elif looks_at_cost(&core.update_rule):
-            if take_step_by_cost(core, X, Y, sample_weight, order, start, m, n):
+        elif looks_at_cost(core):
+            if take_step_by_cost(core, call, start, m):
                 return 1
-        elif take_step(core, X, Y, sample_weight, order, start, m, n):
+        elif take_step(core, call, start, m):
             return 1
         core.batch += 1
-        start += m
-    return 0
+    if not state_is_finite(core):
+        return fail(core, QUANTITY_PARAMETERS, 0)
+    return not cost_is_finite(core)
 
 
 # ---- a single step, from Python --------------------------------------------------------------------------------------
@@ -367,37 +323,40 @@ cdef bint cannot_overflow(Core core, const real *X, Py_ssize_t n) noexcept nogil
     """
     cdef Py_ssize_t l
     cdef Layer *layer
-    cdef double gradient = 0, step, a = largest(X, n * core.layers[0].n_in)
+    cdef double gradient = 0, step, a = largest(X, n * core.n_0)
     cdef double bound = <double> LARGEST_NUMBER / 8
     cdef double w = largest(core.storage, core.storage_size)
     for l in range(core.n_layers):
         layer = &core.layers[l]
         gradient = max(gradient, max(a, 1.0) * largest(layer.delta, n * layer.ld))
         a = largest(layer.a, n * layer.ld)
-    if not (n * gradient < bound and core.update_rule.learning_rate < bound):
+    if not (n * gradient < bound and core.learning_rate < bound):
         return False
-    step = most_of_step(&core.update_rule, core.slot_data, core.storage_size, gradient, bound)
-    return step < bound and w + core.update_rule.learning_rate * step < bound and cost_is_finite(core)
+    step = most_of_step(core, gradient, bound)
+    return step < bound and w + core.learning_rate * step < bound and cost_is_finite(core)
 
 
-cdef int prepare_step(
+cdef int try_step(
     Core core,
     const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
 ) except -1 nogil:
-    """Everything before the first parameter changes. 0; 1 after `fail`; 2 if the step might have to be undone."""
+    """A step on one block. 0; with nothing changed 1 after `fail`, and 2 if it might have to be undone."""
     cdef real C[BLOCK]
-    if core.is_tiny and is_product_update(&core.update_rule):
+    if core.is_tiny and is_product_update(core):
         copy_layers_rowmajor(core)
         return 1 if take_tiny_step(core, X, Y, n) else 2
     if deltas_block(core, X, Y, C, n):
         return 1
     count_cost(core, C, NULL, n)
-    return 0 if cannot_overflow(core, X, n) else 2
+    if not cannot_overflow(core, X, n):
+        return 2
+    finish_step(core, X, n)
+    return 0
 
 
 cdef void finish_step(Core core, const real *X, Py_ssize_t n) noexcept nogil:
     prefetch_later(core, NULL, NULL, 0)
-    if core.is_tiny and is_product_update(&core.update_rule):
+    if core.is_tiny and is_product_update(core):
         apply_tiny(core, X, n)
     else:
         apply_block(core, X, n, NULL, n)
@@ -411,8 +370,8 @@ cdef int finish_or_restore(
     """The step, undone if it left a number that is not finite: then 1. backup has room for storage and slots."""
     cdef Py_ssize_t i
     cdef size_t size = core.storage_size * sizeof(real)
-    cdef int64_t step_count = core.update_rule.step_count
-    cdef double previous_cost = core.update_rule.previous_cost
+    cdef int64_t step_count = core.step_count
+    cdef double previous_cost = core.previous_cost
     # The pass is done and would be done again by the caller to say what overflowed: only the step is undone.
     memcpy(backup, core.storage, size)
     for i in range(core.n_slots):
@@ -423,6 +382,6 @@ cdef int finish_or_restore(
     memcpy(core.storage, backup, size)
     for i in range(core.n_slots):
         memcpy(core.slot_data[i], backup + (i + 1) * core.storage_size, size)
-    core.update_rule.step_count = step_count
-    core.update_rule.previous_cost = previous_cost
+    core.step_count = step_count
+    core.previous_cost = previous_cost
     return 1

@@ -64,7 +64,6 @@ cdef bint cost_is_finite(Core core) noexcept nogil:
 # ---- rows in any order -----------------------------------------------------------------------------------------------
 
 cdef const real *gather(
-    Core core,
     real *gathered,                      # OUT (n, width)
     const real *rows, Py_ssize_t width,  # IN  rows of that width
     const int64_t *order,                # IN  or NULL
@@ -87,7 +86,7 @@ cdef void prefetch_later(Core core, const real *X, const int64_t *order, Py_ssiz
     core.prefetch_place = 0
     if order == NULL:
         core.prefetch_block = X
-        core.prefetch_block_lines = (rows * core.layers[0].n_in + GROUP - 1) // GROUP
+        core.prefetch_block_lines = (rows * core.n_0 + GROUP - 1) // GROUP
 
 
 cdef void prefetch_rows(Core core, Py_ssize_t lines) noexcept nogil:
@@ -96,7 +95,7 @@ cdef void prefetch_rows(Core core, Py_ssize_t lines) noexcept nogil:
     A few at a time, between products: the fill buffers hold about twenty.
     """
     cdef const real *row
-    cdef Py_ssize_t width = core.layers[0].n_in
+    cdef Py_ssize_t width = core.n_0
     while lines > 0 and core.prefetch_left > 0:
         row = core.prefetch_X + core.prefetch_order[0] * width
         while lines > 0 and core.prefetch_place < width:
@@ -111,7 +110,7 @@ cdef void prefetch_rows(Core core, Py_ssize_t lines) noexcept nogil:
 
 cdef Py_ssize_t prefetch_lines(Core core, Py_ssize_t n_in, Py_ssize_t rows) noexcept nogil:
     """Cache lines to prefetch with each piece of `rows` of n_in, so that all are asked for in the end."""
-    return core.prefetch_left * ((core.layers[0].n_in + GROUP - 1) // GROUP) * rows // n_in + 1
+    return core.prefetch_left * ((core.n_0 + GROUP - 1) // GROUP) * rows // n_in + 1
 
 
 # ---- weights and clipping --------------------------------------------------------------------------------------------
@@ -138,38 +137,57 @@ cdef double gradient_norm(Core core, const real *block_X, Py_ssize_t i) noexcept
 
 
 cdef int weigh_block(
-    Core core,
-    const real *block_X, const real *C, Py_ssize_t n,  # IN  (n, n_0), (n,)
-    const real *sample_weight, const int64_t *order,   # IN  by the rows of X, NULL for none
-    Py_ssize_t start, double clip_norm,
+    Core core, const Call *call,
+    const real *block_X, const real *C, Py_ssize_t n, Py_ssize_t start,  # IN  (n, n_0), (n,)
 ) noexcept nogil:
     """Count the costs of the block's n examples, rows `start` ... of the pass, and multiply their deltas: by their
-    weights where they have any, and with clip_norm > 0 by min(1, clip_norm / |dC_i|). 0, or 1 after `fail`.
+    weights where they have any, and with a clip_norm by min(1, clip_norm / |dC_i|). 0, or 1 after `fail`.
     """
     cdef Py_ssize_t i, l
     cdef double norm
     cdef real weights[BLOCK]
     cdef double factors[BLOCK]
-    if sample_weight == NULL and clip_norm == 0:
+    if call.sample_weight == NULL and call.clip_norm == 0:
         count_cost(core, C, NULL, n)
         return 0
     for i in range(BLOCK):
         weights[i] = 1
     for i in range(n):
-        if sample_weight != NULL:
-            weights[i] = sample_weight[start + i if order == NULL else order[start + i]]
+        if call.sample_weight != NULL:
+            weights[i] = call.sample_weight[start + i if call.order == NULL else call.order[start + i]]
         factors[i] = <double> weights[i]
     count_cost(core, C, weights, n)
-    if clip_norm > 0:
+    if call.clip_norm > 0:
         for i in range(n):
             norm = gradient_norm(core, block_X, i)
             if not norm - norm == 0:
                 return fail(core, QUANTITY_NORM, 0)
-            if norm > clip_norm:
-                factors[i] = factors[i] * (clip_norm / norm)
+            if norm > call.clip_norm:
+                factors[i] = factors[i] * (call.clip_norm / norm)
     for l in range(core.n_layers):
         scale_rows(core.layers[l].delta, core.layers[l].ld, factors, n)
     return 0
+
+
+cdef int weighted_deltas(
+    Core core, const Call *call,
+    const real **block_X,  # OUT where the block's rows of X are
+    Py_ssize_t start, Py_ssize_t n, Py_ssize_t following,
+) except -1 nogil:
+    """Forward and backward of the n rows of the pass from `start`, their costs counted and their deltas weighed, while
+    the `following` rows after them are prefetched. 0, or 1 after `fail`.
+    """
+    cdef real C[BLOCK]
+    cdef const real *block_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, n)
+    block_X[0] = gather(core.gathered_X, call.X, core.n_0, call.order, start, n)
+    if call.order == NULL:
+        prefetch_later(core, block_X[0] + n * core.n_0, NULL, following)
+    else:
+        prefetch_later(core, call.X, call.order + start + n, following)
+    core.block_row = start
+    if deltas_block(core, block_X[0], block_Y, C, n):
+        return 1
+    return weigh_block(core, call, block_X[0], C, n, start)
 
 
 # ---- the tree --------------------------------------------------------------------------------------------------------
@@ -181,16 +199,16 @@ cdef int sum_block(
     Py_ssize_t n, bint first,
 ) except -1 nogil:
     """Add (or, for the first block, store) the block's sum_i dC_i/dparameters."""
-    cdef Py_ssize_t l, j, k, m, rows, lines, width, lda = core.layers[0].n_in
+    cdef Py_ssize_t l, j, k, m, rows, lines, width, step, lda = core.n_0
     cdef const real *a = X
     cdef Layer *layer
     for l in range(core.n_layers):
         layer = &core.layers[l]
         rows = layer.n_in if core.prefetch_left == 0 else balanced(layer.n_in, piece_rows(layer.width))
         lines = prefetch_lines(core, layer.n_in, rows)
-        j = 0
-        while j < layer.width:
-            width = columns_between_looks(core, layer.width - j, n * layer.n_in)
+        step = columns_between_looks(core, layer.width, n * layer.n_in)
+        for j from 0 <= j < layer.width by step:
+            width = min(step, layer.width - j)
             k = 0
             while k < layer.n_in:
                 m = min(rows, layer.n_in - k)
@@ -199,7 +217,6 @@ cdef int sum_block(
                 prefetch_rows(core, lines)
                 k += m
             look_for_signals(core, width * n * layer.n_in)
-            j += width
         accumulate_bias_gradient(sums + layer.offset + layer.n_in * layer.ld, layer.delta, layer.ld, n, layer.width,
                                  not first, 1)
         a = layer.a
@@ -207,63 +224,61 @@ cdef int sum_block(
     return 0
 
 
-cdef void begin_block(Core core, Py_ssize_t blocks) noexcept nogil:
-    """Before a block is added to the sums, `blocks` having been added: where a chain of them is full, fold it into
-    the total (note d). The block is to be stored, not added, where blocks % GROUP_BLOCKS is 0.
+cdef bint begin_block(Core core, Py_ssize_t start) noexcept nogil:
+    """Before a block is added to the sums over the `start` examples before it: where a chain of blocks is full, fold it
+    into the total. Whether the block is the first of its chain, and to be stored instead of added.
     """
     cdef real *total = core.sums + core.storage_size
-    if blocks == GROUP_BLOCKS:
+    if start % (BLOCK * GROUP_BLOCKS) != 0:
+        return False
+    if start == BLOCK * GROUP_BLOCKS:
         memcpy(total, core.sums, core.storage_size * sizeof(real))
-    elif blocks > 0 and blocks % GROUP_BLOCKS == 0:
+    elif start > 0:
         add(total, core.sums, core.storage_size)
+    return True
 
 
-cdef real *folded(Core core, Py_ssize_t blocks) noexcept nogil:
-    """The sums over all of the `blocks` blocks."""
+cdef real *folded(Core core, Py_ssize_t n) noexcept nogil:
+    """The sums over all n examples."""
     cdef real *total = core.sums + core.storage_size
-    if blocks <= GROUP_BLOCKS:
+    if n <= BLOCK * GROUP_BLOCKS:
         return core.sums
     add(total, core.sums, core.storage_size)
     return total
 
 
 cdef int gradient_sums(
-    Core core,
-    const real *X, const real *Y,                 # IN  (., n_0), (., n_L)
-    const real *sample_weight, double clip_norm,  # IN  by the rows of X, NULL for none
-    const int64_t *order,                         # IN  or NULL
-    Py_ssize_t first, Py_ssize_t n,
+    Core core, const Call *call, Py_ssize_t first, Py_ssize_t n,
     real **sums,  # OUT where they are
 ) except -1 nogil:
-    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; the fixed tree of note d.
-
-    With clip_norm > 0 every dC_i is first shortened to that length at most.
-    """
-    cdef Py_ssize_t start = 0, m, last, blocks = 0
-    cdef real C[BLOCK]
+    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]."""
+    cdef Py_ssize_t start, m
     cdef const real *block_X
-    cdef const real *block_Y
-    while start < n:
+    for start from 0 <= start < n by BLOCK:
         m = min(n - start, BLOCK)
-        block_X = gather(core, core.gathered_X, X, core.layers[0].n_in, order, first + start, m)
-        block_Y = gather(core, core.gathered_Y, Y, core.layers[core.n_layers - 1].n_out, order, first + start, m)
-        last = first + start + m
-        if order == NULL:
-            prefetch_later(core, block_X + m * core.layers[0].n_in, NULL, min(n - start - m, BLOCK))
-        else:
-            prefetch_later(core, X, order + last, min(n - start - m, BLOCK))
-        core.block_row = first + start
-        if deltas_block(core, block_X, block_Y, C, m):
+        if weighted_deltas(core, call, &block_X, first + start, m, min(n - start - m, BLOCK)):
             return 1
-        if weigh_block(core, block_X, C, m, sample_weight, order, first + start, clip_norm):
-            return 1
-        begin_block(core, blocks)
-        sum_block(core, core.sums, block_X, m, blocks % GROUP_BLOCKS == 0)
-        blocks += 1
+        sum_block(core, core.sums, block_X, m, begin_block(core, start))
         look_for_signals(core, 0)
-        start += m
-    sums[0] = folded(core, blocks)
+    sums[0] = folded(core, n)
     return 0
+
+
+cdef void pack(
+    Core core,
+    real *packed,        # OUT in the layout of the parameters, padding left alone
+    const real *vector,  # IN  (P,)
+) noexcept nogil:
+    """The documented order into the layout of the parameters."""
+    cdef Py_ssize_t l, j, k
+    cdef Layer *layer
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        for j in range(layer.n_out):
+            for k in range(layer.n_in):
+                packed[layer.offset + k * layer.ld + j] = vector[j * layer.n_in + k]
+            packed[layer.offset + layer.n_in * layer.ld + j] = vector[layer.n_out * layer.n_in + j]
+        vector += (layer.n_in + 1) * layer.n_out
 
 
 cdef void unpack(
@@ -279,3 +294,16 @@ cdef void unpack(
         layer = &core.layers[l]
         unpack_gradient(vector, packed + layer.offset, layer.ld, layer.n_in, layer.n_out, total)
         vector += (layer.n_in + 1) * layer.n_out
+
+
+cdef int mean_gradient(Core core, const Call *call) except -1 nogil:
+    """sum_i w_i dC_i/dparameters / total_weight into out (P,)."""
+    cdef real *sums
+    if gradient_sums(core, call, 0, call.n, &sums):
+        return 1
+    if not all_finite(sums, core.storage_size):
+        return fail(core, QUANTITY_DELTA, core.n_layers)
+    if not cost_is_finite(core):
+        return 1
+    unpack(core, call.out, sums, <real> call.total_weight)
+    return 0

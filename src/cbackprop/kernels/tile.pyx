@@ -139,6 +139,14 @@ cdef void tile(
             A += <Py_ssize_t> sizeof(rows)
 
 
+cdef void enter_tile(rows *rows_tag) noexcept nogil:
+    """The tiles of this many rows into each table at [rows]; [0] stays unused."""
+    tiles_by_rows[0][sizeof(rows)] = <tile_function> tile[rows, by_rows, columns1]
+    tiles_by_rows[1][sizeof(rows)] = <tile_function> tile[rows, by_rows, columns2]
+    tiles_by_columns[0][sizeof(rows)] = <tile_function> tile[rows, by_columns, columns1]
+    tiles_by_columns[1][sizeof(rows)] = <tile_function> tile[rows, by_columns, columns2]
+
+
 cdef void copy_panel(
     real *panel, Py_ssize_t width,  # OUT (depth, width)
     const real *B, Py_ssize_t ldb,  # IN  (depth, width), rows ldb apart
@@ -147,10 +155,8 @@ cdef void copy_panel(
     """The panel's rows one after the other: far apart they would cost a page of the TLB each."""
     cdef Py_ssize_t p, c
     for p in range(depth):
-        c = 0
-        while c < width:
+        for c from 0 <= c < width by LANES:
             vec_store(panel + p * width + c, vec_load(B + p * ldb + c))
-            c += LANES
 
 
 cdef void transpose_panel(
@@ -159,18 +165,15 @@ cdef void transpose_panel(
     Py_ssize_t rows_there, Py_ssize_t depth,
 ) noexcept nogil:
     """panel[p, c] = Wt[c, p], and 0 for c >= rows_there: a piece of W made where it is used."""
-    cdef Py_ssize_t p = 0, c, i, j
-    while p < depth:
-        c = 0
-        while c < width:
+    cdef Py_ssize_t p, c, i, j
+    for p from 0 <= p < depth by SQUARE:
+        for c from 0 <= c < width by SQUARE:
             if c + SQUARE <= rows_there:
                 transpose_square(panel + p * width + c, width, Wt + c * ld + p, ld)
             else:
                 for i in range(SQUARE):
                     for j in range(SQUARE):
                         panel[(p + i) * width + c + j] = Wt[(c + j) * ld + p + i] if c + j < rows_there else <real> 0
-            c += SQUARE
-        p += SQUARE
 
 
 cdef inline Py_ssize_t shared_out(Py_ssize_t columns, Py_ssize_t work, int threads) noexcept nogil:

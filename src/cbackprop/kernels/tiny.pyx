@@ -17,7 +17,7 @@ cdef int set_up_tiny(Core core) except -1:
     """Whether the network is tiny, and if so memory for W; in row n_out of each layer, 1 for the columns in use."""
     cdef Py_ssize_t l, k, total = 0
     cdef Layer *layer
-    core.is_tiny = core.layers[0].n_in <= LANES and core.cost_kind != USER_COST
+    core.is_tiny = core.n_0 <= LANES and core.cost_kind != USER_COST
     for l in range(core.n_layers):
         layer = &core.layers[l]
         if layer.n_out > LANES or not is_elementwise(layer.activation):
@@ -34,14 +34,6 @@ cdef int set_up_tiny(Core core) except -1:
         for k in range(layer.n_in):
             core.w_rowmajor[layer.w_rowmajor_offset + layer.n_out * LANES + k] = 1
     return 0
-
-
-cdef void copy_rowmajor(real *w_jk, const real *w_kj, Py_ssize_t ld, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
-    """W (n_out, LANES) from Wt (n_in, ld), zeros after n_in."""
-    cdef Py_ssize_t j, k
-    for j in range(n_out):
-        for k in range(LANES):
-            w_jk[j * LANES + k] = w_kj[k * ld + j] if k < n_in else <real> 0
 
 
 cdef inline vec tiny_activation(int activation, vec z, vec *da_dz) noexcept nogil:
@@ -179,12 +171,18 @@ cdef void tiny_update(
 
 
 cdef void copy_layers_rowmajor(Core core) noexcept nogil:
-    cdef Py_ssize_t l
+    """W (n_out, LANES) from Wt (n_in, ld), zeros after n_in."""
+    cdef Py_ssize_t l, j, k
     cdef Layer *layer
+    cdef real *w_jk
+    cdef const real *w_kj
     for l in range(1, core.n_layers):
         layer = &core.layers[l]
-        copy_rowmajor(core.w_rowmajor + layer.w_rowmajor_offset, core.storage + layer.offset, layer.ld, layer.n_in,
-                      layer.n_out)
+        w_jk = core.w_rowmajor + layer.w_rowmajor_offset
+        w_kj = core.storage + layer.offset
+        for j in range(layer.n_out):
+            for k in range(LANES):
+                w_jk[j * LANES + k] = w_kj[k * layer.ld + j] if k < layer.n_in else <real> 0
 
 
 cdef int take_tiny_step(
@@ -192,7 +190,7 @@ cdef int take_tiny_step(
     const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
 ) except -1 nogil:
     """The same on at most BLOCK examples of a tiny network, whose w_rowmajor is up to date."""
-    cdef Py_ssize_t i, n_0 = core.layers[0].n_in, n_L = core.layers[core.n_layers - 1].n_out
+    cdef Py_ssize_t i, n_0 = core.n_0, n_L = core.n_L
     cdef real C[BLOCK]
     for i in range(n):
         if not tiny_deltas(core.layers, core.n_layers, core.storage, core.w_rowmajor, core.cost_kind, core.output_mask,
@@ -206,5 +204,5 @@ cdef int take_tiny_step(
 
 
 cdef void apply_tiny(Core core, const real *X, Py_ssize_t n) noexcept nogil:
-    begin_update(&core.update_rule, n, core.cost_total + core.cost_correction)
+    begin_update(core, n)
     tiny_update(core.layers, core.n_layers, core.storage, core.w_rowmajor, X, n, core.update_rule.step_size)

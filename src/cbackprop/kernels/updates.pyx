@@ -7,7 +7,6 @@
 # `read_rule`, in `begin_update` (where a step has factors of its own) and in `update_piece`.
 
 from libc.math cimport INFINITY, NAN, pow, sqrt
-from libc.stdint cimport int64_t
 
 from cbackprop.kernels.simd cimport (
     LANES, real, vec, vec_abs, vec_fma, vec_load, vec_max, vec_min, vec_set1, vec_sqrt, vec_store, vec_where_gt,
@@ -23,10 +22,8 @@ cdef void sgd_update(
     cdef Py_ssize_t j, _k
     cdef vec f = vec_set1(factor)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             vec_store(w_kj + j, vec_fma(f, vec_load(gradient_kj + j), vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         gradient_kj += ld_sum
 
@@ -41,15 +38,13 @@ cdef void momentum_update(
     cdef vec g, v
     cdef vec one_nth = vec_set1(1 / n), mu = vec_set1(momentum), step = vec_set1(-learning_rate)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             v = vec_fma(mu, vec_load(velocity + j), g)
             vec_store(velocity + j, v)
             if nesterov:
                 v = vec_fma(mu, v, g)
             vec_store(w_kj + j, vec_fma(step, v, vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         velocity += ld
         gradient_kj += ld_sum
@@ -74,15 +69,13 @@ cdef void adam_update(
     cdef vec b2 = vec_set1(beta2), c2 = vec_set1(one_minus_beta2)
     cdef vec step = vec_set1(-step_size_root), eps = vec_set1(epsilon_root)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             m_new = vec_fma(b1, vec_load(m + j), c1 * g)
             v_new = vec_fma(b2, vec_load(v + j), (c2 * g) * g)
             vec_store(m + j, m_new)
             vec_store(v + j, v_new)
             vec_store(w_kj + j, vec_fma(step, m_new / (vec_sqrt(v_new) + eps), vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         m += ld
         v += ld
@@ -94,10 +87,8 @@ cdef void scale_piece(real *w_kj, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t wid
     cdef Py_ssize_t j, _k
     cdef vec f = vec_set1(factor)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             vec_store(w_kj + j, f * vec_load(w_kj + j))
-            j += LANES
         w_kj += ld
 
 
@@ -117,8 +108,7 @@ cdef void rmsprop_update(
     cdef vec one_nth = vec_set1(1 / n), decay = vec_set1(alpha), rest = vec_set1(one_minus_alpha)
     cdef vec eps = vec_set1(epsilon), mu = vec_set1(momentum), rate = vec_set1(-learning_rate)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             v_new = vec_fma(decay, vec_load(v + j), (rest * g) * g)
             vec_store(v + j, v_new)
@@ -132,7 +122,6 @@ cdef void rmsprop_update(
                 step = vec_fma(mu, vec_load(velocity + j), step)
                 vec_store(velocity + j, step)
             vec_store(w_kj + j, vec_fma(rate, step, vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         v += ld
         if mean != NULL:
@@ -152,13 +141,11 @@ cdef void adagrad_update(
     cdef vec g, total
     cdef vec one_nth = vec_set1(1 / n), eps = vec_set1(epsilon), rate = vec_set1(-learning_rate)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             total = vec_fma(g, g, vec_load(sum + j))
             vec_store(sum + j, total)
             vec_store(w_kj + j, vec_fma(rate, g / (vec_sqrt(total) + eps), vec_load(w_kj + j)))
-            j += LANES
         w_kj += ld
         sum += ld
         gradient_kj += ld_sum
@@ -178,8 +165,7 @@ cdef void rprop_update(
     cdef Py_ssize_t j, _k
     cdef vec g, s, step, last_change, w_old, zero = vec_set1(0), one_nth = vec_set1(1 / n)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             g = vec_load(gradient_kj + j) * one_nth
             # The signs alone: a product of two small derivatives would vanish.
             s = vec_load(previous + j)
@@ -199,7 +185,6 @@ cdef void rprop_update(
             step = vec_where_gt(zero, s, -last_change if go_back else zero, step)
             vec_store(change + j, step)
             vec_store(w_kj + j, w_old + step)
-            j += LANES
         w_kj += ld
         previous += ld
         size += ld
@@ -215,12 +200,10 @@ cdef void add_penalty(
     cdef Py_ssize_t j, _k
     cdef vec x, zero = vec_set1(0), pull = vec_set1(l1), slope = vec_set1(l2)
     for _k in range(rows):
-        j = 0
-        while j < width:
+        for j from 0 <= j < width by LANES:
             x = vec_load(w_kj + j)
             vec_store(gradient_kj + j, vec_fma(slope, x, vec_load(gradient_kj + j))
                       + vec_where_gt(x, zero, pull, vec_where_gt(zero, x, -pull, zero)))
-            j += LANES
         w_kj += ld
         gradient_kj += ld_sum
 
@@ -230,9 +213,9 @@ cdef void limit_norms(
 ) noexcept nogil:
     """Every neuron's incoming weights w_j. shortened to the Euclidean length max_norm at most (Srivastava et al. 2014,
     section 5.1): columns of Wt."""
-    cdef Py_ssize_t j = 0, k
+    cdef Py_ssize_t j, k
     cdef vec sum, largest_w, scale, factor, x, zero = vec_set1(0), one = vec_set1(1), limit = vec_set1(max_norm)
-    while j < width:
+    for j from 0 <= j < width by LANES:
         # Scaled by the largest, so that no square overflows.
         largest_w = zero
         for k in range(n_in):
@@ -246,7 +229,6 @@ cdef void limit_norms(
         factor = vec_where_gt(sum, limit / scale, limit / scale / sum, one)
         for k in range(n_in):
             vec_store(w_kj + k * ld + j, vec_load(w_kj + k * ld + j) * factor)
-        j += LANES
 
 
 # ---- which rule is which ---------------------------------------------------------------------------------------------
@@ -263,24 +245,17 @@ cdef enum:
     MOST_SLOTS = 3
 
 
-# The rule in use, with the hyper-parameters of whichever it is, and where its steps have come to.
+cdef class Core  # see core.pyx
+
+# The rule in use, with the hyper-parameters of whichever it is.
 cdef struct UpdateRule:
     int kind
-    double learning_rate
-    int64_t step_count
-    bint compares_costs
-    double previous_cost  # of the last step's batch, for a rule that compares; infinite before the first
     double momentum, beta1, beta2, epsilon, weight_decay, alpha, learning_rate_decay
     double shrink, grow, least, most
-    bint centred, takes_back
+    bint centred, takes_back, compares_costs
     # Of the step under way: factors formed once, in float64.
     real step_size, epsilon_root
     bint cost_has_grown
-
-
-cdef double number(object values, str name) except? -1:
-    """A hyper-parameter by its name; True is 1."""
-    return values[name]
 
 
 cdef int read_rule(UpdateRule *rule, object chosen) except -1:
@@ -290,8 +265,6 @@ cdef int read_rule(UpdateRule *rule, object chosen) except -1:
     """
     cdef int n_slots
     rule.kind = NO_RULE if chosen is None else UPDATE_RULES[chosen.name]
-    rule.step_count = 0
-    rule.previous_cost = INFINITY
     if rule.kind == NO_RULE:
         return 0
     rule.compares_costs = chosen.compares_costs
@@ -299,32 +272,32 @@ cdef int read_rule(UpdateRule *rule, object chosen) except -1:
     if rule.kind == SGD:
         n_slots = 0
     elif rule.kind == MOMENTUM or rule.kind == NESTEROV:
-        rule.momentum = number(values, "momentum")
+        rule.momentum = values["momentum"]
         n_slots = 1
     elif rule.kind == ADAM or rule.kind == ADAMW:
-        rule.beta1 = number(values, "beta1")
-        rule.beta2 = number(values, "beta2")
-        rule.epsilon = number(values, "epsilon")
+        rule.beta1 = values["beta1"]
+        rule.beta2 = values["beta2"]
+        rule.epsilon = values["epsilon"]
         if rule.kind == ADAMW:
-            rule.weight_decay = number(values, "weight_decay")
+            rule.weight_decay = values["weight_decay"]
         n_slots = 2
     elif rule.kind == RMSPROP:
-        rule.alpha = number(values, "alpha")
-        rule.epsilon = number(values, "epsilon")
-        rule.momentum = number(values, "momentum")
-        rule.centred = number(values, "centred") != 0
+        rule.alpha = values["alpha"]
+        rule.epsilon = values["epsilon"]
+        rule.momentum = values["momentum"]
+        rule.centred = values["centred"]
         # The mean where it is centred, then the velocity with momentum.
         n_slots = 1 + rule.centred + (rule.momentum > 0)
     elif rule.kind == ADAGRAD:
-        rule.epsilon = number(values, "epsilon")
-        rule.learning_rate_decay = number(values, "learning_rate_decay")
+        rule.epsilon = values["epsilon"]
+        rule.learning_rate_decay = values["learning_rate_decay"]
         n_slots = 1
     elif rule.kind == RPROP:
-        rule.shrink = number(values, "shrink")
-        rule.grow = number(values, "grow")
-        rule.least = number(values, "least")
-        rule.most = number(values, "most")
-        rule.takes_back = number(values, "takes_back") != 0
+        rule.shrink = values["shrink"]
+        rule.grow = values["grow"]
+        rule.least = values["least"]
+        rule.most = values["most"]
+        rule.takes_back = values["takes_back"]
         n_slots = 3
     else:
         raise NotImplementedError(f"no hyper-parameters are read for {chosen.name}")
@@ -333,45 +306,43 @@ cdef int read_rule(UpdateRule *rule, object chosen) except -1:
     return 0
 
 
-cdef inline bint is_product_update(const UpdateRule *rule) noexcept nogil:
+cdef inline bint is_product_update(Core core) noexcept nogil:
     """Whether the step is w + factor . sum and nothing else, as the gradient's product can take it by itself."""
-    return rule.kind == SGD
+    return core.update_rule.kind == SGD
 
 
-cdef inline bint looks_at_cost(const UpdateRule *rule) noexcept nogil:
+cdef inline bint looks_at_cost(Core core) noexcept nogil:
     """Whether a step depends on the cost of its own batch."""
-    return rule.compares_costs
+    return core.update_rule.compares_costs
 
 
-cdef void begin_update(UpdateRule *rule, double total, double cost_sum) noexcept nogil:
-    """A step of `total` examples (or of their weights' sum) counts, and its factors are formed in float64.
-
-    cost_sum is their cost, of use where `looks_at_cost`.
-    """
+cdef void begin_update(Core core, double total) noexcept nogil:
+    """A step of `total` examples (or of their weights' sum) counts, and its factors are formed in float64."""
+    cdef UpdateRule *rule = &core.update_rule
     cdef double root, cost
-    rule.step_count += 1
-    rule.step_size = <real> rule.learning_rate
+    core.step_count += 1
+    rule.step_size = <real> core.learning_rate
     if rule.compares_costs:
-        cost = cost_sum / total
-        rule.cost_has_grown = cost > rule.previous_cost
-        rule.previous_cost = cost
+        cost = (core.cost_total + core.cost_correction) / total
+        rule.cost_has_grown = cost > core.previous_cost
+        core.previous_cost = cost
     if rule.kind == SGD:
-        rule.step_size = <real> (-rule.learning_rate / total)
+        rule.step_size = <real> (-core.learning_rate / total)
     elif rule.kind == ADAM or rule.kind == ADAMW:
-        root = sqrt(1 - pow(rule.beta2, <double> rule.step_count))
-        rule.step_size = <real> (rule.learning_rate / (1 - pow(rule.beta1, <double> rule.step_count)) * root)
+        root = sqrt(1 - pow(rule.beta2, <double> core.step_count))
+        rule.step_size = <real> (core.learning_rate / (1 - pow(rule.beta1, <double> core.step_count)) * root)
         rule.epsilon_root = <real> (rule.epsilon * root)
     elif rule.kind == ADAGRAD:
-        rule.step_size = <real> (rule.learning_rate / (1 + (rule.step_count - 1) * rule.learning_rate_decay))
+        rule.step_size = <real> (core.learning_rate / (1 + (core.step_count - 1) * rule.learning_rate_decay))
 
 
 cdef void update_piece(
-    const UpdateRule *rule,
-    real *storage, real *const *slot_data, Py_ssize_t offset, Py_ssize_t ld,  # IN/OUT at `offset` of each
+    Core core, Py_ssize_t offset, Py_ssize_t ld,                                                   # IN/OUT at `offset`
     const real *gradient_sum, Py_ssize_t ld_sum, Py_ssize_t rows, Py_ssize_t width, double total,  # IN
 ) noexcept nogil:
     """The rule of the step begun on some of the parameters, along their mean gradient gradient_sum / total."""
-    cdef real *w = storage + offset
+    cdef const UpdateRule *rule = &core.update_rule
+    cdef real *w = core.storage + offset
     cdef real *slots[MOST_SLOTS]
     cdef Py_ssize_t i, k
     cdef real n = <real> total
@@ -379,7 +350,7 @@ cdef void update_piece(
         width *= rows
         rows = 1
     for i in range(MOST_SLOTS):
-        slots[i] = NULL if slot_data[i] == NULL else slot_data[i] + offset
+        slots[i] = NULL if core.slot_data[i] == NULL else core.slot_data[i] + offset
     if rule.kind == SGD:
         sgd_update(w, ld, gradient_sum, ld_sum, rows, width, rule.step_size)
     elif rule.kind == MOMENTUM or rule.kind == NESTEROV:
@@ -387,7 +358,7 @@ cdef void update_piece(
                         <real> rule.momentum, rule.kind == NESTEROV)
     elif rule.kind == ADAM or rule.kind == ADAMW:
         if rule.kind == ADAMW:
-            scale_piece(w, ld, rows, width, <real> (1 - rule.learning_rate * rule.weight_decay))
+            scale_piece(w, ld, rows, width, <real> (1 - core.learning_rate * rule.weight_decay))
         adam_update(w, slots[0], slots[1], ld, gradient_sum, ld_sum, rows, width, n,
                     <real> rule.beta1, <real> (1 - rule.beta1), <real> rule.beta2, <real> (1 - rule.beta2),
                     rule.step_size, rule.epsilon_root)
@@ -399,7 +370,7 @@ cdef void update_piece(
         adagrad_update(w, slots[0], ld, gradient_sum, ld_sum, rows, width, n, rule.step_size, <real> rule.epsilon)
     elif rule.kind == RPROP:
         rprop_update(w, slots[0], slots[1], slots[2], ld, gradient_sum, ld_sum, rows, width, n,
-                     <real> min(max(rule.learning_rate, rule.least), rule.most), <real> rule.shrink,
+                     <real> min(max(core.learning_rate, rule.least), rule.most), <real> rule.shrink,
                      <real> rule.grow, <real> rule.least, <real> rule.most, rule.takes_back and rule.cost_has_grown)
     else:
         # No rule's formula: parameters that are not finite, which the call reports.
@@ -407,19 +378,20 @@ cdef void update_piece(
             fill(w + k * ld, <real> NAN, width)
 
 
-cdef double most_of_step(
-    const UpdateRule *rule, real *const *slot_data, Py_ssize_t size, double gradient, double bound,
-) noexcept nogil:
-    """What |step / learning_rate| surely does not exceed, for no derivative larger than `gradient`, once the slots of
-    `size` numbers stay below `bound`, too; infinite where that is not known.
+cdef double most_of_step(Core core, double gradient, double bound) noexcept nogil:
+    """What |step / learning_rate| surely does not exceed, for no derivative larger than `gradient`, once the slots stay
+    below `bound`, too; infinite where that is not known.
     """
-    cdef double root, t = <double> (rule.step_count + 1)
+    cdef const UpdateRule *rule = &core.update_rule
+    cdef real *const *slot_data = core.slot_data
+    cdef Py_ssize_t size = core.storage_size
+    cdef double root, t = <double> (core.step_count + 1)
     if rule.kind == SGD:
         return gradient
     elif rule.kind == MOMENTUM or rule.kind == NESTEROV:
         return gradient + largest(slot_data[0], size) + gradient
     elif rule.kind == ADAM:
-        if (gradient * gradient < bound and rule.learning_rate / (1 - pow(rule.beta1, t)) < bound
+        if (gradient * gradient < bound and core.learning_rate / (1 - pow(rule.beta1, t)) < bound
                 and largest(slot_data[1], size) < bound):
             root = sqrt(1 - pow(rule.beta2, t))
             return (gradient + largest(slot_data[0], size)) / (rule.epsilon * root) / (1 - pow(rule.beta1, t))

@@ -31,7 +31,7 @@ def sigmoid_pair(z: Array) -> tuple[Array, Array, Array]:
 
     σ′(z) = e^(−z)/(1 + e^(−z))², which is even in z. Never a(1−a): that is 0 from z = 37 on.
     """
-    positive = z.real >= 0
+    positive = np.real(z) >= 0
     e = np.exp(np.where(positive, -z, z))
     one = np.ones_like(e)
     total = 1 + e
@@ -44,7 +44,7 @@ def sigmoid_pair(z: Array) -> tuple[Array, Array, Array]:
 
 def softplus_pair(z: Array) -> tuple[Array, Array]:
     """ln(1 + e^z) = −ln σ(−z) and ln(1 + e^(−z)) = −ln σ(z)."""
-    positive = z.real >= 0
+    positive = np.real(z) >= 0
     tail = np.log1p(np.exp(np.where(positive, -z, z)))
     zero = np.zeros_like(z)
     return np.where(positive, z, zero) + tail, np.where(positive, zero, -z) + tail
@@ -52,17 +52,17 @@ def softplus_pair(z: Array) -> tuple[Array, Array]:
 
 def activation_values(name: str, z: Array) -> tuple[Array, Array]:
     """a = σ(z) and da_dz = σ′(z) of one elementwise activation, in the shape of z."""
-    positive = z.real > 0
+    positive = np.real(z) > 0
     one = np.ones_like(z)
     if name == "sigmoid":
         a, _, da_dz = sigmoid_pair(z)
         return a, da_dz
     if name == "tanh":
-        size = np.where(z.real >= 0, z, -z)
+        size = np.where(np.real(z) >= 0, z, -z)
         minus_one = np.expm1(-2 * size)
         a = -minus_one / (2 + minus_one)
         e = np.exp(-2 * size)
-        return np.where(z.real >= 0, a, -a), 4 * e / ((1 + e) * (1 + e))
+        return np.where(np.real(z) >= 0, a, -a), 4 * e / ((1 + e) * (1 + e))
     if name == "relu":
         return np.where(positive, z, 0 * one), np.where(positive, one, 0 * one)
     if name == "leaky_relu":
@@ -86,7 +86,7 @@ def activation_values(name: str, z: Array) -> tuple[Array, Array]:
     if name == "softplus":
         return softplus_pair(z)[0], sigmoid_pair(z)[0]
     if name == "softsign":
-        total = 1 + np.where(z.real >= 0, z, -z)
+        total = 1 + np.where(np.real(z) >= 0, z, -z)
         return z / total, 1 / (total * total)
     if name == "exponential":
         e = np.exp(z)
@@ -107,7 +107,7 @@ def second_derivative(activation: str | Activation, z: Array, a: Array, da_dz: A
     elif activation == "tanh":
         d2a_dz2 = -2 * a * da_dz
     elif activation in ("elu", "selu"):
-        d2a_dz2 = np.where(z.real > 0, np.zeros_like(z), da_dz)
+        d2a_dz2 = np.where(np.real(z) > 0, np.zeros_like(z), da_dz)
     elif activation == "gelu":
         # 2φ + zφ′ with φ′ = −zφ; from z² = 4000 on all is 0, and z² may be infinite.
         square = np.minimum(z * z, 4000)
@@ -143,7 +143,7 @@ def softmax(z: Array) -> tuple[Array, Array]:
     The largest term, 1, stays out of the sum of the rest: ln(1 + rest) keeps its digits when one
     output is nearly 1.
     """
-    largest = np.argmax(z.real, axis=1)[:, np.newaxis]
+    largest = np.argmax(np.real(z), axis=1)[:, np.newaxis]
     shifted = z - np.take_along_axis(z, largest, axis=1)
     e = np.exp(shifted)
     others = e.copy()
@@ -153,19 +153,19 @@ def softmax(z: Array) -> tuple[Array, Array]:
 
 
 def sums_of_others(x: Array) -> Array:
-    """Σ_{i≠j} x_i for every j of each row: what stands before j plus what stands behind it."""
+    """Σ_{i≠j} x_i for every j of each row: what stands before j plus what stands after it."""
     before = np.zeros_like(x)
-    behind = np.zeros_like(x)
+    after = np.zeros_like(x)
     before[:, 1:] = np.cumsum(x[:, :-1], axis=1)
-    behind[:, :-1] = np.cumsum(x[:, :0:-1], axis=1)[:, ::-1]
-    return before + behind
+    after[:, :-1] = np.cumsum(x[:, :0:-1], axis=1)[:, ::-1]
+    return before + after
 
 
 def softmax_jacobian(a: Array) -> Array:
     """∂a_i/∂z_j = a_i([i = j] − a_j), (n, n_L, n_L), with 1 − a_j as the sum of the others."""
     with np.errstate(under="ignore"):
         jacobian: Array = -a[:, :, np.newaxis] * a[:, np.newaxis, :]
-        j = np.arange(a.shape[1])
+        j = np.arange(a.shape[1], dtype=np.intp)
         jacobian[:, j, j] = a * sums_of_others(a)
     return jacobian
 
@@ -191,13 +191,13 @@ def cost_formula(
     elif cost == "mse":
         C, g = r * r / n_out, 2 * r / n_out
     elif cost == "mae":
-        size = np.where(r.real >= 0, r, -r)
-        C, g = size / n_out, np.sign(r.real).astype(r.dtype) / n_out
+        size = np.where(np.real(r) >= 0, r, -r)
+        C, g = size / n_out, np.sign(np.real(r)).astype(r.dtype) / n_out
     elif cost == "huber":
-        size = np.where(r.real >= 0, r, -r)
-        near = size.real <= 1
+        size = np.where(np.real(r) >= 0, r, -r)
+        near = np.real(size) <= 1
         C = np.where(near, r * r / 2, size - size.dtype.type(0.5)) / n_out
-        g = np.where(near, r, np.sign(r.real).astype(r.dtype)) / n_out
+        g = np.where(near, r, np.sign(np.real(r)).astype(r.dtype)) / n_out
     elif cost == "cross_entropy":
         # −y ln a − (1−y) ln(1−a); delta = (1−y)·a − y·(1−a).
         a, b, _ = sigmoid_pair(z)
@@ -216,12 +216,26 @@ def cost_formula(
         if activation != "softplus":
             raise KeyError(activation)
         # a → e^z, so ln a → z and da_dz/a → 1 where both underflow.
-        log_a = np.where(z.real < -50, z, np.log(np.where(a == 0, 1, a)))
+        log_a = np.where(np.real(z) < -50, z, np.log(np.where(a == 0, 1, a)))
         share = np.where(a == 0, np.ones_like(a), da_dz / np.where(a == 0, 1, a))
         return (a - y * log_a) / n_out, g, (da_dz - y * share) / n_out
     else:
         raise KeyError(cost)
     return C, g, g * da_dz
+
+
+def cost_of_activations(cost: str, activation: str | Activation, a: Array, y: Array) -> Array:
+    """C_i (n,) of a cost with a special form, of outputs a that need not be those of any z."""
+    y_log_a = _product(y, np.log(a))
+    if cost == "poisson":
+        mean: Array = (a - y_log_a).mean(axis=1)
+        return mean
+    if cost != "cross_entropy":
+        raise KeyError(cost)
+    if activation != "softmax":
+        y_log_a += _product(1 - y, np.log1p(-a))
+    total: Array = -y_log_a.sum(axis=1)
+    return total
 
 
 def cost_curvature(cost: str, a: Array, y: Array) -> Array:
@@ -344,16 +358,20 @@ def scaled_lengths(x: Array) -> tuple[Array, Array]:
     return np.sqrt((part**2).sum(axis=1)), scale
 
 
+def _with_bias(a: Array) -> Array:
+    """The rows of a with a 1 at the end: what a bias multiplies."""
+    return np.concatenate([a, np.ones_like(a[:, :1])], axis=1)
+
+
 def gradient_norms(a: list[Array], delta: list[Array]) -> Array:
     """‖∇C_i‖ = √Σ_l ‖δ‖²(‖a‖² + 1), (n,), float64, from the a below and the δ of every layer.
 
     An outer product's norm is the product of the norms, and a bias counts as an activation of 1
     (Goodfellow 2015, "Efficient per-example gradient computations", arXiv:1510.01799).
     """
-    layers = []
+    layers: list[Array] = []
     for a_below, delta_l in zip(a, delta, strict=True):
-        with_bias = np.concatenate([a_below, np.ones_like(a_below[:, :1])], axis=1)
-        a_length, a_scale = scaled_lengths(with_bias)
+        a_length, a_scale = scaled_lengths(_with_bias(a_below))
         delta_length, delta_scale = scaled_lengths(delta_l)
         layers.append(delta_scale * a_scale * (delta_length * a_length))
     length, scale = scaled_lengths(np.stack(layers, axis=1))
@@ -372,13 +390,14 @@ def gradient_gram(
     """
     total = np.zeros((len(a[0]), len(a2[0])))
     for a_l, delta_l, a2_l, delta2_l in zip(a, delta, a2, delta2, strict=True):
-        inner, scales = [], []
+        inner: list[tuple[Array, Array]] = []
+        scales: list[Array] = []
         for a_s, delta_s in ((a_l, delta_l), (a2_l, delta2_l)):
-            with_bias = np.concatenate([a_s, np.ones_like(a_s[:, :1])], axis=1)
-            (a_part, a_scale), (delta_part, delta_scale) = scaled(with_bias), scaled(delta_s)
+            a_part, a_scale = scaled(_with_bias(a_s))
+            delta_part, delta_scale = scaled(delta_s)
             inner.append((delta_part, a_part))
             scales.append(delta_scale * a_scale)
-        product = (inner[0][0] @ inner[1][0].T) * (inner[0][1] @ inner[1][1].T)
+        product: Array = (inner[0][0] @ inner[1][0].T) * (inner[0][1] @ inner[1][1].T)
         left, right = scales[0][:, np.newaxis], scales[1]
         total += product * np.maximum(left, right) * np.minimum(left, right)
     return total
@@ -450,8 +469,7 @@ def rmsprop_update(
     v += number(1 - alpha) * g * g
     spread = v
     if mean is not None:
-        mean *= number(alpha)
-        mean += number(1 - alpha) * g
+        mean[...] = number(alpha) * mean + number(1 - alpha) * g
         spread = np.maximum(v - mean * mean, number(0))
     step = g / (np.sqrt(spread) + number(epsilon))
     if velocity is not None:
@@ -523,18 +541,8 @@ def take_step(
         adam_update(w, m, v, g, learning_rate, h["beta1"], h["beta2"], h["epsilon"], t)
     elif name == "rmsprop":
         state = dict(zip(rule.slots, slots, strict=True))
-        alpha, epsilon, momentum = h["alpha"], h["epsilon"], h["momentum"]
-        rmsprop_update(
-            w,
-            state["v"],
-            state.get("m"),
-            state.get("u"),
-            g,
-            learning_rate,
-            alpha,
-            epsilon,
-            momentum,
-        )
+        v, mean, mu = state["v"], state.get("m"), h["momentum"]
+        rmsprop_update(w, v, mean, state.get("u"), g, learning_rate, h["alpha"], h["epsilon"], mu)
     elif name == "adagrad":
         rate = learning_rate / (1 + (t - 1) * h["learning_rate_decay"])
         (total,) = slots
@@ -590,13 +598,13 @@ def _erfc(x: Array) -> Array:
     Of a complex number to first order in its imaginary part, erfc(x + ih) = erfc(x) + ih·erfc′(x)
     with erfc′(x) = −2/√π·e^(−x²): enough for a step of 1e-21, whose square is beyond all digits.
     """
-    value: Array = np.array([math.erfc(number) for number in x.real.ravel().tolist()]).reshape(
-        x.shape
-    )
+    real = np.real(x)
+    value: Array = np.array([math.erfc(number) for number in real.ravel().tolist()])
+    value = value.reshape(x.shape)
     if np.isrealobj(x):
         return value
-    slope = -2 / math.sqrt(math.pi) * np.exp(-x.real * x.real)
-    value = value + 1j * (x.imag * slope)
+    slope = -2 / math.sqrt(math.pi) * np.exp(-real * real)
+    value = value + 1j * (np.imag(x) * slope)
     return value
 
 

@@ -7,34 +7,36 @@ once. backend="reference" computes with it, and the compiled engine is checked a
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cbackprop import layout
 from cbackprop.functions import COSTS, Activation, Array, Cost
 from cbackprop.random_numbers import normals_at, words_at
-from cbackprop.reference.calculus import (
-    accumulate_gradient,
-    activate,
-    clipping_factors,
-    cost_formula,
-    gradient_gram,
-    gradient_norms,
-    limit_norms,
-    penalty_gradient,
-    per_example_gradient,
-    propagate_delta,
-    second_derivative,
-    softmax_cost,
-    softmax_delta,
-    softmax_jacobian,
-    take_step,
-    weighted_input,
-)
+from cbackprop.reference import calculus
 from cbackprop.reference.curvature import output_curvature, softmax_curvature
 from cbackprop.reference.ownership import InUse, OneThreadAtATime
 from cbackprop.update_rules import StepOptions, UpdateRule
+
+
+class Forward(NamedTuple):
+    """z and da_dz of the layers 1 … L, a of 0 … L, a[0] the examples; for softmax da_dz is ln a."""
+
+    z: list[Array]
+    a: list[Array]
+    da_dz: list[Array]
+
+
+class Backward(NamedTuple):
+    """The same, with delta of the layers 1 … L, dC_da of 0 … L and the costs C_i (n,)."""
+
+    z: list[Array]
+    a: list[Array]
+    da_dz: list[Array]
+    delta: list[Array]
+    dC_da: list[Array]
+    C: Array
 
 
 class Engine(OneThreadAtATime):
@@ -89,27 +91,21 @@ class Engine(OneThreadAtATime):
 
     # -- forward and backward --
 
-    def run_forward(
-        self, X: Array, first_row: int = 0
-    ) -> tuple[list[Array], list[Array], list[Array]]:
-        """z, a and da_dz of the layers 1 … L; for softmax da_dz holds ln a.
+    def run_forward(self, X: Array, first_row: int = 0) -> Forward:
+        """Layer by layer, without a look at what is not finite.
 
         ``first_row`` is the place of X's first row in a pass of training, for dropout.
         """
-        zs: list[Array] = []
-        activations: list[Array] = []
-        derivatives: list[Array] = []
-        a = X
-        for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
-            z = weighted_input(W, b, a)
-            a, da_dz = activate(activation, z)
-            if self.dropout > 0 and len(zs) < len(self.weights) - 1:
-                kept = self._kept(len(X), len(zs), first_row)
+        forward = Forward([], [X], [])
+        for l, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = calculus.weighted_input(W, b, forward.a[l])
+            a, da_dz = calculus.activate(self.activations[l], z)
+            if self.dropout > 0 and l < len(self.weights) - 1:
+                kept = self._kept(len(X), l, first_row)
                 a, da_dz = a * kept, da_dz * kept
-            zs.append(z)
-            activations.append(a)
-            derivatives.append(da_dz)
-        return zs, activations, derivatives
+            for values, of_layer in zip(forward, (z, a, da_dz), strict=True):
+                values.append(of_layer)
+        return forward
 
     def _kept(self, n: int, l: int, first_row: int) -> Array:
         """1/(1 − dropout) for layer l's neurons (l from 0) that stay, 0 for the others, (n, n_l).
@@ -133,14 +129,11 @@ class Engine(OneThreadAtATime):
                 return self._fail(quantity, layer)
         return True
 
-    def _forward(
-        self, X: Array, first_row: int = 0
-    ) -> tuple[list[Array], list[Array], list[Array]] | None:
+    def _forward(self, X: Array, first_row: int = 0) -> Forward | None:
         with np.errstate(all="ignore"):
-            z, a, da_dz = self.run_forward(X, first_row)
-        if self._first_not_finite("z", z) and self._first_not_finite("a", a):
-            return z, a, da_dz
-        return None
+            forward = self.run_forward(X, first_row)
+        finite = self._first_not_finite("z", forward.z)
+        return forward if finite and self._first_not_finite("a", forward.a[1:]) else None
 
     def output(self, z: Array, a: Array, da_dz: Array, y: Array) -> tuple[Array, Array, Array]:
         """C_i (n,), ∂C_i/∂a and delta of the output layer (n, n_L)."""
@@ -150,20 +143,18 @@ class Engine(OneThreadAtATime):
             dC_da = cost.checked_gradient(a, y)
             delta = dC_da if activation == "softmax" else dC_da * da_dz
         elif activation == "softmax" and COSTS[cost].delta_from_z:
-            parts, dC_da = softmax_cost(cost, a, da_dz, y)
+            parts, dC_da = calculus.softmax_cost(cost, a, da_dz, y)
             C, delta = parts.sum(axis=1), dC_da
         else:
             name = activation if isinstance(activation, str) else "user"
-            parts, dC_da, delta = cost_formula(cost, name, z, a, da_dz, y)
+            parts, dC_da, delta = calculus.cost_formula(cost, name, z, a, da_dz, y)
             C = parts.sum(axis=1)
         if activation == "softmax":
-            delta = softmax_delta(cost, a, y, dC_da)
+            delta = calculus.softmax_delta(cost, a, y, dC_da)
         return C, dC_da, delta
 
-    def run_backward(
-        self, X: Array, Y: Array, first_row: int = 0
-    ) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Array], Array] | None:
-        """z, a, da_dz, delta of the layers 1 … L, dC_da of 0 … L and the costs C_i."""
+    def run_backward(self, X: Array, Y: Array, first_row: int = 0) -> Backward | None:
+        """Forward, and from the cost back to the examples; None where a number is not finite."""
         forward = self._forward(X, first_row)
         if forward is None:
             return None
@@ -172,7 +163,7 @@ class Engine(OneThreadAtATime):
             C, dC_da_output, delta_output = self.output(z[-1], a[-1], da_dz[-1], Y)
             dC_da, delta = [dC_da_output], [delta_output]
             for l in range(len(self.weights) - 1, -1, -1):
-                dC_da.insert(0, propagate_delta(self.weights[l], delta[0]))
+                dC_da.insert(0, calculus.propagate_delta(self.weights[l], delta[0]))
                 if l > 0:
                     delta.insert(0, dC_da[0] * da_dz[l - 1])
         if not np.isfinite(C).all():
@@ -183,18 +174,18 @@ class Engine(OneThreadAtATime):
         if not np.isfinite(dC_da[0]).all():
             self._fail("delta", 1)
             return None
-        return z, a, da_dz, delta, dC_da, C
+        return Backward(*forward, delta, dC_da, C)
 
     # -- the calls: arrays in, arrays filled --
 
     def forward(self, X: Array, z: list[Array | None], a: list[Array | None]) -> bool:
         """Fill z[l] and a[l] of the layers 1 … L; a None is left out."""
         with InUse(self):
-            values = self._forward(X)
-            if values is None:
+            forward = self._forward(X)
+            if forward is None:
                 return False
-            _fill(z, values[0])
-            _fill(a, values[1])
+            _fill(z, forward.z)
+            _fill(a, forward.a[1:])
             return True
 
     def backward(
@@ -213,9 +204,12 @@ class Engine(OneThreadAtATime):
             values = self.run_backward(X, Y)
             if values is None:
                 return False
-            for targets, arrays in zip((z, a, da_dz, delta, dC_da), values[:5], strict=True):
-                _fill(targets, arrays)
-            cost[...] = values[5]
+            _fill(z, values.z)
+            _fill(a, values.a[1:])
+            _fill(da_dz, values.da_dz)
+            _fill(delta, values.delta)
+            _fill(dC_da, values.dC_da)
+            cost[...] = values.C
             return True
 
     def cost(
@@ -227,7 +221,7 @@ class Engine(OneThreadAtATime):
             if forward is None:
                 return False, math.nan
             with np.errstate(all="ignore"):
-                C = self.output(forward[0][-1], forward[1][-1], forward[2][-1], Y)[0]
+                C = self.output(forward.z[-1], forward.a[-1], forward.da_dz[-1], Y)[0]
             total = _weighted_sum(C, sample_weight)
             if not (np.isfinite(C).all() and math.isfinite(total)):
                 return self._fail("delta", len(self.weights)), math.nan
@@ -235,12 +229,7 @@ class Engine(OneThreadAtATime):
             return True, total
 
     def gradient(
-        self,
-        X: Array,
-        Y: Array,
-        sample_weight: Array | None,
-        total_weight: float,
-        out: Array,
+        self, X: Array, Y: Array, sample_weight: Array | None, total_weight: float, out: Array
     ) -> tuple[bool, float]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
         with InUse(self):
@@ -260,27 +249,26 @@ class Engine(OneThreadAtATime):
         values = self.run_backward(X, Y, first_row)
         if values is None:
             return False, math.nan
-        _, a, _, delta, _, C = values
-        below = [X, *a[:-1]]
+        below, delta = values.a[:-1], values.delta
         factors = sample_weight
         if clip_norm > 0:
             with np.errstate(all="ignore"):
-                norms = gradient_norms(below, delta)
+                norms = calculus.gradient_norms(below, delta)
                 # In float64, whatever the network's numbers: of a norm of 1e38 and a limit of 1e-8
                 # float32 has no quotient.
-                factors = clipping_factors(norms, clip_norm)
+                factors = calculus.clipping_factors(norms, clip_norm)
             if not np.isfinite(norms).all():
                 return self._fail("norm", 0), math.nan
             if sample_weight is not None:
                 factors = factors * sample_weight
-        parts: list[Array] = []
+        layers: list[tuple[Array, Array]] = []
         with np.errstate(all="ignore"):
             for a_below, delta_l in zip(below, delta, strict=True):
                 if factors is not None:
                     delta_l = (delta_l * factors[:, np.newaxis]).astype(out.dtype)
-                parts.extend(part.ravel() for part in accumulate_gradient(a_below, delta_l))
-            gradient = np.concatenate(parts)
-        total = _weighted_sum(C, sample_weight)
+                layers.append(calculus.accumulate_gradient(a_below, delta_l))
+            gradient = layout.flat(*zip(*layers, strict=True))
+        total = _weighted_sum(values.C, sample_weight)
         if not (np.isfinite(gradient).all() and math.isfinite(total)):
             return self._fail("delta", len(self.weights)), math.nan
         with np.errstate(all="ignore"):
@@ -298,16 +286,15 @@ class Engine(OneThreadAtATime):
             values = self.run_backward(X, Y)
             if values is None:
                 return False
-            _, a, _, delta, _, C = values
             weights, biases = layout.views(self.sizes, out.reshape(len(X), len(self.storage)))
-            for l, a_below in enumerate([X, *a[:-1]]):
+            for l, delta in enumerate(values.delta):
                 with np.errstate(all="ignore"):
-                    dC_dw, dC_db = per_example_gradient(a_below, delta[l])
+                    dC_dw, dC_db = calculus.per_example_gradient(values.a[l], delta)
                 if not np.isfinite(dC_dw).all():
                     return self._fail("delta", l + 1)
                 weights[l][...] = dC_dw
                 biases[l][...] = dC_db
-            cost[...] = C
+            cost[...] = values.C
             return True
 
     def gradient_norms(self, X: Array, Y: Array, out: Array) -> bool:
@@ -316,9 +303,8 @@ class Engine(OneThreadAtATime):
             values = self.run_backward(X, Y)
             if values is None:
                 return False
-            _, a, _, delta, _, _ = values
             with np.errstate(all="ignore"):
-                norms = gradient_norms([X, *a[:-1]], delta).astype(out.dtype)
+                norms = calculus.gradient_norms(values.a[:-1], values.delta).astype(out.dtype)
             if not np.isfinite(norms).all():
                 return self._fail("norm", 0)
             out[...] = norms
@@ -336,16 +322,15 @@ class Engine(OneThreadAtATime):
             delta = self._output_seeds(a[-1], da_dz[-1])
             weights, biases = layout.views(self.sizes, out.reshape(n, n_L, len(self.storage)))
             for l in range(len(self.weights) - 1, -1, -1):
-                a_below = a[l - 1] if l > 0 else X
                 with np.errstate(all="ignore"):
-                    da_dw = delta[..., np.newaxis] * a_below[:, np.newaxis, np.newaxis, :]
+                    da_dw = delta[..., np.newaxis] * a[l][:, np.newaxis, np.newaxis, :]
                 if not (np.isfinite(delta).all() and np.isfinite(da_dw).all()):
                     return self._fail("jacobian", l + 1)
                 weights[l][...] = da_dw
                 biases[l][...] = delta
                 if l > 0:
                     with np.errstate(all="ignore"):
-                        delta = propagate_delta(self.weights[l], delta)
+                        delta = calculus.propagate_delta(self.weights[l], delta)
                         delta = delta * da_dz[l - 1][:, np.newaxis, :]
             return True
 
@@ -361,7 +346,7 @@ class Engine(OneThreadAtATime):
                 if not np.isfinite(delta).all():
                     return self._fail("jacobian", l + 1)
                 with np.errstate(all="ignore"):
-                    da_da = propagate_delta(self.weights[l], delta)
+                    da_da = calculus.propagate_delta(self.weights[l], delta)
                     delta = da_da * da_dz[l - 1][:, np.newaxis, :] if l > 0 else da_da
             if not np.isfinite(delta).all():
                 return self._fail("jacobian", 1)
@@ -371,7 +356,7 @@ class Engine(OneThreadAtATime):
     def _output_seeds(self, a: Array, da_dz: Array) -> Array:
         """∂a_j/∂z of the output layer's own z, (n, n_L, n_L): a diagonal but for softmax."""
         if self.activations[-1] == "softmax":
-            return softmax_jacobian(a)
+            return calculus.softmax_jacobian(a)
         n, n_L = a.shape
         delta = np.zeros((n, n_L, n_L), a.dtype)
         delta[:, np.arange(n_L), np.arange(n_L)] = da_dz
@@ -397,9 +382,9 @@ class Engine(OneThreadAtATime):
                 values = self.run_backward(X_s, Y_s)
                 if values is None:
                     return False
-                sets.append(([X_s, *values[1][:-1]], values[3]))
+                sets.append((values.a[:-1], values.delta))
             with np.errstate(all="ignore"):
-                gram = gradient_gram(*sets[0], *sets[1]).astype(out.dtype)
+                gram = calculus.gradient_gram(*sets[0], *sets[1]).astype(out.dtype)
                 if X2 is None:  # the library's products need not be symmetric to the bit
                     gram = np.tril(gram) + np.tril(gram, -1).T
             if not np.isfinite(gram).all():
@@ -415,26 +400,24 @@ class Engine(OneThreadAtATime):
             values = self.run_backward(X, Y)
             if values is None:
                 return False, math.nan
-            _, a, _, delta, _, C = values
-            n = len(X)
+            n = mean.dtype.type(len(X))
             mean_parts, variance_parts = (
                 list(zip(*layout.views(self.sizes, vector), strict=True))
                 for vector in (mean, variance)
             )
-            for l, (a_below, delta_l) in enumerate(zip([X, *a[:-1]], delta, strict=True)):
+            for l, delta in enumerate(values.delta):
                 with np.errstate(all="ignore"):
-                    parts = accumulate_gradient(a_below, delta_l)
-                    means = [part / mean.dtype.type(n) for part in parts]
+                    parts = calculus.accumulate_gradient(values.a[l], delta)
+                    means = [part / n for part in parts]
                     squares = [np.zeros_like(part) for part in parts]
-                    for a_i, delta_i in zip(a_below, delta_l, strict=True):
+                    for a_i, delta_i in zip(values.a[l], delta, strict=True):
                         squares[0] += (np.outer(delta_i, a_i) - means[0]) ** 2
                         squares[1] += (delta_i - means[1]) ** 2
-                for part in range(2):  # W and b
-                    mean_parts[l][part][...] = means[part]
-                    with np.errstate(under="ignore"):
-                        variance_parts[l][part][...] = squares[part] / mean.dtype.type(n)
-            total = _weighted_sum(C, None)
-            cost[...] = C
+                    for part in range(2):  # W and b
+                        mean_parts[l][part][...] = means[part]
+                        variance_parts[l][part][...] = squares[part] / n
+            total = _weighted_sum(values.C, None)
+            cost[...] = values.C
             if not (np.isfinite(mean).all() and math.isfinite(total)):
                 return self._fail("delta", len(self.weights)), math.nan
             if not np.isfinite(variance).all():
@@ -450,68 +433,49 @@ class Engine(OneThreadAtATime):
             if values is None:
                 return False
             with np.errstate(all="ignore"):
-                product = self.run_curvature(X, Y, v, gauss_newton, *values[:5])
+                product = self.run_curvature(values, Y, v, gauss_newton)
             if not np.isfinite(product).all():
                 return self._fail("curvature", 0)
             out[...] = product
             return True
 
-    def run_curvature(
-        self,
-        X: Array,
-        Y: Array,
-        v: Array,
-        gauss_newton: bool,
-        z: list[Array],
-        a: list[Array],
-        da_dz: list[Array],
-        delta: list[Array],
-        dC_da: list[Array],
-    ) -> Array:
+    def run_curvature(self, values: Backward, Y: Array, v: Array, gauss_newton: bool) -> Array:
         """R{∇C} along v (see curvature.py), from the values of the backward pass."""
-        below = [X, *a[:-1]]
+        z, a, da_dz, delta, dC_da, C = values
         moves = list(zip(*layout.views(self.sizes, v), strict=True))
         R_z: list[Array] = []
-        R_a = [np.zeros_like(X)]
+        R_a = [np.zeros_like(a[0])]
         for l, (V, v_b) in enumerate(moves):
-            R_z.append(R_a[l] @ self.weights[l].T + weighted_input(V, v_b, below[l]))
+            R_z.append(R_a[l] @ self.weights[l].T + calculus.weighted_input(V, v_b, a[l]))
             R_a.append(da_dz[l] * R_z[l])  # a softmax layer is the last, whose R{a} nobody reads
-        R_delta = self._output_R_delta(z[-1], a[-1], da_dz[-1], dC_da[-1], Y, R_z[-1], gauss_newton)
-        parts: list[Array] = []
+        R_delta = self._output_R_delta(values, Y, R_z[-1], gauss_newton)
+        layers: list[tuple[Array, Array]] = []
         for l in range(len(moves) - 1, -1, -1):
-            R_W, R_b = accumulate_gradient(below[l], R_delta)
+            R_W, R_b = calculus.accumulate_gradient(a[l], R_delta)
             if not gauss_newton:
-                R_W = R_W + accumulate_gradient(R_a[l], delta[l])[0]
-            parts = [R_W.ravel(), R_b, *parts]
+                R_W = R_W + calculus.accumulate_gradient(R_a[l], delta[l])[0]
+            layers.insert(0, (R_W, R_b))
             if l > 0:
-                R_dC_da = propagate_delta(self.weights[l], R_delta)
+                R_dC_da = calculus.propagate_delta(self.weights[l], R_delta)
                 if not gauss_newton:
-                    R_dC_da = R_dC_da + propagate_delta(moves[l][0], delta[l])
+                    R_dC_da = R_dC_da + calculus.propagate_delta(moves[l][0], delta[l])
                 R_delta = R_dC_da * da_dz[l - 1]
                 if not gauss_newton:
-                    d2a_dz2 = second_derivative(
-                        self.activations[l - 1], z[l - 1], a[l - 1], da_dz[l - 1]
-                    )
+                    activation = self.activations[l - 1]
+                    d2a_dz2 = calculus.second_derivative(activation, z[l - 1], a[l], da_dz[l - 1])
                     R_delta = R_delta + dC_da[l] * d2a_dz2 * R_z[l - 1]
-        product: Array = np.concatenate(parts) / v.dtype.type(len(X))
+        product: Array = layout.flat(*zip(*layers, strict=True)) / v.dtype.type(len(C))
         return product
 
-    def _output_R_delta(
-        self,
-        z: Array,
-        a: Array,
-        da_dz: Array,
-        dC_da: Array,
-        y: Array,
-        R_z: Array,
-        gauss_newton: bool,
-    ) -> Array:
+    def _output_R_delta(self, values: Backward, y: Array, R_z: Array, gauss_newton: bool) -> Array:
+        """R{δ} of the output layer, from its R{z}."""
         cost, activation = self.cost_function, self.activations[-1]
+        z, a, da_dz, _, dC_da = (by_layer[-1] for by_layer in values[:5])
         if activation == "softmax":
             return softmax_curvature(cost, a, dC_da, y, R_z, gauss_newton)
         d2a_dz2 = np.zeros_like(z)
         if not gauss_newton and cost != "cross_entropy":
-            d2a_dz2 = second_derivative(activation, z, a, da_dz)
+            d2a_dz2 = calculus.second_derivative(activation, z, a, da_dz)
         if isinstance(cost, Cost):
             R_dC_da = cost.checked_hessian_vector_product(a, y, da_dz * R_z)
             R_delta: Array = R_dC_da * da_dz + dC_da * d2a_dz2 * R_z
@@ -574,7 +538,7 @@ class Engine(OneThreadAtATime):
                         self._update(gradient, cost / total_weight)
                         if max_norm > 0:
                             for W in self.weights:
-                                limit_norms(W, max_norm)
+                                calculus.limit_norms(W, max_norm)
             except KeyboardInterrupt:
                 # It may come between two of an update's statements, or while the flag is taken
                 # back: to the last full batch, and free for the next call.
@@ -595,7 +559,7 @@ class Engine(OneThreadAtATime):
         if l1 == 0 and l2 == 0:
             return
         for W, place in zip(self.weights, layout.places(self.sizes), strict=True):
-            gradient[place.weights] += penalty_gradient(W, l1, l2).ravel()
+            gradient[place.weights] += calculus.penalty_gradient(W, l1, l2).ravel()
 
     def predict(self, X: Any, out: Any) -> Array | None:
         """The compiled engine's quick way for plain arrays; there is none here."""
@@ -610,7 +574,7 @@ class Engine(OneThreadAtATime):
         assert self.rule is not None
         self.step_count += 1
         has_grown = cost > self.previous_cost
-        take_step(
+        calculus.take_step(
             self.rule, self.storage, self.slots, g, self.learning_rate, self.step_count, has_grown
         )
         if self.rule.compares_costs:

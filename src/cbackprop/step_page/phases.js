@@ -7,6 +7,19 @@ const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const joined = (terms) => terms.join(" + ");
 const vector = (values) => `(${values.map(N).join(", ")})`;
 
+// A row for each neuron of a layer, of which one is chosen.
+const neuronRows = (l, cells) =>
+  range(sizes[l]).map((i) => ({
+    chosen: i === at.neuron[l],
+    choose: () => chooseNeuron(l, i),
+    cells: [String(i), ...cells(i)],
+  }));
+
+// Parameter k of neuron j, in parameters or a gradient, and its name: a weight, or the bias at last.
+const parameterOf = ({ weights, biases }, l, j, k) =>
+  k === sizes[l - 1] ? biases[l - 1][j] : weights[l - 1][j][k];
+const parameterName = (l, j, k) => (k === sizes[l - 1] ? name("b", l, j) : name("w", l, j, k));
+
 const told = {
   example() {
     const { a, y, example } = now();
@@ -46,11 +59,7 @@ const told = {
           caption: `Weights, bias and weighted input of each neuron \`j\` of layer ${l}`,
           head: ["j", ...below.map((k) => `w_{j,${k}}`), "b_{j}", "z_{j}"],
           under: ["", ...below.map((k) => `·${P(a[l - 1][k])}`), "", ""],
-          rows: range(sizes[l]).map((i) => ({
-            chosen: i === j,
-            choose: () => chooseNeuron(l, i),
-            cells: [String(i), ...below.map((k) => N(W[i][k])), N(b[i]), N(z[l][i])],
-          })),
+          rows: neuronRows(l, (i) => [...below.map((k) => N(W[i][k])), N(b[i]), N(z[l][i])]),
         },
       ],
     };
@@ -86,11 +95,7 @@ const told = {
         {
           caption: `Weighted input and activation of each neuron \`j\` of layer ${l}`,
           head: ["j", "z_{j}", "a_{j}"],
-          rows: range(sizes[l]).map((i) => ({
-            chosen: i === j,
-            choose: () => chooseNeuron(l, i),
-            cells: [String(i), N(z[l][i]), N(a[l][i])],
-          })),
+          rows: neuronRows(l, (i) => [N(z[l][i]), N(a[l][i])]),
         },
       ],
     };
@@ -155,11 +160,7 @@ const told = {
         caption: "`∂a_{i}/∂z_{j}`, and `δ_{j}`; a row for each `z_{j}`, a column for each output `i`",
         head: ["j", ...outputs.map((i) => `∂a_{${i}}/∂z_{j}`), "δ_{j}"],
         under: ["", ...outputs.map((i) => `·${P(dC_da[l][i])}`), ""],
-        rows: outputs.map((m) => ({
-          chosen: m === j,
-          choose: () => chooseNeuron(l, m),
-          cells: [String(m), ...outputs.map((i) => N(da_dz[l][i][m])), N(delta[l][m])],
-        })),
+        rows: neuronRows(l, (m) => [...outputs.map((i) => N(da_dz[l][i][m])), N(delta[l][m])]),
       };
     } else {
       lines = [
@@ -180,11 +181,7 @@ const told = {
       table = {
         caption: `Slope, \`∂C/∂a\` and δ of each neuron \`j\` of layer ${l}`,
         head: ["j", "z_{j}", "σ′(z_{j})", "∂C/∂a_{j}", "δ_{j}"],
-        rows: range(sizes[l]).map((i) => ({
-          chosen: i === j,
-          choose: () => chooseNeuron(l, i),
-          cells: [String(i), N(z[l][i]), N(da_dz[l][i]), N(dC_da[l][i]), N(delta[l][i])],
-        })),
+        rows: neuronRows(l, (i) => [N(z[l][i]), N(da_dz[l][i]), N(dC_da[l][i]), N(delta[l][i])]),
       };
     }
     lines.push(`= ${N(delta[l][j])}`);
@@ -221,10 +218,8 @@ const told = {
           a[l - 1][k],
           "the activation it multiplies: the less that says, the less the weight matters",
         ];
-    const W = gradient.weights[l - 1];
-    const b = gradient.biases[l - 1];
     const which = bias ? `b_{${j}}` : `w_{${j},${k}}`;
-    const whole = bias ? name("b", l, j) : name("w", l, j, k);
+    const whole = parameterName(l, j, k);
     const lines = softmax(l)
       ? [`∂C/∂${whole} = ∂z_{${j}}/∂${which} · ${name("δ", l, j)}`]
       : [`∂C/∂${whole} = ∂z_{${j}}/∂${which} · ∂a_{${j}}/∂z_{${j}} · ∂C/∂a_{${j}}`];
@@ -232,7 +227,7 @@ const told = {
     if (!softmax(l)) {
       lines.push(`= ${bias ? "1" : name("a", l - 1, k)} · ${name("δ", l, j)} = ${P(first[1])} · ${P(delta[l][j])}`);
     }
-    lines.push(`= ${N(bias ? b[j] : W[j][k])}`);
+    lines.push(`= ${N(parameterOf(gradient, l, j, k))}`);
     return {
       title: `Layer ${l}: the gradient, ∂C/∂w and ∂C/∂b`,
       meaning:
@@ -250,7 +245,7 @@ const told = {
               String(m),
               N(delta[l][m]),
               ...[...below, sizes[l - 1]].map((i) => ({
-                text: N(i === sizes[l - 1] ? b[m] : W[m][i]),
+                text: N(parameterOf(gradient, l, m, i)),
                 chosen: m === j && i === k,
                 choose: () => chooseParameter(l, m, i),
               })),
@@ -265,24 +260,18 @@ const told = {
     const step = now();
     const l = at.updated;
     const [j, k] = at.parameter[l];
-    const value = (from) => (k === sizes[l - 1] ? from.biases[l - 1][j] : from.weights[l - 1][j][k]);
-    const whole = k === sizes[l - 1] ? name("b", l, j) : name("w", l, j, k);
+    const value = (from) => parameterOf(from, l, j, k);
+    const whole = parameterName(l, j, k);
     const rows = [];
     // In the order of the gradient vector: each layer's weights row by row, then its biases.
-    const row = (layer, m, i) => {
-      const isBias = i === sizes[layer - 1];
-      const pick = (from) => (isBias ? from.biases[layer - 1][m] : from.weights[layer - 1][m][i]);
-      return {
-        chosen: layer === l && m === j && i === k,
-        choose: () => chooseUpdated(layer, m, i),
-        cells: [
-          isBias ? name("b", layer, m) : name("w", layer, m, i),
-          N(pick(before())),
-          N(pick(step.gradient)),
-          N(pick(step.updated)),
-        ],
-      };
-    };
+    const row = (layer, m, i) => ({
+      chosen: layer === l && m === j && i === k,
+      choose: () => chooseUpdated(layer, m, i),
+      cells: [
+        parameterName(layer, m, i),
+        ...[before(), step.gradient, step.updated].map((from) => N(parameterOf(from, layer, m, i))),
+      ],
+    });
     for (let layer = 1; layer <= L; layer++) {
       for (const m of range(sizes[layer])) {
         for (const i of range(sizes[layer - 1])) rows.push(row(layer, m, i));
@@ -340,11 +329,7 @@ function outputDerivative() {
       {
         caption: "Outputs, targets and `∂C/∂a`",
         head: ["j", "a_{j}", "y_{j}", "∂C/∂a_{j}"],
-        rows: range(sizes[L]).map((i) => ({
-          chosen: i === j,
-          choose: () => chooseNeuron(L, i),
-          cells: [String(i), N(a[L][i]), N(y[i]), N(dC_da[L][i])],
-        })),
+        rows: neuronRows(L, (i) => [N(a[L][i]), N(y[i]), N(dC_da[L][i])]),
       },
     ],
   };
@@ -382,11 +367,7 @@ function passedBack(l) {
         caption: `The weights of the lines that leave each neuron \`k\` of layer ${l}, and \`∂C/∂a_{k}\``,
         head: ["k", ...above.map((j) => `w_{${j},k}`), "∂C/∂a_{k}"],
         under: ["", ...above.map((j) => `·${P(delta[l + 1][j])}`), ""],
-        rows: range(sizes[l]).map((i) => ({
-          chosen: i === k,
-          choose: () => chooseNeuron(l, i),
-          cells: [String(i), ...above.map((j) => N(W[j][i])), N(dC_da[l][i])],
-        })),
+        rows: neuronRows(l, (i) => [...above.map((j) => N(W[j][i])), N(dC_da[l][i])]),
       },
     ],
   };

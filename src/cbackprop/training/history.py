@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 from cbackprop import validation
@@ -43,7 +44,7 @@ class EarlyStopping:
     ) -> None:
         self.patience = validation.integer("patience", patience, 1)
         self.min_delta = validation.non_negative("min_delta", min_delta)
-        self.monitor = validation.word("monitor", monitor)
+        self.monitor = validation.text("monitor", monitor)
         self.restore_best = validation.flag("restore_best", restore_best)
         if larger_is_better is None:
             larger_is_better = monitor not in SMALLER_IS_BETTER
@@ -124,7 +125,7 @@ class History:
         parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
         return f"<History of {self.epochs} epochs, {', '.join(parts)}, {self.seconds:.3g} s>"
 
-    def plot(self, ax: Any = None, *, matplotlib: bool = False, theme: str = "auto") -> Any:
+    def plot(self, ax: object = None, *, matplotlib: bool = False, theme: str = "auto") -> Any:
         """The curves of the costs and metrics, of the learning rate where it moves.
 
         Parameters
@@ -148,25 +149,24 @@ class History:
         ImportError
             If matplotlib is asked for and not installed.
         """
-        validation.axes("ax", ax)
+        axes = validation.axes("ax", ax)
         wanted = validation.flag("matplotlib", matplotlib)
         from cbackprop.drawing import THEMES, curves
 
         theme = validation.choice("theme", theme, THEMES)
-
-        if ax is None and not wanted:
+        if axes is None and not wanted:
             return curves.draw(self, theme)
-        if ax is None:
+        if axes is None:
             try:
-                from matplotlib import pyplot
+                pyplot: Any = import_module("matplotlib.pyplot")
             except ImportError as error:
                 raise ImportError(
                     f"matplotlib=True needs matplotlib, which cannot be imported ({error}); "
                     "plot() alone draws without it"
                 ) from None
-            ax = pyplot.subplots()[1]
-        curves.on_axes(self, ax)
-        return ax
+            axes = pyplot.subplots()[1]
+        curves.on_axes(self, axes)
+        return axes  # Any: matplotlib, whose axes it may be, is optional
 
     def _repr_html_(self) -> str:
         from cbackprop.drawing import html

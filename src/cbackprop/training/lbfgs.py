@@ -15,15 +15,8 @@ import numpy as np
 
 from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, WholeBatchState
-from cbackprop.training.whole_batch import (
-    NotFinite,
-    Step,
-    dot,
-    euclidean_norm,
-    read_parameters,
-    weights_alone,
-    write_parameters,
-)
+from cbackprop.training import whole_batch
+from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
 DECREASE, FLATTENING = 1e-4, 0.9
@@ -66,32 +59,22 @@ class LBFGSStep(Step[LBFGS]):
         pairs = _pairs(state)
         direction = _two_loop_direction(pairs, here.gradient)
         slope = float(dot(here.gradient, direction))
-        there = None
+        first, most, there = optimizer.learning_rate, optimizer.line_search, None
         if pairs and -math.inf < slope < 0:
-            there = _line_search(
-                self,
-                here._replace(length=0.0, slope=slope),
-                direction,
-                optimizer.learning_rate,
-                optimizer.line_search,
-            )
+            origin = here._replace(length=0.0, slope=slope)
+            there = _line_search(self, origin, direction, first, most)
         if there is None:
             # The first step, or what is remembered leads nowhere: straight down, and begin again.
             pairs = []
             direction = -here.gradient / steepness
-            there = _line_search(
-                self,
-                here._replace(length=0.0, slope=-steepness),
-                direction,
-                optimizer.learning_rate * min(1.0, steepness),
-                optimizer.line_search,
-            )
+            origin = here._replace(length=0.0, slope=-steepness)
+            there = _line_search(self, origin, direction, first * min(1.0, steepness), most)
         if there is None:
             # No step that these numbers can tell from none makes the cost lower.
-            write_parameters(self.engine, here.parameters)
+            whole_batch.write_parameters(self.engine, here.parameters)
             self.remember(here)
             return cost, "converged"
-        write_parameters(self.engine, there.parameters)
+        whole_batch.write_parameters(self.engine, there.parameters)
         self.remember(there)
         s, y = there.parameters - here.parameters, there.gradient - here.gradient
         # Without curvature along s, beyond what rounding makes, the pair says nothing.
@@ -114,7 +97,7 @@ class LBFGSStep(Step[LBFGS]):
         gradient = rounded.astype(np.float64)
         cost = cost_sum / self.total_weight
         if self.l2 > 0:
-            weights = weights_alone(parameters, self.of_biases)
+            weights = whole_batch.weights_alone(parameters, self.of_biases)
             cost += self.l2 / 2 * float(dot(weights, weights))
             gradient += self.l2 * weights
         slope = 0.0 if direction is None else float(dot(gradient, direction))
@@ -127,12 +110,12 @@ class LBFGSStep(Step[LBFGS]):
 
     def along(self, origin: Array, direction: Array, length: float) -> _Point:
         """Go there, and see."""
-        write_parameters(self.engine, origin + length * direction)
-        return self.point(length, read_parameters(self.engine), direction)
+        whole_batch.write_parameters(self.engine, origin + length * direction)
+        return self.point(length, whole_batch.read_parameters(self.engine), direction)
 
     def here(self) -> _Point:
         """The objective at the parameters as they stand: the last step's end, if it is that."""
-        parameters = read_parameters(self.engine)
+        parameters = whole_batch.read_parameters(self.engine)
         last, data = self.workspace.last, self._data()
         if (
             isinstance(last, _Last)

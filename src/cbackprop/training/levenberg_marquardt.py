@@ -14,18 +14,12 @@ from cbackprop import validation
 from cbackprop.functions import COSTS, Array
 from cbackprop.optimizers import LevenbergMarquardt, WholeBatchState
 from cbackprop.reference.engine import Engine
-from cbackprop.training.whole_batch import (
-    NotFinite,
-    Step,
-    dot,
-    euclidean_norm,
-    read_parameters,
-    weights_alone,
-    write_parameters,
-)
+from cbackprop.training import whole_batch
+from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The Jacobian's rows are made a block at a time: at most so many bytes of them; what the caches
-# hold where that is enough rows, 4P, for adding P×P products to be little beside making them.
+# hold where that is enough rows, 4P, for adding P×P products to cost little compared with making
+# them.
 SCRATCH_BYTES, CACHED_BYTES = 64 << 20, 2 << 20
 TRIANGLE = 64  # rows of a triangular system that are solved at a time
 
@@ -70,7 +64,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
 
     def take(self) -> tuple[float, str | None]:
         engine, optimizer, state = self.engine, self.optimizer, self.state
-        parameters = read_parameters(engine)
+        parameters = whole_batch.read_parameters(engine)
         r = self.residuals("the residuals")
         if r is None:
             raise NotFinite(engine.failure)
@@ -89,14 +83,14 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
             return cost, "converged"
         # A gain within the rounding of the network's numbers is none.
         enough = present * (1 - float(np.finfo(self.dtype).eps))
-        # A smaller μ is lost beside the matrix: it would only have to grow again.
+        # A smaller μ is lost by rounding: it would only have to grow again.
         least = max(np.finfo(np.float64).eps * equations.largest, np.finfo(np.float64).tiny)
         mu = max(state.numbers["mu"], min(least, optimizer.most_mu))
         while mu <= optimizer.most_mu:
             change = equations.solve(mu)
             if change is not None:
-                write_parameters(engine, parameters - change)
-                there = read_parameters(engine)
+                whole_batch.write_parameters(engine, parameters - change)
+                there = whole_batch.read_parameters(engine)
                 if np.array_equal(there, parameters):
                     break  # the steps are below the parameters' last digit, and get shorter
                 r_there = self.residuals("the residuals after the step")
@@ -104,7 +98,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
                     state.numbers = {"mu": max(mu * optimizer.decrease, least)}
                     return cost, None
             mu *= optimizer.increase
-        write_parameters(engine, parameters)
+        whole_batch.write_parameters(engine, parameters)
         return cost, "converged"
 
     def residuals(self, name: str) -> Array | None:
@@ -125,7 +119,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
         """‖r‖² + κ Σw²."""
         squares = float(dot(r.ravel(), r.ravel()))
         if self.kappa > 0:
-            weights = weights_alone(parameters, self.of_biases)
+            weights = whole_batch.weights_alone(parameters, self.of_biases)
             squares += self.kappa * float(dot(weights, weights))
         return squares
 
@@ -171,7 +165,7 @@ class ParameterEquations:
     gradient : ndarray
         The right side, (P,): half the slope of ‖r‖² + κ Σw².
     largest : float
-        A bound of JᵀJ + κD's numbers: what is far below it is lost beside it.
+        A bound of JᵀJ + κD's numbers: what is far below it is lost by rounding.
     """
 
     def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:
@@ -179,7 +173,7 @@ class ParameterEquations:
         blocks, shape = problem.blocks()
         J = workspace.array("the Jacobian", shape, np.float64)
         self.matrix = workspace.array("the product of Jacobians", (P, P), np.float64)
-        self.gradient = problem.kappa * weights_alone(parameters, problem.of_biases)
+        self.gradient = problem.kappa * whole_batch.weights_alone(parameters, problem.of_biases)
         for rows in blocks:
             part = J[: rows.stop - rows.start]
             problem.rows(rows.start, rows.stop, part)
@@ -217,7 +211,7 @@ class ResidualEquations:
         for rows in problem.blocks()[0]:
             problem.rows(rows.start, rows.stop, whole[rows])
         self.J = whole.reshape(n * n_L, problem.n_parameters)
-        self.weights = weights_alone(parameters, problem.of_biases)
+        self.weights = whole_batch.weights_alone(parameters, problem.of_biases)
         self.gradient = self.J.T @ self.r + problem.kappa * self.weights
         if problem.kappa == 0:
             self.products = [self._product("the product of Jacobians", [slice(None)])]

@@ -10,21 +10,18 @@ from typing import NoReturn
 import numpy as np
 
 from cbackprop import quantities, validation
+from cbackprop.files.checkpoint import write_fit
 from cbackprop.functions import Array
 from cbackprop.model import Model, Snapshot
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
-from cbackprop.training import checkpoints, second_order
+from cbackprop.schedules import rate_of
+from cbackprop.training import second_order
+from cbackprop.training.checkpoints import resume
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
 from cbackprop.training.progress import Progress
-from cbackprop.training.schedules import rate_of
-from cbackprop.training.whole_batch import (
-    NotFinite,
-    read_parameters,
-    total_weight,
-    write_parameters,
-)
+from cbackprop.training.whole_batch import NotFinite, total_weight
 from cbackprop.update_rules import StepOptions
 
 
@@ -71,6 +68,7 @@ def run_pass(
         If a step diverges. After it, and after any other Exception, everything is as it was before
         the call.
     """
+    examples, targets = model.apart(X), model.apart(Y)
     with model.engine:
         used = model.optimizer
         if optimizer is None:
@@ -85,7 +83,7 @@ def run_pass(
                 model.optimizer = chosen
             else:
                 model.set_optimizer(chosen)
-            _train_once(model, X, Y, None, batch_size, sample_weight, options, None)
+            _train_once(model, examples, targets, None, batch_size, sample_weight, options, None)
         except Exception:
             before.restore(model)
             raise
@@ -106,6 +104,11 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     best: Array | None = None
     rows: Array | None = None
     description = plan.description(len(X))
+    stopping = plan.early_stopping
+
+    def is_over() -> bool:
+        return stopping is not None and stopping.is_over(history)
+
     progress = Progress(plan.epochs, plan.progress)
     try:
         if plan.checkpoint is not None:
@@ -114,8 +117,8 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         if plan.epochs > 0:
             model.set_optimizer(plan.optimizer)
         if plan.resume:
-            best, rows = checkpoints.resume(model, plan, history, description)
-        elif plan.held > 0 and plan.epochs > 0:
+            best, rows = resume(model, plan, history, description)
+        elif plan.n_held_out > 0 and plan.epochs > 0:
             rows = held_rows(model, len(X), plan)
         trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
         first = history.epochs
@@ -126,33 +129,28 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         raise
     try:
         for epoch in range(first, plan.epochs):
-            if plan.early_stopping is not None and plan.early_stopping.is_over(history):
-                history.stop_reason = "early stopping"
+            if is_over():
                 break
             if epoch_start is None:
                 epoch_start = Snapshot(model)
             reason = _train_and_judge(model, *trained, history, epoch)
             epoch_start = None
-            if plan.early_stopping is not None and plan.early_stopping.is_best(history):
+            if stopping is not None and stopping.is_best(history):
                 history.best_epoch = epoch
-                if plan.early_stopping.restore_best:
-                    best = read_parameters(model.engine)
+                if stopping.restore_best:
+                    best = model.parameters().astype(np.float64)
             # Every callback is called, whatever the ones before it answered.
             answers = [callback(history) for callback in plan.callbacks]
-            if any(bool(answer) for answer in answers if isinstance(answer, (bool, np.bool_))):
+            if any(bool(answer) for answer in answers if validation.is_flag(answer)):
                 reason = "callback"
             if plan.checkpoint is not None:
-                checkpoints.write(model, plan.checkpoint, description, history, best, rows)
-            last = reason is not None or epoch + 1 == plan.epochs
-            if plan.early_stopping is not None:
-                last = last or plan.early_stopping.is_over(history)
-            progress.show(history, last)
+                write_fit(plan.checkpoint, model, description, vars(history), best, rows)
+            progress.show(history, reason is not None or epoch + 1 == plan.epochs or is_over())
             if reason is not None:
                 history.stop_reason = reason
                 break
-        else:
-            if plan.early_stopping is not None and plan.early_stopping.is_over(history):
-                history.stop_reason = "early stopping"
+        if history.stop_reason == "epochs" and is_over():
+            history.stop_reason = "early stopping"
     except Exception:
         if epoch_start is not None:
             epoch_start.restore(model)
@@ -160,12 +158,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     finally:
         progress.close()
     if best is not None:
-        before = Snapshot(model)
-        try:
-            write_parameters(model.engine, best)
-        except BaseException:
-            before.restore(model)
-            raise
+        model.set_parameters(best)
     return history
 
 

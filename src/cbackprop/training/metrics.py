@@ -42,8 +42,8 @@ def r2(predictions: Array, targets: Array) -> float:
     and 0 otherwise.
     """
     targets = targets.astype(np.float64)
-    rest = np.square(predictions - targets).sum(axis=0)
-    spread = np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    rest: Array = np.square(predictions - targets).sum(axis=0)
+    spread: Array = np.square(targets - targets.mean(axis=0)).sum(axis=0)
     # Not spread == 0: the mean of equal numbers is rounded.
     alike = (targets == targets[0]).all(axis=0)
     shares: Array = np.where(alike, rest == 0, 1 - rest / np.where(alike, 1, spread))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ from cbackprop import validation
 from cbackprop.functions import Array
 from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, resolve
+from cbackprop.schedules import RateOfEpoch
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import METRICS, Metric, named
-from cbackprop.training.schedules import RateOfEpoch
 from cbackprop.update_rules import StepOptions
 
 # Of the epoch; what it returns is judged when it has.
@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     sample_weight: Array | None
     options: StepOptions | None  # None for nothing
     validation_data: tuple[Array, Array] | None
-    held: int  # examples to keep from training and to judge instead
+    n_held_out: int  # examples to keep from training and to judge instead
     metrics: dict[str, Metric]
     early_stopping: EarlyStopping | None
     schedule: RateOfEpoch | None
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
         """What must be the same for a fit to go on from a checkpoint."""
         return {
             "examples": n,
-            "held out": self.held,
+            "held out": self.n_held_out,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
             # The text of a plain tuple, as earlier checkpoints have it.
@@ -55,102 +55,73 @@ class Plan(NamedTuple):
 
 
 def make(
-    model: Model,
-    network: object,
-    X: object,
-    Y: object,
-    *,
-    epochs: object,
-    batch_size: object,
-    optimizer: object,
-    learning_rate: object,
-    shuffle: object,
-    sample_weight: object,
-    class_weight: object,
-    l1: object,
-    l2: object,
-    dropout: object,
-    max_norm: object,
-    clip_norm: object,
-    noise_multiplier: object,
-    validation_data: object,
-    validation_fraction: object,
-    metrics: object,
-    early_stopping: object,
-    schedule: object,
-    callbacks: object,
-    progress: object,
-    checkpoint: object,
-    resume: object,
+    model: Model, network: object, X: object, Y: object, **asked: object
 ) -> tuple[Array, Array, Plan]:
-    """The examples, the targets and the plan of a fit, from the arguments of `Network.fit`.
+    """The examples, the targets and the plan of a fit.
 
-    ``network`` is what callbacks get besides the history.
+    ``network`` is what callbacks get besides the history, ``asked`` what `Network.fit` takes
+    besides the examples, all of it.
 
     Raises
     ------
     TypeError, ValueError
         Naming the argument.
     """
-    chosen = resolve(optimizer, learning_rate)
+    chosen = resolve(asked["optimizer"], asked["learning_rate"])
     network_facts = (model.sizes, model.dtype.name)
     examples = validation.batch("X", X, *network_facts)
     n = len(examples)
     validation.at_least_one_example("X", n, "training")
     targets = validation.targets("Y", Y, n, False, *network_facts, model.cost_function)
     examples, targets = model.apart(examples), model.apart(targets)
-    weight = combined_weight(sample_weight, class_weight, targets)
-    held = validation.held_out(
-        validation.fraction("validation_fraction", validation_fraction), validation_data, n
-    )
-    judged = validation.validation_pair(validation_data, *network_facts, model.cost_function)
-    functions = named(validation.metrics(metrics, tuple(METRICS)))
-    stopping = _early_stopping(early_stopping)
+    weight = combined_weight(asked["sample_weight"], asked["class_weight"], targets)
+    pair, path = asked["validation_data"], asked["checkpoint"]
+    share = validation.fraction("validation_fraction", asked["validation_fraction"])
+    n_held_out = validation.held_out(share, pair, n)
+    judged = validation.validation_pair(pair, *network_facts, model.cost_function)
+    functions = named(validation.metrics(asked["metrics"], tuple(METRICS)))
+    stopping = _early_stopping(asked["early_stopping"])
     if stopping is not None:
-        validation.monitor(stopping, tuple(functions), judged is not None or held > 0)
-    path = None if checkpoint is None else validation.file_path("checkpoint", checkpoint)
+        validation.monitor(stopping.monitor, tuple(functions), judged is not None or n_held_out > 0)
+    callbacks = asked["callbacks"]
     plan = Plan(
-        epochs=validation.integer("epochs", epochs, 0),
-        batch_size=validation.integer("batch_size", batch_size, 1),
+        checkpoint=None if path is None else validation.file_path("checkpoint", path),
+        epochs=validation.integer("epochs", asked["epochs"], 0),
+        batch_size=validation.integer("batch_size", asked["batch_size"], 1),
         optimizer=chosen,
-        shuffle=validation.batch_order("shuffle", shuffle, n - held),
+        shuffle=validation.batch_order("shuffle", asked["shuffle"], n - n_held_out),
         sample_weight=weight,
-        options=step_options(l1, l2, dropout, max_norm, clip_norm, noise_multiplier),
+        options=step_options(asked),
         validation_data=judged,
-        held=held,
+        n_held_out=n_held_out,
         metrics=functions,
         early_stopping=stopping,
-        schedule=validation.schedule(schedule),
+        schedule=validation.schedule(asked["schedule"]),
         callbacks=tuple(
             partial(callback, network) for callback in validation.functions("callbacks", callbacks)
         ),
-        progress=validation.progress(progress),
-        checkpoint=path,
-        resume=validation.flag("resume", resume),
+        progress=validation.progress(asked["progress"]),
+        resume=validation.flag("resume", asked["resume"]),
     )
-    validation.resume_needs_checkpoint(plan.resume, path)
+    validation.resume_needs_checkpoint(plan.resume, plan.checkpoint)
     return examples, targets, plan
 
 
-def step_options(
-    l1: object = 0.0,
-    l2: object = 0.0,
-    dropout: object = 0.0,
-    max_norm: object = None,
-    clip_norm: object = None,
-    noise_multiplier: object = 0.0,
-) -> StepOptions | None:
-    """What a step does besides the optimiser's rule; None for nothing."""
-    options = StepOptions(
-        l1=validation.non_negative("l1", l1),
-        l2=validation.non_negative("l2", l2),
-        dropout=validation.fraction("dropout", dropout),
-        max_norm=0.0 if max_norm is None else validation.positive("max_norm", max_norm),
-        clip_norm=0.0 if clip_norm is None else validation.positive("clip_norm", clip_norm),
-        noise_multiplier=validation.non_negative("noise_multiplier", noise_multiplier),
-    )
+def step_options(asked: Mapping[str, object]) -> StepOptions | None:
+    """The step's options that are asked for by name; None where they come to nothing."""
+    judges = {"dropout": validation.fraction, "max_norm": _norm_or_none, "clip_norm": _norm_or_none}
+    numbers = {
+        name: judges.get(name, validation.non_negative)(name, asked[name])
+        for name in StepOptions._fields
+        if name in asked
+    }
+    options = StepOptions(**numbers)
     validation.noise_needs_clipping(options.noise_multiplier, options.clip_norm)
     return options if any(options) else None
+
+
+def _norm_or_none(argument: str, value: object) -> float:
+    return 0.0 if value is None else validation.positive(argument, value)
 
 
 def _early_stopping(value: object) -> EarlyStopping | None:
@@ -175,7 +146,7 @@ def combined_weight(sample_weight: object, class_weight: object, Y: Array) -> Ar
 def held_rows(model: Model, n: int, plan: Plan) -> Array:
     """The rows that are kept from training: random ones, or the last."""
     order = model.random_order(n) if plan.shuffle is True else np.arange(n, dtype=np.int64)
-    return np.sort(order[n - plan.held :])
+    return np.sort(order[n - plan.n_held_out :])
 
 
 def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array, Plan]:

@@ -83,20 +83,14 @@ def read_parameters(engine: Engine) -> Array:
 def write_parameters(engine: Engine, vector: Array) -> None:
     """Make (P,) numbers the parameters, rounded to the engine's number type."""
     weights, biases, _ = engine.parameter_arrays()
-    new_weights, new_biases = layout.views(_sizes(engine), vector)
-    for target, new in zip((*weights, *biases), (*new_weights, *new_biases), strict=True):
-        target[...] = new
+    layout.write(vector, weights, biases)
 
 
 def weight_columns(engine: Engine) -> tuple[list[slice], list[slice]]:
     """Where each layer's weights and biases stand in such a vector."""
-    places = list(layout.places(_sizes(engine)))
-    return [place.weights for place in places], [place.biases for place in places]
-
-
-def _sizes(engine: Engine) -> tuple[int, ...]:
     weights = engine.parameter_arrays()[0]
-    return (weights[0].shape[1], *(len(W) for W in weights))
+    places = list(layout.places((weights[0].shape[1], *(len(W) for W in weights))))
+    return [place.weights for place in places], [place.biases for place in places]
 
 
 def weights_alone(vector: Array, of_biases: list[slice]) -> Array:

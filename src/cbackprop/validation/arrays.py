@@ -10,7 +10,7 @@ import numpy as np
 
 from cbackprop import quantities
 from cbackprop.functions import COSTS, Array, Cost
-from cbackprop.validation.scalars import refuse_masked_entries, shown, wrong_type
+from cbackprop.validation.scalars import is_array, refuse_masked_entries, shown, wrong_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def as_array(argument: str, value: object) -> Array:
         raise
     except Exception as error:
         raise _no_array(argument, value, error) from error
-    if array.dtype.kind == "O" and not isinstance(value, np.ndarray):
+    if array.dtype.kind == "O" and not is_array(value):
         if array.ndim == 0:
             raise wrong_type(argument, value, "an array of numbers")
         array = _from_large_integers(argument, array)
@@ -65,11 +65,15 @@ def as_array(argument: str, value: object) -> Array:
     return array
 
 
+def _is_no_array(value: object) -> bool:
+    return isinstance(value, (str, bytes, bytearray, Mapping, Set, Iterator))
+
+
 def _refuse_what_is_no_array(argument: str, value: Any) -> None:
     """Objects that NumPy would take for one number, or for something they are not."""
     if value is None:
         raise TypeError(f"{argument} is None; expected an array of numbers")
-    if isinstance(value, (str, bytes, bytearray, Mapping, Set, Iterator)):
+    if _is_no_array(value):
         raise wrong_type(argument, value, "an array of numbers")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(
@@ -314,7 +318,7 @@ def output_array(
     argument: str, out: object, shape: tuple[int, ...], dtype: str, others: Mapping[str, Array]
 ) -> Array:
     """The caller's array for results: exactly the right one, and none of ``others``' memory."""
-    if not isinstance(out, np.ndarray) or type(out) not in (np.ndarray, np.memmap):
+    if not is_array(out) or type(out) not in (np.ndarray, np.memmap):
         # Of another subclass nobody knows what assignment does: a mask may keep the results out.
         raise TypeError(f"{argument} is {type(out).__name__}; expected a NumPy array")
     if out.dtype != np.dtype(dtype) or not out.dtype.isnative:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from cbackprop.functions import Array, Cost
 from cbackprop.update_rules import StepOptions
-from cbackprop.validation.arrays import (
-    as_array,
-    at_least_one_example,
-    batch,
-    numbers,
-    require_finite,
-    targets,
-)
-from cbackprop.validation.scalars import (
-    Word,
-    choice,
-    flag,
-    integer,
-    non_negative,
-    shown,
-    wrong_type,
-)
+from cbackprop.validation import arrays, scalars
+from cbackprop.validation.scalars import Word, choice, is_flag, is_list, is_mapping, wrong_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,16 +22,16 @@ def validation_pair(
     """(X, Y) to judge each epoch on, or None."""
     if pair is None:
         return None
-    if not isinstance(pair, (tuple, list)):
+    if not is_list(pair):
         raise wrong_type("validation_data", pair, "a pair (X_validation, Y_validation)")
     if len(pair) != 2:
         raise ValueError(
             f"validation_data has {len(pair)} entries; expected 2, (X_validation, Y_validation)"
         )
-    X = batch("validation_data[0]", pair[0], sizes, dtype)
-    at_least_one_example("validation_data[0]", len(X), "a mean cost")
-    require_finite("validation_data[0]", X)
-    Y = targets(
+    X = arrays.batch("validation_data[0]", pair[0], sizes, dtype)
+    arrays.at_least_one_example("validation_data[0]", len(X), "a mean cost")
+    arrays.require_finite("validation_data[0]", X)
+    Y = arrays.targets(
         "validation_data[1]", pair[1], len(X), False, sizes, dtype, cost, "validation_data[0]"
     )
     return X, Y
@@ -84,7 +69,7 @@ def permutation(argument: str, value: object, n: int) -> NDArray[np.int64]:
 
     A copy: what is read at these places must not change between this check and its use.
     """
-    array = as_array(argument, value)
+    array = arrays.as_array(argument, value)
     if array.dtype.kind not in "iu" or array.shape != (n,):
         raise ValueError(
             f"{argument} is an array of dtype {array.dtype} and shape {array.shape}; "
@@ -108,18 +93,17 @@ def batch_order(
     argument: str, value: object, n: int
 ) -> bool | NDArray[np.int64] | Callable[..., Any]:
     """True, False, an order of the examples, or a function of the epoch that returns one."""
-    if isinstance(value, (bool, np.bool_)):
+    if is_flag(value):
         return bool(value)
     if callable(value):
         return value
-    is_array = hasattr(value, "__array__") and not isinstance(value, np.generic)
-    if is_array or isinstance(value, (list, tuple, range)):
-        return permutation(argument, value, n)
-    raise wrong_type(
-        argument,
-        value,
-        "True, False, an order of the examples, or a function of the epoch that returns one",
-    )
+    order: object = value
+    if isinstance(value, (list, tuple, range)) or (
+        hasattr(value, "__array__") and not isinstance(value, np.generic)
+    ):
+        return permutation(argument, order, n)
+    expected = "True, False, an order of the examples, or a function of the epoch that returns one"
+    raise wrong_type(argument, order, expected)
 
 
 def class_weight(argument: str, value: object, Y: Array) -> NDArray[np.float64] | None:
@@ -137,37 +121,35 @@ def class_weight(argument: str, value: object, Y: Array) -> NDArray[np.float64] 
         counts = np.bincount(labels, minlength=n_classes)
         # As scikit-learn: n / (classes that occur · examples of the class).
         weights = n / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    elif isinstance(value, Mapping):
+    elif is_mapping(value):
         weights = np.ones(n_classes)
         for key, weight in value.items():
-            number = integer(f"{argument} key", key, 0)
+            number = scalars.integer(f"{argument} key", key, 0)
             if number >= n_classes:
                 raise ValueError(
                     f"{argument} has the class {number}; expected 0 to {n_classes - 1}"
                 )
-            weights[number] = non_negative(f"{argument}[{number}]", weight)
+            weights[number] = scalars.non_negative(f"{argument}[{number}]", weight)
     else:
-        weights = numbers(argument, value, "float64")
+        weights = arrays.numbers(argument, value, "float64")
         if weights.shape != (n_classes,):
             raise ValueError(
                 f"{argument} has shape {weights.shape}; expected ({n_classes},), one for each class"
             )
-        require_finite(argument, weights)
+        arrays.require_finite(argument, weights)
         if (weights < 0).any():
             raise ValueError(f"{argument} has a negative number; expected numbers >= 0")
     each: NDArray[np.float64] = weights[labels]
     return each
 
 
-def option_names(argument: str, value: object, known: tuple[str, ...]) -> dict[str, Any]:
+def option_names(argument: str, value: object, known: tuple[str, ...]) -> dict[str, object]:
     """A dict whose keys are among ``known``; None is an empty one."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if not is_mapping(value):
         raise wrong_type(argument, value, f"a dict with some of {', '.join(known)}")
-    for key in value:
-        choice(f"{argument} key", key, known)
-    return dict(value)
+    return {choice(f"{argument} key", key, known): entry for key, entry in value.items()}
 
 
 def noise_needs_clipping(noise_multiplier: float, clip_norm: float) -> None:
@@ -180,7 +162,7 @@ def noise_needs_clipping(noise_multiplier: float, clip_norm: float) -> None:
 
 
 def whole_batch_options(optimizer: str, options: StepOptions | None) -> None:
-    """What a whole-batch optimiser cannot take beside l2."""
+    """What a whole-batch optimiser cannot take besides l2."""
     if options is None:
         return
     for name, value in options._asdict().items():
@@ -239,26 +221,20 @@ def schedule(value: object) -> Callable[..., Any] | None:
     )
 
 
-class Monitoring(Protocol):
-    """Early stopping, by the one attribute that can be wrong here."""
-
-    monitor: str
-
-
-def monitor(early_stopping: Monitoring, names: tuple[str, ...], is_judged: bool) -> None:
+def monitor(monitored: str, names: tuple[str, ...], is_judged: bool) -> None:
     """What early stopping looks at must be there to look at."""
     known = ("cost", *(("validation_cost",) if is_judged else ()), *names)
-    if early_stopping.monitor not in known:
+    if monitored not in known:
         hint = "" if is_judged else "; validation_data makes a validation_cost"
         raise ValueError(
-            f"early_stopping monitors {early_stopping.monitor!r}; expected one of "
+            f"early_stopping monitors {monitored!r}; expected one of "
             f"{', '.join(repr(name) for name in known)}{hint}"
         )
 
 
 def progress(value: object) -> bool | None:
     """None, True or False."""
-    return None if value is None else flag("progress", value)
+    return None if value is None else scalars.flag("progress", value)
 
 
 def resume_needs_checkpoint(resume: bool, checkpoint: object) -> None:
@@ -270,11 +246,11 @@ def resume_needs_checkpoint(resume: bool, checkpoint: object) -> None:
 def same_plan(found: object, expected: Mapping[str, object]) -> None:
     """A fit goes on as it began."""
     for name, value in expected.items():
-        before = found.get(name) if isinstance(found, Mapping) else None
+        before = found.get(name) if is_mapping(found) else None
         if before != value:
             raise ValueError(
-                f"resume: the checkpoint's fit had {name} {shown(before)}, this one has "
-                f"{shown(value)}; expected the same"
+                f"resume: the checkpoint's fit had {name} {scalars.shown(before)}, this one has "
+                f"{scalars.shown(value)}; expected the same"
             )
 
 
@@ -309,6 +285,6 @@ def functions(argument: str, value: object) -> tuple[Callable[..., Any], ...]:
 
 def _has_an_order(value: object) -> TypeGuard[Iterable[object]]:
     """Whether it can be gone through, one entry after the other (no 0-d array can)."""
-    if isinstance(value, (str, bytes, Set, Mapping)) or getattr(value, "ndim", 1) == 0:
+    if isinstance(value, (str, bytes)) or scalars.has_no_order(value):
         return False
-    return hasattr(value, "__iter__")
+    return getattr(value, "ndim", 1) != 0 and hasattr(value, "__iter__")

@@ -49,10 +49,10 @@ def nudge_stays_finite(size: float, change: float) -> None:
         )
 
 
-def nudge_sizes(argument: str, value: object) -> tuple[Any, ...]:
+def nudge_sizes(argument: str, value: Any) -> tuple[Any, ...]:
     """Some nudges; each of them is judged when it is made."""
     try:
-        sizes: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]  # this is what is tried
+        sizes: tuple[Any, ...] = tuple(value)
     except TypeError:
         raise wrong_type(argument, value, "a sequence of numbers") from None
     if not sizes:
@@ -92,7 +92,8 @@ def stepper_size(sizes: tuple[int, ...], steps: int) -> None:
         )
 
 
-def axes(argument: str, value: object) -> None:
+def axes(argument: str, value: Any) -> Any:
     """None, or something to plot on."""
     if value is not None and not callable(getattr(value, "plot", None)):
         raise wrong_type(argument, value, "axes of matplotlib")
+    return value

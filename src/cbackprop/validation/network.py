@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,23 +16,24 @@ from cbackprop.functions import (
     Cost,
     name_of,
 )
+from cbackprop.validation import scalars
 from cbackprop.validation.arrays import LARGEST_ARRAY
 from cbackprop.validation.scalars import choice, integer, shown, wrong_type
 
 
-def layer_sizes(sizes: object) -> tuple[int, ...]:
+def layer_sizes(sizes: Any) -> tuple[int, ...]:
     """n_0, …, n_L: at least two positive integers, in an order that means something."""
     if isinstance(sizes, (str, bytes, bytearray)):
         raise wrong_type("sizes", sizes, "a sequence of integers such as [784, 30, 10]")
-    if isinstance(sizes, (Set, Mapping)):
+    if scalars.has_no_order(sizes):
         raise TypeError(
             f"sizes is {shown(sizes)} ({type(sizes).__name__}), which has no order; "
             "expected a sequence of integers such as [784, 30, 10]"
         )
-    if isinstance(sizes, np.ndarray) and sizes.ndim != 1:
+    if scalars.is_array(sizes) and sizes.ndim != 1:
         raise ValueError(f"sizes has shape {sizes.shape}; expected one dimension")
     try:
-        entries: tuple[object, ...] = tuple(sizes)  # type: ignore[arg-type]  # this is what is tried
+        entries: tuple[object, ...] = tuple(sizes)
     except TypeError:
         raise wrong_type("sizes", sizes, "a sequence of integers such as [784, 30, 10]") from None
     if len(entries) < 2:
@@ -53,7 +53,7 @@ def layer_sizes(sizes: object) -> tuple[int, ...]:
 def activations(argument: object, n_layers: int) -> tuple[str | Activation, ...]:
     """One activation for every layer after the input."""
     choices = (*ACTIVATIONS, *ACTIVATION_ALIASES)
-    if isinstance(argument, (list, tuple)):
+    if scalars.is_list(argument):
         if len(argument) != n_layers:
             raise ValueError(
                 f"activation has {len(argument)} entries; expected {n_layers}, "
@@ -96,10 +96,10 @@ def cost(argument: object, output: str | Activation) -> str | Cost:
     return word
 
 
-def number_type(dtype: object) -> str:
+def number_type(dtype: Any) -> str:
     """'float32' or 'float64'."""
     try:
-        result = np.dtype(dtype)  # type: ignore[call-overload]  # this is what is tried
+        result = np.dtype(dtype)
     except Exception:
         raise TypeError(f"dtype is {shown(dtype)}; expected 'float32' or 'float64'") from None
     if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from typing import TypeGuard, TypeVar
 
 import numpy as np
+
+from cbackprop.functions import Array
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Word = TypeVar("Word", bound=str)
@@ -40,12 +42,48 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+# ---- kinds: what isinstance leaves open is an object to type checkers ----------------------------
+
+
+def is_array(value: object) -> TypeGuard[Array]:
+    """Whether it is one of NumPy's."""
+    return isinstance(value, np.ndarray)
+
+
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Whether it is a list or a tuple."""
+    return isinstance(value, (list, tuple))
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    """Whether it is a dict or the like."""
+    return isinstance(value, Mapping)
+
+
+def has_no_order(value: object) -> bool:
+    """Whether it is a set or a dict, whose entries stand in no place that means something."""
+    return isinstance(value, (Set, Mapping))
+
+
+def is_flag(value: object) -> TypeGuard[bool]:
+    """Whether it is True or False, and does not merely count as one of them."""
+    return isinstance(value, (bool, np.bool_))
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Whether it is a real number, and no boolean."""
+    # NumPy counts a timedelta64 among its integers.
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, (bool, np.timedelta64)
+    )
+
+
 # ---- numbers -------------------------------------------------------------------------------------
 
 
 def integer(argument: str, value: object, lowest: int) -> int:
     """A Python int of at least ``lowest``; booleans are not numbers here."""
-    if isinstance(value, (bool, np.bool_)):
+    if is_flag(value):
         raise TypeError(f"{argument} is {value!r}; expected an integer, not a boolean")
     refuse_masked_entries(argument, value)
     try:
@@ -63,12 +101,9 @@ def integer(argument: str, value: object, lowest: int) -> int:
 
 def real_number(argument: str, value: object) -> float:
     """A finite Python float from a real number or a 0-d array of one."""
-    if isinstance(value, np.ndarray) and value.ndim == 0:
+    if is_array(value) and value.ndim == 0:
         value = value[()]
-    # NumPy counts a timedelta64 among its integers.
-    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
-    ):
+    if not is_real(value):
         raise wrong_type(argument, value, "a real number")
     try:
         number = float(value)
@@ -128,10 +163,10 @@ def refuse_masked_entries(argument: str, value: object) -> None:
 
 
 def _count_masked(value: object, depth: int = 3) -> int:
-    if isinstance(value, np.ma.MaskedArray):
+    if np.ma.isMaskedArray(value):
         return int(np.count_nonzero(np.ma.getmaskarray(value)))
     # A list of plain numbers needs no second look, and one that holds itself has no end.
-    if isinstance(value, (list, tuple)) and depth > 0 and not {*map(type, value)} <= {int, float}:
+    if is_list(value) and depth > 0 and not {*map(type, value)} <= {int, float}:
         return sum(_count_masked(entry, depth - 1) for entry in value)
     return 0
 
@@ -141,7 +176,7 @@ def _count_masked(value: object, depth: int = 3) -> int:
 
 def flag(argument: str, value: object) -> bool:
     """A boolean, and nothing that merely counts as one."""
-    if not isinstance(value, (bool, np.bool_)):
+    if not is_flag(value):
         raise wrong_type(argument, value, "True or False")
     return bool(value)
 
@@ -160,8 +195,8 @@ def choice(argument: str, value: object, choices: Collection[Word], otherwise: s
     )
 
 
-def word(argument: str, value: object) -> str:
-    """A string, and of no subclass."""
+def text(argument: str, value: object) -> str:
+    """A string, and of no subclass of str."""
     if not isinstance(value, str):
         raise wrong_type(argument, value, "a string")
     return str.__str__(value)
