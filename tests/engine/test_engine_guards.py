@@ -9,6 +9,7 @@ import pytest
 from support import DTYPES
 
 from cbackprop import backend
+from cbackprop.update_rules import UpdateRule
 
 if backend.simd_level() is None:
     pytest.skip("the compiled core is not built", allow_module_level=True)
@@ -97,7 +98,7 @@ def train(engine, X, Y, order):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_order_that_leads_outside(dtype):
     engine, (X, Y) = engine_of(dtype), examples(dtype)
-    engine.set_optimizer("sgd", ())
+    engine.set_optimizer(UpdateRule("sgd", {}, ()))
     engine.learning_rate = 0.1
     before = engine.parameter_arrays()[2].copy()
     for order in (
