@@ -70,8 +70,10 @@ cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
     return 0
 
 
-cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows, int needs):
-    """The work of a call with blocks of at most `rows`. Whether all was finite, and the sum of the costs."""
+cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows, int needs=0, bint release=True):
+    """The work of a call with blocks of at most `rows`, without the GIL where `release` says so. Whether all was
+    finite, and the sum of the costs.
+    """
     cdef double total
     cdef int failed
     enter(core)
@@ -83,7 +85,7 @@ cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows,
             reserve_input_gradient(core, rows)
         if needs & NEEDS_CURVATURE:
             reserve_curvature(core, rows)
-        if rows * core.n_parameters > RELEASE_GIL_WORK:
+        if release:
             with nogil:
                 failed = work(core, call)
         else:
@@ -171,7 +173,7 @@ cdef class Engine(Core):
         z_table = pointer_table(self, z, call.n)
         a_table = pointer_table(self, a, call.n)
         call.z, call.a = pointers(z_table), pointers(a_table)
-        return run(self, forward_all, &call, call.n, 0)[0]
+        return run(self, forward_all, &call, call.n, 0, call.n * self.n_parameters > RELEASE_GIL_WORK)[0]
 
     def predict(self, X, out, /):
         """The outputs of plain arrays, (n_0,) or at most BLOCK rows of them, in `out` where it is given; the quick way.
@@ -234,7 +236,7 @@ cdef class Engine(Core):
         cdef Call call
         begin(self, &call, X, Y, sample_weight)
         call.C = pointer(cost, call.n, True)
-        return run(self, costs_all, &call, call.n, 0)
+        return run(self, costs_all, &call, call.n)
 
     def gradient(self, X, Y, sample_weight, double total_weight, out, /):
         """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
@@ -258,21 +260,21 @@ cdef class Engine(Core):
         begin(self, &call, X, Y)
         call.out, call.new_memory = pointer(out, call.n * self.n_parameters, True), fresh
         call.C = pointer(cost, call.n, True)
-        return run(self, per_example_gradients, &call, call.n, 0)[0]
+        return run(self, per_example_gradients, &call, call.n)[0]
 
     def gradient_norms(self, X, Y, out, /):
         """Fill out (n,) with the Euclidean norm of every dC_i."""
         cdef Call call
         begin(self, &call, X, Y)
         call.out = pointer(out, call.n, True)
-        return run(self, gradient_norms_all, &call, call.n, 0)[0]
+        return run(self, gradient_norms_all, &call, call.n)[0]
 
     def jacobian(self, X, out, bint fresh, /):
         """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
         cdef Call call
         begin(self, &call, X, None)
         call.out, call.new_memory = pointer(out, call.n * self.n_L * self.n_parameters, True), fresh
-        return run(self, jacobian_all, &call, call.n * self.n_L, 0)[0]
+        return run(self, jacobian_all, &call, call.n * self.n_L)[0]
 
     def input_jacobian(self, X, out, /):
         """Fill out (n, n_L, n_0) with da_j/dx of every example and output j."""
@@ -292,7 +294,7 @@ cdef class Engine(Core):
         call.second = NULL if X2 is None else &second
         call.gram_scratch = &scratch
         _arrays = gram_arrays(self, &scratch, second.n)  # held until the work is done
-        return run(self, gradient_gram_all, &call, max(call.n, second.n), 0)[0]
+        return run(self, gradient_gram_all, &call, max(call.n, second.n))[0]
 
     def gradient_moments(self, X, Y, mean, variance, cost, /):
         """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (True or False, sum_i C_i)."""

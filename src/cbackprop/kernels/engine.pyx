@@ -3,6 +3,8 @@
 # a) Included by _v2_f32.pyx ... _generic_f64.pyx, after the row counts of the level's tiles.
 # b) Each part cimports whatever it uses of the headers. What other parts define it sees, as one module does; only types
 #    must stand before what holds them.
+# c) Steps of a vector or a block are `for j from 0 <= j < n by LANES`: range() is a loop of C only where Cython itself
+#    knows the sign of the step.
 
 cimport numpy as cnp
 
