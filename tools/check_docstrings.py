@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import sys
 import textwrap
@@ -25,8 +26,9 @@ from numpydoc.validate import ERROR_MSGS, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
+os.environ.pop("CBACKPROP_REQUIRE_EXT", None)  # docstrings need no compiled core
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", RuntimeWarning)  # where the core is not compiled
+    warnings.simplefilter("ignore", RuntimeWarning)
     import cbackprop
 
 REFERENCE = ROOT / "docs/reference/index.rst"
@@ -53,7 +55,6 @@ NEVER_RAISES = {
     "Gradient.biases",
     "Network.summary",
     "chain_rule.ActivationTerm.latex",
-    "chain_rule.BiasTerm.dz_dw",
     "chain_rule.BiasTerm.latex",
     "chain_rule.Nudges.errors",
     "chain_rule.Nudges.rows",
