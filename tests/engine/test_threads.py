@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
     cbackprop.info()["backend"] != "compiled", reason="the reference has no threads of its own"
 )
 
-CLOCK_LIMIT = 60
+CLOCK_LIMIT = 300
 
 OPTIMIZERS = {
     "sgd": SGD(0.05),

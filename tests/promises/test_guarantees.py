@@ -19,7 +19,7 @@ from support import both_dtypes, data, needs_compiled, output_of, run_code, stat
 
 from cbackprop import SGD, Adam, ModelFileError, Network
 
-CLOCK_LIMIT = 60  # seconds until a test that waits gives up
+CLOCK_LIMIT = 300  # seconds until a test that waits gives up
 
 
 # ---- 1. Exact ------------------------------------------------------------------------------------

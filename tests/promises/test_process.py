@@ -20,7 +20,7 @@ from support import BACKENDS, HAS_COMPILED, every_backend, needs_fork, output_of
 from cbackprop import SGD, Adagrad, Network, RMSprop, Rprop, schedules
 from cbackprop import backend as backends
 
-CLOCK_LIMIT = 60  # seconds until a test that waits gives up
+CLOCK_LIMIT = 300  # seconds until a test that waits gives up
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
 
