@@ -16,13 +16,15 @@ import os
 import warnings
 from collections.abc import Mapping
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cbackprop._version import __version__
 from cbackprop.functions import Activation, Array, Cost
-from cbackprop.reference import calculus
-from cbackprop.reference import engine as reference
+
+if TYPE_CHECKING:
+    from cbackprop.reference.engine import Engine
 
 SUFFIXES = {"float32": "f32", "float64": "f64"}
 HOW_TO_BUILD = (
@@ -107,12 +109,14 @@ def engine(
     cost: str | Cost,
     dtype: str,
     threads: int,
-) -> reference.Engine:
+) -> Engine:
     """An engine for one network; the compiled one has the reference's interface."""
-    kind: type[reference.Engine] = (
-        kernels(dtype).Engine if backend == "compiled" else reference.Engine
-    )
-    return kind(sizes, activations, cost, dtype, threads)
+    if backend == "compiled":
+        compiled: Engine = kernels(dtype).Engine(sizes, activations, cost, dtype, threads)
+        return compiled
+    from cbackprop.reference import engine as reference  # imported only where it computes
+
+    return reference.Engine(sizes, activations, cost, dtype, threads)
 
 
 def shuffle(backend: str, dtype: str, order: Array, words: Array) -> None:
@@ -120,6 +124,8 @@ def shuffle(backend: str, dtype: str, order: Array, words: Array) -> None:
     if backend == "compiled":
         kernels(dtype).shuffle(order, words)
     else:
+        from cbackprop.reference import calculus
+
         calculus.shuffle(order, words)
 
 

@@ -18,8 +18,6 @@ from cbackprop.functions import COSTS, Array, Floats, name_of, read_only
 from cbackprop.gradients import Backward
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
 from cbackprop.paths import Factor, FullPath, Path
-from cbackprop.reference.calculus import activate, cost_of_activations, weighted_input
-from cbackprop.reference.engine import Engine
 
 if TYPE_CHECKING:
     from cbackprop.drawing.canvas import Drawing
@@ -319,6 +317,9 @@ class ChainRule:
         self.cost = float(backward.cost)
         self._softmax = network.activations[-1] == "softmax"
         # The parameters as they are now, in float64, for the paths' weights and the nudges.
+        # Imported where it is needed: most programs that import the package never do.
+        from cbackprop.reference.engine import Engine
+
         self._engine = Engine(network.sizes, network.activations, network.cost_function, "float64")
         self._engine.storage[...] = layout.flat(network.weights, network.biases)
         self.weights: tuple[Floats, ...] = tuple(read_only(W) for W in self._engine.weights)
@@ -474,6 +475,8 @@ class ChainRule:
 
     def _pass_from(self, layer: int, below: list[Array]) -> Pass:
         """What follows from the activations of the layers up to this one, each (1, n_l)."""
+        from cbackprop.reference.calculus import activate, cost_of_activations, weighted_input
+
         engine, cost = self._engine, self.cost_function
         z: list[Array | None] = [None] * (layer + 1)
         a = list(below[: layer + 1])

@@ -18,7 +18,6 @@ from cbackprop.functions import Activation, Array, Cost, initial_parameters
 from cbackprop.gradients import Backward, Forward, Gradient, variance_of
 from cbackprop.optimizers import Optimizer, WholeBatchState
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.reference.calculus import softmax_jacobian
 
 
 class Description(NamedTuple):
@@ -224,6 +223,8 @@ class Model:
         wanted: list[Array | None] = [*da_dz[:-1], None if is_softmax else da_dz[-1]]
         self.require(self.engine.backward(X, Y, [*z], [*a], wanted, [*delta], [*dC_da], costs), X)
         if is_softmax:
+            from cbackprop.reference.calculus import softmax_jacobian
+
             da_dz[-1] = softmax_jacobian(a[-1])
         return Backward(
             [None, *_one_if(single, z)],
@@ -366,3 +367,8 @@ class Snapshot:
 def _one_if(single: bool, arrays: Sequence[Array]) -> list[Array]:
     """The only example's own arrays, where there is but one."""
     return [array[0] for array in arrays] if single else list(arrays)
+
+
+def total_weight(sample_weight: Array | None, n: int) -> float:
+    """The sum of the weights, of n without any."""
+    return float(n) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))

@@ -10,9 +10,6 @@ import numpy as np
 from cbackprop import backend as backends
 from cbackprop import validation
 from cbackprop.chain_rule import ChainRule
-from cbackprop.files import checkpoint as checkpoint_file
-from cbackprop.files import model as model_file
-from cbackprop.files import pickling
 from cbackprop.functions import (
     Activation,
     ActivationName,
@@ -23,7 +20,6 @@ from cbackprop.functions import (
     InitName,
     name_of,
 )
-from cbackprop.gradient_check import GradientCheck, check_gradient
 from cbackprop.gradients import Backward, Forward, Gradient
 from cbackprop.model import Description, Model
 from cbackprop.optimizers import Optimizer, OptimizerName
@@ -36,6 +32,8 @@ from cbackprop.update_rules import StepOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from cbackprop.gradient_check import GradientCheck
 
 # No ArrayLike, which any word would be.
 ClassWeight = Mapping[int, float] | Sequence[float] | Array | Literal["balanced"]
@@ -226,10 +224,14 @@ class Network:
         return self.copy()
 
     def __getstate__(self) -> dict[str, object]:
+        from cbackprop.files import pickling
+
         with self._engine:
             return pickling.state_of(self._model, self._further_attributes())
 
     def __setstate__(self, state: object) -> None:
+        from cbackprop.files import pickling
+
         model, attributes = pickling.restored(state, _OWN_ATTRIBUTES)
         self._adopt(model)
         vars(self).update(attributes)
@@ -289,6 +291,8 @@ class Network:
         ``layers.1.weight`` (n_1, n_0), ``layers.1.bias`` (n_1,), … and, in the metadata, what
         `load` needs, with a SHA-256 checksum. Optimiser and generator are not in it.
         """
+        from cbackprop.files import model as model_file
+
         model_file.save(self._model, path, allow_nonfinite=allow_nonfinite)
 
     @classmethod
@@ -329,6 +333,8 @@ class Network:
         OSError
             If there is no such file, or it cannot be read.
         """
+        from cbackprop.files import checkpoint as checkpoint_file
+
         network = cls.__new__(cls)
         network._adopt(
             checkpoint_file.load(
@@ -984,6 +990,8 @@ class Network:
             If finite inputs overflow.
         """
         examples, targets, _ = self._pair(X, Y, "a gradient")
+        from cbackprop.gradient_check import check_gradient
+
         return check_gradient(self._model, examples, targets, self.gradient)
 
     def stepper_html(

@@ -10,18 +10,14 @@ from typing import NoReturn
 import numpy as np
 
 from cbackprop import quantities, validation
-from cbackprop.files.checkpoint import write_fit
 from cbackprop.functions import Array
-from cbackprop.model import Model, Snapshot
+from cbackprop.model import Model, Snapshot, total_weight
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import rate_of
-from cbackprop.training import second_order
-from cbackprop.training.checkpoints import resume
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
 from cbackprop.training.progress import Progress
-from cbackprop.training.whole_batch import NotFinite, total_weight
 from cbackprop.update_rules import StepOptions
 
 
@@ -94,6 +90,8 @@ def _require_trainable(model: Model, optimizer: Optimizer, options: StepOptions 
     validation.optimizer_in(optimizer, model.dtype.name)
     if isinstance(optimizer, WholeBatch):
         validation.whole_batch_options(optimizer.name, options)
+        from cbackprop.training import second_order
+
         second_order.start(optimizer, model.engine)  # which refuses a cost that is not for it
 
 
@@ -117,6 +115,8 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         if plan.epochs > 0:
             model.set_optimizer(plan.optimizer)
         if plan.resume:
+            from cbackprop.training.checkpoints import resume
+
             best, rows = resume(model, plan, history, description)
         elif plan.n_held_out > 0 and plan.epochs > 0:
             rows = held_rows(model, len(X), plan)
@@ -144,6 +144,8 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
             if any(bool(answer) for answer in answers if validation.is_flag(answer)):
                 reason = "callback"
             if plan.checkpoint is not None:
+                from cbackprop.files.checkpoint import write_fit
+
                 write_fit(plan.checkpoint, model, description, vars(history), best, rows)
             progress.show(history, reason is not None or epoch + 1 == plan.epochs or is_over())
             if reason is not None:
@@ -190,6 +192,10 @@ def _train_once(
     """
     engine = model.engine
     if isinstance(model.optimizer, WholeBatch):
+        # Few fits need these, and every import of the package would pay for them.
+        from cbackprop.training import second_order
+        from cbackprop.training.whole_batch import NotFinite
+
         l2 = 0.0 if options is None else options.l2
         if model.whole_batch_state is None:
             model.whole_batch_state = second_order.start(model.optimizer, engine)

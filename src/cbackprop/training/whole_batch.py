@@ -15,6 +15,7 @@ import numpy as np
 
 from cbackprop import layout
 from cbackprop.functions import Array
+from cbackprop.model import total_weight
 from cbackprop.optimizers import WholeBatch, WholeBatchState
 from cbackprop.reference.engine import Engine
 
@@ -114,8 +115,3 @@ def euclidean_norm(vector: Array) -> float:
         return 0.0
     scaled = vector / scale
     return scale * math.sqrt(dot(scaled, scaled))
-
-
-def total_weight(sample_weight: Array | None, n: int) -> float:
-    """The sum of the weights, of n without any."""
-    return float(n) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
