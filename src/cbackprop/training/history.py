@@ -158,6 +158,7 @@ class History:
             return curves.draw(self, theme)
         if axes is None:
             try:
+                import_module("matplotlib")  # not pyplot alone, which may be loaded still
                 pyplot: Any = import_module("matplotlib.pyplot")
             except ImportError as error:
                 raise ImportError(
