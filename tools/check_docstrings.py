@@ -16,8 +16,8 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
-from operator import attrgetter
 from pathlib import Path
+from pkgutil import resolve_name
 from types import FunctionType
 from typing import Any
 
@@ -141,7 +141,7 @@ def findings() -> Iterator[str]:
     hidden = not_shown()
     seen, found = set(), set()
     for heading, entry in reference():
-        thing = attrgetter(entry)(cbackprop)
+        thing = resolve_name(f"cbackprop.{entry}")
         things = [(entry, thing, heading == RETURNED)]
         if isinstance(thing, type):
             found |= {name for name, _ in members(thing)}
