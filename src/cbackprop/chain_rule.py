@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -316,17 +317,30 @@ class ChainRule:
         self.backward = backward
         self.cost = float(backward.cost)
         self._softmax = network.activations[-1] == "softmax"
-        # The parameters as they are now, in float64, for the paths' weights and the nudges.
+        self._x = x.astype(np.float64).reshape(1, -1)
+        self._y = np.array(y, dtype=np.float64).reshape(1, -1)
+        self._keep(layout.flat(network.weights, network.biases))
+
+    def _keep(self, parameters: Array) -> None:
+        """Keep a copy of the parameters, in float64, for the paths' weights and the nudges."""
         # Imported where it is needed: most programs that import the package never do.
         from cbackprop.reference.engine import Engine
 
-        self._engine = Engine(network.sizes, network.activations, network.cost_function, "float64")
-        self._engine.storage[...] = layout.flat(network.weights, network.biases)
+        self._engine = Engine(self.sizes, self.activations, self.cost_function, "float64")
+        self._engine.storage[...] = parameters
         self.weights: tuple[Floats, ...] = tuple(read_only(W) for W in self._engine.weights)
         self.biases: tuple[Floats, ...] = tuple(read_only(b) for b in self._engine.biases)
-        self._x = x.astype(np.float64).reshape(1, -1)
-        self._y = np.array(y, dtype=np.float64).reshape(1, -1)
         self.y: Floats = read_only(self._y[0])
+
+    def __getstate__(self) -> dict[str, object]:
+        # An engine has a lock, and views come back from a pickle as arrays of their own.
+        rebuilt = ("_engine", "weights", "biases", "y")
+        state = {name: value for name, value in vars(self).items() if name not in rebuilt}
+        return {**state, "parameters": self._engine.storage}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._keep(vars(self).pop("parameters"))
 
     def weight(self, layer: int, j: int, k: int) -> WeightTerm:
         """∂C/∂w_jk of a layer.
@@ -403,7 +417,7 @@ class ChainRule:
             dz_da: list[float] = self.weights[layer][:, k].tolist()
             delta = self.backward.delta[layer + 1]
             through = tuple(
-                Path(j, w, *self.upper_factors(layer + 1, j), w * float(delta[j]))
+                Path(j, w, partial(self.upper_factors, layer + 1, j), w * float(delta[j]))
                 for j, w in enumerate(dz_da)
             )
         return ActivationTerm(self, layer, k, through)
@@ -451,10 +465,18 @@ class ChainRule:
 
     def upper_factors(self, layer: int, j: int) -> tuple[Factor, Factor]:
         """∂a/∂z_j and ∂C/∂a: numbers, or columns of the Jacobian and ∂C/∂a in a softmax layer."""
-        da_dz, dC_da = self.backward.da_dz[layer], self.backward.dC_da[layer]
-        if self._softmax and layer == len(self.sizes) - 1:
-            return da_dz[:, j].copy(), dC_da.copy()
-        return float(da_dz[j]), float(dC_da[j])
+        dC_da = self.backward.dC_da[layer]
+        if not (self._softmax and layer == len(self.sizes) - 1):
+            return self.slope(layer, j), float(dC_da[j])
+        from cbackprop.reference.calculus import softmax_jacobian
+
+        # The one column: the whole matrix of many outputs takes gigabytes.
+        column = softmax_jacobian(self.backward.a[layer][np.newaxis], slice(j, j + 1))
+        return column[0, :, 0], dC_da.copy()
+
+    def slope(self, layer: int, j: int) -> float:
+        """∂a_j/∂z_j of a layer, also of a softmax layer."""
+        return float(self.backward.slopes(layer)[j])
 
     # ---- nudges ----------------------------------------------------------------------------------
 
@@ -464,16 +486,17 @@ class ChainRule:
             a = self._engine.run_forward(self._x).a
             a[layer] = a[layer].copy()
             a[layer][0, indices[0]] += size
-            return self._pass_from(layer, a)
-        array = {"w": self._engine.weights, "b": self._engine.biases}[quantity][layer - 1]
-        value = array[indices]
-        try:
-            array[indices] = value + size
-            return self._pass_from(0, [self._x])
-        finally:
-            array[indices] = value
+            return self._pass_from(layer, a, self.weights, self.biases)
+        weights, biases = list(self.weights), list(self.biases)
+        # Of this pass alone: another thread may nudge at the same time.
+        nudged = {"w": weights, "b": biases}[quantity]
+        nudged[layer - 1] = nudged[layer - 1].copy()
+        nudged[layer - 1][indices] += size
+        return self._pass_from(0, [self._x], weights, biases)
 
-    def _pass_from(self, layer: int, below: list[Array]) -> Pass:
+    def _pass_from(
+        self, layer: int, below: list[Array], weights: Sequence[Array], biases: Sequence[Array]
+    ) -> Pass:
         """What follows from the activations of the layers up to this one, each (1, n_l)."""
         from cbackprop.reference.calculus import activate, cost_of_activations, weighted_input
 
@@ -483,8 +506,8 @@ class ChainRule:
         # Where the output itself was given there is no z to take the cost from; most need none.
         z_l = da_dz = a[-1]
         with np.errstate(all="ignore"):
-            for l in range(layer, len(engine.weights)):
-                z_l = weighted_input(engine.weights[l], engine.biases[l], a[-1])
+            for l in range(layer, len(weights)):
+                z_l = weighted_input(weights[l], biases[l], a[-1])
                 a_l, da_dz = activate(engine.activations[l], z_l)
                 z.append(z_l)
                 a.append(a_l)
@@ -503,14 +526,13 @@ class ChainRule:
         ]
         for l, activation in enumerate(self.activations, start=1):
             # Of a softmax layer ∂a_i/∂z_j is a matrix, too large to print: its diagonal stands.
-            da_dz = back.da_dz[l]
-            slopes = ("∂a/∂z", da_dz) if da_dz.ndim == 1 else ("∂a_j/∂z_j", da_dz.diagonal())
+            slopes = "∂a_j/∂z_j" if activation == "softmax" else "∂a/∂z"
             lines += [
                 f"layer {l}, {name_of(activation)}, {self.sizes[l]} neurons",
                 *_aligned(
                     ("z", _some(back.z[l])),
                     ("a", _some(back.a[l])),
-                    (slopes[0], _some(slopes[1])),
+                    (slopes, _some(back.slopes(l))),
                     ("∂C/∂a", _some(back.dC_da[l])),
                     ("∂C/∂z", _some(back.delta[l])),
                 ),
@@ -531,16 +553,20 @@ def _paths_from_weighted_input(
     rule: ChainRule, layer: int, j: int, first: tuple[float, ...]
 ) -> Iterator[FullPath]:
     """Every path through z_j of a layer, after the derivatives that lead there."""
-    da_dz, delta = rule.backward.da_dz, rule.backward.delta
+    delta = rule.backward.delta
     top = len(rule.sizes) - 1
+    upper: dict[int, tuple[Factor, Factor]] = {}  # of each output
     for above in product(*(range(n) for n in rule.sizes[layer + 1 :])):
         neurons = (j, *above)
         factors = [*first]
         for l, (below, here) in enumerate(zip(neurons, above, strict=False), start=layer):
-            factors += [float(da_dz[l][below]), float(rule.weights[l][here, below])]
+            factors += [rule.slope(l, below), float(rule.weights[l][here, below])]
         # delta of the output is surer than its two factors, whose product it is.
-        value = math.prod(factors) * float(delta[top][neurons[-1]])
-        yield FullPath(layer, neurons, (*factors, *rule.upper_factors(top, neurons[-1])), value)
+        output = neurons[-1]
+        value = math.prod(factors) * float(delta[top][output])
+        if output not in upper:
+            upper[output] = rule.upper_factors(top, output)
+        yield FullPath(layer, neurons, (*factors, *upper[output]), value)
 
 
 def _paths_from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[FullPath]:

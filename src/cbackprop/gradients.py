@@ -41,14 +41,14 @@ class Gradient:
         self._sizes = sizes
 
     @property
-    def weights(self) -> tuple[Floats, ...]:
+    def weights(self) -> layout.Weights:
         """∂C/∂W⁽¹⁾ … ∂C/∂W⁽ᴸ⁾: views onto ``vector``, each (n_l, n_{l-1}), (n, …) per example."""
-        return layout.views(self._sizes, self.vector)[0]
+        return layout.Weights(layout.views(self._sizes, self.vector)[0])
 
     @property
-    def biases(self) -> tuple[Floats, ...]:
+    def biases(self) -> layout.Biases:
         """∂C/∂b⁽¹⁾ … ∂C/∂b⁽ᴸ⁾: views onto ``vector``, each (n_l,), (n, n_l) per example."""
-        return layout.views(self._sizes, self.vector)[1]
+        return layout.Biases(layout.views(self._sizes, self.vector)[1])
 
     def norm(self) -> Numbers:
         """Euclidean length √(Σ g²), over all parameters.
@@ -120,7 +120,8 @@ class Backward(Forward):
     z, a : list of ndarray
         As in `Forward`.
     da_dz : list of ndarray
-        ∂a/∂z, (n, n_l); None at l = 0. For a softmax layer ∂a_i/∂z_j, (n, n_L, n_L).
+        ∂a/∂z, (n, n_l); None at l = 0. For a softmax layer ∂a_i/∂z_j, (n, n_L, n_L), which is
+        computed when ``da_dz`` is first read.
     dC_da : list of ndarray
         ∂C_i/∂a, (n, n_l); at l = 0 the gradient with respect to the input. At a cross-entropy or
         poisson output whose activation has rounded to 0 or 1 it may be infinite; delta is not.
@@ -140,10 +141,41 @@ class Backward(Forward):
         cost: Numbers,
     ) -> None:
         super().__init__(z, a)
-        self.da_dz = da_dz
+        self._da_dz = da_dz  # None in the place of a softmax layer's
+        self._outputs = a[-1].copy() if da_dz[-1] is None else a[-1]  # the user may write into a
         self.dC_da = dC_da
         self.delta = delta
         self.cost = cost
+
+    @property
+    def da_dz(self) -> ByLayer:
+        """∂a/∂z by layer."""
+        if self._da_dz[-1] is None:
+            from cbackprop.reference.calculus import softmax_jacobian
+
+            jacobian = softmax_jacobian(np.atleast_2d(self._outputs))
+            self._da_dz[-1] = jacobian[0] if self._outputs.ndim == 1 else jacobian
+        return self._da_dz
+
+    def slopes(self, layer: int) -> Any:
+        """∂a_j/∂z_j of one layer, without what else a softmax layer's z_j moves.
+
+        Parameters
+        ----------
+        layer : int
+            1 … L.
+
+        Returns
+        -------
+        ndarray
+            (n, n_l), or (n_l,) for a single example; None of layer 0, as in ``da_dz``.
+        """
+        slopes: Floats | None = self._da_dz[layer]
+        if layer != 0 and (slopes is None or slopes.ndim > self.a[layer].ndim):
+            from cbackprop.reference.calculus import softmax_slopes
+
+            return softmax_slopes(np.atleast_2d(self._outputs)).reshape(self._outputs.shape)
+        return slopes
 
 
 def variance_of(costs: Floats) -> float:

@@ -80,7 +80,8 @@ class Model:
                 f"sizes is {validation.shown(list(sizes))}: {self.n_parameters} parameters take "
                 f"{self.n_parameters * self.dtype.itemsize} bytes, more than can be had ({error})"
             ) from None
-        self.weights, self.biases, self.storage = self.engine.parameter_arrays()
+        weights, biases, self.storage = self.engine.parameter_arrays()
+        self.weights, self.biases = layout.Weights(weights), layout.Biases(biases)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -222,14 +223,14 @@ class Model:
         is_softmax = self.activations[-1] == "softmax"
         wanted: list[Array | None] = [*da_dz[:-1], None if is_softmax else da_dz[-1]]
         self.require(self.engine.backward(X, Y, [*z], [*a], wanted, [*delta], [*dC_da], costs), X)
+        # A softmax layer has a Jacobian, larger than all the rest: made where it is asked for.
+        slopes: list[Array | None] = [None, *_one_if(single, da_dz)]
         if is_softmax:
-            from cbackprop.reference.calculus import softmax_jacobian
-
-            da_dz[-1] = softmax_jacobian(a[-1])
+            slopes[-1] = None
         return Backward(
             [None, *_one_if(single, z)],
             [*_one_if(single, [X.copy()]), *_one_if(single, a)],
-            [None, *_one_if(single, da_dz)],
+            slopes,
             _one_if(single, dC_da),
             [None, *_one_if(single, delta)],
             costs[0] if single else costs,

@@ -21,6 +21,7 @@ from cbackprop.functions import (
     name_of,
 )
 from cbackprop.gradients import Backward, Forward, Gradient
+from cbackprop.layout import Biases, Weights
 from cbackprop.model import Description, Model
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
@@ -64,7 +65,7 @@ class Network:
     activation : str, Activation or list of them
         One for every layer, or one per layer after the input: sigmoid, tanh, relu, leaky_relu,
         elu, selu, gelu, silu, softplus, softsign, exponential, identity (or linear), softmax (last
-        layer only), or an `Activation` of your own.
+        layer only, of two outputs or more), or an `Activation` of your own.
     cost : str or Cost
         quadratic Σ_j (a−y)², half_quadratic, mse (mean over j), cross_entropy (sigmoid or softmax
         outputs), mae, huber, poisson, or a `Cost` of your own. The cost of n examples is their
@@ -121,9 +122,10 @@ class Network:
     threads: int
     backend: str
     n_parameters: int
-    weights: tuple[Floats, ...]
-    biases: tuple[Floats, ...]
+    weights: Weights
+    biases: Biases
 
+    @validation.names_keywords
     def __init__(
         self,
         sizes: Sequence[int] | npt.NDArray[np.integer[Any]],  # Any: of whatever width
@@ -138,6 +140,7 @@ class Network:
     ) -> None:
         checked_sizes = validation.layer_sizes(sizes)
         activations = validation.activations(activation, len(checked_sizes) - 1)
+        validation.more_than_one_softmax_output(activations, checked_sizes[-1])
         description = Description(
             checked_sizes,
             activations,
@@ -165,6 +168,11 @@ class Network:
                 "parameters, or make another Network"
             )
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in _OWN_ATTRIBUTES:
+            raise AttributeError(f"{name} cannot be deleted: a Network is none without it")
+        super().__delattr__(name)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -1044,6 +1052,7 @@ class Network:
 
     # ---- training --------------------------------------------------------------------------------
 
+    @validation.names_keywords
     def fit(
         self,
         X: npt.ArrayLike,

@@ -145,6 +145,7 @@ class SGD(Optimizer):
 
     name = "sgd"
 
+    @validation.names_keywords
     def __init__(
         self, learning_rate: float = 0.1, momentum: float = 0.0, nesterov: bool = False
     ) -> None:
@@ -184,6 +185,7 @@ class Adam(Optimizer):
 
     name = "adam"
 
+    @validation.names_keywords
     def __init__(
         self,
         learning_rate: float = 0.001,
@@ -221,6 +223,7 @@ class AdamW(Adam):
 
     name = "adamw"
 
+    @validation.names_keywords
     def __init__(
         self,
         learning_rate: float = 0.001,
@@ -266,6 +269,7 @@ class RMSprop(Optimizer):
 
     name = "rmsprop"
 
+    @validation.names_keywords
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -309,6 +313,7 @@ class Adagrad(Optimizer):
 
     name = "adagrad"
 
+    @validation.names_keywords
     def __init__(
         self, learning_rate: float = 0.01, epsilon: float = 1e-10, learning_rate_decay: float = 0.0
     ) -> None:
@@ -353,6 +358,7 @@ class Rprop(Optimizer):
     name = "rprop"
     learning_rate_may_be_zero = False
 
+    @validation.names_keywords
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -416,6 +422,7 @@ class LBFGS(WholeBatch):
     name = "lbfgs"
     learning_rate_may_be_zero = False
 
+    @validation.names_keywords
     def __init__(
         self,
         learning_rate: float = 1.0,
@@ -467,6 +474,7 @@ class LevenbergMarquardt(WholeBatch):
     name = "levenberg_marquardt"
     steps_set_by = "mu"
 
+    @validation.names_keywords
     def __init__(
         self,
         mu: float = 1e-3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from cbackprop.functions import Floats
 
 # A local derivative; of a softmax layer one for each output, (n_L,).
 Factor = float | Floats
+
+MOST_SHOWN = 100  # outputs of a softmax layer in a line of text
 
 
 class Path:
@@ -28,12 +31,23 @@ class Path:
         The path's contribution to ∂C/∂a_k.
     """
 
-    def __init__(self, j: int, dz_da: float, da_dz: Factor, dC_da: Factor, value: float) -> None:
+    def __init__(
+        self, j: int, dz_da: float, upper: Callable[[], tuple[Factor, Factor]], value: float
+    ) -> None:
         self.j = j
         self.dz_da = dz_da
-        self.da_dz = da_dz
-        self.dC_da = dC_da
+        self._upper = upper  # ∂a/∂z and ∂C/∂a: long in a softmax layer, and seldom asked for
         self.value = value
+
+    @property
+    def da_dz(self) -> Factor:
+        """∂a_j/∂z_j."""
+        return self._upper()[0]
+
+    @property
+    def dC_da(self) -> Factor:
+        """∂C/∂a_j."""
+        return self._upper()[1]
 
     def __str__(self) -> str:
         return (
@@ -90,7 +104,10 @@ def number(value: float) -> str:
 
 
 def factor(value: Factor) -> str:
-    """A number, or one for each output of a softmax layer."""
-    if isinstance(value, np.ndarray):
-        return f"({', '.join(f'{entry:.4g}' for entry in value)})"
-    return number(value)
+    """A number, or one for each output of a softmax layer; of very many the first and the last."""
+    if not isinstance(value, np.ndarray):
+        return number(value)
+    texts = [f"{entry:.4g}" for entry in value[:MOST_SHOWN]]
+    if len(value) > MOST_SHOWN:
+        texts[-2:] = [f"… {len(value) - MOST_SHOWN + 1} more …", f"{value[-1]:.4g}"]
+    return f"({', '.join(texts)})"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke, largest_of, stroke
-from cbackprop.drawing.choice import is_softmax, place_of, strongest_path
+from cbackprop.drawing.choice import place_of, strongest_path
 from cbackprop.drawing.formulas import activation_bounds, activation_name, cost_name
 from cbackprop.drawing.shown import ChainRule, Pass, Term
 from cbackprop.drawing.symbols import (
@@ -79,10 +79,9 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
             at = Point(LEFT + LENGTH + 14, y + text)
             canvas.derivative(start, end, name, local, largest, at, bold=chosen)
         _from_row_above(canvas, y, "∂z/∂a", w, largest, chosen_a == l - 1)
-        slope = rule.backward.da_dz[l][j, j] if is_softmax(rule, l) else rule.backward.da_dz[l][j]
         start, end = Point(MIDDLE + LENGTH + 12, y), Point(RIGHT - 12, y)
         at = Point(MIDDLE + LENGTH + 16, y - 10)
-        canvas.derivative(start, end, "∂a/∂z", float(slope), 1.0, at)
+        canvas.derivative(start, end, "∂a/∂z", rule.slope(l, j), 1.0, at)
     y += ROW
     _cost(canvas, rule, after, y, path[-1], chosen_a == top)
     change = after.cost - term.nudged_pass(0.0).cost

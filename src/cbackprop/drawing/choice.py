@@ -98,6 +98,5 @@ def upper_numbers(rule: ChainRule, layer: int, j: int) -> list[float]:
 
 def softmax_terms(rule: ChainRule, j: int) -> Array:
     """∂a_i/∂z_j · ∂C/∂a_i of a softmax layer for every output i; their sum is ∂C/∂z_j."""
-    return np.asarray(rule.backward.da_dz[-1][:, j], np.float64) * np.asarray(
-        rule.backward.dC_da[-1], np.float64
-    )
+    da_dz, dC_da = rule.upper_factors(len(rule.sizes) - 1, j)
+    return np.asarray(da_dz, np.float64) * np.asarray(dC_da, np.float64)

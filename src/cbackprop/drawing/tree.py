@@ -175,14 +175,14 @@ def _branches_of_z(rule: ChainRule, layer: int, j: int) -> Branches:
     """One way, into a_j; in a softmax layer one into every a_i."""
     total = float(rule.backward.delta[layer][j])
     if not choice.is_softmax(rule, layer):
-        slope = float(rule.backward.da_dz[layer][j])
-        return Branches("a", layer, j, {j: slope}, {j: total}, total)
+        return Branches("a", layer, j, {j: rule.slope(layer, j)}, {j: total}, total)
+    slopes = np.asarray(rule.upper_factors(layer, j)[0])
     terms = choice.softmax_terms(rule, j)
     return Branches(
         "a",
         layer,
         choice.largest_index(terms),
-        dict(enumerate(map(float, rule.backward.da_dz[-1][:, j]))),
+        dict(enumerate(map(float, slopes))),
         dict(enumerate(map(float, terms))),
         total,
     )

@@ -161,12 +161,19 @@ def sums_of_others(x: Array) -> Array:
     return before + after
 
 
-def softmax_jacobian(a: Array) -> Array:
-    """∂a_i/∂z_j = a_i([i = j] − a_j), (n, n_L, n_L), with 1 − a_j as the sum of the others."""
+def softmax_slopes(a: Array) -> Array:
+    """∂a_j/∂z_j = a_j(1 − a_j), (n, n_L), with 1 − a_j as the sum of the others."""
     with np.errstate(under="ignore"):
-        jacobian: Array = -a[:, :, np.newaxis] * a[:, np.newaxis, :]
-        j = np.arange(a.shape[1], dtype=np.intp)
-        jacobian[:, j, j] = a * sums_of_others(a)
+        slopes: Array = a * sums_of_others(a)
+    return slopes
+
+
+def softmax_jacobian(a: Array, columns: slice = slice(None)) -> Array:
+    """∂a_i/∂z_j = a_i([i = j] − a_j), (n, n_L, n_L); of some j alone with these ``columns``."""
+    with np.errstate(under="ignore"):
+        jacobian: Array = -a[:, :, np.newaxis] * a[:, np.newaxis, columns]
+    j = np.arange(a.shape[1], dtype=np.intp)[columns]
+    jacobian[:, j, np.arange(len(j), dtype=np.intp)] = softmax_slopes(a)[:, columns]
     return jacobian
 
 

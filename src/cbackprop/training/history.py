@@ -34,6 +34,7 @@ class EarlyStopping:
         Naming the argument.
     """
 
+    @validation.names_keywords
     def __init__(
         self,
         patience: int = 10,

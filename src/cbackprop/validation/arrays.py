@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,13 @@ import numpy as np
 
 from cbackprop import quantities
 from cbackprop.functions import COSTS, Array, Cost
-from cbackprop.validation.scalars import is_array, refuse_masked_entries, shown, wrong_type
+from cbackprop.validation.scalars import (
+    is_array,
+    is_text,
+    refuse_masked_entries,
+    shown,
+    wrong_type,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,13 +25,13 @@ if TYPE_CHECKING:
 LARGEST_ARRAY = sys.maxsize // 8  # numbers; float64 ones then take as many bytes as there can be
 
 
-def numbers(argument: str, value: object, dtype: str) -> Array:
+def numbers(argument: str, value: object, dtype: str, text_advice: str = "") -> Array:
     """Real numbers as a C-contiguous, aligned, native array of ``dtype``, in any shape.
 
     The caller's own array where it is one already; a copy otherwise. Numbers that are not finite
-    pass; `require_finite` looks for them.
+    pass; `require_finite` looks for them. ``text_advice`` ends the message where words come.
     """
-    array = as_array(argument, value)
+    array = as_array(argument, value, text_advice)
     try:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             converted = np.require(array, dtype=dtype, requirements=["C", "A"])
@@ -44,7 +51,7 @@ def numbers(argument: str, value: object, dtype: str) -> Array:
     return converted
 
 
-def as_array(argument: str, value: object) -> Array:
+def as_array(argument: str, value: object, text_advice: str = "") -> Array:
     if type(value) is not np.ndarray:
         _refuse_what_is_no_array(argument, value)
         refuse_masked_entries(argument, value)
@@ -59,9 +66,15 @@ def as_array(argument: str, value: object) -> Array:
             raise wrong_type(argument, value, "an array of numbers")
         array = _from_large_integers(argument, array)
     if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{argument} has dtype {array.dtype}; expected real numbers{_advice(array)}"
-        )
+        advice = ""
+        if _holds_text(array):
+            advice = f", not text{text_advice}"
+        elif array.dtype.kind == "O":
+            as_floats = f"np.asarray({argument}, float)"
+            if _has(value, "astype"):
+                as_floats = f"{argument}.astype(float)"
+            advice = f"; use {as_floats} if every entry is one"
+        raise TypeError(f"{argument} has dtype {array.dtype}; expected real numbers{advice}")
     return array
 
 
@@ -122,12 +135,24 @@ def _from_large_integers(argument: str, array: Array) -> Array:
     return array
 
 
-def _advice(array: Array) -> str:
-    if array.dtype.kind == "O":
-        return "; use .astype(float) if every entry is one"
-    if array.dtype.kind in "SUT":
-        return ", not text"
-    return ""
+def _holds_text(array: Array) -> bool:
+    """Whether its entries are words: by its type, or by that of the first."""
+    return array.dtype.kind in "SUT" or (
+        array.dtype.kind == "O" and array.size > 0 and is_text(array.item(0))
+    )
+
+
+def _has(value: object, method: str) -> bool:
+    return callable(getattr(type(value), method, None))
+
+
+def _reshaped(argument: str, value: object, shape: str) -> str:
+    """How the user brings it into a shape: lists and data frames have no reshape of their own."""
+    if _has(value, "reshape"):
+        return f"use {argument}.reshape({shape})"
+    if _has(value, "to_numpy"):
+        return f"use {argument}.to_numpy().reshape({shape})"
+    return f"use np.reshape({argument}, ({shape}))"
 
 
 def require_finite(argument: str, array: Array) -> None:
@@ -159,16 +184,26 @@ def examples(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> tu
     if array.ndim == 1 and array.shape[0] == n_0:
         return array.reshape(1, n_0), True
     if array.ndim != 2 or array.shape[1] != n_0:
-        hint = ""
-        if array.ndim == 2 and array.shape[0] == n_0:
-            hint = "; the transpose has that shape"
-        elif array.ndim == 1:
-            hint = f", or ({n_0},) for one example"
         raise ValueError(
             f"{argument} has shape {array.shape}; expected (n, {n_0}) "
-            f"because sizes[0] is {n_0}{hint}"
+            f"because sizes[0] is {n_0}{_advice_on_examples(argument, X, array.shape, n_0)}"
         )
     return array, False
+
+
+def _advice_on_examples(argument: str, X: object, shape: tuple[int, ...], n_0: int) -> str:
+    """What brings an array of this shape to (n, n_0), if anything does."""
+    if len(shape) == 1:
+        if n_0 == 1:
+            return f"; {_reshaped(argument, X, '-1, 1')}"
+        return f", or ({n_0},) for one example"
+    if len(shape) > 2 and math.prod(shape[1:]) == n_0:  # pictures, say
+        return f"; {_reshaped(argument, X, f'len({argument}), -1')}"
+    if len(shape) == 2 and shape[0] == n_0:
+        return "; the transpose has that shape"
+    if len(shape) > 1 and math.prod(shape) == n_0:
+        return f"; {_reshaped(argument, X, '1, -1')} for one example"
+    return ""
 
 
 def batch(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> Array:
@@ -177,7 +212,7 @@ def batch(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> Array
     if single:
         raise ValueError(
             f"{argument} has shape ({array.shape[1]},); expected (n, {array.shape[1]}): "
-            f"use {argument}.reshape(1, -1) for one example"
+            f"{_reshaped(argument, X, '1, -1')} for one example"
         )
     return array
 
@@ -193,24 +228,15 @@ def targets(
     examples_argument: str = "X",
 ) -> Array:
     """Y as (n, n_L), finite, and in the range the cost asks for."""
-    array = numbers(argument, Y, dtype)
     n_L = sizes[-1]
+    array = numbers(argument, Y, dtype, _advice_on_names(argument, n_L))
     if single and array.shape == (n_L,):
         array = array.reshape(1, n_L)
     elif array.ndim != 2 or array.shape[1] != n_L or single:
         expected = f"({n_L},)" if single else f"(n, {n_L})"
-        hint = ""
-        if array.ndim == 1 and not single:
-            hint = (
-                f"; use {argument}.reshape(-1, 1)"
-                if n_L == 1
-                else f"; class labels become targets by datasets.one_hot({argument}, {n_L})"
-            )
-        elif array.ndim == 2 and array.shape[0] == n_L and array.shape[1] == n:
-            hint = "; the transpose has that shape"
         raise ValueError(
             f"{argument} has shape {array.shape}; expected {expected} "
-            f"because sizes[-1] is {n_L}{hint}"
+            f"because sizes[-1] is {n_L}{_advice_on_targets(argument, Y, array, n, single, n_L)}"
         )
     if array.shape[0] != n:
         raise ValueError(
@@ -228,6 +254,35 @@ def targets(
             f"expected {expected} because the cost is {cost!r}"
         )
     return array
+
+
+def _advice_on_names(argument: str, n_L: int) -> str:
+    """What makes targets of names of classes."""
+    numbered = f"np.unique({argument}, return_inverse=True)[1]"
+    targets = f"{numbered}.reshape(-1, 1)" if n_L == 1 else f"datasets.one_hot({numbered}, {n_L})"
+    return f"; names of classes become targets by {targets}"
+
+
+def _advice_on_targets(
+    argument: str, Y: object, array: Array, n: int, single: bool, n_L: int
+) -> str:
+    """What brings this array to (n, n_L), or to (n_L,) for one example, if anything does."""
+    shape = array.shape
+    if single:
+        return f"; {_reshaped(argument, Y, '-1')}" if array.size == n_L else ""
+    if len(shape) == 1 and n_L == 1:
+        return f"; {_reshaped(argument, Y, '-1, 1')}"
+    if len(shape) > 2 and math.prod(shape[1:]) == n_L:
+        return f"; {_reshaped(argument, Y, f'len({argument}), -1')}"
+    if len(shape) == 2 and shape == (n_L, n):
+        return "; the transpose has that shape"
+    if shape == (n_L,) and n == 1:
+        return f"; {_reshaped(argument, Y, '1, -1')}"
+    is_column = len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+    if n_L > 1 and is_column and (array == np.rint(array)).all():
+        labels = argument if len(shape) == 1 else f"np.ravel({argument})"
+        return f"; class labels become targets by datasets.one_hot({labels}, {n_L})"
+    return ""
 
 
 def class_labels(argument: str, value: object) -> NDArray[np.integer[Any]]:

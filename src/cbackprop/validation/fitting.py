@@ -24,15 +24,16 @@ def validation_pair(
         return None
     if not is_list(pair):
         raise wrong_type("validation_data", pair, "a pair (X_validation, Y_validation)")
-    if len(pair) != 2:
+    entries = tuple(pair)  # once: a len() of the user's may tell another number
+    if len(entries) != 2:
         raise ValueError(
-            f"validation_data has {len(pair)} entries; expected 2, (X_validation, Y_validation)"
+            f"validation_data has {len(entries)} entries; expected 2, (X_validation, Y_validation)"
         )
-    X = arrays.batch("validation_data[0]", pair[0], sizes, dtype)
+    X = arrays.batch("validation_data[0]", entries[0], sizes, dtype)
     arrays.at_least_one_example("validation_data[0]", len(X), "a mean cost")
     arrays.require_finite("validation_data[0]", X)
     Y = arrays.targets(
-        "validation_data[1]", pair[1], len(X), False, sizes, dtype, cost, "validation_data[0]"
+        "validation_data[1]", entries[1], len(X), False, sizes, dtype, cost, "validation_data[0]"
     )
     return X, Y
 

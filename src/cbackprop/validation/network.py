@@ -23,7 +23,7 @@ from cbackprop.validation.scalars import choice, integer, shown, wrong_type
 
 def layer_sizes(sizes: Any) -> tuple[int, ...]:
     """n_0, …, n_L: at least two positive integers, in an order that means something."""
-    if isinstance(sizes, (str, bytes, bytearray)):
+    if issubclass(type(sizes), (str, bytes, bytearray)):
         raise wrong_type("sizes", sizes, "a sequence of integers such as [784, 30, 10]")
     if scalars.has_no_order(sizes):
         raise TypeError(
@@ -54,17 +54,18 @@ def activations(argument: object, n_layers: int) -> tuple[str | Activation, ...]
     """One activation for every layer after the input."""
     choices = (*ACTIVATIONS, *ACTIVATION_ALIASES)
     if scalars.is_list(argument):
-        if len(argument) != n_layers:
+        entries = tuple(argument)  # once: a len() of the user's may tell another number
+        if len(entries) != n_layers:
             raise ValueError(
-                f"activation has {len(argument)} entries; expected {n_layers}, "
+                f"activation has {len(entries)} entries; expected {n_layers}, "
                 "one for each layer after the input"
             )
-        named = [(f"activation[{i}]", entry) for i, entry in enumerate(argument)]
+        named = [(f"activation[{i}]", entry) for i, entry in enumerate(entries)]
     else:
         named = [("activation", argument)] * n_layers
     result: list[str | Activation] = []
     for name, entry in named:
-        if isinstance(entry, Activation):
+        if scalars.is_a(entry, Activation):
             result.append(entry)
         else:
             word = choice(name, entry, choices, " or an Activation")
@@ -77,9 +78,22 @@ def activations(argument: object, n_layers: int) -> tuple[str | Activation, ...]
     return tuple(result)
 
 
+def more_than_one_softmax_output(activations: tuple[str | Activation, ...], n_L: int) -> None:
+    """A softmax of one number is 1 whatever that is, and its gradient 0.
+
+    Files and pickles are not asked: what has once been saved stays readable.
+    """
+    if n_L == 1 and isinstance(activations[-1], str) and activations[-1] == "softmax":
+        raise ValueError(
+            "activation is 'softmax' in the last layer with 1 output, which would always be 1; "
+            "expected 'sigmoid' for two classes told apart by one output, or an output for each "
+            "class"
+        )
+
+
 def cost(argument: object, output: str | Activation) -> str | Cost:
     """A cost that the last layer's activation can serve."""
-    if isinstance(argument, Cost):
+    if scalars.is_a(argument, Cost):
         return argument
     if callable(argument):
         raise TypeError(
@@ -88,7 +102,7 @@ def cost(argument: object, output: str | Activation) -> str | Cost:
         )
     word = choice("cost", argument, COSTS, " or a Cost")
     expected = COSTS[word].outputs
-    if expected is not None and output not in expected:
+    if expected is not None and (isinstance(output, Activation) or output not in expected):
         raise ValueError(
             f"cost is {word!r} with the output activation {name_of(output)!r}; "
             f"expected {' or '.join(repr(name) for name in expected)} in the last layer"

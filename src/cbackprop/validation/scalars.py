@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
-from typing import TypeGuard, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from cbackprop.functions import Array
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Word = TypeVar("Word", bound=str)
+Kind = TypeVar("Kind")
 
 
 # ---- messages ------------------------------------------------------------------------------------
@@ -21,12 +22,49 @@ Word = TypeVar("Word", bound=str)
 
 def shown(value: object) -> str:
     """A value as messages show it: its repr, cut to one short line."""
+    text = ""
     try:
-        text = " ".join(repr(value).split())
+        raw = ""
+        for piece in _pieces_of_repr(value):
+            raw += piece
+            text = " ".join(raw.split())
+            if len(text) > 60:
+                break
     except Exception:
         # A repr of the user's that fails, or an integer of more digits than Python prints.
         text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _pieces_of_repr(value: Any) -> Iterator[str]:
+    """A repr from its beginning on: of a list of a million entries a line reads but few."""
+    kind: Any = type(value).__repr__
+    if kind is str.__repr__:
+        yield repr(str.__getitem__(value, slice(61)))
+    elif kind is bytes.__repr__:
+        yield repr(bytes.__getitem__(value, slice(61)))
+    elif kind is list.__repr__:
+        yield from _pieces_of_entries("[", list.__iter__(value), "]")
+    elif kind is tuple.__repr__:
+        yield from _pieces_of_entries("(", tuple.__iter__(value), ",)" if len(value) == 1 else ")")
+    elif kind is dict.__repr__:
+        yield "{"
+        for i, (key, entry) in enumerate(dict.items(value)):
+            yield ", " if i else ""
+            yield from _pieces_of_repr(key)
+            yield ": "
+            yield from _pieces_of_repr(entry)
+        yield "}"
+    else:
+        yield repr(value)
+
+
+def _pieces_of_entries(opening: str, entries: Iterator[object], closing: str) -> Iterator[str]:
+    yield opening
+    for i, entry in enumerate(entries):
+        yield ", " if i else ""
+        yield from _pieces_of_repr(entry)
+    yield closing
 
 
 def wrong_type(argument: str, value: object, expected: str) -> TypeError:
@@ -35,46 +73,57 @@ def wrong_type(argument: str, value: object, expected: str) -> TypeError:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the known one that is most like it, if any is."""
-    import difflib  # for a message alone
+    """The end of a message about an unknown word: the known one that is meant, if any is."""
+    from cbackprop.validation import words  # for a message alone
 
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    meant = words.meant(word, list(known))
+    return f"; did you mean {meant!r}?" if meant else ""
 
 
-# ---- kinds: what isinstance leaves open is an object to type checkers ----------------------------
+# ---- kinds: what an object is, whatever its __class__ says of it ---------------------------------
+
+
+def is_a(value: object, kind: type[Kind]) -> TypeGuard[Kind]:
+    """Whether it is of this class, or of one derived from it."""
+    return issubclass(type(value), kind)
 
 
 def is_array(value: object) -> TypeGuard[Array]:
     """Whether it is one of NumPy's."""
-    return isinstance(value, np.ndarray)
+    return is_a(value, np.ndarray)
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
     """Whether it is a list or a tuple."""
-    return isinstance(value, (list, tuple))
+    return issubclass(type(value), (list, tuple))
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
     """Whether it is a dict or the like."""
-    return isinstance(value, Mapping)
+    return issubclass(type(value), Mapping)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a string."""
+    return is_a(value, str)
 
 
 def has_no_order(value: object) -> bool:
     """Whether it is a set or a dict, whose entries stand in no place that means something."""
-    return isinstance(value, (Set, Mapping))
+    return issubclass(type(value), (Set, Mapping))
 
 
 def is_flag(value: object) -> TypeGuard[bool]:
     """Whether it is True or False, and does not merely count as one of them."""
-    return isinstance(value, (bool, np.bool_))
+    return issubclass(type(value), (bool, np.bool_))
 
 
 def is_real(value: object) -> TypeGuard[float]:
     """Whether it is a real number, and no boolean."""
     # NumPy counts a timedelta64 among its integers.
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
-        value, (bool, np.timedelta64)
+    kind = type(value)
+    return issubclass(kind, (int, float, np.integer, np.floating)) and not issubclass(
+        kind, (bool, np.timedelta64)
     )
 
 
@@ -109,6 +158,9 @@ def real_number(argument: str, value: object) -> float:
         number = float(value)
     except OverflowError:
         raise ValueError(f"{argument} is {shown(value)}; expected a finite number") from None
+    except Exception as error:
+        # A __float__ of the user's that fails.
+        raise wrong_type(argument, value, "a real number") from error
     if not np.isfinite(number):
         raise ValueError(f"{argument} is {number}; expected a finite number")
     return number
@@ -184,20 +236,26 @@ def flag(argument: str, value: object) -> bool:
 def choice(argument: str, value: object, choices: Collection[Word], otherwise: str = "") -> Word:
     """One of the words ``choices``."""
     expected = f"one of {', '.join(repr(word) for word in choices)}{otherwise}"
-    if not isinstance(value, str):
-        raise wrong_type(argument, value, expected)
+    if not is_text(value):
+        # A function or a class of that name, such as NumPy's tanh, or an object of the class.
+        from cbackprop.validation import words  # for a message alone
+
+        name: object = getattr(value, "__name__", type(value).__name__)
+        known = words.same(name, choices) if isinstance(name, str) else None
+        hint = f"; did you mean {known!r}?" if known else ""
+        raise wrong_type(argument, value, f"{expected}{hint}")
+    plain = text(argument, value)
     for word in choices:
-        if word == value:
-            # The word itself, where an enum's member or another subclass of str equals it.
+        if word == plain:
             return word
     raise ValueError(
-        f"{argument} is {shown(value)}; expected {expected}{did_you_mean(value, choices)}"
+        f"{argument} is {shown(value)}; expected {expected}{did_you_mean(plain, choices)}"
     )
 
 
 def text(argument: str, value: object) -> str:
-    """A string, and of no subclass of str."""
-    if not isinstance(value, str):
+    """A string, and of no subclass of str: those may say that they equal anything."""
+    if not is_text(value):
         raise wrong_type(argument, value, "a string")
     return str.__str__(value)
 
@@ -207,7 +265,7 @@ def file_path(
 ) -> str:
     """A path as a str. Numbers are not paths: open() would take one for a file descriptor."""
     try:
-        path = os.fsdecode(value)  # type: ignore[arg-type]  # raises for what is no path
+        path = text(argument, os.fsdecode(value))  # type: ignore[arg-type]  # raises for no path
     except TypeError:
         raise wrong_type(argument, value, expected) from None
     if not path:

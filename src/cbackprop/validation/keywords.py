@@ -1,0 +1,54 @@
+"""Keyword arguments that a call does not take: which one is meant, or which call takes it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+_calls: dict[str, Callable[..., Any]] = {}  # by the names that messages give them
+
+
+def names_keywords(call: Call) -> Call:
+    """The call, whose TypeError for an unknown keyword argument says what may be meant by it."""
+    name = call.__qualname__.removesuffix(".__init__")
+    _calls[name] = call
+
+    @wraps(call)
+    def named(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return call(*arguments, **keywords)
+        except TypeError as error:
+            # Of the call itself, which has then not begun.
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise
+            unknown = [word for word in keywords if word not in _parameters(call)]
+            if not unknown:
+                raise
+            raise TypeError(
+                f"{name}() got an unexpected keyword argument {unknown[0]!r}"
+                f"{_meaning(unknown[0], name)}"
+            ) from None
+
+    return cast("Call", named)
+
+
+def _parameters(call: Callable[..., Any]) -> list[str]:
+    return [name for name in inspect.signature(call).parameters if name != "self"]
+
+
+def _meaning(word: str, name: str) -> str:
+    from cbackprop.validation import words
+
+    own = _parameters(_calls[name])
+    meant = words.same(word, own)
+    if meant is None:
+        for other, call in _calls.items():
+            elsewhere = words.same(word, _parameters(call))
+            if elsewhere is not None:
+                return f"; {elsewhere} is an argument of {other}()"
+        meant = words.meant(word, own)
+    return f"; did you mean {meant!r}?" if meant else ""
