@@ -92,9 +92,9 @@ class GradientCheck:
     -----
     The relative error of a part is ``max |ĝ − g| / max |g|`` over its own parameters, so that what
     is wrong low in a deep network is not hidden by the larger gradients above. Where ``max |g|`` is
-    less than 1/128 of the mean ``|∇C_i|``, or of how it moves with relative changes of the
-    parameters, as when training has converged, that part takes its place: rounding leaves no more
-    of it.
+    less than 1/128 of what the examples and outputs add up to without their signs, or of how it
+    moves with relative changes of the parameters, as when training has converged, that part takes
+    its place: rounding leaves no more of it.
     Gradients too small for the number type, or for the nudges, count as 0.
     """
 
@@ -210,8 +210,10 @@ def check_gradient(
         engine.storage[...] = layout.flat(model.weights, model.biases)
     examples = X.astype(np.float64), Y.astype(np.float64)
     epsilon = float(np.finfo(model.dtype).eps)
+    # What a delta may lose: the nudges' underflow, or the network's own.
+    lost = max(UNDERFLOW, float(np.finfo(model.dtype).tiny))
     with np.errstate(all="ignore"):
-        expected, magnitudes = _nudged_gradient(engine, *examples)
+        expected, magnitudes = _nudged_gradient(engine, *examples, lost)
         # How far rounding may take it: as if the parameters had other last digits. From one such
         # place to another on the same side, so that a neuron that stands in a kink does not count.
         change = 4 * epsilon * (2 * RandomNumbers(0).uniform(model.n_parameters) - 1)
@@ -219,7 +221,7 @@ def check_gradient(
         nearby: list[Array] = []
         for distance in (1, 2):
             engine.storage[...] = parameters * (1 + distance * change)
-            nearby.append(_nudged_gradient(engine, *examples)[0])
+            nearby.append(_nudged_gradient(engine, *examples, lost)[0])
         magnitudes += np.abs(nearby[1] - nearby[0]) / (2 * epsilon)
     functions = (*model.activations, model.cost_function)
     return GradientCheck(
@@ -233,12 +235,12 @@ def check_gradient(
     )
 
 
-def _nudged_gradient(engine: Engine, X: Array, Y: Array) -> tuple[Array, Array]:
-    """∇C and the mean of |∇C_i|, (P,), a few examples at a time where layers are wide."""
+def _nudged_gradient(engine: Engine, X: Array, Y: Array, lost: float) -> tuple[Array, Array]:
+    """∇C and the size of its terms, (P,), a few examples at a time where layers are wide."""
     widest = max(X.shape[1], *(len(b) for b in engine.biases))
     rows = max(1, BLOCK // ((widest + 1) * widest))
     blocks = [slice(start, start + rows) for start in range(0, len(X), rows)]
-    sums = [_NudgedPass(engine, X[block], Y[block]).derivatives() for block in blocks]
+    sums = [_NudgedPass(engine, X[block], Y[block]).derivatives(lost) for block in blocks]
     mean, magnitude = (np.sum(np.stack(part), axis=0) / len(X) for part in zip(*sums, strict=True))
     return mean, magnitude
 
@@ -266,8 +268,11 @@ class _NudgedPass:
         cost = engine.cost_function
         self.cost_slopes = cost_slopes(cost, self.a[-1], Y) if isinstance(cost, Cost) else None
 
-    def derivatives(self) -> tuple[Array, Array]:
-        """Σ_i ∂C_i/∂parameters and Σ_i |∂C_i/∂parameters|, the latter or what underflows, (P,)."""
+    def derivatives(self, lost: float) -> tuple[Array, Array]:
+        """Σ_i ∂C_i/∂parameters, (P,), and what its terms, of each example and output, are in size.
+
+        The latter not below what underflows where ∂C/∂z is as small as ``lost``.
+        """
         n = len(self.Y)
         parts: list[Array] = []
         magnitudes: list[Array] = []
@@ -278,16 +283,18 @@ class _NudgedPass:
             step = COMPLEX_STEP * (moves / scale).T
             derivatives = np.empty((2, W.shape[0], W.shape[1] + 1))
             for j in range(W.shape[0]):
-                dC = self.nudged_costs(l, j, step)
-                derivatives[:, j] = np.array([dC.sum(axis=1), np.abs(dC).sum(axis=1)])
-            derivatives *= scale / COMPLEX_STEP
-            derivatives[1] += n * UNDERFLOW * scale
+                parts_of_dC = self.nudged_costs(l, j, step)
+                derivatives[0, j] = parts_of_dC.sum(axis=(1, 2))
+                derivatives[1, j] = np.abs(parts_of_dC).sum(axis=(1, 2))
+            # One after the other: together they may overflow.
+            derivatives = derivatives / COMPLEX_STEP * scale
+            derivatives[1] += n * lost * scale
             for target, values in zip((parts, magnitudes), derivatives, strict=True):
                 target += [values[:, :-1].ravel(), values[:, -1]]
         return np.concatenate(parts), np.concatenate(magnitudes)
 
     def nudged_costs(self, l: int, j: int, step: Array) -> Array:
-        """Im C_i (m, n) when i·step (m, n) is added to z_j of layer l.
+        """Im of each output's part of C_i, (m, n, n_L), when i·step (m, n) is added to a layer's z_j.
 
         l counts from 0. All nudges of the parameters into one neuron j are followed at a time.
         """
@@ -304,13 +311,13 @@ class _NudgedPass:
             l, dz = l + 1, weighted_input(W[l + 1], np.zeros(1), da)
         da, da_dz = self.nudged_activations(l, slice(None), dz)
         if self.cost_slopes is not None:
-            dC: Array = (da * self.cost_slopes).sum(axis=2)
+            dC: Array = da * self.cost_slopes
             return dC
         if self.engine.cost_function == "mae":
             da = np.where(self.a[L] == self.Y, 0, da)  # mae′ at 0 is 0
         z, a = ((x + 1j * dx).reshape(m * n, -1) for x, dx in ((self.z[-1], dz), (self.a[-1], da)))
-        C = self.engine.output(z, a, da_dz, np.tile(self.Y, (m, 1)))[0]
-        return np.imag(C).reshape(m, n)
+        C = self.engine.cost_parts(z, a, da_dz, np.tile(self.Y, (m, 1)))
+        return np.imag(C).reshape(m, n, -1)
 
     def mixes(self, l: int) -> bool:
         """Whether a z of the layer moves other neurons' activations: the user's mistake."""

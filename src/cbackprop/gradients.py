@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 import numpy as np
 
-from cbackprop import layout
+from cbackprop import layout, validation
 from cbackprop.functions import Array, Floats
 
 if TYPE_CHECKING:
@@ -17,6 +17,37 @@ if TYPE_CHECKING:
 Numbers = float | Floats
 # By layer, ndarray but for None at l = 0, where there is none: a reader of l ≥ 1 is not asked.
 ByLayer = list[Any]
+
+
+class LayerArrays(tuple[Floats, ...]):
+    """An array for each layer: a tuple whose arrays are written into and never exchanged.
+
+    Python ends ``weights[0] *= 0.5`` by putting the array, changed as it then is, into its place.
+    """
+
+    __slots__ = ()
+    name: ClassVar[str]
+
+    def __setitem__(self, place: SupportsIndex | slice, value: Floats) -> None:
+        if value is not self[place]:
+            validation.refuse_replacement(self.name, place)
+
+    def __delitem__(self, place: SupportsIndex | slice) -> None:
+        validation.refuse_replacement(self.name, place)
+
+
+class Weights(LayerArrays):
+    """W⁽¹⁾ … W⁽ᴸ⁾, each (n_l, n_{l-1}), or derivatives by them."""
+
+    __slots__ = ()
+    name = "weights"
+
+
+class Biases(LayerArrays):
+    """b⁽¹⁾ … b⁽ᴸ⁾, each (n_l,), or derivatives by them."""
+
+    __slots__ = ()
+    name = "biases"
 
 
 class Gradient:
@@ -41,14 +72,14 @@ class Gradient:
         self._sizes = sizes
 
     @property
-    def weights(self) -> layout.Weights:
+    def weights(self) -> Weights:
         """∂C/∂W⁽¹⁾ … ∂C/∂W⁽ᴸ⁾: views onto ``vector``, each (n_l, n_{l-1}), (n, …) per example."""
-        return layout.Weights(layout.views(self._sizes, self.vector)[0])
+        return Weights(layout.views(self._sizes, self.vector)[0])
 
     @property
-    def biases(self) -> layout.Biases:
+    def biases(self) -> Biases:
         """∂C/∂b⁽¹⁾ … ∂C/∂b⁽ᴸ⁾: views onto ``vector``, each (n_l,), (n, n_l) per example."""
-        return layout.Biases(layout.views(self._sizes, self.vector)[1])
+        return Biases(layout.views(self._sizes, self.vector)[1])
 
     def norm(self) -> Numbers:
         """Euclidean length √(Σ g²), over all parameters.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
-from typing import ClassVar, NamedTuple, NoReturn, SupportsIndex
+from typing import NamedTuple
 
 import numpy as np
 
-from cbackprop.functions import Array, Floats
+from cbackprop.functions import Array
 
 
 class LayerPlace(NamedTuple):
@@ -22,44 +22,6 @@ class LayerPlace(NamedTuple):
     biases: slice
     n_in: int
     n_out: int
-
-
-class LayerArrays(tuple[Floats, ...]):
-    """An array for each layer: a tuple whose arrays are written into and never exchanged.
-
-    Python ends ``weights[0] *= 0.5`` by putting the array, changed as it then is, into its place.
-    """
-
-    __slots__ = ()
-    name: ClassVar[str]
-
-    def __setitem__(self, place: SupportsIndex | slice, value: Floats) -> None:
-        if value is not self[place]:
-            self._refuse(place)
-
-    def __delitem__(self, place: SupportsIndex | slice) -> None:
-        self._refuse(place)
-
-    def _refuse(self, place: object) -> NoReturn:
-        i = place if isinstance(place, int) else "i"
-        raise TypeError(
-            f"{self.name}[{i}] is not replaced by another array; write into it: "
-            f"{self.name}[{i}][...] = numbers"
-        )
-
-
-class Weights(LayerArrays):
-    """W⁽¹⁾ … W⁽ᴸ⁾."""
-
-    __slots__ = ()
-    name = "weights"
-
-
-class Biases(LayerArrays):
-    """b⁽¹⁾ … b⁽ᴸ⁾."""
-
-    __slots__ = ()
-    name = "biases"
 
 
 def n_parameters(sizes: tuple[int, ...]) -> int:

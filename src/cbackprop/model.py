@@ -15,7 +15,7 @@ import numpy as np
 from cbackprop import backend as backends
 from cbackprop import layout, validation
 from cbackprop.functions import Activation, Array, Cost, initial_parameters
-from cbackprop.gradients import Backward, Forward, Gradient, variance_of
+from cbackprop.gradients import Backward, Biases, Forward, Gradient, Weights, variance_of
 from cbackprop.optimizers import Optimizer, WholeBatchState
 from cbackprop.random_numbers import RandomNumbers
 
@@ -81,7 +81,7 @@ class Model:
                 f"{self.n_parameters * self.dtype.itemsize} bytes, more than can be had ({error})"
             ) from None
         weights, biases, self.storage = self.engine.parameter_arrays()
-        self.weights, self.biases = layout.Weights(weights), layout.Biases(biases)
+        self.weights, self.biases = Weights(weights), Biases(biases)
 
     # ---- state -----------------------------------------------------------------------------------
 

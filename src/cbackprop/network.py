@@ -20,8 +20,7 @@ from cbackprop.functions import (
     InitName,
     name_of,
 )
-from cbackprop.gradients import Backward, Forward, Gradient
-from cbackprop.layout import Biases, Weights
+from cbackprop.gradients import Backward, Biases, Forward, Gradient, Weights
 from cbackprop.model import Description, Model
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers

@@ -239,7 +239,7 @@ NETWORKS: list[tuple[tuple[int, ...], Any]] = [
     ((5, 7, 6, 3), "sigmoid"),
     ((8, 32, 32, 1), "tanh"),
     ((1, 1), "softplus"),
-    ((1, 1, 1), ["tanh", "softmax"]),
+    ((1, 1, 2), ["tanh", "softmax"]),
     ((3, 4, 5), ["elu", "softmax"]),
     ((17, 16, 33), "gelu"),
     ((2, 3, 130), "silu"),

@@ -181,6 +181,16 @@ def construction_rows():
         r"activation is 'softmax' in layer 1; expected it in the last layer",
         activation=["softmax", "sigmoid"],
     )
+    for sizes in ([4, 1], [4, 3, 1]):
+        for cost in ("quadratic", "cross_entropy", "poisson"):
+            yield row(
+                f"softmax of one output, {sizes}, {cost}",
+                ValueError,
+                r"activation is 'softmax' in the last layer with 1 output, .*; expected 'sigmoid'",
+                sizes=sizes,
+                activation=["tanh"] * (len(sizes) - 2) + ["softmax"],
+                cost=cost,
+            )
     yield row(
         "cost function",
         TypeError,

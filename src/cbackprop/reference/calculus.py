@@ -87,7 +87,11 @@ def activation_values(name: str, z: Array) -> tuple[Array, Array]:
         return softplus_pair(z)[0], sigmoid_pair(z)[0]
     if name == "softsign":
         total = 1 + np.where(np.real(z) >= 0, z, -z)
-        return z / total, 1 / (total * total)
+        a = z / total
+        if np.iscomplexobj(z):
+            # The imaginary part of z/total is a difference, which cancels where |z| is large.
+            a = np.where(np.abs(z) > 1, np.sign(np.real(z)) * (1 - 1 / total), a)
+        return a, 1 / (total * total)
     if name == "exponential":
         e = np.exp(z)
         return e, e

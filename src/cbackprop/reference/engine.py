@@ -135,6 +135,15 @@ class Engine(OneThreadAtATime):
         finite = self._first_not_finite("z", forward.z)
         return forward if finite and self._first_not_finite("a", forward.a[1:]) else None
 
+    def cost_parts(self, z: Array, a: Array, da_dz: Array, y: Array) -> Array:
+        """Each output's part of C_i, (n, n_L), of a cost by name."""
+        cost, activation = self.cost_function, self.activations[-1]
+        assert isinstance(cost, str)
+        if activation == "softmax" and COSTS[cost].delta_from_z:
+            return calculus.softmax_cost(cost, a, da_dz, y)[0]
+        name = activation if isinstance(activation, str) else "user"
+        return calculus.cost_formula(cost, name, z, a, da_dz, y)[0]
+
     def output(self, z: Array, a: Array, da_dz: Array, y: Array) -> tuple[Array, Array, Array]:
         """C_i (n,), ∂C_i/∂a and delta of the output layer (n, n_L)."""
         cost, activation = self.cost_function, self.activations[-1]

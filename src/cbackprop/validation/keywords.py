@@ -46,8 +46,9 @@ def _meaning(word: str, name: str) -> str:
     own = _parameters(_calls[name])
     meant = words.same(word, own)
     if meant is None:
-        for other, call in _calls.items():
-            elsewhere = words.same(word, _parameters(call))
+        # The network's own calls before those of optimisers.
+        for other in sorted(_calls, key=lambda other: not other.startswith("Network")):
+            elsewhere = words.same(word, _parameters(_calls[other]))
             if elsewhere is not None:
                 return f"; {elsewhere} is an argument of {other}()"
         meant = words.meant(word, own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -141,6 +141,15 @@ def threads(argument: object) -> int:
 def backend(argument: object) -> Literal["compiled", "reference"]:
     """'compiled' or 'reference'."""
     return choice("backend", argument, ("compiled", "reference"))
+
+
+def refuse_replacement(name: str, place: object) -> NoReturn:
+    """Another array in the place of a layer's: nothing looks there, but at the array's memory."""
+    i = place if isinstance(place, int) else "i"
+    raise TypeError(
+        f"{name}[{i}] cannot become another array; expected numbers written into the one that it "
+        f"is: {name}[{i}][...] = numbers"
+    )
 
 
 def functions_with_names(

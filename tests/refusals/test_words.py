@@ -1,0 +1,367 @@
+"""What messages say of another library's words, and of shapes and lists that can be put right."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from cbackprop import (
+    LBFGS,
+    SGD,
+    AdamW,
+    EarlyStopping,
+    LevenbergMarquardt,
+    Network,
+    RMSprop,
+    Rprop,
+    datasets,
+)
+from cbackprop.functions import ACTIVATION_ALIASES, ACTIVATIONS, COSTS, INITS
+from cbackprop.optimizers import OPTIMIZERS
+from cbackprop.training.metrics import METRICS
+from cbackprop.validation import words
+
+X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
+
+
+def network():
+    return Network([3, 4, 2], seed=0)
+
+
+def message_of(call, error=(TypeError, ValueError)):
+    with pytest.raises(error) as raised:
+        call()
+    return str(raised.value)
+
+
+# ---- words of a list -----------------------------------------------------------------------------
+
+MEANT = {
+    "activation": {
+        "relu": "Relu ReLU RELU relu6-ish rectifier",
+        "leaky_relu": "LeakyReLU leaky-relu leakyrelu lrelu LeakyRelu",
+        "sigmoid": "Sigmoid logistic Logistic expit logsig sigmiod",
+        "silu": "swish Swish SiLU silu_",
+        "tanh": "Tanh tansig TanH",
+        "gelu": "GELU GeLU gelu_",
+        "elu": "ELU Elu",
+        "selu": "SELU",
+        "softmax": "Softmax softMax log_softmax",
+        "softplus": "SoftPlus",
+        "softsign": "Softsign",
+        "identity": "Identity purelin",
+        "linear": "Linear LINEAR",
+        "exponential": "exp Exponential",
+    },
+    "cost": {
+        "mse": "MSE MSELoss mean_squared_error squared_error mean-squared-error",
+        "cross_entropy": (
+            "bce BCELoss log_loss logloss nll_loss NLLLoss CrossEntropyLoss crossentropy "
+            "binary_crossentropy categorical_crossentropy sparse_categorical_crossentropy "
+            "BCEWithLogitsLoss cross-entropy categorical_crosentropy"
+        ),
+        "mae": "MAE mean_absolute_error L1Loss absolute_error",
+        "huber": "Huber HuberLoss huber_loss smooth_l1 SmoothL1Loss",
+        "poisson": "PoissonNLLLoss Poisson",
+        "quadratic": "SSE sum_squared_error Quadratic",
+        "half_quadratic": "half-quadratic HalfQuadratic",
+    },
+    "init": {
+        "glorot": "xavier glorot_uniform xavier_normal Glorot",
+        "he": "kaiming he_normal kaiming_uniform He",
+        "lecun": "lecun_normal LeCun",
+        "zeros": "Zeros zero",
+        "standard_normal": "normal randn",
+    },
+    "optimizer": {
+        "sgd": "SGD sdg gradient_descent momentum",
+        "adam": "Adam ADAM",
+        "adamw": "AdamW",
+        "rmsprop": "RMSprop RMSProp rms_prop",
+        "adagrad": "AdaGrad",
+        "lbfgs": "L-BFGS L-BFGS-B bfgs LBFGS",
+        "levenberg_marquardt": "lm trainlm LevenbergMarquardt levenberg-marquardt",
+        "rprop": "Rprop iRprop+ trainrp",
+    },
+    "metric": {
+        "accuracy": "acc Accuracy accuracy_score binary_accuracy acuracy",
+        "mse": "MSE mean_squared_error",
+        "mae": "mean_absolute_error MAE",
+        "r2": "R2 r2_score R^2 r_squared",
+    },
+    "backend": {"reference": "numpy Reference python", "compiled": "Compiled cython"},
+}
+CALLS = {
+    "activation": lambda word: Network([2, 2], word),
+    "cost": lambda word: Network([2, 2], cost=word),
+    "init": lambda word: Network([2, 2], init=word),
+    "optimizer": lambda word: network().fit(X, Y, optimizer=word),
+    "metric": lambda word: network().score(X, Y, word),
+    "backend": lambda word: Network([2, 2], backend=word),
+}
+
+
+@pytest.mark.parametrize("argument", MEANT)
+def test_another_library_s_word_suggests_ours(argument):
+    for meant, others in MEANT[argument].items():
+        for other in others.split():
+            message = message_of(lambda other=other: CALLS[argument](other), ValueError)
+            assert message.startswith(f"{argument} is {other!r}; expected one of ")
+            assert message.endswith(f"; did you mean {meant!r}?"), message
+
+
+@pytest.mark.parametrize("word", ["banana", "qqq", "", "🦊", "μ"])
+def test_a_word_like_none_suggests_none(word):
+    for call in CALLS.values():
+        assert "did you mean" not in message_of(lambda call=call: call(word), ValueError)
+
+
+def test_a_function_or_class_of_that_name():
+    class ReLU:
+        pass
+
+    for given, meant in ((np.tanh, "tanh"), (ReLU, "relu"), (ReLU(), "relu"), (np.exp, None)):
+        message = message_of(lambda given=given: Network([2, 2], given), TypeError)
+        assert message.endswith(
+            f"; did you mean {meant!r}?" if meant else "did you mean 'exponential'?"
+        )
+    message = message_of(lambda: network().fit(X, Y, optimizer=SGD), TypeError)
+    assert message.endswith("or an optimiser object; did you mean 'sgd'?")
+    assert "did you mean" not in message_of(lambda: Network([2, 2], 3), TypeError)
+
+
+def test_the_table_knows_no_word_of_ours_by_another():
+    """Every key is a word of ours; no other word stands for two that a place may take both."""
+    ours = {*ACTIVATIONS, *ACTIVATION_ALIASES}, {*COSTS}, {*INITS}, {*OPTIMIZERS}, {*METRICS}
+    keywords = [
+        set(inspect.signature(call).parameters)
+        for call in (Network, Network.fit, *OPTIMIZERS.values(), EarlyStopping, Network.score)
+    ]
+    known = set().union(*ours, *keywords, {"compiled", "reference"})
+    assert set(words.OTHER_WORDS) <= known
+    for together in (*ours, *keywords):
+        others = [w for k in together for w in words.OTHER_WORDS.get(k, "").split()]
+        assert len(others) == len(set(others)), sorted(others)
+        assert not {k.replace("_", "") for k in together} & set(others)
+
+
+# ---- keyword arguments ---------------------------------------------------------------------------
+
+KEYWORDS = [
+    (Network, "Network", "lr", "; learning_rate is an argument of Network.fit()"),
+    (Network, "Network", "loss", "; did you mean 'cost'?"),
+    (Network, "Network", "hidden_layer_sizes", "; did you mean 'sizes'?"),
+    (Network, "Network", "random_state", "; did you mean 'seed'?"),
+    (Network, "Network", "activations", "; did you mean 'activation'?"),
+    (Network, "Network", "n_jobs", "; did you mean 'threads'?"),
+    (Network, "Network", "kernel_initializer", "; did you mean 'init'?"),
+    (Network, "Network", "solver", "; optimizer is an argument of Network.fit()"),
+    (Network, "Network", "max_iter", "; epochs is an argument of Network.fit()"),
+    (Network, "Network", "momentum", "; momentum is an argument of SGD()"),
+    (Network, "Network", "device", "; did you mean 'backend'?"),
+    (Network, "Network", "banana", ""),
+    ("fit", "Network.fit", "lr", "; did you mean 'learning_rate'?"),
+    ("fit", "Network.fit", "learning_rate_init", "; did you mean 'learning_rate'?"),
+    ("fit", "Network.fit", "n_epochs", "; did you mean 'epochs'?"),
+    ("fit", "Network.fit", "epoch", "; did you mean 'epochs'?"),
+    ("fit", "Network.fit", "optimiser", "; did you mean 'optimizer'?"),
+    ("fit", "Network.fit", "solver", "; did you mean 'optimizer'?"),
+    ("fit", "Network.fit", "verbose", "; did you mean 'progress'?"),
+    ("fit", "Network.fit", "weight_decay", "; did you mean 'l2'?"),
+    ("fit", "Network.fit", "alpha", "; did you mean 'l2'?"),
+    ("fit", "Network.fit", "validation_split", "; did you mean 'validation_fraction'?"),
+    ("fit", "Network.fit", "val_data", "; did you mean 'validation_data'?"),
+    ("fit", "Network.fit", "patience", "; did you mean 'early_stopping'?"),
+    ("fit", "Network.fit", "loss", "; cost is an argument of Network()"),
+    ("fit", "Network.fit", "random_state", "; seed is an argument of Network()"),
+    ("fit", "Network.fit", "hidden_layer_sizes", "; sizes is an argument of Network()"),
+    ("fit", "Network.fit", "momentum", "; momentum is an argument of SGD()"),
+    ("fit", "Network.fit", "betas", "; beta1 is an argument of Adam()"),
+    ("fit", "Network.fit", "restore_best", "; restore_best is an argument of EarlyStopping()"),
+    ("fit", "Network.fit", "qqq", ""),
+    (SGD, "SGD", "lr", "; did you mean 'learning_rate'?"),
+    (SGD, "SGD", "weight_decay", "; did you mean 'l2'?"),
+    (AdamW, "AdamW", "eps", "; did you mean 'epsilon'?"),
+    (AdamW, "AdamW", "betas", "; did you mean 'beta1'?"),
+    (RMSprop, "RMSprop", "rho", "; did you mean 'alpha'?"),
+    (RMSprop, "RMSprop", "centered", "; did you mean 'centred'?"),
+    (Rprop, "Rprop", "lr", "; did you mean 'learning_rate'?"),
+    (LBFGS, "LBFGS", "history_size", "; did you mean 'memory'?"),
+    (LevenbergMarquardt, "LevenbergMarquardt", "Mu", "; did you mean 'mu'?"),
+    (EarlyStopping, "EarlyStopping", "tol", "; did you mean 'min_delta'?"),
+    (EarlyStopping, "EarlyStopping", "restore_best_weights", "; did you mean 'restore_best'?"),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "word", "hint"), KEYWORDS)
+def test_an_unknown_keyword_argument(call, name, word, hint):
+    positional = [[3, 4, 2]] if call is Network else [X, Y] if call == "fit" else []
+    net = network()
+    function = getattr(net, call) if isinstance(call, str) else call
+    before = net.parameters
+    message = message_of(lambda: function(*positional, **{word: 1}), TypeError)
+    if (call, word) == (SGD, "weight_decay"):
+        hint = "; weight_decay is an argument of AdamW()"
+    assert message == f"{name}() got an unexpected keyword argument {word!r}{hint}"
+    assert np.array_equal(net.parameters, before)
+
+
+def test_other_type_errors_are_python_s_own():
+    assert "missing 1 required" in message_of(Network, TypeError)
+    assert "positional" in message_of(lambda: Network([2, 2], "relu", "mse", 3), TypeError)
+    assert "multiple values" in message_of(lambda: Network([2, 2], sizes=[2, 2]), TypeError)
+
+    def callback(net, history):
+        return Network([2, 2], nonsense=1)
+
+    message = message_of(lambda: network().fit(X, Y, callbacks=callback), TypeError)
+    assert message == "Network() got an unexpected keyword argument 'nonsense'"
+
+
+def test_signatures_stay():
+    assert next(iter(inspect.signature(Network).parameters)) == "sizes"
+    assert "epochs" in inspect.signature(Network.fit).parameters
+    assert Network.fit.__name__ == "fit"
+    assert Network.fit.__doc__.startswith("Train by repeated")
+
+
+# ---- shapes --------------------------------------------------------------------------------------
+
+
+class Column:
+    """What a pandas Series offers: no reshape, but a way to NumPy."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+    def to_numpy(self):
+        return self.values
+
+
+SHAPES = [
+    # sizes, X, Y, what the message ends with and the way it names done
+    ([784, 2], np.zeros((5, 28, 28)), np.zeros((5, 2)), "use X.reshape(len(X), -1)"),
+    ([6, 2], np.zeros((5, 2, 3)).tolist(), np.zeros((5, 2)), "use np.reshape(X, (len(X), -1))"),
+    ([6, 2], np.zeros((2, 3)), np.zeros((1, 2)), "use X.reshape(1, -1) for one example"),
+    ([1, 2], np.zeros(5), np.zeros((5, 2)), "use X.reshape(-1, 1)"),
+    ([1, 2], [0.0] * 5, np.zeros((5, 2)), "use np.reshape(X, (-1, 1))"),
+    ([1, 2], Column([0.0] * 5), np.zeros((5, 2)), "use X.to_numpy().reshape(-1, 1)"),
+    ([3, 1], X, np.zeros(4), "use Y.reshape(-1, 1)"),
+    ([3, 1], X, [0.0] * 4, "use np.reshape(Y, (-1, 1))"),
+    ([3, 1], X, Column([0.0] * 4), "use Y.to_numpy().reshape(-1, 1)"),
+    ([3, 2], X, np.zeros((4, 1, 2)), "use Y.reshape(len(Y), -1)"),
+    ([3, 2], X[:1], np.zeros(2), "use Y.reshape(1, -1)"),
+    ([3, 2], X, [0, 1, 1, 0], "class labels become targets by datasets.one_hot(Y, 2)"),
+    ([3, 2], X, [[0], [1], [1], [0]],
+     "class labels become targets by datasets.one_hot(np.ravel(Y), 2)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sizes", "examples", "targets", "advice"), SHAPES)
+def test_the_advice_on_a_shape_works(sizes, examples, targets, advice):
+    message = message_of(lambda: Network(sizes).fit(examples, targets, epochs=1), ValueError)
+    assert message.endswith(f"; {advice}"), message
+    way = advice.removeprefix("use ").removesuffix(" for one example").rpartition(" by ")[2]
+    names = {"np": np, "datasets": datasets, "X": examples, "Y": targets}
+    put_right = eval(way, names)
+    names["X" if message.startswith("X") else "Y"] = put_right
+    Network(sizes).fit(names["X"], names["Y"], epochs=1)
+
+
+def test_one_example_s_targets():
+    message = message_of(lambda: network().cost(X[0], Y[:1]), ValueError)
+    assert message.endswith("; use Y.reshape(-1)")
+    message = message_of(lambda: network().fit(X[0].tolist(), Y[0]), ValueError)
+    assert message.endswith("use np.reshape(X, (1, -1)) for one example")
+
+
+@pytest.mark.parametrize("kind", [list, np.array, lambda names: np.array(names, object)])
+@pytest.mark.parametrize("n_L", [1, 2])
+def test_names_of_classes(kind, n_L):
+    names = ["setosa", "virginica", "setosa", "virginica"]
+    net = Network([3, n_L])
+    targets = kind(names)
+    message = message_of(lambda: net.fit(X, targets), TypeError)
+    assert ", not text; names of classes become targets by " in message
+    way = message.rpartition(" by ")[2]
+    net.fit(X, eval(way, {"np": np, "datasets": datasets, "Y": targets}), epochs=1)
+
+
+def test_targets_that_are_no_labels_get_no_advice_on_labels():
+    for wrong in (np.array([0.5, 1, 2, 3]), np.zeros((4, 3)), np.zeros((4, 5, 6)), np.zeros(())):
+        message = message_of(lambda wrong=wrong: network().fit(X, wrong), ValueError)
+        assert "one_hot" not in message, message
+
+
+# ---- what a refusal costs ------------------------------------------------------------------------
+
+
+class Rows(list):
+    """A list of another class, with a list's own repr."""
+
+
+@pytest.mark.parametrize("n", [400_000])
+@pytest.mark.parametrize("kind", [list, Rows, tuple])
+def test_a_long_ragged_list_is_refused_without_its_text(kind, n):
+    rows = kind([[1.0, 2.0, 3.0], [4.0]] * (n // 2))
+    tracemalloc.start()
+    before = time.process_time()
+    message = message_of(lambda: network().predict(rows), ValueError)
+    seconds = time.process_time() - before
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert message.startswith("X is ")
+    assert "[1.0, 2.0, 3.0], [4.0]" in message
+    assert "expected a rectangular array of numbers" in message
+    assert peak < 100e6, peak
+    assert seconds < 60
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10**7, b"x" * 10**7, ["ab"] * 10**6, {i: i for i in range(10**6)},
+        (["a"] * 10**6,), [[[["deep"] * 10**6]]], "é" * 10**6,
+    ],
+    ids=["str", "bytes", "list", "dict", "tuple", "nested", "unicode"],
+)  # fmt: skip
+def test_what_is_shown_of_a_long_value_is_the_beginning_of_its_repr(value):
+    from cbackprop import validation
+
+    whole = " ".join(repr(value).split())
+    tracemalloc.start()
+    text = validation.shown(value)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert text == f"{whole[:57]}..."
+    assert peak < 1e6
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [], (), {}, "", b"", (1,), [1], {"a": 1}, {"a": [1, (2,)]}, "it's", 'a "b"', "a\n b", [[]],
+        None, 1.5, [None, ...], {1, 2}, range(3), [np.float64(1)], os.sep,
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_shown_of_a_short_value_is_its_repr(value):
+    from cbackprop import validation
+
+    assert validation.shown(value) == " ".join(repr(value).split())
+
+
+def test_a_list_that_holds_itself_is_shown():
+    from cbackprop import validation
+
+    endless = [1]
+    endless.append(endless)
+    assert validation.shown(endless).startswith("[1, [1, ")
