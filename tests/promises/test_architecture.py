@@ -29,6 +29,7 @@ ROWS = (
     "drawing.html drawing",
     "validation.scalars",
     "validation.arrays",
+    "validation.names",
     "validation.network validation.fitting validation.looking",
     "validation",
     "gradients nudges paths datasets tables reference reference.ownership reference.calculus",
