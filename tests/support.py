@@ -101,6 +101,7 @@ class State(NamedTuple):
     optimizer: str
     whole_batch: tuple[Any, ...]  # what L-BFGS and Levenberg–Marquardt go on from
     generator: str
+    about: tuple[Any, ...]  # a fit on a table takes its columns' names
 
 
 def state(net: Network) -> State:
@@ -122,6 +123,7 @@ def state(net: Network) -> State:
             repr(whole_batch.numbers),
         ),
         generator=repr(net._model.random.state),
+        about=(net.feature_names, net.class_names, dict(net.metadata)),
     )
 
 

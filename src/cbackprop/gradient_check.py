@@ -294,9 +294,9 @@ class _NudgedPass:
         return np.concatenate(parts), np.concatenate(magnitudes)
 
     def nudged_costs(self, l: int, j: int, step: Array) -> Array:
-        """Im of each output's part of C_i, (m, n, n_L), when i·step (m, n) is added to a layer's z_j.
+        """Im of each output's part of C_i, (m, n, n_L), when i·step (m, n) is added to z_j.
 
-        l counts from 0. All nudges of the parameters into one neuron j are followed at a time.
+        Of layer l, from 0. All nudges of the parameters into one neuron j are followed at a time.
         """
         m, n = step.shape
         W, L = self.engine.weights, len(self.z)

@@ -7,7 +7,8 @@ has done so. Every array X is (n, n_0), every Y (n, n_L), of the network's numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,14 @@ class Description(NamedTuple):
     init: str  # how parameters are drawn
 
 
+class About(NamedTuple):
+    """What a network is about, in the words of who uses it; nothing computes with them."""
+
+    feature_names: tuple[str, ...] | None = None  # n_0
+    class_names: tuple[str, ...] | None = None  # n_L, or 2 of one output
+    metadata: Mapping[str, str] = MappingProxyType({})
+
+
 class Model:
     """Parameters, engine, optimiser and generator of one network.
 
@@ -47,6 +56,8 @@ class Model:
         What computes.
     description : Description
         What it is made from.
+    about : About
+        Names and texts; assigned as a whole, by who has the engine.
     random : RandomNumbers
         The generator of parameters, orders, dropout and noise.
     optimizer : Optimizer or None
@@ -64,6 +75,7 @@ class Model:
         self, description: Description, random: RandomNumbers, threads: int, backend: str
     ) -> None:
         self.description = description
+        self.about = About()
         sizes, activations, cost, dtype, _ = description
         self.sizes, self.activations, self.cost_function = sizes, activations, cost
         self.dtype: np.dtype[np.floating[Any]] = np.dtype(dtype)
@@ -121,6 +133,14 @@ class Model:
         if optimizer is not None:
             self.engine.learning_rate = optimizer.learning_rate
         self.optimizer = optimizer
+
+    def take_names(self, names: validation.TableNames) -> None:
+        """Of a table's columns, where the network has none yet."""
+        about = self.about
+        self.about = about._replace(
+            feature_names=about.feature_names or names.features,
+            class_names=about.class_names or names.outputs,
+        )
 
     def reset(self, random: RandomNumbers) -> None:
         """Draw the parameters anew from this generator, and forget the optimiser."""
@@ -348,6 +368,7 @@ class Snapshot:
         state = model.whole_batch_state
         self.whole_batch_state = None if state is None else state.copy()
         self.random_state = model.random.state
+        self.about = model.about
 
     def restore(self, model: Model) -> None:
         """Write everything back, into the memory that ``weights`` and ``biases`` look at."""
@@ -363,6 +384,7 @@ class Snapshot:
         model.optimizer = self.optimizer
         model.whole_batch_state = self.whole_batch_state
         model.random.state = self.random_state
+        model.about = self.about
 
 
 def _one_if(single: bool, arrays: Sequence[Array]) -> list[Array]:

@@ -21,7 +21,7 @@ from cbackprop.functions import (
     name_of,
 )
 from cbackprop.gradients import Backward, Biases, Forward, Gradient, Weights
-from cbackprop.model import Description, Model
+from cbackprop.model import About, Description, Model
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.training import loop
@@ -81,6 +81,12 @@ class Network:
         there are cores makes sense (64 at most). The reference pays no heed to it.
     backend : {"compiled", "reference"}
         The compiled kernels, or the NumPy specification they are checked against.
+    feature_names : sequence of str, optional
+        A name for each input, every one once.
+    class_names : sequence of str, optional
+        A name for each output, every one once; with one output also two, of the targets 0 and 1.
+    metadata : dict of str to str, optional
+        Whatever else should go along with the network: units, sources, a version.
 
     Attributes
     ----------
@@ -92,6 +98,10 @@ class Network:
         b⁽¹⁾ … b⁽ᴸ⁾, each (n_l,): live, writeable views.
     parameters : ndarray
         (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row: a read-only copy; assignable.
+    feature_names, class_names : tuple of str or None
+        As given; assignable.
+    metadata : mapping of str to str
+        Read-only; assignable as a whole.
 
     Raises
     ------
@@ -136,6 +146,9 @@ class Network:
         seed: int | None = None,
         threads: int = 1,
         backend: Literal["compiled", "reference"] = "compiled",
+        feature_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         checked_sizes = validation.layer_sizes(sizes)
         activations = validation.activations(activation, len(checked_sizes) - 1)
@@ -147,8 +160,14 @@ class Network:
             validation.number_type(dtype),
             validation.init(init),
         )
+        about = About(
+            validation.feature_names(feature_names, checked_sizes),
+            validation.class_names(class_names, checked_sizes),
+            validation.metadata(metadata),
+        )
         random = RandomNumbers(validation.seed(seed))
         model = Model(description, random, validation.threads(threads), validation.backend(backend))
+        model.about = about
         model.draw_parameters()
         self._adopt(model)
 
@@ -200,13 +219,71 @@ class Network:
         self._model.require_no_fit("its parameters cannot be replaced")
         self._model.set_parameters(vector)
 
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The inputs' names (n_0), or None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming what was assigned, where it is not n_0 different strings.
+        RuntimeError
+            If they are assigned while another thread has the network.
+        """
+        return self._model.about.feature_names
+
+    @feature_names.setter
+    def feature_names(self, value: Sequence[str] | None) -> None:
+        self._change_about(feature_names=validation.feature_names(value, self.sizes))
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The outputs' names (n_L), of one output also those of the targets 0 and 1, or None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming what was assigned, where it is not n_L different strings.
+        RuntimeError
+            If they are assigned while another thread has the network.
+        """
+        return self._model.about.class_names
+
+    @class_names.setter
+    def class_names(self, value: Sequence[str] | None) -> None:
+        self._change_about(class_names=validation.class_names(value, self.sizes))
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Texts that go along with the network, read-only.
+
+        Assigning a dict of strings by strings replaces them, None by none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming what was assigned.
+        RuntimeError
+            If they are assigned while another thread has the network.
+        """
+        return self._model.about.metadata
+
+    @metadata.setter
+    def metadata(self, value: Mapping[str, str] | None) -> None:
+        self._change_about(metadata=validation.metadata(value))
+
+    def _change_about(self, **changed: Any) -> None:  # Any: each has been judged
+        with self._engine:
+            self._model.about = self._model.about._replace(**changed)
+
     def copy(self) -> Self:
         """An independent network with the same parameters, optimiser state and generator state.
 
         Returns
         -------
         Network
-            Of the same class, with what a subclass keeps besides: that is shared, not copied.
+            Of the same class, with what a subclass keeps besides: that is shared, not copied, which
+            `copy.deepcopy` and pickles do.
 
         Raises
         ------
@@ -228,7 +305,14 @@ class Network:
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self.copy()
+        from copy import deepcopy
+
+        twin = self.copy()
+        # Before what a subclass keeps, which may lead back to this network.
+        memo[id(self)] = twin
+        for name, value in self._further_attributes().items():
+            vars(twin)[name] = deepcopy(value, memo)
+        return twin
 
     def __getstate__(self) -> dict[str, object]:
         from cbackprop.files import pickling
@@ -268,8 +352,15 @@ class Network:
         self._model.reset(random)
         return self
 
-    def save(self, path: validation.PathLike, *, allow_nonfinite: bool = False) -> None:
-        """Write sizes, functions, number type and parameters to a model file.
+    def save(
+        self,
+        path: validation.PathLike,
+        *,
+        optimizer: bool = False,
+        generator: bool = True,
+        allow_nonfinite: bool = False,
+    ) -> None:
+        """Write sizes, functions, number type, names and parameters to a model file.
 
         Parameters
         ----------
@@ -278,6 +369,12 @@ class Network:
             replaced in one instant and its permissions stay: whatever happens, path is the old
             file or the new one, whole. Through a symbolic link the file that it points to is
             replaced; other hard links keep the old one.
+        optimizer : bool
+            Whether the optimiser with its state and the generator are written, too: then
+            `partial_fit` of the network that `load` returns goes on bit for bit.
+        generator : bool
+            False keeps the generator out of it. Who has its state knows every number that it drew
+            and will draw: the noise of a private training among them.
         allow_nonfinite : bool
             Whether parameters that are not finite are written, too.
 
@@ -288,7 +385,9 @@ class Network:
         ValueError
             For parameters that are not finite; for a path that is none.
         ModelFileError
-            If what is at path is no regular file, or the file would be none that `load` reads.
+            If what is at path is no regular file, or the file would be none that `load` reads:
+            of names and metadata of more than a megabyte, and with ``optimizer`` of one of your
+            own.
         OSError
             Whatever keeps the system from writing it; then the old file is as it was.
 
@@ -296,11 +395,17 @@ class Network:
         -----
         The layout is that of safetensors, which any reader of those opens: tensors
         ``layers.1.weight`` (n_1, n_0), ``layers.1.bias`` (n_1,), … and, in the metadata, what
-        `load` needs, with a SHA-256 checksum. Optimiser and generator are not in it.
+        `load` needs, with a SHA-256 checksum.
         """
-        from cbackprop.files import model as model_file
+        from cbackprop.files import checkpoint as checkpoint_file
 
-        model_file.save(self._model, path, allow_nonfinite=allow_nonfinite)
+        checkpoint_file.save(
+            self._model,
+            path,
+            optimizer=optimizer,
+            generator=generator,
+            allow_nonfinite=allow_nonfinite,
+        )
 
     @classmethod
     def load(
@@ -318,7 +423,7 @@ class Network:
         Parameters
         ----------
         path : str, bytes or os.PathLike
-            A file of `save`, or a checkpoint of `fit`, of which the parameters are taken.
+            A file of `save`, or a checkpoint of `fit`.
         threads : int
             As `Network` takes it; it is not in the file.
         backend : {"compiled", "reference"}
@@ -329,7 +434,9 @@ class Network:
         Returns
         -------
         Network
-            Without an optimiser, and with a generator seeded from the system's entropy.
+            With the optimiser and the generator, where the file has them: that of a checkpoint of
+            `fit`, or of `save` with ``optimizer``. Without a generator in it, with one seeded from
+            the system's entropy.
 
         Raises
         ------
@@ -394,7 +501,10 @@ class Network:
 
     def _examples(self, X: npt.ArrayLike) -> tuple[Array, bool]:
         """X as (n, n_0), and whether it was a single example."""
-        return validation.examples("X", X, self.sizes, self.dtype.name)
+        given: object = X
+        if type(X) is not np.ndarray:
+            given = self._tables().examples("X", X)
+        return validation.examples("X", given, self.sizes, self.dtype.name)
 
     def _pair(
         self,
@@ -402,12 +512,24 @@ class Network:
         Y: npt.ArrayLike,
         needed_for: str = "",
         names: tuple[str, str] = ("X", "Y"),
+        like: tuple[object, object] = (None, None),
     ) -> tuple[Array, Array, bool]:
-        """X and Y likewise; at least one example where they are needed for something."""
-        pair = validation.pair(X, Y, self.sizes, self.dtype.name, self.cost_function, names)
+        """X and Y likewise; at least one example where they are needed for something.
+
+        The columns of tables come in the order of the network's names, without those as in `like`.
+        """
+        given: tuple[object, object] = X, Y
+        if type(X) is not np.ndarray or type(Y) is not np.ndarray:
+            given = self._tables(*like).pair(X, Y, names)
+        pair = validation.pair(*given, self.sizes, self.dtype.name, self.cost_function, names)
         if needed_for:
             validation.at_least_one_example(names[0], len(pair[0]), needed_for)
         return pair
+
+    def _tables(self, X: object = None, Y: object = None) -> validation.TableNames:
+        """The network's names, and in the place of none those of these tables."""
+        about = self._model.about
+        return validation.table_names(about.feature_names, about.class_names, self.sizes, X, Y)
 
     # ---- forward ---------------------------------------------------------------------------------
 
@@ -724,7 +846,7 @@ class Network:
         validation.both_or_neither(("X2", X2), ("Y2", Y2))
         examples2, targets2, single2 = None, None, single
         if X2 is not None and Y2 is not None:
-            examples2, targets2, single2 = self._pair(X2, Y2, names=("X2", "Y2"))
+            examples2, targets2, single2 = self._pair(X2, Y2, names=("X2", "Y2"), like=(X, Y))
         n2 = len(examples if examples2 is None else examples2)
         validation.result_size("the Gram matrix", len(examples), n2, self.dtype.name)
         gram = self._model.gradient_gram(examples, targets, examples2, targets2)
@@ -969,7 +1091,8 @@ class Network:
         FloatingPointError
             If finite inputs overflow.
         """
-        examples, targets, _ = self._pair(*validation.one_example(x, y), names=("x", "y"))
+        pair = self._tables().pair(x, y, ("x", "y"))
+        examples, targets, _ = self._pair(*validation.one_example(*pair), names=("x", "y"))
         validation.require_finite("x", examples)
         with self._engine:
             backward = self._model.backward(examples, targets, True)
@@ -1254,7 +1377,15 @@ class Network:
         )
         self._model.require_no_fit("it cannot start another one")
         loop.run_pass(
-            self._model, examples, targets, size, optimizer, learning_rate, weight, step_options
+            self._model,
+            examples,
+            targets,
+            size,
+            optimizer,
+            learning_rate,
+            weight,
+            step_options,
+            self._tables(X, Y),
         )
         return self
 

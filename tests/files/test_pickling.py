@@ -140,6 +140,25 @@ def test_a_subclass_keeps_what_is_its_own():
         assert state(twin) == state(net)
 
 
+def test_what_a_deep_copy_shares():
+    """As of every object: nothing that can change, and what is met twice is copied once."""
+    net = Named("first")
+    net.notes = ["one"]
+    net.itself, net.twice = net, [net.notes]
+    for twin in (again(net), copy.deepcopy(net)):
+        assert twin.notes is not net.notes
+        assert twin.itself is twin
+        assert twin.twice[0] is twin.notes
+    flat = copy.copy(net)
+    assert flat.notes is net.notes
+    assert flat.itself is net
+    pair = copy.deepcopy([net, net])
+    assert pair[0] is pair[1]
+    held = {"net": net}
+    net.holder = held
+    assert (twin := copy.deepcopy(held))["net"].holder is twin
+
+
 def test_a_pickle_in_a_list_beside_its_own_twin():
     """Pickle keeps who is who."""
     net = trained()

@@ -29,6 +29,7 @@ ROWS = (
     "drawing.html drawing validation.words",
     "validation.scalars",
     "validation.arrays",
+    "validation.names",
     "validation.network validation.fitting validation.looking validation.keywords",
     "validation",
     "nudges paths datasets tables reference reference.ownership reference.calculus",
@@ -262,6 +263,7 @@ def test_compiled_engine_has_the_interface_of_the_reference(dtype):
         "run_backward",
         "run_curvature",
         "output",
+        "cost_parts",
     ):  # the specification in parts
         del specified[helper]
     assert compiled == specified

@@ -35,7 +35,8 @@ class Training(NamedTuple):
     learning_rate: float
     step_count: int
     previous_cost: float
-    generator: dict[str, Any]  # as `RandomNumbers.state` gives and takes it
+    # As `RandomNumbers.state` gives and takes it; None where it was kept out of the file.
+    generator: dict[str, Any] | None
     slots: list[Array]  # each (P,), in the order of the parameters
     extra: dict[str, Array]
     state: dict[str, JSON]
@@ -62,7 +63,13 @@ class Fit(NamedTuple):
 
 
 def write_checkpoint(
-    path: str, model: Model, extra: Mapping[str, Array], state: Mapping[str, object]
+    path: str,
+    model: Model,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
+    *,
+    generator: bool = True,
+    allow_nonfinite: bool = False,
 ) -> None:
     """Write the network's model with its optimiser, its generator and what the fit is at.
 
@@ -75,17 +82,45 @@ def write_checkpoint(
     state : dict
         Values of the fit's: None, booleans, numbers, text, lists, and dicts by text. They come back
         exactly, infinities and NaN too, a tuple as a list.
+    generator : bool
+        Whether the generator is among it: who reads its state knows every number that it drew.
+    allow_nonfinite : bool
+        Whether numbers that are not finite are written, too.
 
     Raises
     ------
     TypeError, ValueError, ModelFileError, OSError
-        As `model.save`; ModelFileError also for an optimiser of the user's own.
+        As `save`; ModelFileError also for an optimiser of the user's own.
     """
+    file_format.write(
+        path,
+        *_readable_file(
+            path, model, extra, state, generator=generator, allow_nonfinite=allow_nonfinite
+        ),
+    )
+
+
+def _readable_file(
+    path: str,
+    model: Model,
+    extra: Mapping[str, Array],
+    state: Mapping[str, object],
+    *,
+    generator: bool,
+    allow_nonfinite: bool,
+) -> tuple[Tensors, Metadata]:
+    """A checkpoint's tensors and metadata: what could not be read again is not written."""
     with file_format.naming(path):
-        tensors, metadata = checkpoint_file(model, described(model), extra, state)
-        # What could not be read again is not written.
-        judged_checkpoint(tensors, metadata)
-    file_format.write(path, tensors, metadata)
+        contents = checkpoint_file(
+            model,
+            described(model),
+            extra,
+            state,
+            generator=generator,
+            allow_nonfinite=allow_nonfinite,
+        )
+        judged_checkpoint(*contents, allow_nonfinite=allow_nonfinite)
+    return contents
 
 
 def read_checkpoint(path: str, model: Model) -> Checkpoint:
@@ -104,13 +139,50 @@ def read_checkpoint(path: str, model: Model) -> Checkpoint:
         return judged_checkpoint(tensors, metadata, own)
 
 
+def save(
+    model: Model,
+    path: validation.PathLike,
+    *,
+    optimizer: bool,
+    generator: bool,
+    allow_nonfinite: bool,
+) -> None:
+    """Write the network's model file, or with ``optimizer`` a checkpoint of no fit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument; for a function of the user's own; for parameters that are not finite,
+        where those are not allowed.
+    ModelFileError, OSError
+        As `format.write`; ModelFileError also for an optimiser of the user's own.
+    """
+    name = validation.file_path("path", path)
+    allowed = validation.flag("allow_nonfinite", allow_nonfinite)
+    with_optimizer = validation.flag("optimizer", optimizer)
+    with_generator = validation.flag("generator", generator)
+    if with_optimizer:
+        with model.engine:
+            contents = _readable_file(
+                name,
+                model,
+                *whole_batch_parts(model.whole_batch_state),
+                generator=with_generator,
+                allow_nonfinite=allowed,
+            )
+    else:
+        contents = model_file(model, described(model), allow_nonfinite=allowed)
+    file_format.write(name, *contents)
+
+
 def load(path: validation.PathLike, *, threads: int, backend: str, allow_nonfinite: bool) -> Model:
-    """The network in a model file, or in a checkpoint: all of that is judged nevertheless.
+    """The network in a model file, or in a checkpoint, where its training was.
 
     Returns
     -------
     Model
-        Without an optimiser, and with a generator seeded from the system's entropy.
+        Of a model file without an optimiser; where the file has no generator, with one seeded from
+        the system's entropy.
 
     Raises
     ------
@@ -127,10 +199,22 @@ def load(path: validation.PathLike, *, threads: int, backend: str, allow_nonfini
     tensors, metadata = file_format.read(name)
     with file_format.naming(name):
         parts = judged_model(tensors, metadata, allow_nonfinite=allowed)
+        checkpoint = whole_batch_state = None
         if metadata["kind"] == "checkpoint":
-            _judged_training(parts.description, tensors, metadata, allow_nonfinite=allowed)
+            training = _judged_training(
+                parts.description, tensors, metadata, allow_nonfinite=allowed
+            )
+            checkpoint = Checkpoint(parts, training)
+            whole_batch_state = judged_whole_batch(checkpoint)
     model = Model(parts.description, RandomNumbers(None), threads, backend)
-    parts.write_into(model)
+    model.about = parts.about
+    if checkpoint is None:
+        parts.write_into(model)
+    else:
+        set_training(model, checkpoint, whole_batch_state)
+    if model.optimizer is not None:
+        # A schedule's last rate belongs to the fit that it was for.
+        model.engine.learning_rate = model.optimizer.learning_rate
     return model
 
 
@@ -150,7 +234,8 @@ def set_training(
     engine.previous_cost = training.previous_cost
     model.optimizer = training.optimizer
     model.whole_batch_state = whole_batch_state
-    model.random.state = training.generator
+    if training.generator is not None:
+        model.random.state = training.generator
 
 
 # ---- a checkpoint's tensors and metadata ---------------------------------------------------------
@@ -162,6 +247,7 @@ def checkpoint_file(
     extra: Mapping[str, Array],
     state: Mapping[str, object],
     *,
+    generator: bool = True,
     allow_nonfinite: bool = False,
 ) -> tuple[Tensors, Metadata]:
     """Those of a network with this description.
@@ -187,7 +273,8 @@ def checkpoint_file(
     metadata["kind"] = "checkpoint"
     metadata["optimizer"] = encoded("optimizer", _optimizer_as_json(model.optimizer))
     metadata["update"] = encoded("update", dict(zip(_UPDATE_ENTRIES, update, strict=True)))
-    metadata["generator"] = encoded("generator", _generator_as_json(model.random.state))
+    words = _generator_as_json(model.random.state) if generator else None
+    metadata["generator"] = encoded("generator", words)
     return tensors, metadata
 
 
@@ -410,8 +497,10 @@ def _generator_as_json(state: dict[str, Any]) -> dict[str, JSON]:
     return dict(zip(_GENERATOR_ENTRIES, values, strict=True))
 
 
-def _judged_generator(value: JSON) -> dict[str, Any]:
+def _judged_generator(value: JSON) -> dict[str, Any] | None:
     """The state as NumPy gives and takes it, of a stream that some seed has."""
+    if value is None:
+        return None
     name, *words, has_uint32, uinteger = file_format.entries_of(
         "generator", value, _GENERATOR_ENTRIES
     )

@@ -29,7 +29,8 @@ from cbackprop import validation
 from cbackprop.functions import Array
 
 FORMAT = "cbackprop"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"  # what is written
+KNOWN_VERSIONS = ("1", "2")  # what is read
 LONGEST_HEADER = 1 << 20
 CHUNK = 1 << 20  # bytes read, and then hashed, at a time
 NUMBER_TYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U64": "<u8", "U8": "|u1"}
@@ -112,6 +113,12 @@ def _pieces(tensors: Tensors, metadata: Metadata) -> list[bytes | memoryview]:
     for piece in numbers:
         checksum.update(piece)
     header = _header(entries, {**metadata, "checksum": checksum.hexdigest()})
+    if len(header) > LONGEST_HEADER:
+        longest = max(metadata, key=lambda name: len(metadata[name]), default="")
+        raise ModelFileError(
+            f"its header has {len(header)} bytes; expected at most {LONGEST_HEADER}: "
+            f"{longest!r} alone has {len(metadata.get(longest, ''))}"
+        )
     # What could not be read again is not written.
     _described_header(header, sum(piece.nbytes for piece in numbers))
     return [len(header).to_bytes(8, "little") + header, *numbers]
@@ -314,10 +321,10 @@ def _checked_metadata(metadata: JSON) -> Metadata:
             "it: another program wrote this file"
         )
     version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in KNOWN_VERSIONS:
         raise ModelFileError(
-            f"its format_version is {validation.shown(version)}; expected {FORMAT_VERSION!r}: a "
-            "newer cbackprop wrote this file"
+            f"its format_version is {validation.shown(version)}; expected "
+            f"{' or '.join(map(repr, KNOWN_VERSIONS))}: a newer cbackprop wrote this file"
         )
     texts: Metadata = {}
     for key, text in metadata.items():

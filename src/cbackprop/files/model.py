@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from types import NoneType
 from typing import NamedTuple
 
 from cbackprop import validation
 from cbackprop.files import format as file_format
 from cbackprop.files.format import Metadata, ModelFileError, Tensors, decoded, encoded
 from cbackprop.functions import Array, name_of
-from cbackprop.model import Description, Model
+from cbackprop.model import About, Description, Model
 
 # ---- a model and its parts -----------------------------------------------------------------------
 
 
-# What the metadata has, in this order.
+# What the metadata has, in this order; files of version 1 say nothing of what a network is about.
 _MODEL_ENTRIES = ("format", "format_version", "kind", *Description._fields)
-_CHECKPOINT_ENTRIES = (*_MODEL_ENTRIES, "optimizer", "update", "generator")
+_CHECKPOINT_ENTRIES = ("optimizer", "update", "generator")
 
 
 class ModelParts(NamedTuple):
-    """A network as a file has it: its description, and the numbers that belong into it."""
+    """A network as a file has it: its description, its names, and its parameters."""
 
     description: Description
+    about: About
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
 
@@ -46,23 +48,6 @@ def described(model: Model) -> Description:
     return model.description
 
 
-def save(model: Model, path: validation.PathLike, *, allow_nonfinite: bool) -> None:
-    """Write the network's model file.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Naming the argument; for a function of the user's own; for parameters that are not finite,
-        where those are not allowed.
-    ModelFileError, OSError
-        As `format.write`.
-    """
-    name = validation.file_path("path", path)
-    allowed = validation.flag("allow_nonfinite", allow_nonfinite)
-    tensors, metadata = model_file(model, described(model), allow_nonfinite=allowed)
-    file_format.write(name, tensors, metadata)
-
-
 # ---- what the file has of it ---------------------------------------------------------------------
 
 
@@ -73,6 +58,7 @@ def model_file(
     with model.engine:
         weights = tuple(W.copy() for W in model.weights)
         biases = tuple(b.copy() for b in model.biases)
+        about = model.about
     # What could not be read again is not written.
     if not allow_nonfinite:
         validation.require_finite_parameters(weights, biases)
@@ -89,6 +75,9 @@ def model_file(
         "cost": name_of(description.cost),
         "dtype": description.dtype,
         "init": description.init,
+        "feature_names": encoded("feature_names", about.feature_names),
+        "class_names": encoded("class_names", about.class_names),
+        "metadata": encoded("metadata", dict(about.metadata)),
     }
 
 
@@ -102,18 +91,21 @@ def judged_model(
     ModelFileError
         If they are none's.
     """
-    expected = {"model": _MODEL_ENTRIES, "checkpoint": _CHECKPOINT_ENTRIES}
+    further = {"model": (), "checkpoint": _CHECKPOINT_ENTRIES}
     kind = metadata.get("kind")
-    if kind not in expected:
+    if kind not in further:
         raise ModelFileError(
             f"its kind is {validation.shown(kind)}; expected 'model' or 'checkpoint'"
         )
-    if tuple(metadata) != expected[kind]:
+    names_of_about = () if metadata.get("format_version") == "1" else About._fields
+    expected = (*_MODEL_ENTRIES, *names_of_about, *further[kind])
+    if tuple(metadata) != expected:
         raise ModelFileError(
             f"its __metadata__ has {validation.shown(list(metadata))}; expected "
-            f"{', '.join(expected[kind])}"
+            f"{', '.join(expected)}"
         )
     description = _judged_description(metadata, len(tensors))
+    about = _judged_about(metadata, description.sizes) if names_of_about else About()
     n_layers = len(description.sizes) - 1
     names = list(tensors)
     if kind == "model" and len(names) > 2 * n_layers:
@@ -135,7 +127,7 @@ def judged_model(
         if not allow_nonfinite:
             file_format.require_finite(name, tensors[name])
     parameters = [tensors[name] for name in shapes]
-    return ModelParts(description, tuple(parameters[0::2]), tuple(parameters[1::2]))
+    return ModelParts(description, about, tuple(parameters[0::2]), tuple(parameters[1::2]))
 
 
 def _judged_description(metadata: Metadata, n_tensors: int) -> Description:
@@ -173,3 +165,22 @@ def _judged_description(metadata: Metadata, n_tensors: int) -> Description:
             f"{description.dtype!r}"
         )
     return description
+
+
+def _judged_about(metadata: Metadata, sizes: tuple[int, ...]) -> About:
+    names, classes, texts = (decoded(entry, metadata[entry]) for entry in About._fields)
+    if not isinstance(names, (list, NoneType)) or not isinstance(classes, (list, NoneType)):
+        raise ModelFileError(
+            f"its feature_names and class_names are {validation.shown(names)} and "
+            f"{validation.shown(classes)}; expected lists or null"
+        )
+    if texts is None:
+        raise ModelFileError("its metadata is null; expected a dict of texts")
+    try:
+        return About(
+            validation.feature_names(names, sizes),
+            validation.class_names(classes, sizes),
+            validation.metadata(texts),
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(str(error)) from None

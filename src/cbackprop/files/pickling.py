@@ -128,5 +128,6 @@ def restored(state: object, own_attributes: tuple[str, ...]) -> tuple[Model, dic
     description = description._replace(activations=chosen, cost=judged_cost)
     threads, backend = validation.threads(threads), validation.backend(backend)
     model = Model(description, RandomNumbers(None), threads, backend)
+    model.about = checkpoint.model.about
     checkpoint_files.set_training(model, checkpoint, whole_batch_state)
     return model, attributes

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from cbackprop import validation
 from cbackprop.files.checkpoint import read_fit, set_training
 from cbackprop.functions import Array
-from cbackprop.model import Model
+from cbackprop.model import About, Model
 from cbackprop.training.history import History
 from cbackprop.training.plan import Plan
 
@@ -28,7 +29,9 @@ def resume(
     """
     assert plan.checkpoint is not None
     fit = read_fit(plan.checkpoint, model, description, vars(history))
+    about = _joined(model.about, fit.checkpoint.model.about)
     set_training(model, fit.checkpoint, fit.whole_batch_state)
+    model.about = about
     model.optimizer = plan.optimizer
     vars(history).update(fit.history)
     # What was not looked at before the checkpoint has no numbers for those epochs.
@@ -44,3 +47,12 @@ def resume(
     if stopping is None or history.best_epoch is None or not stopping.restore_best:
         best = None
     return best, fit.held_out
+
+
+def _joined(own: About, found: About) -> About:
+    """What the network is about, and where it says nothing what the checkpoint says."""
+    return About(
+        validation.names_to_go_on_with("feature_names", own.feature_names, found.feature_names),
+        validation.names_to_go_on_with("class_names", own.class_names, found.class_names),
+        own.metadata or found.metadata,
+    )

@@ -41,7 +41,15 @@ def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     with model.engine:
         _require_trainable(model, plan.optimizer, plan.options)
         model.engine.begin_fit()
-        return _run(model, X, Y, plan)
+        before = model.about
+        model.take_names(plan.names)
+        try:
+            return _run(model, X, Y, plan)
+        except Exception:
+            model.about = model.about._replace(
+                feature_names=before.feature_names, class_names=before.class_names
+            )
+            raise
 
 
 def run_pass(
@@ -53,6 +61,7 @@ def run_pass(
     learning_rate: object,
     sample_weight: Array | None,
     options: StepOptions | None,
+    names: validation.TableNames | None = None,
 ) -> None:
     """One pass over the rows as they come, with the optimiser in use where it can go on.
 
@@ -74,6 +83,8 @@ def run_pass(
         model.engine.begin_fit()
         before = Snapshot(model)
         try:
+            if names is not None:
+                model.take_names(names)
             if used is not None and chosen.goes_on(used):
                 model.engine.learning_rate = chosen.learning_rate
                 model.optimizer = chosen

@@ -16,6 +16,7 @@ from cbackprop.schedules import RateOfEpoch
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import METRICS, Metric, named
 from cbackprop.update_rules import StepOptions
+from cbackprop.validation import TableNames
 
 # Of the epoch; what it returns is judged when it has.
 OrderOfEpoch = Callable[[int], object]
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     progress: bool | None
     checkpoint: str | None
     resume: bool
+    names: TableNames  # which the network takes where it has none
 
     def description(self, n: int) -> dict[str, object]:
         """What must be the same for a fit to go on from a checkpoint."""
@@ -69,6 +71,10 @@ def make(
     """
     chosen = resolve(asked["optimizer"], asked["learning_rate"])
     network_facts = (model.sizes, model.dtype.name)
+    tables = validation.table_names(
+        model.about.feature_names, model.about.class_names, model.sizes, X, Y
+    )
+    X, Y = tables.pair(X, Y)
     examples = validation.batch("X", X, *network_facts)
     n = len(examples)
     validation.at_least_one_example("X", n, "training")
@@ -78,7 +84,7 @@ def make(
     pair, path = asked["validation_data"], asked["checkpoint"]
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
-    judged = validation.validation_pair(pair, *network_facts, model.cost_function)
+    judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables)
     functions = named(validation.metrics(asked["metrics"], tuple(METRICS)))
     stopping = _early_stopping(asked["early_stopping"])
     if stopping is not None:
@@ -102,6 +108,7 @@ def make(
         ),
         progress=validation.progress(asked["progress"]),
         resume=validation.flag("resume", asked["resume"]),
+        names=tables,
     )
     validation.resume_needs_checkpoint(plan.resume, plan.checkpoint)
     return examples, targets, plan

@@ -10,6 +10,7 @@ import numpy as np
 from cbackprop.functions import Array, Cost
 from cbackprop.update_rules import StepOptions
 from cbackprop.validation import arrays, scalars
+from cbackprop.validation.names import TableNames
 from cbackprop.validation.scalars import Word, choice, is_flag, is_list, is_mapping, wrong_type
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def validation_pair(
-    pair: object, sizes: tuple[int, ...], dtype: str, cost: str | Cost
+    pair: object,
+    sizes: tuple[int, ...],
+    dtype: str,
+    cost: str | Cost,
+    tables: TableNames,
 ) -> tuple[Array, Array] | None:
     """(X, Y) to judge each epoch on, or None."""
     if pair is None:
@@ -29,11 +34,13 @@ def validation_pair(
         raise ValueError(
             f"validation_data has {len(entries)} entries; expected 2, (X_validation, Y_validation)"
         )
-    X = arrays.batch("validation_data[0]", entries[0], sizes, dtype)
+    arguments = "validation_data[0]", "validation_data[1]"
+    given_X, given_Y = tables.pair(entries[0], entries[1], arguments)
+    X = arrays.batch("validation_data[0]", given_X, sizes, dtype)
     arrays.at_least_one_example("validation_data[0]", len(X), "a mean cost")
     arrays.require_finite("validation_data[0]", X)
     Y = arrays.targets(
-        "validation_data[1]", entries[1], len(X), False, sizes, dtype, cost, "validation_data[0]"
+        "validation_data[1]", given_Y, len(X), False, sizes, dtype, cost, "validation_data[0]"
     )
     return X, Y
 

@@ -1,0 +1,226 @@
+"""What a network is about: names of its inputs and classes, free texts; and tables matched by name.
+
+A table is what has ``columns``, whichever library it is from: none is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from cbackprop.validation import scalars
+from cbackprop.validation.arrays import as_array
+from cbackprop.validation.scalars import is_array, is_list, is_mapping, shown, wrong_type
+
+Names = tuple[str, ...]
+
+
+def feature_names(value: object, sizes: tuple[int, ...]) -> Names | None:
+    """A name for each input, or None."""
+    return _names("feature_names", value, (sizes[0],), f"sizes[0] is {sizes[0]}")
+
+
+def class_names(value: object, sizes: tuple[int, ...]) -> Names | None:
+    """A name for each output, or None; of one output also names of the targets 0 and 1."""
+    n_L = sizes[-1]
+    if n_L > 1:
+        return _names("class_names", value, (n_L,), f"sizes[-1] is {n_L}")
+    because = "sizes[-1] is 1: the output's name, or those of the targets 0 and 1"
+    return _names("class_names", value, (1, 2), because)
+
+
+def metadata(value: object) -> Mapping[str, str]:
+    """Texts by text, read-only; None is none."""
+    if value is None:
+        return MappingProxyType({})
+    if not is_mapping(value):
+        raise wrong_type("metadata", value, "a dict of texts by text")
+    texts: dict[str, str] = {}
+    for key, entry in value.items():
+        # Keys first: a message about an entry shows its key.
+        name = unicode_text("a key of metadata", key)
+        texts[name] = unicode_text(f"metadata[{shown(name)}]", entry)
+    return MappingProxyType(texts)
+
+
+def unicode_text(argument: str, value: object) -> str:
+    """A string that every file can hold: without half of a surrogate pair."""
+    word = scalars.text(argument, value)
+    try:
+        word.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{argument} is {shown(word)}; expected Unicode, without lone surrogates"
+        ) from None
+    return word
+
+
+def names_to_go_on_with(argument: str, own: Names | None, found: Names | None) -> Names | None:
+    """The network's or the checkpoint's: a fit goes on with its columns in the order they had."""
+    if own is not None and found is not None and own != found:
+        raise ValueError(
+            f"resume: the checkpoint has the {argument} {shown(found)}, this fit has {shown(own)}; "
+            "expected the same"
+        )
+    return found if own is None else own
+
+
+# ---- tables --------------------------------------------------------------------------------------
+
+
+class TableNames(NamedTuple):
+    """What the columns of tables are called; None where they go by position."""
+
+    features: Names | None
+    outputs: Names | None
+
+    def examples(self, argument: str, X: object) -> object:
+        """A table X with its columns in the order of the features; anything else as it came."""
+        return _in_order(argument, X, self.features, "feature_names")
+
+    def pair(
+        self, X: object, Y: object, arguments: tuple[str, str] = ("X", "Y")
+    ) -> tuple[object, object]:
+        """X likewise, and Y in that of the outputs."""
+        return (
+            self.examples(arguments[0], X),
+            _in_order(arguments[1], Y, self.outputs, "class_names"),
+        )
+
+
+def table_names(
+    feature_names: Names | None,
+    class_names: Names | None,
+    sizes: tuple[int, ...],
+    X: object = None,
+    Y: object = None,
+) -> TableNames:
+    """A network's names, and in the place of none those of X's and of Y's columns.
+
+    The latter where all of them could be assigned: no numbers, none of them twice. Two names of one
+    output are those of its targets, and no column's.
+    """
+    features = _names_of_columns(X, sizes[0]) if feature_names is None else feature_names
+    outputs = _names_of_columns(Y, sizes[-1]) if class_names is None else class_names
+    return TableNames(
+        features, outputs if outputs is not None and len(outputs) == sizes[-1] else None
+    )
+
+
+def _in_order(argument: str, value: object, names: Names | None, attribute: str) -> object:
+    """A table with its columns in the order of these names; anything else as it came.
+
+    So is one example of a table, whose entries have labels. Labels that are numbers say no more
+    than a place.
+    """
+    if names is None or is_array(value) or is_list(value):
+        return value
+    count = len(names)
+    labels = _columns(value)
+    if labels is None:
+        labels = _labels_of_one_example(value, count)
+    if labels is None or labels == names or not any(isinstance(name, str) for name in labels):
+        return value
+    # Labels of other kinds need not be hashable.
+    places = {name: place for place, name in enumerate(labels) if isinstance(name, str)}
+    missing = [name for name in names if name not in places]
+    known = set(names)
+    unexpected = [name for name in labels if not isinstance(name, str) or name not in known]
+    if missing or unexpected:
+        parts = [f"without {_listed(missing)}"] if missing else []
+        parts += [f"with {_listed(unexpected)}"] if unexpected else []
+        raise ValueError(
+            f"{argument} has the columns {shown(list(labels))}, {' and '.join(parts)}; expected "
+            f"those of {attribute}, {shown(list(names))}, in any order (an array goes by position)"
+        )
+    if len(labels) != count:
+        repeated = first_repeated(labels)
+        raise ValueError(
+            f"{argument} has the column {shown(repeated)} {labels.count(repeated)} times; expected "
+            f"those of {attribute}, every one once"
+        )
+    array = as_array(argument, value)
+    if array.ndim == 0 or array.shape[-1] != count:
+        raise ValueError(
+            f"{argument} has {count} columns and the shape {array.shape}; expected as many numbers "
+            "in a row"
+        )
+    return array[..., [places[name] for name in names]]
+
+
+def _names_of_columns(value: object, count: int) -> Names | None:
+    labels = None if is_array(value) or is_list(value) else _columns(value)
+    if labels is None or len(labels) != count or not all(isinstance(name, str) for name in labels):
+        return None
+    try:
+        return _names("columns", labels, (count,), "")
+    except ValueError:  # one of them twice, or no Unicode
+        return None
+
+
+def _columns(value: Any) -> tuple[object, ...] | None:
+    """The labels of a table's columns."""
+    columns = getattr(value, "columns", None)
+    if columns is None:
+        return None
+    try:
+        labels: tuple[object, ...] = tuple(columns)
+    except TypeError:
+        return None
+    if not any(isinstance(label, str) for label in labels):
+        # pyarrow's tables have the columns themselves there.
+        names = getattr(value, "column_names", None)
+        if is_list(names) and len(names) == len(labels):
+            return tuple(names)
+    return labels
+
+
+def _labels_of_one_example(value: Any, count: int) -> tuple[object, ...] | None:
+    """Those of pandas' rows; one number alone has but one place, whatever it is called."""
+    if getattr(value, "ndim", None) != 1 or not hasattr(value, "iloc") or count == 1:
+        return None
+    labels: tuple[object, ...] = tuple(value.index)
+    return labels if len(labels) == count else None
+
+
+def _listed(names: Sequence[object]) -> str:
+    first = ", ".join(shown(name) for name in names[:5])
+    return first if len(names) <= 5 else f"{first} and {len(names) - 5} more"
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def _names(argument: str, value: Any, counts: tuple[int, ...], because: str) -> Names | None:
+    if value is None:
+        return None
+    expected = f"{' or '.join(map(str, counts))} names"
+    if isinstance(value, (str, bytes, bytearray)) or scalars.has_no_order(value):
+        raise wrong_type(argument, value, f"a sequence of {expected}")
+    try:
+        entries: tuple[object, ...] = tuple(value)
+    except TypeError:
+        raise wrong_type(argument, value, f"a sequence of {expected}") from None
+    if len(entries) not in counts:
+        raise ValueError(
+            f"{argument} has {len(entries)} entries; expected {expected} because {because}"
+        )
+    names = tuple(unicode_text(f"{argument}[{i}]", entry) for i, entry in enumerate(entries))
+    repeated = first_repeated(names)
+    if repeated is not None:
+        raise ValueError(
+            f"{argument} has {shown(repeated)} {names.count(repeated)} times; "
+            "expected every name once"
+        )
+    return names
+
+
+def first_repeated(names: tuple[Any, ...]) -> Any:
+    """The first of them that stands there again, or None."""
+    seen: set[Any] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -1,0 +1,377 @@
+"""Tables with named columns: put in the order of the network's, refused where they are others.
+
+Stand-ins have what is looked at of pandas, polars and pyarrow; the libraries themselves are tried
+where they are installed.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from support import both_dtypes, data, every_backend, state
+
+from cbackprop import Network
+
+SIZES = [3, 4, 2]
+NAMES, CLASSES = ("age", "dose", "Größe"), ("no", "yes")
+X, Y = data(24, (3, 2))
+
+
+class Table:
+    """As pandas and polars have them: `columns` are labels."""
+
+    def __init__(self, content, columns):
+        self.content, self.columns = np.asarray(content), list(columns)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.content, dtype=dtype)
+
+    def chosen(self, *labels):
+        """Some of its columns, in this order."""
+        return type(self)(self.content[:, [self.columns.index(label) for label in labels]], labels)
+
+
+class ArrowTable(Table):
+    """As pyarrow has them: `columns` are the columns themselves."""
+
+    def __init__(self, content, columns):
+        super().__init__(content, columns)
+        self.column_names, self.columns = self.columns, list(self.content.T)
+
+    def chosen(self, *labels):
+        places = [self.column_names.index(label) for label in labels]
+        return type(self)(self.content[:, places], labels)
+
+
+class Row:
+    """One example of a pandas table."""
+
+    ndim, iloc = 1, None
+
+    def __init__(self, content, index):
+        self.content, self.index = np.asarray(content), list(index)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.content, dtype=dtype)
+
+
+def pandas_table(content, columns):
+    return pytest.importorskip("pandas").DataFrame(content, columns=list(columns))
+
+
+def polars_table(content, columns):
+    return pytest.importorskip("polars").DataFrame(content, schema=list(columns))
+
+
+def arrow_table(content, columns):
+    return pytest.importorskip("pyarrow").table(list(content.T), names=list(columns))
+
+
+MAKERS = {
+    "Table": Table,
+    "ArrowTable": ArrowTable,
+    "pandas": pandas_table,
+    "polars": polars_table,
+    "pyarrow": arrow_table,
+}
+every_library = pytest.mark.parametrize("library", MAKERS)
+
+
+def reversed_columns(library, content, names):
+    return MAKERS[library](content[:, ::-1], names[::-1])
+
+
+def named(backend="compiled", dtype="float64", **options):
+    about = {"feature_names": NAMES, "class_names": CLASSES} | options
+    return Network(SIZES, seed=3, backend=backend, dtype=dtype, **about)
+
+
+# ---- by name -------------------------------------------------------------------------------------
+
+
+def answers(net, x, y):
+    """What every call that takes X, or X and Y, gives for them, as bytes; training comes last."""
+    found = {}
+    for name in ("predict", "jacobian", "input_jacobian"):
+        found[name] = getattr(net, name)(x)
+    found["predict into out"] = net.predict(x, np.empty((len(X), 2), net.dtype))
+    found["forward"] = net.forward(x).a[1]
+    found["backward"] = net.backward(x, y).delta[1]
+    found["cost"] = net.cost(x, y)
+    for name in ("gradient_norms", "input_gradient", "gradient_gram"):
+        found[name] = getattr(net, name)(x, y)
+    found["gradient"] = net.gradient(x, y).vector
+    found["per example"] = net.gradient(x, y, per_example=True).vector
+    found["clipped_gradient"] = net.clipped_gradient(x, y, 0.5).vector
+    found["gradient_moments"] = net.gradient_moments(x, y)[1].vector
+    for name in ("hessian_vector_product", "gauss_newton_vector_product"):
+        found[name] = getattr(net, name)(x, y, np.ones(net.n_parameters))
+    found["second set"] = net.gradient_gram(X, Y, x, y)
+    found["score"] = net.score(x, y, "mse")
+    found["check_gradient"] = net.check_gradient(x, y).max_relative_error
+    found["stepper_html"] = net.stepper_html(x, y, steps=3)
+    history = net.fit(x, y, epochs=2, validation_data=(x, y), metrics=["mae"])
+    found["fit"] = [*history.cost, *history.validation_cost, *history.metrics["mae"]]
+    net.partial_fit(x, y)
+    found["state"] = state(net).parameters
+    return {
+        name: value if isinstance(value, (str, bytes)) else np.asarray(value).tobytes()
+        for name, value in found.items()
+    }
+
+
+@every_backend
+@both_dtypes
+@every_library
+def test_columns_in_another_order_give_the_same_bits(library, dtype, backend):
+    x, y = reversed_columns(library, X, NAMES), reversed_columns(library, Y, CLASSES)
+    right = answers(named(backend, dtype), X, Y)
+    found = answers(named(backend, dtype), x, y)
+    assert [name for name in right if right[name] != found[name]] == []
+    # And by position they are others.
+    wrong = answers(named(backend, dtype), X[:, ::-1], Y[:, ::-1])
+    assert [name for name in right if right[name] == wrong[name]] == []
+
+
+def row_stand_in(content, index):
+    return Row(content, index)
+
+
+def pandas_row(content, index):
+    return pytest.importorskip("pandas").Series(content, index=list(index))
+
+
+@every_backend
+@pytest.mark.parametrize("row", [row_stand_in, pandas_row])
+def test_one_example_of_a_table(row, backend):
+    """A row of pandas' has the columns' names as labels."""
+    x, y = row(X[0, ::-1], NAMES[::-1]), row(Y[0, ::-1], CLASSES[::-1])
+    net, twin = named(backend), named(backend)
+    assert net.predict(x).tobytes() == twin.predict(X[0]).tobytes()
+    assert net.cost(x, y) == twin.cost(X[0], Y[0])
+    assert str(net.chain_rule(x, y)) == str(twin.chain_rule(X[0], Y[0]))
+    net.partial_fit(x, y)
+    twin.partial_fit(X[0], Y[0])
+    assert state(net) == state(twin)
+    with pytest.raises(ValueError, match=r"^X has the columns .* without 'age' and with 'years'"):
+        net.predict(row(X[0], ("years", "dose", "Größe")))
+
+
+@every_backend
+def test_labels_that_are_no_names_go_by_position(backend):
+    """pandas' own numbers, years, pairs; an only number has one place, whatever it is called."""
+    net, plain = named(backend), Network(SIZES, seed=3, backend=backend)
+    for labels in (
+        [0, 1, 2],
+        [2, 1, 0],
+        [1.5, 2.5, 3.5],
+        [("a", 1), ("a", 2), ("b", 1)],
+        [[], 0, ()],
+    ):
+        for each in (net, plain):
+            assert each.predict(Table(X, labels)).tobytes() == each.predict(X).tobytes()
+            each.partial_fit(Table(X, labels), Y)
+    assert net.feature_names == NAMES
+    assert plain.feature_names is None
+    single = Network([1, 1], seed=0, feature_names=["x"], backend=backend)
+    assert single.predict(Row([0.5], ["row 7"])) == single.predict([0.5])
+    # Two names of one output are those of its targets.
+    single.class_names = ("no", "yes")
+    single.fit(Table(X[:, :1], ["x"]), Table(Y[:, :1], ["answer"]), epochs=1)
+    assert single.class_names == ("no", "yes")
+    single.class_names = ["price"]
+    with pytest.raises(ValueError, match=r"^Y has the columns .* without 'price' and with "):
+        single.cost(Table(X[:, :1], ["x"]), Table(Y[:, :1], ["answer"]))
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+OTHERS = {
+    "another": (
+        ("age", "dose", "size"),
+        "X has the columns ['age', 'dose', 'size'], without 'Größe' and with 'size'; expected "
+        "those of feature_names, ['age', 'dose', 'Größe'], in any order (an array goes by "
+        "position)",
+    ),
+    "one more": (
+        ("id", "age", "dose", "Größe"),
+        "X has the columns ['id', 'age', 'dose', 'Größe'], with 'id'; expected those",
+    ),
+    "one less": (("age", "dose"), "X has the columns ['age', 'dose'], without 'Größe'; expected"),
+    "one twice": (
+        ("age", "dose", "Größe", "dose"),
+        "X has the column 'dose' 2 times; expected those of feature_names, every one once",
+    ),
+    "one twice for another": (
+        ("age", "age", "dose"),
+        "X has the columns ['age', 'age', 'dose'], without 'Größe'; expected those",
+    ),
+    "another case": (("Age", "dose", "Größe"), "X has the columns ['Age', 'dose', 'Größe'], with"),
+    "a number among them": (("age", "dose", 3), "X has the columns ['age', 'dose', 3], without"),
+    "many": (
+        tuple(f"x{i}" for i in range(50)),
+        "X has the columns ['x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7', 'x8', 'x..., without "
+        "'age', 'dose', 'Größe' and with 'x0', 'x1', 'x2', 'x3', 'x4' and 45 more; expected those",
+    ),
+}
+
+
+@every_backend
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_columns_are_refused(case, backend):
+    """By every call, which leaves everything as it was."""
+    labels, message = OTHERS[case]
+    net = named(backend).partial_fit(X, Y)
+    before = state(net)
+    x = Table(np.ones((24, len(labels))), labels)
+    calls = {name: (lambda name=name: getattr(net, name)(x)) for name in ("predict", "forward")}
+    for name in ("cost", "gradient", "gradient_norms", "score", "fit", "partial_fit"):
+        calls[name] = lambda name=name: getattr(net, name)(x, Y)
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
+            call()
+        assert len(str(caught.value)) < 400, name
+    for argument, call in (
+        ("X2", lambda: net.gradient_gram(X, Y, x, Y)),
+        (r"validation_data\[0\]", lambda: net.fit(X, Y, validation_data=(x, Y))),
+    ):
+        with pytest.raises(ValueError, match=rf"^{argument} has the column"):
+            call()
+    with pytest.raises(ValueError, match=r"^Y has the columns .* without 'no' and with 'maybe'"):
+        net.fit(X, Table(Y, ["maybe", "yes"]))
+    with pytest.raises(ValueError, match=r"^validation_data\[1\] has the columns .* with 'maybe'"):
+        net.fit(X, Y, validation_data=(X, Table(Y, ["maybe", "yes"])))
+    assert state(net) == before
+
+
+def test_columns_that_are_not_what_they_say():
+    x = Table(X[:, :2], ("Größe", "dose", "age"))
+    with pytest.raises(ValueError, match=r"^X has 3 columns and the shape \(24, 2\); expected as"):
+        named().predict(x)
+
+
+# ---- names that a training takes -----------------------------------------------------------------
+
+
+@every_backend
+@every_library
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_a_training_takes_the_names_of_the_columns(call, library, backend):
+    make = MAKERS[library]
+    net = Network(SIZES, seed=3, backend=backend)
+    for look in (net.predict, net.forward):
+        look(make(X, NAMES))
+    net.cost(make(X, NAMES), make(Y, CLASSES))
+    assert (net.feature_names, net.class_names) == (None, None)
+    getattr(net, call)(make(X, NAMES), make(Y, CLASSES))
+    assert (net.feature_names, net.class_names) == (NAMES, CLASSES)
+    assert {type(name) for name in net.feature_names + net.class_names} == {str}
+    right = net.predict(X)
+    assert net.predict(reversed_columns(library, X, NAMES)).tobytes() == right.tobytes()
+    # It keeps them, also from a table with others and over a reset.
+    with pytest.raises(ValueError, match=r"^X has the columns .* expected those of feature_names"):
+        getattr(net, call)(make(X, ("a", "b", "c")), Y)
+    net.reset(3)
+    getattr(net, call)(X, Y)
+    assert (net.feature_names, net.class_names) == (NAMES, CLASSES)
+
+
+@every_backend
+def test_a_network_with_names_keeps_its_own(backend):
+    net = named(backend, class_names=None)
+    net.fit(Table(X, NAMES).chosen("Größe", "age", "dose"), Table(Y, CLASSES), epochs=1)
+    assert (net.feature_names, net.class_names) == (NAMES, CLASSES)
+
+
+@every_backend
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1, 2], ["a", "b", 3], ["a", "b", "a"], ["a", "b", "\ud800"], [("a", 1), "b", "c"]],
+)
+def test_names_that_no_network_can_have_are_not_taken(labels, backend):
+    net, twin = (Network(SIZES, seed=3, backend=backend) for _ in range(2))
+    net.fit(Table(X, labels), Y, epochs=1)
+    twin.fit(X, Y, epochs=1)
+    assert state(net) == state(twin)
+
+
+@every_backend
+def test_the_tables_of_one_call_go_together(backend):
+    """Also where the network has no names yet."""
+    net, twin = (Network(SIZES, seed=3, backend=backend) for _ in range(2))
+    x, y = Table(X, NAMES), Table(Y, CLASSES)
+    x2, y2 = (reversed_columns("Table", *each) for each in ((X, NAMES), (Y, CLASSES)))
+    gram = twin.gradient_gram(X, Y, X, Y)
+    assert net.gradient_gram(x, y, x2, y2).tobytes() == gram.tobytes()
+    assert net.feature_names is None
+    found = net.fit(x, y, epochs=2, validation_data=(x2, y2))
+    assert found.validation_cost == twin.fit(X, Y, epochs=2, validation_data=(X, Y)).validation_cost
+    with pytest.raises(ValueError, match=r"^validation_data\[0\] has the columns .* with 'years'"):
+        Network(SIZES).fit(x, y, validation_data=(Table(X, ("years", *NAMES[1:])), y))
+
+
+@every_backend
+def test_a_training_that_fails_takes_no_names(backend, tmp_path):
+    net = Network(SIZES, seed=3, backend=backend)
+    before = state(net)
+    x, y = Table(X, NAMES), Table(Y, CLASSES)
+
+    def stop(network, history):
+        assert network.feature_names == NAMES
+        raise KeyError("a callback's")
+
+    large = Table(np.where(np.arange(24)[:, None] == 23, 1e200, X), NAMES)
+    for error, call in (
+        (ValueError, lambda: net.fit(x, y, validation_data=(X[:, :2], Y))),
+        (ValueError, lambda: net.fit(x, y, batch_size=0)),
+        (
+            FloatingPointError,
+            lambda: net.fit(large, y, epochs=1, batch_size=1, learning_rate=1e300),
+        ),
+        (FloatingPointError, lambda: net.partial_fit(large, y, 1, learning_rate=1e300)),
+        (OSError, lambda: net.fit(x, y, checkpoint=tmp_path / "none" / "file")),
+    ):
+        with pytest.raises(error):
+            call()
+        assert state(net) == before
+    with pytest.raises(KeyError):
+        net.fit(x, y, callbacks=[stop])
+    assert (net.feature_names, net.class_names) == (None, None)
+
+
+@every_backend
+def test_names_stay_after_an_interruption(backend):
+    """So do the parameters that were trained on these columns."""
+    net = Network(SIZES, seed=3, backend=backend)
+
+    def interrupt(network, history):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(Table(X, NAMES), Y, callbacks=[interrupt])
+    assert net.feature_names == NAMES
+
+
+@every_backend
+def test_a_checkpoint_has_the_columns_that_it_was_trained_on(backend, tmp_path):
+    x, y = Table(X, NAMES), Table(Y, CLASSES)
+    whole = Network(SIZES, seed=3, backend=backend)
+    whole.fit(x, y, epochs=4)
+    file = tmp_path / "fit"
+    Network(SIZES, seed=3, backend=backend).fit(x, y, epochs=2, checkpoint=file)
+    assert Network.load(file).feature_names == NAMES
+    # Arrays go by position, as they did; columns in another order would be another fit.
+    for again in (x, X):
+        net = Network(SIZES, seed=3, backend=backend)
+        net.fit(again, y, epochs=4, checkpoint=file, resume=True)
+        assert state(net) == state(whole)
+    net = Network(SIZES, seed=3, backend=backend)
+    before = state(net)
+    with pytest.raises(ValueError, match=r"^resume: the checkpoint has the feature_names "):
+        net.fit(reversed_columns("Table", X, NAMES), y, epochs=4, checkpoint=file, resume=True)
+    assert state(net) == before
+    net = named(backend)
+    net.fit(reversed_columns("Table", X, NAMES), y, epochs=4, checkpoint=file, resume=True)
+    assert state(net) == state(whole)
