@@ -180,7 +180,13 @@ class Backward(Forward):
 
     @property
     def da_dz(self) -> ByLayer:
-        """∂a/∂z by layer."""
+        """∂a/∂z by layer, (n, n_l); of a softmax layer ∂a_i/∂z_j, (n, n_L, n_L).
+
+        Raises
+        ------
+        MemoryError
+            If the derivatives of a softmax layer are more than can be had.
+        """
         if self._da_dz[-1] is None:
             from cbackprop.reference.calculus import softmax_jacobian
 

@@ -40,13 +40,16 @@ assert_type(net.cost(X, Y, per_example=True), Floats)
 assert_type(net.cost(X, Y, per_example=len(X) > 3), float | Floats)
 assert_type(net.gradient(X, Y), Gradient)
 assert_type(net.gradient(X, Y, per_example=True).vector, Floats)
-assert_type(net.gradient(X, Y).weights, tuple[Floats, ...])
+of_layers: tuple[Floats, ...] = net.gradient(X, Y).weights
+assert_type(net.gradient(X, Y).biases[0], Floats)
 assert_type(net.gradient_norms(X, Y), Floats)
 assert_type(net.gradient_gram(X, Y, X[:5], Y[:5]), Floats)
 assert_type(net.gradient_moments(X, Y), tuple[Gradient, Gradient])
 assert_type(net.jacobian(X), Floats)
 assert_type(net.hessian_vector_product(X, Y, net.gradient(X, Y)), Floats)
-assert_type(net.weights, tuple[Floats, ...])
+of_layers = net.weights
+net.weights[0] *= 0.5
+net.biases[1] -= 0.1 * net.gradient(X, Y).biases[1]
 assert_type(net.parameters, Floats)
 net.parameters = np.zeros(net.n_parameters)
 net.parameters = [0.0] * net.n_parameters
