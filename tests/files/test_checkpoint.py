@@ -8,7 +8,7 @@ from typing import Any
 import model_files as model_file
 import numpy as np
 import pytest
-from support import data, with_every_kind
+from support import TESTS, data, with_every_kind
 
 import cbackprop
 from cbackprop import (
@@ -26,6 +26,7 @@ from cbackprop import (
     schedules,
 )
 
+DATA = TESTS / "data"
 SIZES = (5, 8, 7, 2)
 OPTIMIZERS = with_every_kind(
     SGD(0.1),
@@ -227,18 +228,32 @@ P = (5 + 1) * 8 + (8 + 1) * 7 + (7 + 1) * 2
     "change",
     [
         lambda tensors, state: state.pop("history"),
-        lambda tensors, state: state["history"].pop("cost"),
+        lambda tensors, state: state["history"].pop("seconds"),
         changed("more", 1),
         changed("epochs", 2.0),
         changed("epochs", -1),
         changed("epochs", 10**9),
-        changed("cost", [1.0]),
-        changed("cost", [1, 2, 3]),
-        changed("cost", "abc"),
-        changed("learning_rate", None),
-        changed("validation_cost", [0.5]),
+        changed("cost", [1.0, 2.0, 3.0]),
+        tensor("history.cost", None),
+        tensor("history.cost", np.ones(2)),
+        tensor("history.cost", np.ones(4)),
+        tensor("history.cost", np.array([1, 2, 3])),
+        tensor("history.cost", np.ones((3, 1))),
+        tensor("history.cost", np.array(1.0)),
+        tensor("history.learning_rate", np.frombuffer(b"abc", np.uint8)),
+        tensor("history.validation_cost", np.ones(1)),
+        tensor("history.epochs", np.array(3.0)),
+        tensor("history.more", np.ones(3)),
         changed("metrics", [0.5]),
-        changed("metrics", {"mse": [0.5]}),
+        changed("metrics", ["mse", "mse"]),
+        changed("metrics", []),
+        changed("metrics", "mse"),
+        changed("metrics", {"mse": [0.5, 0.5, 0.5]}),
+        tensor("history.metrics", None),
+        tensor("history.metrics", np.ones((2, 3))),
+        tensor("history.metrics", np.ones((1, 2))),
+        tensor("history.metrics", np.ones(1)),
+        tensor("history.metrics", np.array(1.0)),
         changed("best_epoch", 3),
         changed("best_epoch", -1),
         changed("best_epoch", True),
@@ -279,6 +294,58 @@ def test_a_checkpoint_that_no_fit_has_written(change: Any, tmp_path: Path) -> No
         net.fit(X, Y, epochs=4, resume=True, **arguments)
     assert net.parameters.tobytes() == before.tobytes()
     assert (net._model.optimizer, net._model.whole_batch_state) == (None, None)
+
+
+def test_what_is_written_of_an_epoch_grows_by_its_numbers_alone(tmp_path: Path) -> None:
+    """Eight bytes for each; as text the whole history was made and judged anew every time."""
+    X, Y = data(6, (2, 1), seed=7)
+    file = tmp_path / "fit.checkpoint"
+    net, sizes, states = Network([2, 3, 1], seed=1), [], []
+
+    def look(network: Network, history: Any) -> None:
+        if history.epochs > 1:
+            sizes.append(file.stat().st_size)
+            states.append(model_file.read(file)[0]["state"].size)
+
+    net.fit(
+        X, Y, epochs=120, validation_data=(X, Y), metrics=["mse", "r2"], l2=0.1,
+        callbacks=[look], checkpoint=file,
+    )  # fmt: skip
+    numbers = 6  # cost, validation cost, learning rate, penalty and two metrics
+    # Of what grows besides: a digit more in shapes, in offsets and in the count of epochs.
+    assert sizes[-1] - sizes[0] <= 8 * numbers * (len(sizes) - 1) + 100
+    assert states[-1] - states[0] < 40
+
+
+def test_a_history_comes_back_to_the_bit(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+
+    def strange(predictions: Any, targets: Any) -> float:
+        return (1 / 3, 1e308, -0.0, 5e-324)[calls.pop()]
+
+    calls = list(range(4))
+    arguments: dict[str, Any] = {"metrics": [strange], "checkpoint": file}
+    before = Network(SIZES, seed=1).fit(X, Y, epochs=4, **arguments)
+    again = Network(SIZES, seed=1).fit(X, Y, epochs=4, resume=True, **arguments)
+    assert repr(vars(again)) == repr(vars(before))
+    assert {type(value) for value in again.metrics["strange"]} == {float}
+
+
+def test_numbers_of_a_history_that_are_none(tmp_path: Path) -> None:
+    """Changed by a callback: refused before the file, of which the old one stays."""
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+
+    for none in (None, "1", 1j, [1.0], object()):
+
+        def spoil(network: Network, history: Any, none: Any = none) -> None:
+            if history.epochs == 2:
+                history.cost[0] = none
+
+        with pytest.raises(ModelFileError, match=r"cost of history is \[.*; expected a float for"):
+            Network(SIZES, seed=1).fit(X, Y, epochs=3, checkpoint=file, callbacks=[spoil])
+        assert model_file.read(file)[0]["extra.history.cost"].shape == (1,)
 
 
 def test_a_checkpoint_without_its_only_row_held_out(tmp_path: Path) -> None:
@@ -323,3 +390,59 @@ def test_a_state_of_a_whole_batch_optimiser_that_is_none(
     with pytest.raises(ModelFileError, match=r"second_order"):
         net.fit(X, Y, epochs=6, optimizer=optimizer, checkpoint=file, resume=True)
     assert net.parameters.tobytes() == before.tobytes()
+
+
+# ---- files of each version -----------------------------------------------------------------------
+
+
+def golden_fit(epochs: int, dtype: str, **arguments: Any) -> tuple[Network, Any]:
+    """What the files in tests/data were written by, each in the version that its name says."""
+    X, Y = data(40, (3, 2), seed=11)
+    net = Network([3, 4, 2], ["tanh", "sigmoid"], "cross_entropy", dtype=dtype, seed=7)
+    history = net.fit(
+        X,
+        (Y > 0.5).astype(float),
+        epochs=epochs,
+        batch_size=8,
+        optimizer="adam",
+        learning_rate=0.05,
+        validation_fraction=0.25,
+        metrics=["mse", "mae"],
+        early_stopping=EarlyStopping(5),
+        l2=1e-3,
+        **arguments,
+    )
+    return net, history
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kept", ["fit"])
+def test_a_fit_of_every_version_goes_on(kept: str, dtype: str) -> None:
+    """Up to the last bits, which depend on the processor that wrote it."""
+    file = DATA / f"{kept}_{dtype}.safetensors"
+    before = file.read_bytes()
+    net, stored = golden_fit(3, dtype, checkpoint=file, resume=True)
+    _, history = golden_fit(6, dtype)
+    bound = {"float32": 1e-4, "float64": 1e-12}[dtype]
+    for name, value in vars(history).items():
+        if isinstance(value, list):
+            assert getattr(stored, name) == pytest.approx(value[:3], rel=bound), name
+    assert stored.metrics["mae"] == pytest.approx(history.metrics["mae"][:3], rel=bound)
+    assert file.read_bytes() == before
+    assert np.allclose(net.parameters, golden_fit(3, dtype)[0].parameters, bound)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kept", ["fit"])
+def test_a_fit_of_every_version_ends_as_one_that_was_not_stopped(
+    kept: str, dtype: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "fit"
+    file.write_bytes((DATA / f"{kept}_{dtype}.safetensors").read_bytes())
+    net, history = golden_fit(6, dtype, checkpoint=file, resume=True)
+    whole, expected = golden_fit(6, dtype)
+    bound = {"float32": 1e-4, "float64": 1e-12}[dtype]
+    assert np.allclose(net.parameters, whole.parameters, bound)
+    assert history.cost == pytest.approx(expected.cost, rel=bound)
+    assert net._model.random.state == whole._model.random.state
+    assert model_file.read(file)[1]["format_version"] == "2"

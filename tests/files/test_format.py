@@ -336,28 +336,53 @@ def golden_training(net: Network) -> tuple[dict[str, Array], dict[str, Any]]:
     return extra, {"epoch": 4, "cost": [0.5, 0.1], "best_cost": math.inf, "rule": "σ", "none": None}
 
 
+ABOUT = {
+    "feature_names": ("age", "dose \u202e\x00", "Größe 😀"),
+    "class_names": ("no", "yes"),
+    "metadata": {"unit": "mg", "float": "inf", "": '"\\\n'},
+}
+NOTHING: dict[str, Any] = {"feature_names": None, "class_names": None, "metadata": None}
+# The files of each version, which are never rewritten, and what their networks are about.
+VERSIONS = {"": NOTHING, "_2": ABOUT}
+every_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+def is_written(version: str) -> bool:
+    """Whether this version of the package writes files so."""
+    return version == list(VERSIONS)[-1]
+
+
 @both_dtypes
 @every_backend
-def test_the_model_file_of_version_1(path: Path, dtype: str, backend: str) -> None:
-    kept = DATA / f"model_{dtype}.safetensors"
+@every_version
+def test_the_model_file_of_every_version(
+    path: Path, version: str, dtype: str, backend: str
+) -> None:
+    kept = DATA / f"model{version}_{dtype}.safetensors"
     net = Network.load(kept, backend=backend)
-    assert same_bits(net, golden_network(dtype, backend=backend))
+    expected = golden_network(dtype, backend=backend, **VERSIONS[version])
+    assert same_bits(net, expected)
     assert net.activations == ("tanh", "softmax")
     assert (net.cost_function, net._model.description.init, net.dtype) == (
         "cross_entropy",
         "lecun",
         np.dtype(dtype),
     )
-    assert net._model.about == Network([3, 4, 2])._model.about
+    assert net._model.about == expected._model.about
+    net.save(path)
+    assert (path.read_bytes() == kept.read_bytes()) == is_written(version)
 
 
 @both_dtypes
 @every_backend
-def test_the_checkpoint_of_version_1(path: Path, dtype: str, backend: str) -> None:
-    kept = DATA / f"checkpoint_{dtype}.safetensors"
-    expected = golden_network(dtype, backend=backend)
+@every_version
+def test_the_checkpoint_of_every_version(
+    path: Path, version: str, dtype: str, backend: str
+) -> None:
+    kept = DATA / f"checkpoint{version}_{dtype}.safetensors"
+    expected = golden_network(dtype, backend=backend, **VERSIONS[version])
     expected_extra, expected_state = golden_training(expected)
-    net = golden_network(dtype, backend=backend).reset(1)
+    net = golden_network(dtype, backend=backend, **VERSIONS[version]).reset(1)
     extra, state = model_file.read_checkpoint(kept, net)
     assert state == expected_state
     assert list(extra) == list(expected_extra)
@@ -365,7 +390,13 @@ def test_the_checkpoint_of_version_1(path: Path, dtype: str, backend: str) -> No
         assert extra[name].tobytes() == tensor.tobytes()
         assert extra[name].dtype == tensor.dtype
     assert state_with_padding(net) == state_with_padding(expected)
-    assert same_bits(Network.load(kept, backend=backend), expected)
+    read = Network.load(kept, backend=backend)
+    assert same_bits(read, expected)
+    assert read._model.about == expected._model.about
+    assert repr(read._model.optimizer) == repr(expected._model.optimizer)
+    assert read._model.random.state == expected._model.random.state
+    model_file.write_checkpoint(path, expected, extra, state)
+    assert (path.read_bytes() == kept.read_bytes()) == is_written(version)
 
 
 # ---- damaged files -------------------------------------------------------------------------------
@@ -822,6 +853,102 @@ HOSTILE: dict[str, tuple[Bytes, str]] = {
     "sizes by the hundred thousand": (
         lambda: forged(metadata(sizes=compact([1] * 300_000))),
         "expected",
+    ),
+    "names of version 1": (
+        lambda: forged(metadata(format_version="1")),
+        "__metadata__ has .*; expected format, .*, init$",
+    ),
+    "version 2 without names": (
+        lambda: forged(metadata(feature_names=None)),
+        "__metadata__ has .*; expected .*, feature_names, class_names, metadata$",
+    ),
+    "names too few": (
+        lambda: forged(metadata(feature_names='["a","b"]')),
+        r"feature_names has 2 entries; expected 3 names because sizes\[0\] is 3",
+    ),
+    "names too many": (
+        lambda: forged(metadata(class_names='["a","b","c"]')),
+        r"class_names has 3 entries; expected 2 names because sizes\[-1\] is 2",
+    ),
+    "no names": (lambda: forged(metadata(class_names="[]")), "has 0 entries; expected 2 names"),
+    "names by the hundred thousand": (
+        lambda: forged(metadata(feature_names=compact(["a"] * 150_000))),
+        "feature_names has 150000 entries; expected 3",
+    ),
+    "a name twice": (
+        lambda: forged(metadata(feature_names='["a","b","a"]')),
+        "feature_names has 'a' 2 times; expected every name once",
+    ),
+    "a name that is a number": (
+        lambda: forged(metadata(feature_names='["a",1,"c"]')),
+        r"feature_names\[1\] is 1 \(int\); expected a string",
+    ),
+    "a name that is null": (
+        lambda: forged(metadata(class_names='[null,"c"]')),
+        r"class_names\[0\] is None \(NoneType\); expected a string",
+    ),
+    "a name that is infinite": (
+        lambda: forged(metadata(class_names='[{"float":"inf"},"c"]')),
+        r"class_names\[0\] is inf \(float\); expected a string",
+    ),
+    "a name that is half a surrogate pair": (
+        lambda: forged(metadata(class_names='["a","\\udc00"]')),
+        r"class_names\[1\] is '\\udc00'; expected Unicode",
+    ),
+    "names in one text": (lambda: forged(metadata(class_names='"ab"')), "expected lists or null"),
+    "names an object": (
+        lambda: forged(metadata(class_names='{"a":"b","c":"d"}')),
+        "expected lists or null",
+    ),
+    "names no JSON": (lambda: forged(metadata(class_names="a,b")), "class_names is no JSON"),
+    "names with spaces": (
+        lambda: forged(metadata(class_names='["a", "b"]')),
+        "in the form in which",
+    ),
+    "names not escaped": (
+        lambda: forged(metadata(class_names='["a","σ"]')),
+        "in the form in which",
+    ),
+    "names nested": (
+        lambda: forged(metadata(feature_names="[" * 90_000)),
+        "feature_names is nested too deeply",
+    ),
+    "metadata null": (lambda: forged(metadata(metadata="null")), "its metadata is null"),
+    "metadata of metadata a list": (
+        lambda: forged(metadata(metadata='["a"]')),
+        r"metadata is \['a'\] \(list\); expected a dict",
+    ),
+    "metadata with a number": (
+        lambda: forged(metadata(metadata='{"a":1}')),
+        r"metadata\['a'\] is 1 \(int\); expected a string",
+    ),
+    "metadata with a list": (
+        lambda: forged(metadata(metadata='{"a":["b"]}')),
+        r"metadata\['a'\] is \['b'\] \(list\); expected a string",
+    ),
+    "metadata with a key twice": (
+        lambda: forged(metadata(metadata='{"a":"b","a":"b"}')),
+        "metadata has 'a' more than once",
+    ),
+    "metadata with half a surrogate pair": (
+        lambda: forged(metadata(metadata='{"a":"\\ud800"}')),
+        r"metadata\['a'\] is '\\ud800'; expected Unicode",
+    ),
+    "metadata with a key that is half a surrogate pair": (
+        lambda: forged(metadata(metadata='{"\\ud800":"a"}')),
+        r"a key of metadata is '\\ud800'; expected Unicode",
+    ),
+    "metadata that looks like a number that is none": (
+        lambda: forged(metadata(metadata='{"float":"inf"}')),
+        r"metadata is inf \(float\); expected a dict",
+    ),
+    "metadata of more than a megabyte": (
+        lambda: forged(metadata(metadata=compact({"a": "b" * (1 << 20)}))),
+        "header's length is .*; expected 2 to 1048576",
+    ),
+    "metadata by the hundred thousand": (
+        lambda: forged(metadata(metadata=compact({f"{i:x}": 0 for i in range(80_000)}))),
+        r"metadata\['0'\] is 0 \(int\); expected a string",
     ),
 }
 

@@ -25,6 +25,7 @@ from cbackprop.update_rules import UpdateRule
 _UPDATE_ENTRIES = ("rule", "hyper_parameters", "learning_rate", "step_count", "previous_cost")
 _GENERATOR_ENTRIES = ("bit_generator", "state", "inc", "has_uint32", "uinteger")
 _SECOND_ORDER = "second_order."
+_HISTORY = "history."
 
 
 class Training(NamedTuple):
@@ -562,7 +563,10 @@ def write_fit(
     arrays, numbers = whole_batch_parts(model.whole_batch_state)
     own = {"best": best, "held_out": held_out}
     extra = {name: array for name, array in own.items() if array is not None}
-    write_checkpoint(path, model, extra | arrays, {"plan": plan, "history": history, **numbers})
+    with file_format.naming(path):
+        series, others = _history_parts(history)
+    state = {"plan": plan, "history": others, **numbers}
+    write_checkpoint(path, model, extra | arrays | series, state)
 
 
 def read_fit(
@@ -593,7 +597,7 @@ def read_fit(
     assert isinstance(n, int)
     assert isinstance(held, int)
     with file_format.naming(path):
-        came = _judged_history(training.state.get("history"), tuple(history))
+        came = _judged_history(_whole_history(training), tuple(history))
         whole_batch_state = judged_whole_batch(checkpoint)
         best, held_out = training.extra.get("best"), training.extra.get("held_out")
         if best is not None:
@@ -605,6 +609,58 @@ def read_fit(
         if held_out is not None:
             _require_rows(held_out, held, n)
     return Fit(checkpoint, whole_batch_state, came, best, held_out)
+
+
+def _history_parts(
+    history: Mapping[str, object],
+) -> tuple[dict[str, Array], dict[str, object]]:
+    """A History's numbers of each epoch as arrays, which cost little to write; and all else of it.
+
+    The metrics are one array (metrics, epochs), and their names.
+    """
+    arrays: dict[str, Array] = {}
+    others: dict[str, object] = {}
+    for name, value in history.items():
+        numbers = value
+        if validation.is_mapping(value):
+            others[name], numbers = list(value), list(value.values())
+        if not validation.is_list(numbers):
+            others[name] = value
+            continue
+        try:
+            array = np.array(numbers)
+        except ValueError:
+            array = np.array("ragged")
+        if array.dtype.kind != "f":
+            raise ModelFileError(
+                f"{name} of history is {validation.shown(value)}; expected a float for each epoch"
+            )
+        arrays[f"{_HISTORY}{name}"] = array.astype(np.float64, copy=False)
+    return arrays, others
+
+
+def _whole_history(training: Training) -> JSON:
+    """The attributes again; files of version 1 have them all in the state."""
+    others = training.state.get("history")
+    if type(others) is not dict:
+        return others
+    whole = dict(others)
+    for name, array in training.extra.items():
+        if not name.startswith(_HISTORY):
+            continue
+        attribute, numbers = name.removeprefix(_HISTORY), array.tolist()
+        if attribute not in others:
+            whole[attribute] = numbers
+            continue
+        names = others[attribute]
+        keys = [key for key in names if isinstance(key, str)] if type(names) is list else []
+        if keys != names or len({*keys}) != len(keys) or array.shape[:1] != (len(keys),):
+            raise ModelFileError(
+                f"{attribute} of history is {validation.shown(names)} with an array of shape "
+                f"{array.shape}; expected a name for each row, every one once"
+            )
+        whole[attribute] = dict(zip(keys, numbers, strict=True))
+    return whole
 
 
 def _judged_history(value: JSON, names: tuple[str, ...]) -> dict[str, JSON]:
