@@ -197,7 +197,10 @@ class _ParameterTerm(Term):
     def __init__(self, rule: ChainRule, layer: int, indices: tuple[int, ...], dz_dw: float) -> None:
         self.j = indices[0]
         self.dz_dw = dz_dw
-        super().__init__(rule, layer, indices, float(dz_dw * rule.backward.delta[layer][self.j]))
+        # In the network's own number type, as the gradient has it.
+        with np.errstate(all="ignore"):
+            value = float(dz_dw * rule.backward.delta[layer][self.j])
+        super().__init__(rule, layer, indices, value)
         self.da_dz, self.dC_da = rule.upper_factors(layer, self.j)
 
     def _full_paths(self) -> Iterator[FullPath]:

@@ -25,16 +25,19 @@ def accuracy(predictions: Array, targets: Array) -> float:
     return float(np.mean(right))
 
 
+@np.errstate(all="ignore")  # what is not finite is refused by `measured`
 def mean_squared_error(predictions: Array, targets: Array) -> float:
     """The mean of (a − y)² over examples and outputs."""
     return float(np.mean(np.square(predictions - targets, dtype=np.float64)))
 
 
+@np.errstate(all="ignore")
 def mean_absolute_error(predictions: Array, targets: Array) -> float:
     """The mean of |a − y| over examples and outputs."""
     return float(np.mean(np.abs(predictions - targets, dtype=np.float64)))
 
 
+@np.errstate(all="ignore")
 def r2(predictions: Array, targets: Array) -> float:
     """The share of the targets' variance that is explained, averaged over the outputs.
 
