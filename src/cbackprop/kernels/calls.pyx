@@ -14,7 +14,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit, take, this_thread
+from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit, take
 from cbackprop.kernels.simd cimport LANES, real
 
 
@@ -71,10 +71,9 @@ cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
 
 
 cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows, int needs=0, bint release=True):
-    """The work of a call with blocks of at most `rows`, without the GIL where `release` says so. Whether all was
-    finite, and the sum of the costs.
+    """The work of a call with blocks of at most `rows`, without the GIL where `release` says so. What was not finite,
+    None or (quantity, layer), and the sum of the costs.
     """
-    cdef double total
     cdef int failed
     enter(core)
     try:
@@ -90,16 +89,16 @@ cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows,
                 failed = work(core, call)
         else:
             failed = work(core, call)
-        total = core.cost_total + core.cost_correction
+        return failure_of(core, failed), core.cost_total + core.cost_correction
     finally:
         leave(core)
-    return not failed, total
 
 
 cdef class Engine(Core):
     """Parameters and calls of one network.
 
-    Every call returns True, or False when a number was not finite: `failure` then says which quantity of which layer.
+    Every call returns None, or what it met that was not finite: one of QUANTITIES, and the layer from 1 (0 where none
+    has it).
     """
 
     # ---- state ------------------------------------------------------------------------------------------------------
@@ -144,24 +143,6 @@ cdef class Engine(Core):
         for i in range(MOST_SLOTS):
             self.slot_data[i] = data(slots[i]) if i < self.n_slots else NULL
         leave(self)
-
-    @property
-    def failure(self):
-        """What the last call that returned False met: one of QUANTITIES, and the layer from 1 (0 where none has it).
-
-        RuntimeError if that was another thread's call.
-        """
-        cdef int quantity
-        cdef Py_ssize_t layer
-        cdef bint was_this_thread
-        enter(self)
-        quantity, layer = self.failed_quantity, self.failed_layer
-        was_this_thread = self.failed_by == this_thread()
-        leave(self)
-        if not was_this_thread:
-            raise RuntimeError("this network was used by two threads at the same time: what one of them met that was "
-                               "not finite can no longer be told; use copy() to work on it at the same time")
-        return QUANTITIES[quantity], layer
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
@@ -232,14 +213,14 @@ cdef class Engine(Core):
         return run(self, backward_all, &call, call.n, 0 if dC_da[0] is None else NEEDS_INPUT_GRADIENT)[0]
 
     def cost(self, X, Y, cost, sample_weight, /):
-        """Fill the costs C_i (n,). Returns (True or False, sum_i w_i C_i); sample_weight may be None."""
+        """Fill the costs C_i (n,). Returns (None or what was not finite, sum_i w_i C_i); sample_weight may be None."""
         cdef Call call
         begin(self, &call, X, Y, sample_weight)
         call.C = pointer(cost, call.n, True)
         return run(self, costs_all, &call, call.n)
 
     def gradient(self, X, Y, sample_weight, double total_weight, out, /):
-        """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
+        """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (None or what was not finite, sum_i w_i C_i)."""
         cdef Call call
         begin(self, &call, X, Y, sample_weight)
         call.total_weight = total_weight
@@ -247,7 +228,7 @@ cdef class Engine(Core):
         return run(self, mean_gradient, &call, call.n, NEEDS_SUMS)
 
     def clipped_gradient(self, X, Y, double max_norm, out, /):
-        """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (True or False, sum_i C_i)."""
+        """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (None or what was not finite, sum_i C_i)."""
         cdef Call call
         begin(self, &call, X, Y)
         call.total_weight, call.clip_norm = <double> call.n, max_norm
@@ -297,7 +278,7 @@ cdef class Engine(Core):
         return run(self, gradient_gram_all, &call, max(call.n, second.n))[0]
 
     def gradient_moments(self, X, Y, mean, variance, cost, /):
-        """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (True or False, sum_i C_i)."""
+        """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (None or what was not finite, sum_i C_i)."""
         cdef Call call
         begin(self, &call, X, Y)
         call.out, call.variance = pointer(mean, self.n_parameters, True), pointer(variance, self.n_parameters, True)
@@ -321,11 +302,10 @@ cdef class Engine(Core):
 
         sample_weight (n,) or None, by the rows of X; options: update_rules.StepOptions, or None for nothing; key: the
         stream of random words of dropout and noise.
-        Returns (True or False, sum of the costs, weighted, each example had when its batch came). A pass that ends
+        Returns (None or what was not finite, sum of the costs, weighted, each example had when its batch came). A pass that ends
         early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
         cdef Call call
-        cdef double total
         cdef int failed
         begin(self, &call, X, Y, sample_weight)
         if order is not None:
@@ -343,11 +323,10 @@ cdef class Engine(Core):
             reserve_training(self, call.n, batch_size, order is not None)
             with nogil:
                 failed = train_pass(self, &call, batch_size)
-            total = self.cost_total + self.cost_correction
+            return failure_of(self, failed), self.cost_total + self.cost_correction
         finally:
             begin_pass(self, None, 0)
             leave(self)
-        return not failed, total
 
     def step(self, X, Y, batch_size, /):
         """One update from plain arrays of one batch, (n_0,) and (n_L,) or (n, n_0) and (n, n_L); the quick way.

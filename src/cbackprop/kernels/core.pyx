@@ -14,7 +14,6 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
-from cbackprop.kernels.lock cimport this_thread
 from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, real
 from cbackprop.kernels.threads cimport MOST_THREADS
 
@@ -31,7 +30,7 @@ cdef enum:
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
     ELEMENT_WORK = 32               # of an activation in the caches, to see whether threads share it
 
-# What a call may find not finite, in one order: `fail` takes the number, `failure` gives Python the text.
+# What a call may find not finite, in one order: `fail` takes the number, `failure_of` gives Python the text.
 cdef enum:
     QUANTITY_Z, QUANTITY_A, QUANTITY_DELTA, QUANTITY_PARAMETERS, QUANTITY_NORM, QUANTITY_JACOBIAN, QUANTITY_GRAM
     QUANTITY_MOMENTS, QUANTITY_CURVATURE
@@ -142,7 +141,6 @@ cdef class Core:
     cdef double cost_total, cost_correction
     cdef int failed_quantity
     cdef Py_ssize_t failed_layer
-    cdef uintptr_t failed_by  # the thread whose call it was
     cdef Py_ssize_t work
     # Curvature, see curvature.pyx.
     cdef object tangents_memory
@@ -257,11 +255,15 @@ ctypedef int (*call_function)(Core core, const Call *call) except -1 nogil
 
 
 cdef int fail(Core core, int quantity, Py_ssize_t layer) noexcept nogil:
-    """Note which quantity of which layer (from 1; 0 for none alone) is not finite, and in whose call. 1, to return."""
+    """Note which quantity of which layer (from 1; 0 for none alone) is not finite. 1, to return."""
     core.failed_quantity = quantity
     core.failed_layer = layer
-    core.failed_by = this_thread()
     return 1
+
+
+cdef object failure_of(Core core, bint failed):
+    """What a call returns: None, or what `fail` has noted of it."""
+    return (QUANTITIES[core.failed_quantity], core.failed_layer) if failed else None
 
 
 cdef int look_for_signals(Core core, Py_ssize_t work) except -1 nogil:

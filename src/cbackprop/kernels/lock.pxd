@@ -13,4 +13,3 @@ cdef extern from "lock.h" nogil:
     bint is_fit "cbackprop_is_fit"(const uintptr_t *lock_word) noexcept
     bint is_inherited "cbackprop_is_inherited"(const uintptr_t *lock_word) noexcept
     int watch_forks "cbackprop_watch_forks"() noexcept
-    uintptr_t this_thread "cbackprop_this_thread"() noexcept

@@ -24,7 +24,6 @@ class OneThreadAtATime:
         self._depth = 0
         self._process = os.getpid()
         self.busy = False  # a call is under way
-        self._failure: tuple[threading.Thread | None, str, int] = (None, "z", 0)
 
     def __enter__(self) -> Self:
         """Keep the network for this thread through several calls; may be nested."""
@@ -53,24 +52,6 @@ class OneThreadAtATime:
         if not self._is_kept():
             raise RuntimeError("a fit begins inside `with engine`")
         self._fitting = True
-
-    @property
-    def failure(self) -> tuple[str, int]:
-        """(quantity, layer) of the last call that met a number not finite.
-
-        RuntimeError if that was another thread's call.
-        """
-        thread, quantity, layer = self._failure
-        if thread is not threading.current_thread():
-            raise RuntimeError(
-                "this network was used by two threads at the same time: what one of them met that "
-                "was not finite can no longer be told; use copy() to work on it at the same time"
-            )
-        return quantity, layer
-
-    def _fail(self, quantity: str, layer: int) -> bool:
-        self._failure = (threading.current_thread(), quantity, layer)
-        return False
 
     def _is_kept(self) -> bool:
         # The object, not the system's number of it: that is given anew to later threads.
