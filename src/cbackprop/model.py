@@ -44,7 +44,8 @@ class Model:
     """Parameters, engine, optimiser and generator of one network.
 
     What takes more than one call of the engine, or looks into its memory, stands in `with
-    model.engine`: the network is this thread's until it ends, and other threads' calls are refused.
+    model.engine.reading()`, and others may read at the same time; or, where it changes something,
+    in `with model.engine`: then the network is this thread's, and other threads' calls are refused.
     A thread may do so more than once, so that a callback can look.
 
     Attributes
@@ -107,7 +108,7 @@ class Model:
 
     def parameters(self) -> Array:
         """(P,): a copy, in the flat order."""
-        with self.engine:
+        with self.engine.reading():
             return layout.flat(self.weights, self.biases)
 
     def set_parameters(self, vector: Array) -> None:
@@ -158,7 +159,7 @@ class Model:
 
     def copy(self) -> Model:
         """An independent model in the same state."""
-        with self.engine:
+        with self.engine.reading():
             snapshot = Snapshot(self)
         twin = Model(self.description, RandomNumbers(None), self.threads, self.backend)
         snapshot.restore(twin)
@@ -196,7 +197,7 @@ class Model:
     def require(self, failure: Failure | None, X: Array) -> None:
         """Say of a call that met a number not finite whose it was: an input's or an overflow's."""
         if failure is not None:
-            with self.engine:
+            with self.engine.reading():
                 validation.explain_not_finite(failure, X, self.weights, self.biases)
 
     def _layers(self, n: int) -> list[Array]:

@@ -3,6 +3,14 @@
 from libc.stdint cimport uintptr_t
 
 cdef extern from "lock.h" nogil:
+    enum:
+        REFUSED "CBACKPROP_REFUSED"
+        BESIDE "CBACKPROP_BESIDE"
+
+    int read "cbackprop_read"(uintptr_t *lock_word) noexcept
+    int read_along "cbackprop_read_along"(uintptr_t *lock_word, bint scratch) noexcept
+    void end_read "cbackprop_end_read"(uintptr_t *lock_word, bint scratch) noexcept
+    bint is_read "cbackprop_is_read"(const uintptr_t *lock_word) noexcept
     bint take_for_call "cbackprop_take_for_call"(uintptr_t *lock_word) noexcept
     bint take "cbackprop_take"(uintptr_t *lock_word) noexcept
     void give_back "cbackprop_give_back"(uintptr_t *lock_word) noexcept

@@ -17,7 +17,7 @@ from cbackprop.quantities import Failure
 from cbackprop.random_numbers import normals_at, words_at
 from cbackprop.reference import calculus
 from cbackprop.reference.curvature import output_curvature, softmax_curvature
-from cbackprop.reference.ownership import InUse, OneThreadAtATime
+from cbackprop.reference.ownership import Changing, Reading, Shared
 from cbackprop.update_rules import StepOptions, UpdateRule
 
 
@@ -40,7 +40,7 @@ class Backward(NamedTuple):
     C: Array
 
 
-class Engine(OneThreadAtATime):
+class Engine(Shared):
     """Parameters and calls of one network, with the interface of the compiled engine.
 
     Arguments are validated before they come here. Every call returns None, or what it met that was
@@ -84,7 +84,7 @@ class Engine(OneThreadAtATime):
 
     def set_optimizer(self, rule: UpdateRule | None) -> None:
         """Choose the update rule, None for none, and start its state afresh."""
-        with InUse(self):
+        with Changing(self):
             self.slots = tuple(np.zeros_like(self.storage) for _ in (rule.slots if rule else ()))
             self.rule = rule
             self.step_count = 0
@@ -178,7 +178,7 @@ class Engine(OneThreadAtATime):
 
     def forward(self, X: Array, z: list[Array | None], a: list[Array | None]) -> Failure | None:
         """Fill z[l] and a[l] of the layers 1 … L; a None is left out."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
             if not isinstance(forward, Forward):
                 return forward
@@ -198,7 +198,7 @@ class Engine(OneThreadAtATime):
         cost: Array,
     ) -> Failure | None:
         """Fill every factor; dC_da has an entry for the input too. A None is left out."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
             if not isinstance(values, Backward):
                 return values
@@ -214,7 +214,7 @@ class Engine(OneThreadAtATime):
         self, X: Array, Y: Array, cost: Array, sample_weight: Array | None
     ) -> tuple[Failure | None, float]:
         """Fill the costs C_i (n,); returns their sum, weighted where weights are given."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
             if not isinstance(forward, Forward):
                 return forward, math.nan
@@ -230,7 +230,7 @@ class Engine(OneThreadAtATime):
         self, X: Array, Y: Array, sample_weight: Array | None, total_weight: float, out: Array
     ) -> tuple[Failure | None, float]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
-        with InUse(self):
+        with Reading(self):
             return self._mean_gradient(X, Y, sample_weight, total_weight, 0.0, out)
 
     def _mean_gradient(
@@ -280,7 +280,7 @@ class Engine(OneThreadAtATime):
 
         That out is fresh memory matters only to the compiled engine's way of writing.
         """
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
             if not isinstance(values, Backward):
                 return values
@@ -297,7 +297,7 @@ class Engine(OneThreadAtATime):
 
     def gradient_norms(self, X: Array, Y: Array, out: Array) -> Failure | None:
         """Fill out (n,) with every ‖∇C_i‖."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
             if not isinstance(values, Backward):
                 return values
@@ -310,7 +310,7 @@ class Engine(OneThreadAtATime):
 
     def jacobian(self, X: Array, out: Array, fresh: bool) -> Failure | None:
         """Fill out (n, n_L, P), fresh or not, with ∂a_j/∂parameters of every output j."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
             if not isinstance(forward, Forward):
                 return forward
@@ -334,7 +334,7 @@ class Engine(OneThreadAtATime):
 
     def input_jacobian(self, X: Array, out: Array) -> Failure | None:
         """Fill out (n, n_L, n_0) with ∂a_j/∂x of every output j."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
             if not isinstance(forward, Forward):
                 return forward
@@ -364,14 +364,14 @@ class Engine(OneThreadAtATime):
         self, X: Array, Y: Array, max_norm: float, out: Array
     ) -> tuple[Failure | None, float]:
         """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
-        with InUse(self):
+        with Reading(self):
             return self._mean_gradient(X, Y, None, len(X), max_norm, out)
 
     def gradient_gram(
         self, X: Array, Y: Array, X2: Array | None, Y2: Array | None, out: Array
     ) -> Failure | None:
         """Fill out (n, n2) with ⟨∇C_i, ∇C_j⟩, i of X and j of X2; or of X, where it is None."""
-        with InUse(self):
+        with Reading(self):
             sets: list[tuple[list[Array], list[Array]]] = []
             for X_s, Y_s in ((X, Y), (X2, Y2)):
                 if X_s is None or Y_s is None:
@@ -394,7 +394,7 @@ class Engine(OneThreadAtATime):
         self, X: Array, Y: Array, mean: Array, variance: Array, cost: Array
     ) -> tuple[Failure | None, float]:
         """Fill mean and variance (P,) over the examples, and the costs (n,); returns their sum."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
             if not isinstance(values, Backward):
                 return values, math.nan
@@ -426,7 +426,7 @@ class Engine(OneThreadAtATime):
         self, X: Array, Y: Array, v: Array, gauss_newton: bool, out: Array
     ) -> Failure | None:
         """Fill out (P,) with Hv of the mean cost, or with the Gauss–Newton matrix's product."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
             if not isinstance(values, Backward):
                 return values
@@ -512,8 +512,9 @@ class Engine(OneThreadAtATime):
                 continue
             before = [array.copy() for array in (self.storage, *self.slots)]
             state = self.step_count, self.previous_cost
+            changing = Changing(self)
             try:
-                with InUse(self):
+                with changing:
                     self.dropout, self.dropout_key = dropout, key
                     try:
                         failure, cost = self._mean_gradient(
@@ -538,12 +539,12 @@ class Engine(OneThreadAtATime):
                             for W in self.weights:
                                 calculus.limit_norms(W, max_norm)
             except KeyboardInterrupt:
-                # It may come between two of an update's statements, or while the flag is taken
+                # It may come between two of an update's statements, or while the network is given
                 # back: to the last full batch, and free for the next call.
                 for array, saved in zip((self.storage, *self.slots), before, strict=True):
                     array[...] = saved
                 self.step_count, self.previous_cost = state
-                self.busy = False
+                changing.end()
                 raise
             total += cost
         if not all(np.isfinite(array).all() for array in (self.storage, *self.slots)):
