@@ -197,11 +197,13 @@ class _ParameterTerm(Term):
     def __init__(self, rule: ChainRule, layer: int, indices: tuple[int, ...], dz_dw: float) -> None:
         self.j = indices[0]
         self.dz_dw = dz_dw
+        dC_dz = rule.backward.delta[layer][self.j]
         # In the network's own number type, as the gradient has it.
         with np.errstate(all="ignore"):
-            value = float(dz_dw * rule.backward.delta[layer][self.j])
+            value = float(dz_dw * dC_dz)
         super().__init__(rule, layer, indices, value)
         self.da_dz, self.dC_da = rule.upper_factors(layer, self.j)
+        self.dC_dz = float(dC_dz)
 
     def _full_paths(self) -> Iterator[FullPath]:
         return _paths_from_weighted_input(self._rule, self.layer, self.j, (self.dz_dw,))
@@ -214,7 +216,7 @@ class _ParameterTerm(Term):
             f"∂C/∂{self.name} = ∂z/∂{self.quantity} · ∂a/∂z · ∂C/∂a",
             *_aligned(
                 (self._name_of_dz_dw(), paths.factor(self.dz_dw)),
-                *_upper_rows(self.j, self.da_dz, self.dC_da),
+                *_upper_rows(self.j, self.da_dz, self.dC_da, self.dC_dz),
                 ("product", paths.number(self.value)),
             ),
         ]
@@ -230,9 +232,13 @@ class WeightTerm(_ParameterTerm):
     da_dz : float or ndarray
         ∂a_j/∂z_j = σ′(z_j); in a softmax layer ∂a_i/∂z_j for every output i, (n_L,).
     dC_da : float or ndarray
-        ∂C/∂a_j; in a softmax layer ∂C/∂a_i for every output i, (n_L,).
+        ∂C/∂a_j; in a softmax layer ∂C/∂a_i for every output i, (n_L,). At a cross-entropy or
+        poisson output whose activation has rounded to 0 or 1 it may be infinite.
+    dC_dz : float
+        ∂C/∂z_j, the product of these two (summed over i for softmax). With cross_entropy and
+        poisson it is taken before they are rounded, and is right where one of them is infinite.
     value : float
-        Their product (summed over i for softmax), formed as the gradient forms it.
+        dz_dw · dC_dz, the product of all three, formed as the gradient forms it.
     """
 
     quantity = "w"
@@ -252,7 +258,7 @@ class BiasTerm(_ParameterTerm):
     ----------
     dz_db : float
         ∂z_j/∂b_j = 1. A bias is the weight of an input that is always 1: `dz_dw` is the same.
-    da_dz, dC_da, value
+    da_dz, dC_da, dC_dz, value
         As in `WeightTerm`.
     """
 
@@ -420,7 +426,7 @@ class ChainRule:
             dz_da: list[float] = self.weights[layer][:, k].tolist()
             delta = self.backward.delta[layer + 1]
             through = tuple(
-                Path(j, w, partial(self.upper_factors, layer + 1, j), w * float(delta[j]))
+                Path(j, w, partial(self.upper_factors, layer + 1, j), float(delta[j]))
                 for j, w in enumerate(dz_da)
             )
         return ActivationTerm(self, layer, k, through)
@@ -480,6 +486,24 @@ class ChainRule:
     def slope(self, layer: int, j: int) -> float:
         """∂a_j/∂z_j of a layer, also of a softmax layer."""
         return float(self.backward.slopes(layer)[j])
+
+    def softmax_terms(self, j: int) -> Floats:
+        """∂a_i/∂z_j · ∂C/∂a_i of a softmax layer for every output i, whose sum is ∂C/∂z_j, float64.
+
+        Where a_i has rounded to 0 and ∂C/∂a_i = −y_i/a_i is infinite, it is the limit
+        −y_i ([i = j] − a_j).
+        """
+        da_dz, dC_da = self.upper_factors(len(self.sizes) - 1, j)
+        with np.errstate(all="ignore"):  # 0 · ∞, for which the limit is taken
+            terms: Floats = np.asarray(da_dz, np.float64) * np.asarray(dC_da, np.float64)
+        cost = self.cost_function
+        if isinstance(cost, str) and COSTS[cost].delta_from_z:
+            limit = self.y * float(self.backward.a[-1][j])
+            limit[j] -= self.y[j]
+            if COSTS[cost].is_mean:
+                limit /= len(limit)
+            terms = np.where(np.isinf(dC_da), limit, terms)
+        return terms
 
     # ---- nudges ----------------------------------------------------------------------------------
 
@@ -566,35 +590,42 @@ def _paths_from_weighted_input(
             factors += [rule.slope(l, below), float(rule.weights[l][here, below])]
         # delta of the output is surer than its two factors, whose product it is.
         output = neurons[-1]
-        value = math.prod(factors) * float(delta[top][output])
         if output not in upper:
             upper[output] = rule.upper_factors(top, output)
-        yield FullPath(layer, neurons, (*factors, *upper[output]), value)
+        dC_dz = float(delta[top][output])
+        value = math.prod(factors) * dC_dz
+        yield FullPath(layer, neurons, (*factors, *upper[output]), dC_dz, value)
 
 
 def _paths_from_activation(rule: ChainRule, layer: int, k: int) -> Iterator[FullPath]:
     """Every path from a_k of a layer."""
     if layer == len(rule.sizes) - 1:
         dC_da = float(rule.backward.dC_da[layer][k])
-        yield FullPath(layer, (k,), (dC_da,), dC_da)
+        yield FullPath(layer, (k,), (dC_da,), None, dC_da)
         return
     for j in range(rule.sizes[layer + 1]):
         dz_da = float(rule.weights[layer][j, k])
         for path in _paths_from_weighted_input(rule, layer + 1, j, (dz_da,)):
-            yield FullPath(layer, (k, *path.neurons), path.factors, path.value)
+            yield FullPath(layer, (k, *path.neurons), path.factors, path.dC_dz, path.value)
 
 
 # ---- text ----------------------------------------------------------------------------------------
 
 
-def _upper_rows(j: int, da_dz: Factor, dC_da: Factor) -> list[tuple[str, str]]:
-    """∂a/∂z and ∂C/∂a; in a softmax layer z_j moves every output i, and the products are summed."""
+def _upper_rows(j: int, da_dz: Factor, dC_da: Factor, dC_dz: float) -> list[tuple[str, str]]:
+    """∂a/∂z and ∂C/∂a; in a softmax layer z_j moves every output i, and the products are summed.
+
+    Where an infinite factor leaves no product, what it was before rounding is said as well.
+    """
+    finite = bool(np.isfinite(dC_da).all())
     if isinstance(da_dz, float):
-        return [(f"∂a/∂z = σ′(z[{j}])", paths.factor(da_dz)), (f"∂C/∂a[{j}]", paths.factor(dC_da))]
+        rows = [(f"∂a/∂z = σ′(z[{j}])", paths.factor(da_dz)), (f"∂C/∂a[{j}]", paths.factor(dC_da))]
+        product = [] if finite else [(f"∂C/∂z[{j}], before rounding", paths.number(dC_dz))]
+        return rows + product
     return [
         (f"∂a[i]/∂z[{j}], every i", paths.factor(da_dz)),
         ("∂C/∂a[i], every i", paths.factor(dC_da)),
-        ("sum of their products", paths.number(float(np.dot(da_dz, dC_da)))),
+        (f"sum of their products{'' if finite else ', before rounding'}", paths.number(dC_dz)),
     ]
 
 

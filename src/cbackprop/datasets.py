@@ -38,6 +38,8 @@ _MNIST_FILES = (
     ("t10k-images-idx3-ubyte", (10_000, 28, 28)),
     ("t10k-labels-idx1-ubyte", (10_000,)),
 )
+# Where the files lie in a folder that was given: there, or where torchvision put them.
+_MNIST_PLACES = ("", "raw", os.path.join("MNIST", "raw"))
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -84,7 +86,9 @@ def load_mnist(
     ----------
     directory : path
         Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-        t10k-labels-idx1-ubyte.
+        t10k-labels-idx1-ubyte. What unpackers make of these is found, too: train-images.idx3-ubyte
+        with a dot, and a file inside a folder of its own name; and so are the files in raw or
+        MNIST/raw below, where torchvision keeps them.
 
     Returns
     -------
@@ -100,6 +104,8 @@ def load_mnist(
         `directory` is not a path.
     FileNotFoundError
         A file is missing; the message names the folder and what is expected in it.
+    NotADirectoryError
+        `directory` is a file.
     ValueError
         `directory` cannot be a path, or a file is not what its name says: see `read_idx`; or its
         shape is not the official one, or a label is above 9.
@@ -109,12 +115,10 @@ def load_mnist(
     Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
     """
     folder = validation.file_path("directory", directory, _PATHS)
-    paths: dict[str, str] = {}
-    for name, _ in _MNIST_FILES:
-        plain = os.path.join(folder, name)
-        found = [path for path in (plain, plain + ".gz") if os.path.exists(path)]
-        if found:
-            paths[name] = found[0]
+    if os.path.isfile(folder):
+        raise NotADirectoryError(f"directory {folder!r} is a file; expected the folder it is in")
+    # The place that has most of them, the first of several.
+    paths = max((_mnist_paths(os.path.join(folder, place)) for place in _MNIST_PLACES), key=len)
     missing = [name for name, _ in _MNIST_FILES if name not in paths]
     if missing:
         raise FileNotFoundError(
@@ -208,6 +212,21 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     targets = np.zeros((len(indices), k))
     targets[np.arange(len(indices)), indices.astype(np.intp)] = 1.0
     return targets
+
+
+def _mnist_paths(folder: str) -> dict[str, str]:
+    """Those of the four files that a folder has, by their official names."""
+    paths: dict[str, str] = {}
+    for name, _ in _MNIST_FILES:
+        names = [name, name.replace("-idx", ".idx")]
+        names += [f"{each}.gz" for each in names]
+        # Unpacked into a folder of its own, which has any of these names without .gz.
+        names += [os.path.join(outer, inner) for outer in names[:2] for inner in names]
+        for path in (os.path.join(folder, each) for each in names):
+            if os.path.exists(path) and not os.path.isdir(path):
+                paths[name] = path
+                break
+    return paths
 
 
 def _read_idx(path: str, expected_shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:

@@ -205,7 +205,7 @@ def check_gradient(
 ) -> GradientCheck:
     """Compare what ``gradient_of`` says with nudges of every parameter."""
     engine = Engine(model.sizes, model.activations, model.cost_function, "float64")
-    with model.engine:  # both of the same parameters
+    with model.engine.reading():  # both of the same parameters
         gradient = gradient_of(X, Y)
         engine.storage[...] = layout.flat(model.weights, model.biases)
     examples = X.astype(np.float64), Y.astype(np.float64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, TypeGuard, overload
 
 import numpy as np
 
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
 
 # A number, or one for each example.
 Numbers = float | Floats
+# NumPy's functions that are operators of gradients, when its numbers stand on the left.
+_OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.divide: operator.truediv,
+    np.negative: operator.neg,
+}
 # By layer, ndarray but for None at l = 0, where there is none: a reader of l ≥ 1 is not asked.
 ByLayer = list[Any]
 
@@ -62,6 +72,17 @@ class Gradient:
         leading n axis per example.
     cost : float or ndarray
         The mean cost, or the cost C_i of each example, (n,).
+
+    Notes
+    -----
+    Gradients of one network's sizes add up, and are multiplied and divided by numbers: ``g + h``,
+    ``g - h``, ``-g``, ``2 * g``, ``g / n``, ``sum(gradients)``. The result is a new Gradient, of
+    the same number type whatever the number's, and its cost is the same sum of the costs: it is the
+    gradient of that. One for each example goes with as many others, or with a single one, which
+    every row then gets. ``g @ h`` is the inner product; per example (n,), one with each row.
+
+    With an array a Gradient is its ``vector``, and the result an array, as NumPy's rules have it:
+    ``net.parameters - 0.1 * g``.
     """
 
     __slots__ = ("_sizes", "cost", "vector")
@@ -96,6 +117,92 @@ class Gradient:
             length = np.sqrt(np.sum((self.vector / scale) ** 2, axis=-1)) * scale[..., 0]
         return float(length) if self.vector.ndim == 1 else length
 
+    # ---- arithmetic ------------------------------------------------------------------------------
+
+    @overload
+    def __add__(self, other: Gradient) -> Gradient: ...
+    @overload
+    def __add__(self, other: Array) -> Array: ...
+    def __add__(self, other: object) -> Gradient | Array:
+        if isinstance(other, Gradient):
+            self._require_fitting("+", other)
+            return Gradient(self.vector + other.vector, self.cost + other.cost, self._sizes)
+        if _is_number(other) and other == 0:  # where sum() begins
+            return self * 1
+        return self.vector + other if _has_axes(other) else NotImplemented
+
+    def __radd__(self, other: int) -> Gradient:
+        return self * 1 if _is_number(other) and other == 0 else NotImplemented
+
+    @overload
+    def __sub__(self, other: Gradient) -> Gradient: ...
+    @overload
+    def __sub__(self, other: Array) -> Array: ...
+    def __sub__(self, other: object) -> Gradient | Array:
+        if isinstance(other, Gradient):
+            self._require_fitting("-", other)
+            return Gradient(self.vector - other.vector, self.cost - other.cost, self._sizes)
+        return self.vector - other if _has_axes(other) else NotImplemented
+
+    def __neg__(self) -> Gradient:
+        return Gradient(-self.vector, -self.cost, self._sizes)
+
+    @overload
+    def __mul__(self, other: float) -> Gradient: ...
+    @overload
+    def __mul__(self, other: Array) -> Array: ...
+    def __mul__(self, other: object) -> Gradient | Array:
+        if _is_number(other):
+            factor = validation.real_number("the factor of a Gradient", other)
+            return Gradient(self.vector * factor, self.cost * factor, self._sizes)
+        return self.vector * other if _has_axes(other) else NotImplemented
+
+    def __rmul__(self, other: float) -> Gradient:
+        return self * other if _is_number(other) else NotImplemented
+
+    @overload
+    def __truediv__(self, other: float) -> Gradient: ...
+    @overload
+    def __truediv__(self, other: Array) -> Array: ...
+    def __truediv__(self, other: object) -> Gradient | Array:
+        if _is_number(other):
+            divisor = validation.real_number("the divisor of a Gradient", other)
+            if divisor == 0:
+                raise ZeroDivisionError(f"the divisor of a Gradient is {divisor:g}")
+            return Gradient(self.vector / divisor, self.cost / divisor, self._sizes)
+        return self.vector / other if _has_axes(other) else NotImplemented
+
+    def __matmul__(self, other: Gradient | Array) -> Any:
+        if isinstance(other, Gradient):
+            self._require_fitting("@", other)
+            return self.vector @ other.vector
+        return self.vector @ other if _has_axes(other) else NotImplemented
+
+    def _require_fitting(self, operator: str, other: Gradient) -> None:
+        validation.gradients_fit(
+            operator, self._sizes, self.vector.shape, other._sizes, other.vector.shape
+        )
+
+    # ---- as an array -----------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy's functions take ``vector``, but for its numbers there are the operators above."""
+        others = [x for x in inputs if not isinstance(x, Gradient)]
+        plain = method == "__call__" and not options and all(np.ndim(x) == 0 for x in others)
+        if plain and ufunc in _OPERATORS:
+            # With Python's own numbers, which do not ask here again.
+            numbers = [
+                x
+                if isinstance(x, Gradient)
+                else validation.real_number(f"{ufunc.__name__}'s operand", x)
+                for x in inputs
+            ]
+            return _OPERATORS[ufunc](*numbers)
+        if any(isinstance(array, Gradient) for array in options.get("out", ())):
+            return NotImplemented
+        arrays = [x.vector if isinstance(x, Gradient) else x for x in inputs]
+        return getattr(ufunc, method)(*arrays, **options)
+
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is None:
             return np.asarray(self.vector, dtype=dtype)
@@ -118,6 +225,17 @@ class Gradient:
         from cbackprop.drawing import html
 
         return html.gradient(self)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a real number; an array without axes is one."""
+    return validation.is_real(
+        value[()] if validation.is_array(value) and value.ndim == 0 else value
+    )
+
+
+def _has_axes(value: object) -> TypeGuard[Array]:
+    return validation.is_array(value) and value.ndim > 0
 
 
 class Forward:

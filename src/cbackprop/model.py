@@ -18,6 +18,7 @@ from cbackprop import layout, validation
 from cbackprop.functions import Activation, Array, Cost, initial_parameters
 from cbackprop.gradients import Backward, Biases, Forward, Gradient, Weights, variance_of
 from cbackprop.optimizers import Optimizer, WholeBatchState
+from cbackprop.quantities import Failure
 from cbackprop.random_numbers import RandomNumbers
 
 
@@ -43,7 +44,8 @@ class Model:
     """Parameters, engine, optimiser and generator of one network.
 
     What takes more than one call of the engine, or looks into its memory, stands in `with
-    model.engine`: the network is this thread's until it ends, and other threads' calls are refused.
+    model.engine.reading()`, and others may read at the same time; or, where it changes something,
+    in `with model.engine`: then the network is this thread's, and other threads' calls are refused.
     A thread may do so more than once, so that a callback can look.
 
     Attributes
@@ -106,7 +108,7 @@ class Model:
 
     def parameters(self) -> Array:
         """(P,): a copy, in the flat order."""
-        with self.engine:
+        with self.engine.reading():
             return layout.flat(self.weights, self.biases)
 
     def set_parameters(self, vector: Array) -> None:
@@ -157,7 +159,7 @@ class Model:
 
     def copy(self) -> Model:
         """An independent model in the same state."""
-        with self.engine:
+        with self.engine.reading():
             snapshot = Snapshot(self)
         twin = Model(self.description, RandomNumbers(None), self.threads, self.backend)
         snapshot.restore(twin)
@@ -192,14 +194,11 @@ class Model:
         others = {**inputs, "the parameters": self.storage}
         return validation.output_array("out", out, shape, self.dtype.name, others)
 
-    def require(self, finite: bool, X: Array) -> None:
+    def require(self, failure: Failure | None, X: Array) -> None:
         """Say of a call that met a number not finite whose it was: an input's or an overflow's."""
-        if not finite:
-            with self.engine:
-                self._explain(self.engine.failure, X)
-
-    def _explain(self, failure: tuple[str, int], X: Array) -> None:
-        validation.explain_not_finite(failure, X, self.weights, self.biases)
+        if failure is not None:
+            with self.engine.reading():
+                validation.explain_not_finite(failure, X, self.weights, self.biases)
 
     def _layers(self, n: int) -> list[Array]:
         return [np.empty((n, n_l), self.dtype) for n_l in self.sizes[1:]]
@@ -224,8 +223,8 @@ class Model:
     def costs(self, X: Array, Y: Array, weight: Array | None = None) -> tuple[Array, float]:
         """C_i (n,), and Σ w_i C_i."""
         costs = np.empty(len(X), self.dtype)
-        finite, total = self.engine.cost(X, Y, costs, weight)
-        self.require(finite, X)
+        failure, total = self.engine.cost(X, Y, costs, weight)
+        self.require(failure, X)
         return costs, total
 
     def mean_cost(self, X: Array, Y: Array) -> float:
@@ -267,8 +266,8 @@ class Model:
         """Σ w_i ∇C_i / Σ w_i of at least one example; the weights are 1 without any."""
         total_weight = float(len(X)) if total_weight is None else total_weight
         vector = self.output_array(out, "the gradient", (self.n_parameters,), X=X, Y=Y)
-        finite, total = self.engine.gradient(X, Y, weight, total_weight, vector)
-        self.require(finite, X)
+        failure, total = self.engine.gradient(X, Y, weight, total_weight, vector)
+        self.require(failure, X)
         return Gradient(vector, total / total_weight, self.sizes)
 
     def per_example_gradient(
@@ -290,17 +289,17 @@ class Model:
     def clipped_gradient(self, X: Array, Y: Array, max_norm: float) -> Gradient:
         """The mean of the ∇C_i, each shortened to max_norm at most."""
         vector = self.new_array("the gradient", (self.n_parameters,))
-        finite, total = self.engine.clipped_gradient(X, Y, max_norm, vector)
-        self.require(finite, X)
+        failure, total = self.engine.clipped_gradient(X, Y, max_norm, vector)
+        self.require(failure, X)
         return Gradient(vector, total / len(X), self.sizes)
 
     def gradient_gram(self, X: Array, Y: Array, X2: Array | None, Y2: Array | None) -> Array:
         """⟨∇C_i, ∇C_j⟩ (n, n2), i of X and j of X2, or of X where that is None."""
         gram = self.new_array("the Gram matrix", (len(X), len(X if X2 is None else X2)))
-        finite = self.engine.gradient_gram(X, Y, X2, Y2, gram)
-        if not finite and X2 is not None:
+        failure = self.engine.gradient_gram(X, Y, X2, Y2, gram)
+        if failure is not None and X2 is not None:
             validation.require_finite("X2", X2)
-        self.require(finite, X)
+        self.require(failure, X)
         return gram
 
     def gradient_moments(self, X: Array, Y: Array) -> tuple[Gradient, Gradient]:
@@ -308,12 +307,11 @@ class Model:
         mean = self.new_array("the gradient", (self.n_parameters,))
         variance = self.new_array("the gradient", (self.n_parameters,))
         costs = np.empty(len(X), self.dtype)
-        finite, total = self.engine.gradient_moments(X, Y, mean, variance, costs)
-        self.require(finite, X)
+        failure, total = self.engine.gradient_moments(X, Y, mean, variance, costs)
+        self.require(failure, X)
         cost_variance = variance_of(costs)
         if not math.isfinite(cost_variance):
-            with self.engine:
-                self._explain(("cost_variance", 0), X)
+            self.require(("cost_variance", 0), X)
         return (
             Gradient(mean, total / len(X), self.sizes),
             Gradient(variance, cost_variance, self.sizes),

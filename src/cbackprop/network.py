@@ -112,9 +112,12 @@ class Network:
 
     Notes
     -----
-    One thread at a time has a network: what computes or changes something raises RuntimeError
-    while another thread has it, or from a callback in the middle of another call; so does a look at
-    `parameters`. `copy` makes one for each.
+    Any number of threads may read a network at the same time: `predict`, `cost`, `gradient`, every
+    other call that changes nothing, `parameters`, `copy`, `save`, a pickle. What changes it (`fit`,
+    `partial_fit`, `reset`, new `parameters`) has it alone: it raises RuntimeError at once while
+    another call is under way, in another thread or around this one, and so do the others meanwhile.
+    Nobody waits. Each reader beside another one takes scratch of its own, which stays with the
+    network for later ones. `copy` makes a network for each.
 
     Examples
     --------
@@ -205,7 +208,8 @@ class Network:
         TypeError, ValueError
             Naming what was assigned, where it is not (P,) finite numbers.
         RuntimeError
-            If they are assigned during a fit, or while another thread has the network.
+            If another thread is changing the network; if they are assigned during a fit, or while
+            another thread has the network.
         """
         vector = self._model.parameters()
         vector.flags.writeable = False
@@ -290,7 +294,7 @@ class Network:
         MemoryError
             Naming the bytes.
         RuntimeError
-            If another thread has the network.
+            If another thread is changing the network.
         """
         twin = type(self).__new__(type(self))
         Network._adopt(twin, self._model.copy())
@@ -317,7 +321,7 @@ class Network:
     def __getstate__(self) -> dict[str, object]:
         from cbackprop.files import pickling
 
-        with self._engine:
+        with self._engine.reading():
             return pickling.state_of(self._model, self._further_attributes())
 
     def __setstate__(self, state: object) -> None:
@@ -1094,7 +1098,7 @@ class Network:
         pair = self._tables().pair(x, y, ("x", "y"))
         examples, targets, _ = self._pair(*validation.one_example(*pair), names=("x", "y"))
         validation.require_finite("x", examples)
-        with self._engine:
+        with self._engine.reading():
             backward = self._model.backward(examples, targets, True)
             return ChainRule(self._model, examples[0], backward, targets[0])
 

@@ -1,11 +1,13 @@
 """What messages call a quantity that was not finite.
 
-An engine tells which one failed, and in which layer, as ``engine.failure``; 0 is no layer.
+A call of an engine returns which one failed, and in which layer.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+Failure = tuple[str, int]  # a quantity, and its layer from 1; 0 where it is no layer's
 
 
 class Words(NamedTuple):

@@ -76,6 +76,7 @@ def test_json(model: str, table: str, capsys: pytest.CaptureFixture[str]) -> Non
         "dz_dw": term.dz_dw,
         "da_dz": term.da_dz,
         "dC_da": term.dC_da,
+        "dC_dz": term.dC_dz,
         "dC_dw": term.value,
     }
     assert [nudge["size"] for nudge in nudges] == [0.1, 0.01, 0.001]
@@ -88,6 +89,38 @@ def test_softmax_layer(model: str, table: str, capsys: pytest.CaptureFixture[str
     assert len(facts["da_dz"]) == len(facts["dC_da"]) == 3
     assert facts["dz_dw"] * np.dot(facts["da_dz"], facts["dC_da"]) == pytest.approx(facts["dC_dw"])
     assert "sum of their products" in printed(capsys, "explain", model, table, "--layer", "3")
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+def test_saturated_output(output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An infinite factor is null, as JSON has no word for it; the product is right."""
+    (tmp_path / "a.csv").write_text("a,kind\n1,p\n1,q\n1,r\n")
+    net = Network([1, 3], output, "cross_entropy")
+    net.weights[0][:, 0] = [-800, 800, -800]
+    net.save(tmp_path / "a.model")
+    command = ["explain", str(tmp_path / "a.model"), str(tmp_path / "a.csv"), "--j", "0"]
+    facts = as_json(capsys, *command)
+    none = [None, 0, 0] if output == "softmax" else None
+    assert facts["dC_da"] == none
+    assert (facts["dz_dw"], facts["dC_dz"], facts["dC_dw"]) == (1, -1, -1)
+    assert facts["cost"] == {"sigmoid": 1600, "softmax": 1600}[output]
+    assert [nudge["measured"] for nudge in facts["nudges"]] == pytest.approx([-0.1, -0.01, -0.001])
+    text = printed(capsys, *command)
+    assert "before rounding  -1\n" in text
+    assert "nan" not in text
+
+
+def test_nudge_that_overflows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_text("a,y,z\n1,0,0\n")
+    net = Network([1, 2], "exponential", "quadratic")
+    net.parameters = [0.0, 0.0, 354.5138, 354.5138]  # 2 e^(2z) is 0.94 of the largest float64
+    net.save(tmp_path / "a.model")
+    command = ["explain", str(tmp_path / "a.model"), str(tmp_path / "a.csv"), "--target", "y,z"]
+    measured = [nudge["measured"] for nudge in as_json(capsys, *command)["nudges"]]
+    assert measured[0] is None
+    assert all(change > 1e304 for change in measured[1:])
+    (row,) = re.findall(r"^ +0\.1 .*$", printed(capsys, *command), re.MULTILINE)
+    assert row.endswith(" not finite")
 
 
 @pytest.mark.parametrize(

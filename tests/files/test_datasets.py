@@ -346,6 +346,57 @@ def test_mnist_from_files_written_here(small_disk_mnist):
     assert labels_test.dtype == np.int64
 
 
+def test_mnist_as_unpackers_and_torchvision_leave_it(small_disk_mnist):
+    """7-Zip's names, files in folders of their names, torchvision's raw, and all of it mixed."""
+    labels = (np.arange(10_000) % 10).astype(np.uint8)
+    (small_disk_mnist / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+
+    def as_before(folder=small_disk_mnist):
+        _, (X, found) = load_mnist(folder)
+        assert X.shape == (10_000, 784)
+        assert np.array_equal(found, labels)
+
+    for name in MNIST_SHAPES:
+        path = small_disk_mnist / name
+        path.rename(path.with_name(name.replace("-idx", ".idx")))
+    as_before()
+    for i, name in enumerate(MNIST_SHAPES):  # into folders: of either name, the file of either
+        path = small_disk_mnist / name.replace("-idx", ".idx")
+        content = path.read_bytes() if "labels" in name else None
+        outer = small_disk_mnist / (path.name if i % 2 else name)
+        path.rename(small_disk_mnist / "moved")
+        outer.mkdir()
+        (small_disk_mnist / "moved").rename(outer / (name if i < 2 else path.name))
+        if content is not None and i == 1:
+            inside = outer / name
+            inside.with_name(f"{name}.gz").write_bytes(gzip.compress(content))
+            inside.unlink()
+        as_before()
+    for below in ("raw", "MNIST/raw"):
+        folder = small_disk_mnist.parent / f"{small_disk_mnist.name}-{below[:3]}"
+        (folder / below).parent.mkdir(parents=True)
+        small_disk_mnist.rename(folder / below)
+        as_before(folder)
+        (folder / below).rename(small_disk_mnist)
+    # The folder itself comes first; what lies deeper counts where that has fewer of the files.
+    (small_disk_mnist / "raw").mkdir()
+    (small_disk_mnist / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"no idx file")
+    as_before()
+
+
+def test_mnist_folder_of_a_file_s_name_without_the_file(small_disk_mnist):
+    lost = small_disk_mnist / "train-labels-idx1-ubyte"
+    lost.unlink()
+    lost.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"^directory .* lacks train-labels-idx1-ubyte; ex"):
+        load_mnist(small_disk_mnist)
+
+
+def test_mnist_directory_that_is_a_file(small_disk_mnist):
+    with pytest.raises(NotADirectoryError, match=r"^directory .* is a file; expected the folder"):
+        load_mnist(small_disk_mnist / "t10k-labels-idx1-ubyte")
+
+
 @pytest.mark.parametrize("lost", list(MNIST_SHAPES))
 def test_mnist_missing_file(small_disk_mnist, lost):
     (small_disk_mnist / lost).unlink()

@@ -6,11 +6,12 @@ them.
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
 import pytest
-from chains import QUARTIC, SINE, chain_1111, every_term, make_rule, network_784
+from chains import QUARTIC, SINE, chain_1111, every_pair, every_term, make_rule, network_784
 
 from cbackprop import Network
 
@@ -107,6 +108,145 @@ def test_latex_of_numbers_that_are_not_finite():
     net.parameters = [1e-300, 1e300]
     with np.errstate(all="raise"):  # 1e-300 · 1e-300 vanishes where the strongest input is sought
         assert net.chain_rule([1e-300], [0.5]).bias(1, 0).latex()
+
+
+# ---- saturated outputs: an infinite factor, and a product that is right --------------------------
+
+# Activation and cost of three outputs, their z, the target, and ∂C/∂z as the exponent tends to 0.
+SATURATED = [
+    ("sigmoid", "cross_entropy", [800, -800, 0], [0, 1, 0.5], [1, -1, 0]),
+    ("softmax", "cross_entropy", [800, 0, -800], [0, 0.25, 0.75], [1, -0.25, -0.75]),
+    ("softmax", "cross_entropy", [-800, 800, 0], [0, 1, 0], [0, 0, 0]),
+    ("softmax", "poisson", [800, 0, -800], [0, 0.25, 0.75], [1 / 3, -0.25 / 3, -0.25]),
+    ("sigmoid", "poisson", [-800, 800, -800], [3, 1, 0], [-1, 0, 0]),
+    ("softplus", "poisson", [-800, 1, -800], [3, 0, 6], [-1, 1 / (1 + math.exp(-1)) / 3, -2]),
+    ("exponential", "poisson", [-800, 1, -800], [3, 0, 6], [-1, math.e / 3, -2]),
+]
+
+
+def saturated_rule(activation, cost, z, y, dtype="float64"):
+    net = Network([1, 3], activation, cost, dtype=dtype)
+    net.weights[0][:, 0] = z
+    net.biases[0][...] = 0
+    return net.chain_rule([1.0], y)
+
+
+def every_text(rule):
+    """Whatever prints, exports or draws a factor of the last layer."""
+    yield str(rule)
+    yield rule._repr_html_()
+    top = len(rule.sizes) - 1
+    terms = [rule.activation(l, 0) for l in (top - 1, top)]
+    terms += [
+        term for j in range(rule.sizes[top]) for term in (rule.weight(top, j, 0), rule.bias(top, j))
+    ]
+    for term in terms:
+        yield str(term)
+        yield repr(term)
+        yield term.latex()
+        for path in (*getattr(term, "paths", ()), *term.all_paths()):
+            yield str(path)
+    for term in terms[:3]:
+        for kind in ("tree", "chain", "indices", "summary"):
+            yield term.svg(kind)
+
+
+def assert_no_text_says_nan(rule):
+    for text in every_text(rule):
+        assert not re.search(r"\bnan\b|not a number", text), text
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("activation", "cost", "z", "y", "delta"), SATURATED)
+def test_saturated_factors_have_the_product_of_before_rounding(
+    activation, cost, z, y, delta, dtype
+):
+    rule = saturated_rule(activation, cost, z, y, dtype)
+    with np.errstate(all="raise"):
+        for j in range(3):
+            weight, bias = rule.weight(1, j, 0), rule.bias(1, j)
+            for term in (weight, bias):
+                assert term.dC_dz == term.value == pytest.approx(delta[j], rel=1e-6, abs=1e-30)
+            if activation == "softmax":
+                terms = rule.softmax_terms(j)
+                assert terms.sum() == pytest.approx(delta[j], rel=1e-6, abs=1e-30)
+        (path, *_) = rule.activation(0, 0).paths
+        assert (path.dC_dz, path.value) == (rule.bias(1, 0).value, path.dz_da * path.dC_dz)
+        assert_no_text_says_nan(rule)
+
+
+def test_each_softmax_term_of_an_output_that_has_vanished():
+    """−y_i ([i = j] − a_j), where ∂a_i/∂z_j · ∂C/∂a_i is 0 · ∞."""
+    rule = saturated_rule("softmax", "cross_entropy", [1000, 1000, -1000], [0.25, 0.25, 0.5])
+    assert rule.backward.dC_da[1].tolist() == [-0.5, -0.5, -math.inf]
+    assert rule.softmax_terms(0).tolist() == [-0.125, 0.125, 0.25]
+    assert rule.softmax_terms(2).tolist() == [0.0, 0.0, -0.5]
+
+
+def test_text_of_an_infinite_factor():
+    rule = saturated_rule("sigmoid", "cross_entropy", [800, -800, 0], [0, 1, 0.5])
+    assert str(rule.weight(1, 1, 0)) == "\n".join(
+        [
+            "∂C/∂w[1, 0] of layer 1 = ∂z/∂w · ∂a/∂z · ∂C/∂a",
+            "  ∂z/∂w = a[0] of layer 0     1",
+            "  ∂a/∂z = σ′(z[1])            0",
+            "  ∂C/∂a[1]                   -inf",
+            "  ∂C/∂z[1], before rounding  -1",
+            "  product                    -1",
+        ]
+    )
+    assert "before rounding" not in str(rule.weight(1, 2, 0))
+    paths = rule.activation(0, 0).paths
+    assert str(paths[0]) == "through neuron 0: 800 · [0 · inf → 1] = 800"
+    assert str(paths[2]) == "through neuron 2: 0 · 0.25 · 0 = 0"
+    (path,) = rule.weight(1, 0, 0).all_paths()
+    assert str(path) == "neuron 0 of layer 1: 1 · [0 · inf → 1] = 1"
+    (path,) = rule.activation(1, 0).all_paths()
+    assert str(path) == "neuron 0 of layer 1: inf"
+    rule = saturated_rule("softmax", "cross_entropy", [800, 0, -800], [0, 0.25, 0.75])
+    assert "\n  sum of their products, before rounding  -0.75\n" in str(rule.weight(1, 2, 0))
+
+
+def test_latex_of_an_infinite_factor():
+    rule = saturated_rule("sigmoid", "cross_entropy", [800, -800, 0], [0, 1, 0.5])
+    assert rule.weight(1, 1, 0).latex() == (
+        r"\frac{\partial C}{\partial w^{(1)}_{1,0}} = "
+        r"\frac{\partial z^{(1)}_{1}}{\partial w^{(1)}_{1,0}} \, "
+        r"\frac{\partial C}{\partial z^{(1)}_{1}} = 1 \cdot (-1) = -1"
+    )
+    assert (
+        rule.activation(0, 0)
+        .latex()
+        .endswith(r" = 800 \cdot 1 + (-800) \cdot (-1) + 0 \cdot 0.25 \cdot 0 = 1600")
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@every_pair
+def test_factors_of_steep_networks(activation, cost, dtype):
+    """Neurons drawn from the middle to far beyond saturation: no text says nan."""
+    rng = np.random.default_rng(11)
+    drawn = 0
+    for _ in range(2):
+        net = Network([2, 2, 3], ["tanh", activation], cost, dtype=dtype, seed=0)
+        net.parameters = rng.standard_normal(net.n_parameters) * 10 ** rng.uniform(-1, 3.2)
+        y = rng.random(3) * (rng.random(3) < 0.7)
+        y = y / y.sum() if activation == "softmax" and y.any() else y
+        try:
+            rule = net.chain_rule(rng.standard_normal(2), y)
+        except FloatingPointError:  # an activation or a cost that overflows
+            continue
+        with np.errstate(all="raise"):
+            assert_no_text_says_nan(rule)
+        for j in range(3):
+            term = rule.weight(2, j, 0)
+            assert term.dC_dz == rule.backward.delta[2][j]
+            if activation == "softmax":
+                terms = rule.softmax_terms(j)
+                eps = np.finfo(dtype).eps
+                assert abs(terms.sum() - term.dC_dz) <= 16 * eps * np.abs(terms).sum() + 1e-30
+        drawn += 1
+    assert drawn >= 1
 
 
 # ---- text ----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import every_backend
+from support import REPOSITORY, every_backend
 
 from cbackprop import Network, functions
 from cbackprop.random_numbers import RandomNumbers
@@ -542,3 +543,62 @@ def test_gauss_newton_vector_product(backend: str) -> None:
         lambda net, case: net.gauss_newton_vector_product(case.X, case.Y, case.v),
         gauss_newton_vector_product,
     )
+
+
+# ---- what the pages say of PyTorch ---------------------------------------------------------------
+
+
+def test_the_way_to_pytorch_and_back() -> None:
+    """The lines of docs/deployment.md, and the modules that it names."""
+    page = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"Network": Network}
+    exec(block, names)
+    X = RandomNumbers(1).normal(50 * 64).reshape(50, 64)
+    net, model = names["net"], names["model"]
+    single = torch.tensor(X.astype(np.float32))
+    np.testing.assert_allclose(model(single).detach().numpy(), net.predict(X), atol=1e-6)
+    nn = torch.nn
+    modules = {
+        "sigmoid": nn.Sigmoid(),
+        "tanh": nn.Tanh(),
+        "relu": nn.ReLU(),
+        "leaky_relu": nn.LeakyReLU(),
+        "elu": nn.ELU(),
+        "selu": nn.SELU(),
+        "gelu": nn.GELU(),
+        "silu": nn.SiLU(),
+        "softplus": nn.Softplus(),
+        "softsign": nn.Softsign(),
+        "softmax": nn.Softmax(dim=1),
+    }
+    for name, module in modules.items():
+        assert re.search(rf"\b{name}\b", page)
+        net = Network([64, 5], name, seed=2)  # type: ignore[arg-type]
+        model = nn.Sequential(nn.Linear(64, 5), module)
+        nn.utils.vector_to_parameters(torch.tensor(net.parameters), model.parameters())
+        outputs = model(torch.tensor(X))
+        assert outputs.dtype == torch.float64
+        # Its softplus is z from 20 on, which is 2e-9 off there.
+        np.testing.assert_allclose(outputs.detach().numpy(), net.predict(X), atol=3e-9)
+
+
+def test_losses_of_pytorch() -> None:
+    """Those that docs/training.md names beside the costs."""
+    random = RandomNumbers(3)
+    net = Network([4, 6], seed=0)
+    X, Y = random.normal(8 * 4).reshape(8, 4), random.uniform(8 * 6).reshape(8, 6)
+    nn, one_hot = torch.nn, np.eye(6)[np.arange(8) % 6]
+    for cost, output, loss, targets, factor in (
+        ("mse", "sigmoid", nn.MSELoss(), Y, 1),
+        ("mae", "sigmoid", nn.L1Loss(), Y, 1),
+        ("huber", "identity", nn.HuberLoss(), 3 * Y, 1),
+        ("poisson", "exponential", nn.PoissonNLLLoss(log_input=False), 3 * Y, 1),
+        ("cross_entropy", "sigmoid", nn.BCELoss(), Y, 6),
+        ("cross_entropy", "softmax", nn.CrossEntropyLoss(), one_hot, 1),
+    ):
+        net = Network([4, 6], output, cost, seed=0)  # type: ignore[arg-type]
+        values = net.forward(X)
+        given = values.z[1] if output == "softmax" else values.a[1]
+        found = factor * loss(torch.tensor(given), torch.tensor(targets)).item()
+        assert net.cost(X, targets) == pytest.approx(found, rel=1e-7), cost

@@ -53,7 +53,7 @@ ROWS = (
     "cli.training_report",
     "cli.demo cli.train cli.predict cli.explain cli.step cli.check cli.bench",
     "cli",
-    "__main__",
+    "__main__ _pyinstaller _pyinstaller.hook-cbackprop",
 )
 HEIGHT = {module: height for height, row in enumerate(ROWS) for module in row.split()}
 

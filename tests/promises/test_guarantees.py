@@ -323,30 +323,22 @@ def test_the_gil_is_released_so_that_other_threads_go_on_during_a_call(call):
 
 
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
-def test_two_threads_with_one_network_get_right_results_or_a_clear_error(backend):
+def test_threads_that_read_one_network_get_right_results(backend):
     X, Y = data(200, (6, 3))
     net = Network([6, 40, 3], seed=0, backend=backend)
     expected = net.gradient(X, Y).vector.tobytes()
-    right, refused, wrong = [], [], []
+    found = []
 
     def call():
         for _ in range(200):
-            try:
-                found = net.gradient(X, Y).vector.tobytes()
-            except RuntimeError as error:
-                refused.append(str(error))
-            else:
-                (right if found == expected else wrong).append(found)
+            found.append(net.gradient(X, Y).vector.tobytes())
 
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(CLOCK_LIMIT)
-    assert wrong == []
-    assert right
-    assert len(right) + len(refused) == 800
-    assert all("already in use" in message and "copy()" in message for message in refused)
+    assert found == [expected] * 800
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="libraries are listed in Linux's /proc")

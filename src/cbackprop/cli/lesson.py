@@ -45,9 +45,21 @@ def print_nudges(term: WeightTerm, name: str) -> None:
     print(f"{'nudge':>8}{'predicted change':>20}{'measured change':>20}{'measured / nudge':>20}")
     form = ".9f" if 1e-4 <= abs(term.value) < 1e6 else ".9g"
     for size in nudge_sizes(term):
-        nudge = term.nudge(size)
-        numbers = (nudge.predicted, nudge.measured, nudge.ratio)
-        print(f"{size:>8g}" + "".join(f"{number:>20{form}}" for number in numbers))
+        predicted, measured = size * term.value, _measured(term, size)
+        numbers = [f"{predicted:>20{form}}"]
+        if measured is None:
+            numbers.append(f"{'not finite':>20}")
+        else:
+            numbers += [f"{number:>20{form}}" for number in (measured, measured / size)]
+        print(f"{size:>8g}{''.join(numbers)}")
+
+
+def _measured(term: WeightTerm, size: float) -> float | None:
+    """What a nudge does to the cost; None where that is then not finite."""
+    try:
+        return term.nudge(size).measured
+    except FloatingPointError:
+        return None
 
 
 def facts_of(term: WeightTerm) -> dict[str, Any]:
@@ -59,9 +71,10 @@ def facts_of(term: WeightTerm) -> dict[str, Any]:
         "dz_dw": term.dz_dw,
         "da_dz": np.asarray(term.da_dz).tolist(),
         "dC_da": np.asarray(term.dC_da).tolist(),
+        "dC_dz": term.dC_dz,
         "dC_dw": term.value,
         "nudges": [
-            {"size": nudge.size, "predicted": nudge.predicted, "measured": nudge.measured}
-            for nudge in (term.nudge(size) for size in nudge_sizes(term))
+            {"size": size, "predicted": size * term.value, "measured": _measured(term, size)}
+            for size in nudge_sizes(term)
         ],
     }

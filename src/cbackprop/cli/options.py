@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import textwrap
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, Protocol
@@ -46,7 +47,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(facts: dict[str, Any]) -> None:
-    print(json.dumps(facts, indent=2, allow_nan=False))
+    """One JSON object; what is not finite is null, as JSON has no word for it."""
+    print(json.dumps(_finite(facts), indent=2, allow_nan=False))
+
+
+def _finite(facts: Any) -> Any:
+    if isinstance(facts, dict):
+        return {name: _finite(fact) for name, fact in facts.items()}
+    if isinstance(facts, (list, tuple)):
+        return [_finite(fact) for fact in facts]
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts
 
 
 def add_seed(parser: Options, what: str) -> None:

@@ -89,14 +89,17 @@ def strongest_path(rule: ChainRule, place: Place) -> list[int]:
     return path
 
 
+def is_product(rule: ChainRule, layer: int, j: int) -> bool:
+    """Whether ∂C/∂z_j is written as ∂a_j/∂z_j · ∂C/∂a_j.
+
+    In a softmax layer it is a sum; and where ∂C/∂a_j is infinite, as 0 · ∞ says nothing, it is one
+    number, that of before rounding.
+    """
+    return not is_softmax(rule, layer) and bool(np.isfinite(rule.backward.dC_da[layer][j]))
+
+
 def upper_numbers(rule: ChainRule, layer: int, j: int) -> list[float]:
-    """∂a_j/∂z_j and ∂C/∂a_j; of a softmax layer the one ∂C/∂z_j that its products add up to."""
-    if is_softmax(rule, layer):
-        return [float(rule.backward.delta[layer][j])]
-    return [float(entry) for entry in rule.upper_factors(layer, j)]
-
-
-def softmax_terms(rule: ChainRule, j: int) -> Array:
-    """∂a_i/∂z_j · ∂C/∂a_i of a softmax layer for every output i; their sum is ∂C/∂z_j."""
-    da_dz, dC_da = rule.upper_factors(len(rule.sizes) - 1, j)
-    return np.asarray(da_dz, np.float64) * np.asarray(dC_da, np.float64)
+    """∂a_j/∂z_j and ∂C/∂a_j, or the one ∂C/∂z_j where it is not written as their product."""
+    if is_product(rule, layer, j):
+        return [float(entry) for entry in rule.upper_factors(layer, j)]
+    return [float(rule.backward.delta[layer][j])]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cbackprop.drawing.choice import is_softmax, place_of, upper_numbers
+from cbackprop.drawing.choice import is_product, is_softmax, place_of, upper_numbers
 from cbackprop.drawing.shown import ChainRule, Term
 
 MOST_TERMS = 6  # of a sum that is written out
@@ -30,7 +30,10 @@ def of_term(rule: ChainRule, term: Term) -> str:
     left = rf"\frac{{\partial C}}{{\partial {quantity}}}"
     z = _neuron("z", l, j)
     slope = rf"\frac{{\partial {z}}}{{\partial {quantity}}}"
-    symbols = rf"{slope} \, {_upper(rule, l, str(j))}"
+    upper = rf"\frac{{\partial C}}{{\partial {z}}}"
+    if is_product(rule, l, j) or is_softmax(rule, l):
+        upper = _upper(rule, l, str(j))
+    symbols = rf"{slope} \, {upper}"
     numbers = _product([first, *upper_numbers(rule, l, j)])
     return f"{left} = {symbols} = {numbers} = {value}"
 

@@ -7,7 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke
-from cbackprop.drawing.choice import Place, contributions, is_softmax, place_of, upper_numbers
+from cbackprop.drawing.choice import (
+    Place,
+    contributions,
+    is_product,
+    is_softmax,
+    place_of,
+    upper_numbers,
+)
 from cbackprop.drawing.formulas import activation_formula, activation_name, cost_formulas, cost_name
 from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
@@ -195,7 +202,7 @@ def _factors(rule: ChainRule, place: Place) -> list[Row]:
         rows.append(Row(sum_over_i, number(delta), exact(delta)))
     else:
         names = [_d(s.a, s.z), plain(" "), _d(s.C, s.a)]
-        da_dz, dC_da = upper
+        da_dz, dC_da = (float(factor) for factor in rule.upper_factors(l, j))
         rows.append(
             Row([_d(s.a, s.z), plain(" = σ′("), s.z, plain(")")], number(da_dz), exact(da_dz))
         )
@@ -205,6 +212,10 @@ def _factors(rule: ChainRule, place: Place) -> list[Row]:
         else:
             of_a += _path_sum(rule, "i", l + 1, s.a)
         rows.append(Row(of_a, number(dC_da), exact(dC_da)))
+        if not is_product(rule, l, j):
+            before_rounding: Formula = [_d(s.C, s.z), plain(" = "), *names]
+            rows.append(Row(before_rounding, f"{number(delta)}   (before rounding)", exact(delta)))
+            names = [_d(s.C, s.z)]
     rows += [
         Row(
             [_d(s.C, s.w), plain(" = "), _d(s.z, s.w), plain(" "), *names],

@@ -61,6 +61,7 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
     equations: list[Label] = []
     along: list[float] = []  # the local derivatives of the path drawn
     y, nodes_in_row = 0.0, 1
+    branches: Branches | None = None
     if place.quantity in ("w", "b"):
         _inputs(canvas, rule, place)
         equations.append(_product(rule, place, term.value))
@@ -96,7 +97,11 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
         y += ROW
     _cost(canvas, rule, y, neuron)
     equations.append(_cost_slope(rule, neuron))
-    along.append(float(rule.backward.dC_da[-1][neuron]))
+    dC_da = float(rule.backward.dC_da[-1][neuron])
+    if branches is None or np.isfinite(dC_da):
+        along.append(dC_da)
+    else:
+        along[-1] = branches.contributions[neuron]  # ∂a/∂z · ∂C/∂a before rounding
     if len(along) > 3:
         equations.append(_along(along))
     y += ROW + 60
@@ -177,7 +182,7 @@ def _branches_of_z(rule: ChainRule, layer: int, j: int) -> Branches:
     if not choice.is_softmax(rule, layer):
         return Branches("a", layer, j, {j: rule.slope(layer, j)}, {j: total}, total)
     slopes = np.asarray(rule.upper_factors(layer, j)[0])
-    terms = choice.softmax_terms(rule, j)
+    terms = rule.softmax_terms(j)
     return Branches(
         "a",
         layer,
@@ -267,7 +272,7 @@ def _product(rule: ChainRule, place: Place, value: float) -> Label:
         weight_symbol(rule.sizes, l, j, k) if of_weight else neuron_symbol(rule.sizes, "b", l, j)
     )
     first = float(rule.backward.a[l - 1][k]) if of_weight else 1.0
-    names = "∂C/∂z" if choice.is_softmax(rule, l) else "∂a/∂z · ∂C/∂a"
+    names = "∂a/∂z · ∂C/∂a" if choice.is_product(rule, l, j) else "∂C/∂z"
     numbers = f"{product([first, *choice.upper_numbers(rule, l, j)])} = {number(value)}"
     return joined(
         derivative(symbol("C"), quantity), f" = ∂z/∂{place.quantity} · {names} = {numbers}"
@@ -284,7 +289,7 @@ def _sum(rule: ChainRule, quantity: Label, branches: Branches) -> Label:
             upper = [float(rule.backward.dC_da[-1][branches.main])]
         else:
             upper = choice.upper_numbers(rule, branches.layer, branches.main)
-            if choice.is_softmax(rule, branches.layer):
+            if not choice.is_product(rule, branches.layer, branches.main):
                 factors = "∂z/∂a · ∂C/∂z"
         names = factors.replace("_j", "").replace("_i", "")
         text = f" = {names} = {product([local, *upper])} = {number(branches.total)}"

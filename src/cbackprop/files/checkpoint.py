@@ -163,7 +163,7 @@ def save(
     with_optimizer = validation.flag("optimizer", optimizer)
     with_generator = validation.flag("generator", generator)
     if with_optimizer:
-        with model.engine:
+        with model.engine.reading():
             contents = _readable_file(
                 name,
                 model,

@@ -55,7 +55,7 @@ def model_file(
     model: Model, description: Description, *, allow_nonfinite: bool = False
 ) -> tuple[Tensors, Metadata]:
     """The tensors, copied, and the metadata of the network's model file, with this description."""
-    with model.engine:
+    with model.engine.reading():
         weights = tuple(W.copy() for W in model.weights)
         biases = tuple(b.copy() for b in model.biases)
         about = model.about

@@ -1,12 +1,12 @@
 # The compiled engine's calls: arrays in, arrays filled. The interface is that of reference.Engine.
 #
 # a) Arguments are validated before they come here (validation.py); `pointer` checks what memory safety needs.
-# b) Pointers are taken before `enter`, so that a refused array leaves the network free; everything between `enter` and
-#    `leave` is the call's own, and what it found is read before `leave`: then another thread may have the network.
+# b) Pointers are taken before `enter_read` or `enter_change`, so that a refused array leaves the network free; all
+#    between that and the call's end is its own, and what it found is read before: then another may have the scratch.
 # c) Work above about 2 microseconds runs without the GIL: giving it up and taking it again costs some 25 nanoseconds.
 # d) The quick ways, predict and step, are for calls of some microseconds, where validation in Python would cost more
 #    than the work. They judge plain arrays by themselves and leave everything else, and every message, to the long way.
-# e) New memory is allocated before `enter` or before the first number changes: MemoryError leaves all as it was.
+# e) New memory is allocated before a call begins or before the first number changes: MemoryError leaves all as it was.
 
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
@@ -14,7 +14,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit, take, this_thread
+from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit, take
 from cbackprop.kernels.simd cimport LANES, real
 
 
@@ -70,13 +70,12 @@ cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
     return 0
 
 
-cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows, int needs=0, bint release=True):
-    """The work of a call with blocks of at most `rows`, without the GIL where `release` says so. Whether all was
-    finite, and the sum of the costs.
+cdef tuple run(Core network, call_function work, const Call *call, Py_ssize_t rows, int needs=0, bint release=True):
+    """The work of a call that reads, with blocks of at most `rows`, without the GIL where `release` says so. What was
+    not finite, None or (quantity, layer), and the sum of the costs.
     """
-    cdef double total
     cdef int failed
-    enter(core)
+    cdef Core core = enter_read(network)
     try:
         reserve(core, rows)
         if needs & NEEDS_SUMS:
@@ -90,16 +89,16 @@ cdef tuple run(Core core, call_function work, const Call *call, Py_ssize_t rows,
                 failed = work(core, call)
         else:
             failed = work(core, call)
-        total = core.cost_total + core.cost_correction
+        return failure_of(core, failed), core.cost_total + core.cost_correction
     finally:
-        leave(core)
-    return not failed, total
+        leave_read(network, core)
 
 
 cdef class Engine(Core):
     """Parameters and calls of one network.
 
-    Every call returns True, or False when a number was not finite: `failure` then says which quantity of which layer.
+    Every call returns None, or what it met that was not finite: one of QUANTITIES, and the layer from 1 (0 where none
+    has it).
     """
 
     # ---- state ------------------------------------------------------------------------------------------------------
@@ -135,7 +134,7 @@ cdef class Engine(Core):
         for _ in () if rule is None else rule.slots:
             slots.append(aligned_zeros(self.storage_size))
         # A step under way uses the slots that are freed here.
-        enter(self)
+        enter_change(self)
         self.update_rule = chosen
         self.step_count, self.previous_cost = 0, INFINITY
         self.rule = rule
@@ -143,25 +142,7 @@ cdef class Engine(Core):
         self.n_slots = len(slots)
         for i in range(MOST_SLOTS):
             self.slot_data[i] = data(slots[i]) if i < self.n_slots else NULL
-        leave(self)
-
-    @property
-    def failure(self):
-        """What the last call that returned False met: one of QUANTITIES, and the layer from 1 (0 where none has it).
-
-        RuntimeError if that was another thread's call.
-        """
-        cdef int quantity
-        cdef Py_ssize_t layer
-        cdef bint was_this_thread
-        enter(self)
-        quantity, layer = self.failed_quantity, self.failed_layer
-        was_this_thread = self.failed_by == this_thread()
-        leave(self)
-        if not was_this_thread:
-            raise RuntimeError("this network was used by two threads at the same time: what one of them met that was "
-                               "not finite can no longer be told; use copy() to work on it at the same time")
-        return QUANTITIES[quantity], layer
+        leave_change(self)
 
     # ---- the calls from Python: arrays in, arrays filled ------------------------------------------------------------
 
@@ -181,7 +162,8 @@ cdef class Engine(Core):
         Returns None, with nothing changed, for whatever needs validation, conversion or a message first.
         """
         cdef Py_ssize_t n = 0, n_outputs = 0
-        cdef Layer *layer = &self.layers[self.n_layers - 1]
+        cdef Core core
+        cdef Layer *layer
         cdef cnp.npy_intp shape[2]
         cdef int failed, axis = neuron_axis(X, self.n_0, &n)
         cdef real *x
@@ -189,7 +171,7 @@ cdef class Engine(Core):
         if axis < 0:
             return None
         shape[0] = n
-        shape[axis] = layer.n_out
+        shape[axis] = self.n_L
         if out is None:
             result = cnp.PyArray_SimpleNew(axis + 1, shape, REAL_TYPE)
         elif neuron_axis(out, self.n_L, &n_outputs) == axis and n_outputs == n and cnp.PyArray_ISWRITEABLE(out):
@@ -198,22 +180,23 @@ cdef class Engine(Core):
             return None
         x = data(X)
         a = data(result)
-        if overlap(a, n * layer.n_out, x, n * self.n_0) or overlap(a, n * layer.n_out, self.storage, self.storage_size):
+        if overlap(a, n * self.n_L, x, n * self.n_0) or overlap(a, n * self.n_L, self.storage, self.storage_size):
             return None
-        enter(self)
+        core = enter_read(self)
         try:
-            reserve(self, n)
+            reserve(core, n)
             # Without da/dz, which nobody asks for.
-            if n * self.n_parameters > RELEASE_GIL_WORK:
+            if n * core.n_parameters > RELEASE_GIL_WORK:
                 with nogil:
-                    failed = forward_block(self, x, n, False)
+                    failed = forward_block(core, x, n, False)
             else:
-                failed = forward_block(self, x, n, False)
+                failed = forward_block(core, x, n, False)
             if failed:
                 return None
+            layer = &core.layers[core.n_layers - 1]
             copy_out(a, layer.a, layer, 0, n)
         finally:
-            leave(self)
+            leave_read(self, core)
         return result
 
     def backward(self, X, Y, list z, list a, list da_dz, list delta, list dC_da, cost, /):
@@ -232,14 +215,14 @@ cdef class Engine(Core):
         return run(self, backward_all, &call, call.n, 0 if dC_da[0] is None else NEEDS_INPUT_GRADIENT)[0]
 
     def cost(self, X, Y, cost, sample_weight, /):
-        """Fill the costs C_i (n,). Returns (True or False, sum_i w_i C_i); sample_weight may be None."""
+        """Fill the costs C_i (n,). Returns (None or what was not finite, sum_i w_i C_i); sample_weight may be None."""
         cdef Call call
         begin(self, &call, X, Y, sample_weight)
         call.C = pointer(cost, call.n, True)
         return run(self, costs_all, &call, call.n)
 
     def gradient(self, X, Y, sample_weight, double total_weight, out, /):
-        """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (True or False, sum_i w_i C_i)."""
+        """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (None or what was not finite, sum_i w_i C_i)."""
         cdef Call call
         begin(self, &call, X, Y, sample_weight)
         call.total_weight = total_weight
@@ -247,7 +230,9 @@ cdef class Engine(Core):
         return run(self, mean_gradient, &call, call.n, NEEDS_SUMS)
 
     def clipped_gradient(self, X, Y, double max_norm, out, /):
-        """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (True or False, sum_i C_i)."""
+        """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (None or what was not finite,
+        sum_i C_i).
+        """
         cdef Call call
         begin(self, &call, X, Y)
         call.total_weight, call.clip_norm = <double> call.n, max_norm
@@ -297,7 +282,9 @@ cdef class Engine(Core):
         return run(self, gradient_gram_all, &call, max(call.n, second.n))[0]
 
     def gradient_moments(self, X, Y, mean, variance, cost, /):
-        """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (True or False, sum_i C_i)."""
+        """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (None or what was not finite,
+        sum_i C_i).
+        """
         cdef Call call
         begin(self, &call, X, Y)
         call.out, call.variance = pointer(mean, self.n_parameters, True), pointer(variance, self.n_parameters, True)
@@ -321,11 +308,10 @@ cdef class Engine(Core):
 
         sample_weight (n,) or None, by the rows of X; options: update_rules.StepOptions, or None for nothing; key: the
         stream of random words of dropout and noise.
-        Returns (True or False, sum of the costs, weighted, each example had when its batch came). A pass that ends
-        early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
+        Returns (None or what was not finite, sum of the costs, weighted, each example had when its batch came). A pass
+        that ends early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
         cdef Call call
-        cdef double total
         cdef int failed
         begin(self, &call, X, Y, sample_weight)
         if order is not None:
@@ -335,7 +321,7 @@ cdef class Engine(Core):
             if call.n > 0 and (order.min() < 0 or order.max() >= call.n):
                 raise ValueError(f"order has entries outside 0 ... {call.n - 1}")
             call.order = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> order)
-        enter(self)
+        enter_change(self)
         try:
             begin_pass(self, options, key)
             self.rule_alone = self.rule_alone and call.sample_weight == NULL
@@ -343,11 +329,10 @@ cdef class Engine(Core):
             reserve_training(self, call.n, batch_size, order is not None)
             with nogil:
                 failed = train_pass(self, &call, batch_size)
-            total = self.cost_total + self.cost_correction
+            return failure_of(self, failed), self.cost_total + self.cost_correction
         finally:
             begin_pass(self, None, 0)
-            leave(self)
-        return not failed, total
+            leave_change(self)
 
     def step(self, X, Y, batch_size, /):
         """One update from plain arrays of one batch, (n_0,) and (n_L,) or (n, n_0) and (n, n_L); the quick way.
@@ -374,7 +359,7 @@ cdef class Engine(Core):
                 or overlap(y, n * self.n_L, self.storage, self.storage_size)
                 or not targets_are_valid(self, y, n * self.n_L) or not can_fuse(self, n)):
             return False
-        enter(self)
+        enter_change(self)
         try:
             if self.update_rule.kind == NO_RULE:
                 return False
@@ -391,16 +376,22 @@ cdef class Engine(Core):
                 array = aligned_zeros(self.storage_size * (1 + self.n_slots))
                 answer = finish_or_restore(self, x, n, data(array))
         finally:
-            leave(self)
+            leave_change(self)
         return answer == 0
 
-    # ---- one thread at a time ----------------------------------------------------------------------------------------
+    # ---- who has the network ----------------------------------------------------------------------------------------
+
+    def reading(self):
+        """`with engine.reading()`: nobody changes the network through several calls that read it; may be nested."""
+        return Reading(self)
 
     def __enter__(self):
-        """Keep the network for this thread through several calls; may be nested. RuntimeError as in `enter`."""
+        """Keep the network for this thread alone through several calls; may be nested. RuntimeError as in
+        `enter_change`.
+        """
         if take(&self.lock_word):
             self.depth = 1
-        elif busy_or_not_own(self):
+        elif not is_own(&self.lock_word) or self.busy:
             refuse(self)
         else:
             self.depth += 1

@@ -14,7 +14,6 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
-from cbackprop.kernels.lock cimport this_thread
 from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, real
 from cbackprop.kernels.threads cimport MOST_THREADS
 
@@ -31,7 +30,7 @@ cdef enum:
     SIGNAL_WORK = 20000000          # between two looks for Ctrl-C: some milliseconds
     ELEMENT_WORK = 32               # of an activation in the caches, to see whether threads share it
 
-# What a call may find not finite, in one order: `fail` takes the number, `failure` gives Python the text.
+# What a call may find not finite, in one order: `fail` takes the number, `failure_of` gives Python the text.
 cdef enum:
     QUANTITY_Z, QUANTITY_A, QUANTITY_DELTA, QUANTITY_PARAMETERS, QUANTITY_NORM, QUANTITY_JACOBIAN, QUANTITY_GRAM
     QUANTITY_MOMENTS, QUANTITY_CURVATURE
@@ -93,8 +92,9 @@ cdef struct Call:
 
 
 cdef class Core:
-    """Parameters, scratch and state of one network."""
+    """Parameters, scratch and state of one network; of a twin (see ownership.pyx) the scratch alone is its own."""
 
+    cdef tuple sizes
     cdef Py_ssize_t n_layers, n_0, n_L
     cdef Py_ssize_t n_parameters
     cdef Py_ssize_t n_neurons  # of all layers, the input left out
@@ -134,15 +134,16 @@ cdef class Core:
     cdef uint64_t dropout_key, dropout_threshold
     cdef real dropout_scale
     cdef Py_ssize_t block_row
-    # Who has the network, see lock.h. The next two are for that thread alone to read and to change.
+    # Who has the network, see lock.h. The next three are for a thread that keeps it alone to read and to change.
     cdef uintptr_t lock_word
-    cdef bint busy         # a call is under way on a network that the thread keeps
+    cdef bint busy         # a call is under way, with the scratch that lies here
+    cdef bint changing     # and changes something
     cdef Py_ssize_t depth  # how many `with` the thread keeps it by
+    cdef list spare_twins  # Cores that nobody uses, see ownership.pyx
     # The call under way.
     cdef double cost_total, cost_correction
     cdef int failed_quantity
     cdef Py_ssize_t failed_layer
-    cdef uintptr_t failed_by  # the thread whose call it was
     cdef Py_ssize_t work
     # Curvature, see curvature.pyx.
     cdef object tangents_memory
@@ -167,7 +168,7 @@ cdef class Core:
     cdef Py_ssize_t batch
     cdef bint rule_alone  # none of these, no weights and no dropout
 
-    def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads):
+    def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads, Core network=None):
         cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
         cdef double size = 0
         cdef Layer *layer
@@ -180,7 +181,7 @@ cdef class Core:
         self.n_layers = len(sizes) - 1
         self.layer_memory = np.zeros(self.n_layers * sizeof(Layer), dtype=np.uint8)
         self.layers = <Layer *> cnp.PyArray_DATA(<cnp.ndarray> self.layer_memory)
-        self.activations = activations
+        self.sizes, self.activations = sizes, activations
         self.n_0, self.n_L = sizes[0], sizes[self.n_layers]
         self.n_parameters = 0
         self.n_neurons = 0
@@ -209,7 +210,7 @@ cdef class Core:
             self.least_target, self.most_target = functions.COSTS[cost].target_range
         self.cost_function = cost
         self.storage_size = offset
-        self.storage_array = aligned_zeros(offset)
+        self.storage_array = aligned_zeros(offset) if network is None else network.storage_array
         self.storage = data(self.storage_array)
         layer = &self.layers[self.n_layers - 1]
         self.ld_input = padded(self.n_0)
@@ -228,7 +229,9 @@ cdef class Core:
         self.update_rule.kind = NO_RULE
         self.previous_cost = INFINITY
         self.rule_alone = True
-        set_up_tiny(self)
+        self.spare_twins = []
+        if network is None:
+            set_up_tiny(self)
 
     def check_guards(self):
         """In the checked build: no number was written after the end of an allocation, and the padding is still 0."""
@@ -257,11 +260,15 @@ ctypedef int (*call_function)(Core core, const Call *call) except -1 nogil
 
 
 cdef int fail(Core core, int quantity, Py_ssize_t layer) noexcept nogil:
-    """Note which quantity of which layer (from 1; 0 for none alone) is not finite, and in whose call. 1, to return."""
+    """Note which quantity of which layer (from 1; 0 for none alone) is not finite. 1, to return."""
     core.failed_quantity = quantity
     core.failed_layer = layer
-    core.failed_by = this_thread()
     return 1
+
+
+cdef object failure_of(Core core, bint failed):
+    """What a call returns: None, or what `fail` has noted of it."""
+    return (QUANTITIES[core.failed_quantity], core.failed_layer) if failed else None
 
 
 cdef int look_for_signals(Core core, Py_ssize_t work) except -1 nogil:

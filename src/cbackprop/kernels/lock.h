@@ -1,11 +1,15 @@
-/* Who has a network: one thread at a time, with the GIL and without.
+/* Who has a network: whoever reads it, together, or one that changes it, alone; with the GIL and without.
  *
- * a) A word says it: 0 for nobody, CALL while a call is under way, 2n while thread number n keeps the network for
- *    several calls, and 2n + 1 while these are a fit. Above stands the generation of the process, see c.
- * b) It is taken by changing 0 in one step, so that of two threads one is refused, and nobody waits. It is given back by
- *    a store with release order: who has it next sees everything that was written.
- * c) A forked child has but one thread. What another one had at the fork stays taken for ever, because its numbers may
- *    be half written. The generation, one more in each child, tells that from a call that will end.
+ * a) A word says it all, so that one step decides between readers and writers. 0 is nobody. Odd: 4r + 1 while r reads
+ *    are under way, and 2 more while one of them works in the network's own scratch; the others have some of their own.
+ *    Even: 2 while a call changes it, 4n while thread number n keeps it for several calls, and 4n + 2 while these are a
+ *    fit. Above stands the generation of the process, see c.
+ * b) A writer changes 0, a reader 0 or an odd word, so that of two that cannot both go on one is refused, and nobody
+ *    waits. It is given back with release order: who changes the network next has everything that was read or written
+ *    behind it.
+ * c) A forked child has but one thread. What another one changed at the fork stays taken for ever, because its numbers
+ *    may be half written; what it read stays counted, so that it can be read there, and not changed. The generation, one
+ *    more in each child, tells that from a call that will end.
  * d) A thread's number is its own for ever. The system's identifiers return: in a forked child a new thread may have
  *    that of one which the fork has left behind.
  * e) Of the words of threads that a fork has taken along only the number counts: a callback may fork, and go on.
@@ -32,7 +36,7 @@ static inline void cbackprop_put(uintptr_t *lock_word, uintptr_t next)
 
 static inline int cbackprop_exchange(uintptr_t *lock_word, uintptr_t expected, uintptr_t next)
 {
-    return __atomic_compare_exchange_n(lock_word, &expected, next, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(lock_word, &expected, next, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 #elif defined(_MSC_VER)
@@ -72,10 +76,11 @@ static inline int cbackprop_take_as(uintptr_t *lock_word, uintptr_t next)
 #endif
 }
 
-enum { CBACKPROP_CALL = 1 };
+enum { CBACKPROP_READ = 1, CBACKPROP_SCRATCH = 2, CBACKPROP_CALL = 2, CBACKPROP_FIT = 2, CBACKPROP_ONE = 4 };
 
 #define CBACKPROP_GENERATION_SHIFT (sizeof(uintptr_t) == 8 ? 48 : 24)
-#define CBACKPROP_THREAD_MASK ((((uintptr_t)1 << CBACKPROP_GENERATION_SHIFT) - 1) & ~(uintptr_t)1)
+/* Of an even word the thread's number, of an odd one how many reads. */
+#define CBACKPROP_COUNT_MASK ((((uintptr_t)1 << CBACKPROP_GENERATION_SHIFT) - 1) & ~(uintptr_t)3)
 
 static uintptr_t cbackprop_generation; /* in its place in the word; changes in a forked child alone */
 
@@ -90,10 +95,59 @@ static inline uintptr_t cbackprop_this_thread(void)
         if (cbackprop_exchange(&numbers, last, last + 1))
             cbackprop_own_number = last + 1;
     }
-    return cbackprop_own_number << 1;
+    return cbackprop_own_number * CBACKPROP_ONE;
 }
 
-/* Whether it was free, and now a call's. */
+/* Whether the network is being read, and by nobody changed. */
+static inline int cbackprop_is_read(const uintptr_t *lock_word) { return (cbackprop_look(lock_word) & CBACKPROP_READ) != 0; }
+
+enum { CBACKPROP_REFUSED, CBACKPROP_BESIDE, CBACKPROP_WITH_SCRATCH };
+
+/* Read along where the network is being read: whether beside the others, or with its own scratch where that is asked for
+ * and to be had; or not at all.
+ */
+static int cbackprop_read_along(uintptr_t *lock_word, int scratch)
+{
+    for (;;) {
+        uintptr_t seen = cbackprop_look(lock_word), next = seen + CBACKPROP_ONE;
+        if (seen == 0)
+            next = cbackprop_generation | CBACKPROP_READ | CBACKPROP_ONE;
+        else if ((seen & CBACKPROP_READ) == 0)
+            return CBACKPROP_REFUSED;
+        if (scratch)
+            next |= CBACKPROP_SCRATCH;
+        if (cbackprop_exchange(lock_word, seen, next))
+            return scratch && (seen & CBACKPROP_SCRATCH) == 0 ? CBACKPROP_WITH_SCRATCH : CBACKPROP_BESIDE;
+    }
+}
+
+/* The begin of a call that reads: as above, and asking for the scratch. Mostly nobody else is there. */
+static inline int cbackprop_read(uintptr_t *lock_word)
+{
+    uintptr_t alone = cbackprop_generation | CBACKPROP_READ | CBACKPROP_SCRATCH | CBACKPROP_ONE;
+    return cbackprop_take_as(lock_word, alone) ? CBACKPROP_WITH_SCRATCH : cbackprop_read_along(lock_word, 1);
+}
+
+static inline uintptr_t cbackprop_one_read_less(uintptr_t seen, int scratch)
+{
+    uintptr_t left = seen - CBACKPROP_ONE - (scratch ? CBACKPROP_SCRATCH : 0);
+    return (left & CBACKPROP_COUNT_MASK) != 0 ? left : 0;
+}
+
+/* The end of a read, for who has read, and whether with the network's own scratch. */
+static inline void cbackprop_end_read(uintptr_t *lock_word, int scratch)
+{
+#ifdef Py_GIL_DISABLED
+    uintptr_t seen;
+    do
+        seen = cbackprop_look(lock_word);
+    while (!cbackprop_exchange(lock_word, seen, cbackprop_one_read_less(seen, scratch)));
+#else
+    cbackprop_put(lock_word, cbackprop_one_read_less(cbackprop_look(lock_word), scratch));
+#endif
+}
+
+/* Whether it was free, and now is a call's that changes it. */
 static inline int cbackprop_take_for_call(uintptr_t *lock_word)
 {
     return cbackprop_take_as(lock_word, cbackprop_generation | CBACKPROP_CALL);
@@ -105,16 +159,17 @@ static inline int cbackprop_take(uintptr_t *lock_word)
     return cbackprop_take_as(lock_word, cbackprop_generation | cbackprop_this_thread());
 }
 
-/* For who has it: not as a thread's own, but for one call. */
+/* For who has it to change it: not as a thread's own, but for one call. */
 static inline int cbackprop_is_for_call(const uintptr_t *lock_word)
 {
-    return (cbackprop_look(lock_word) & CBACKPROP_THREAD_MASK) == 0;
+    return (cbackprop_look(lock_word) & CBACKPROP_COUNT_MASK) == 0;
 }
 
 /* Nobody else can make it so, nor change it. */
 static inline int cbackprop_is_own(const uintptr_t *lock_word)
 {
-    return (cbackprop_look(lock_word) & CBACKPROP_THREAD_MASK) == cbackprop_this_thread();
+    uintptr_t seen = cbackprop_look(lock_word);
+    return (seen & CBACKPROP_READ) == 0 && (seen & CBACKPROP_COUNT_MASK) == cbackprop_this_thread();
 }
 
 static inline int cbackprop_is_free(const uintptr_t *lock_word) { return cbackprop_look(lock_word) == 0; }
@@ -122,13 +177,13 @@ static inline int cbackprop_is_free(const uintptr_t *lock_word) { return cbackpr
 static inline int cbackprop_is_fit(const uintptr_t *lock_word)
 {
     uintptr_t seen = cbackprop_look(lock_word);
-    return (seen & 1) != 0 && (seen & CBACKPROP_THREAD_MASK) != 0;
+    return (seen & (CBACKPROP_READ | CBACKPROP_FIT)) == CBACKPROP_FIT && (seen & CBACKPROP_COUNT_MASK) != 0;
 }
 
 /* For who has it as its own: whether it is a fit's, for others to see. */
 static inline void cbackprop_set_fit(uintptr_t *lock_word, int fit)
 {
-    cbackprop_put(lock_word, (cbackprop_look(lock_word) & ~(uintptr_t)1) | (fit != 0));
+    cbackprop_put(lock_word, (cbackprop_look(lock_word) & ~(uintptr_t)CBACKPROP_FIT) | (fit ? CBACKPROP_FIT : 0));
 }
 
 static inline void cbackprop_give_back(uintptr_t *lock_word) { cbackprop_put(lock_word, 0); }

@@ -28,7 +28,7 @@ def fused_multiply_adds(Py_ssize_t rounds, /):
 
 
 def deltas_pass(Core network not None, X, Y, /):
-    """The part of `gradient` that makes the deltas, without what is then made of them. Whether all were finite."""
+    """The part of `gradient` that makes the deltas, without what is then made of them. None, or what was not finite."""
     cdef Call call
     begin(network, &call, X, Y)
     return run(network, deltas_all, &call, call.n)[0]

@@ -13,10 +13,11 @@ import numpy as np
 
 from cbackprop import layout
 from cbackprop.functions import COSTS, Activation, Array, Cost
+from cbackprop.quantities import Failure
 from cbackprop.random_numbers import normals_at, words_at
 from cbackprop.reference import calculus
 from cbackprop.reference.curvature import output_curvature, softmax_curvature
-from cbackprop.reference.ownership import InUse, OneThreadAtATime
+from cbackprop.reference.ownership import Changing, Reading, Shared
 from cbackprop.update_rules import StepOptions, UpdateRule
 
 
@@ -39,11 +40,11 @@ class Backward(NamedTuple):
     C: Array
 
 
-class Engine(OneThreadAtATime):
+class Engine(Shared):
     """Parameters and calls of one network, with the interface of the compiled engine.
 
-    Arguments are validated before they come here. Every call returns True, or False when a number
-    was not finite: ``failure`` then says which quantity of which layer.
+    Arguments are validated before they come here. Every call returns None, or what it met that was
+    not finite: (quantity, layer), the layer from 1, 0 where none has it.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Engine(OneThreadAtATime):
 
     def set_optimizer(self, rule: UpdateRule | None) -> None:
         """Choose the update rule, None for none, and start its state afresh."""
-        with InUse(self):
+        with Changing(self):
             self.slots = tuple(np.zeros_like(self.storage) for _ in (rule.slots if rule else ()))
             self.rule = rule
             self.step_count = 0
@@ -122,18 +123,11 @@ class Engine(OneThreadAtATime):
         kept: Array = stays * self.storage.dtype.type(1 / (1 - self.dropout))
         return kept
 
-    def _first_not_finite(self, quantity: str, arrays: list[Array]) -> bool:
-        """Whether all are finite; records the first layer that is not."""
-        for layer, array in enumerate(arrays, start=1):
-            if not np.isfinite(array).all():
-                return self._fail(quantity, layer)
-        return True
-
-    def _forward(self, X: Array, first_row: int = 0) -> Forward | None:
+    def _forward(self, X: Array, first_row: int = 0) -> Forward | Failure:
         with np.errstate(all="ignore"):
             forward = self.run_forward(X, first_row)
-        finite = self._first_not_finite("z", forward.z)
-        return forward if finite and self._first_not_finite("a", forward.a[1:]) else None
+        failure = _first_not_finite("z", forward.z) or _first_not_finite("a", forward.a[1:])
+        return failure or forward
 
     def cost_parts(self, z: Array, a: Array, da_dz: Array, y: Array) -> Array:
         """Each output's part of C_i, (n, n_L), of a cost by name."""
@@ -162,11 +156,11 @@ class Engine(OneThreadAtATime):
             delta = calculus.softmax_delta(cost, a, y, dC_da)
         return C, dC_da, delta
 
-    def run_backward(self, X: Array, Y: Array, first_row: int = 0) -> Backward | None:
-        """Forward, and from the cost back to the examples; None where a number is not finite."""
+    def run_backward(self, X: Array, Y: Array, first_row: int = 0) -> Backward | Failure:
+        """Forward, and from the cost back to the examples, or what was not finite."""
         forward = self._forward(X, first_row)
-        if forward is None:
-            return None
+        if not isinstance(forward, Forward):
+            return forward
         z, a, da_dz = forward
         with np.errstate(all="ignore"):
             C, dC_da_output, delta_output = self.output(z[-1], a[-1], da_dz[-1], Y)
@@ -176,26 +170,21 @@ class Engine(OneThreadAtATime):
                 if l > 0:
                     delta.insert(0, dC_da[0] * da_dz[l - 1])
         if not np.isfinite(C).all():
-            self._fail("delta", len(z))
-            return None
-        if not self._first_not_finite("delta", delta):
-            return None
-        if not np.isfinite(dC_da[0]).all():
-            self._fail("delta", 1)
-            return None
-        return Backward(*forward, delta, dC_da, C)
+            return "delta", len(z)
+        failure = _first_not_finite("delta", delta) or _first_not_finite("delta", dC_da[:1])
+        return failure or Backward(*forward, delta, dC_da, C)
 
     # -- the calls: arrays in, arrays filled --
 
-    def forward(self, X: Array, z: list[Array | None], a: list[Array | None]) -> bool:
+    def forward(self, X: Array, z: list[Array | None], a: list[Array | None]) -> Failure | None:
         """Fill z[l] and a[l] of the layers 1 … L; a None is left out."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
-            if forward is None:
-                return False
+            if not isinstance(forward, Forward):
+                return forward
             _fill(z, forward.z)
             _fill(a, forward.a[1:])
-            return True
+            return None
 
     def backward(
         self,
@@ -207,41 +196,41 @@ class Engine(OneThreadAtATime):
         delta: list[Array | None],
         dC_da: list[Array | None],
         cost: Array,
-    ) -> bool:
+    ) -> Failure | None:
         """Fill every factor; dC_da has an entry for the input too. A None is left out."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
-            if values is None:
-                return False
+            if not isinstance(values, Backward):
+                return values
             _fill(z, values.z)
             _fill(a, values.a[1:])
             _fill(da_dz, values.da_dz)
             _fill(delta, values.delta)
             _fill(dC_da, values.dC_da)
             cost[...] = values.C
-            return True
+            return None
 
     def cost(
         self, X: Array, Y: Array, cost: Array, sample_weight: Array | None
-    ) -> tuple[bool, float]:
+    ) -> tuple[Failure | None, float]:
         """Fill the costs C_i (n,); returns their sum, weighted where weights are given."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
-            if forward is None:
-                return False, math.nan
+            if not isinstance(forward, Forward):
+                return forward, math.nan
             with np.errstate(all="ignore"):
                 C = self.output(forward.z[-1], forward.a[-1], forward.da_dz[-1], Y)[0]
             total = _weighted_sum(C, sample_weight)
             if not (np.isfinite(C).all() and math.isfinite(total)):
-                return self._fail("delta", len(self.weights)), math.nan
+                return ("delta", len(self.weights)), math.nan
             cost[...] = C
-            return True, total
+            return None, total
 
     def gradient(
         self, X: Array, Y: Array, sample_weight: Array | None, total_weight: float, out: Array
-    ) -> tuple[bool, float]:
+    ) -> tuple[Failure | None, float]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
-        with InUse(self):
+        with Reading(self):
             return self._mean_gradient(X, Y, sample_weight, total_weight, 0.0, out)
 
     def _mean_gradient(
@@ -253,11 +242,11 @@ class Engine(OneThreadAtATime):
         clip_norm: float,
         out: Array,
         first_row: int = 0,
-    ) -> tuple[bool, float]:
+    ) -> tuple[Failure | None, float]:
         """The same; with clip_norm > 0 every ∇C_i is first shortened to that length at most."""
         values = self.run_backward(X, Y, first_row)
-        if values is None:
-            return False, math.nan
+        if not isinstance(values, Backward):
+            return values, math.nan
         below, delta = values.a[:-1], values.delta
         factors = sample_weight
         if clip_norm > 0:
@@ -267,7 +256,7 @@ class Engine(OneThreadAtATime):
                 # float32 has no quotient.
                 factors = calculus.clipping_factors(norms, clip_norm)
             if not np.isfinite(norms).all():
-                return self._fail("norm", 0), math.nan
+                return ("norm", 0), math.nan
             if sample_weight is not None:
                 factors = factors * sample_weight
         layers: list[tuple[Array, Array]] = []
@@ -279,52 +268,52 @@ class Engine(OneThreadAtATime):
             gradient = layout.flat(*zip(*layers, strict=True))
         total = _weighted_sum(values.C, sample_weight)
         if not (np.isfinite(gradient).all() and math.isfinite(total)):
-            return self._fail("delta", len(self.weights)), math.nan
+            return ("delta", len(self.weights)), math.nan
         with np.errstate(all="ignore"):
             out[...] = gradient / out.dtype.type(total_weight)
-        return True, total
+        return None, total
 
     def per_example_gradient(
         self, X: Array, Y: Array, out: Array, fresh: bool, cost: Array
-    ) -> bool:
+    ) -> Failure | None:
         """Fill out (n, P) with every ∇C_i and the costs (n,).
 
         That out is fresh memory matters only to the compiled engine's way of writing.
         """
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
-            if values is None:
-                return False
+            if not isinstance(values, Backward):
+                return values
             weights, biases = layout.views(self.sizes, out.reshape(len(X), len(self.storage)))
             for l, delta in enumerate(values.delta):
                 with np.errstate(all="ignore"):
                     dC_dw, dC_db = calculus.per_example_gradient(values.a[l], delta)
                 if not np.isfinite(dC_dw).all():
-                    return self._fail("delta", l + 1)
+                    return "delta", l + 1
                 weights[l][...] = dC_dw
                 biases[l][...] = dC_db
             cost[...] = values.C
-            return True
+            return None
 
-    def gradient_norms(self, X: Array, Y: Array, out: Array) -> bool:
+    def gradient_norms(self, X: Array, Y: Array, out: Array) -> Failure | None:
         """Fill out (n,) with every ‖∇C_i‖."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
-            if values is None:
-                return False
+            if not isinstance(values, Backward):
+                return values
             with np.errstate(all="ignore"):
                 norms = calculus.gradient_norms(values.a[:-1], values.delta).astype(out.dtype)
             if not np.isfinite(norms).all():
-                return self._fail("norm", 0)
+                return "norm", 0
             out[...] = norms
-            return True
+            return None
 
-    def jacobian(self, X: Array, out: Array, fresh: bool) -> bool:
+    def jacobian(self, X: Array, out: Array, fresh: bool) -> Failure | None:
         """Fill out (n, n_L, P), fresh or not, with ∂a_j/∂parameters of every output j."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
-            if forward is None:
-                return False
+            if not isinstance(forward, Forward):
+                return forward
             _, a, da_dz = forward
             n, n_L = a[-1].shape
             # delta[i, j] = ∂a_j/∂z of the layer, (n, n_L, n_l).
@@ -334,33 +323,33 @@ class Engine(OneThreadAtATime):
                 with np.errstate(all="ignore"):
                     da_dw = delta[..., np.newaxis] * a[l][:, np.newaxis, np.newaxis, :]
                 if not (np.isfinite(delta).all() and np.isfinite(da_dw).all()):
-                    return self._fail("jacobian", l + 1)
+                    return "jacobian", l + 1
                 weights[l][...] = da_dw
                 biases[l][...] = delta
                 if l > 0:
                     with np.errstate(all="ignore"):
                         delta = calculus.propagate_delta(self.weights[l], delta)
                         delta = delta * da_dz[l - 1][:, np.newaxis, :]
-            return True
+            return None
 
-    def input_jacobian(self, X: Array, out: Array) -> bool:
+    def input_jacobian(self, X: Array, out: Array) -> Failure | None:
         """Fill out (n, n_L, n_0) with ∂a_j/∂x of every output j."""
-        with InUse(self):
+        with Reading(self):
             forward = self._forward(X)
-            if forward is None:
-                return False
+            if not isinstance(forward, Forward):
+                return forward
             _, a, da_dz = forward
             delta = self._output_seeds(a[-1], da_dz[-1])
             for l in range(len(self.weights) - 1, -1, -1):
                 if not np.isfinite(delta).all():
-                    return self._fail("jacobian", l + 1)
+                    return "jacobian", l + 1
                 with np.errstate(all="ignore"):
                     da_da = calculus.propagate_delta(self.weights[l], delta)
                     delta = da_da * da_dz[l - 1][:, np.newaxis, :] if l > 0 else da_da
             if not np.isfinite(delta).all():
-                return self._fail("jacobian", 1)
+                return "jacobian", 1
             out[...] = delta.reshape(out.shape)
-            return True
+            return None
 
     def _output_seeds(self, a: Array, da_dz: Array) -> Array:
         """∂a_j/∂z of the output layer's own z, (n, n_L, n_L): a diagonal but for softmax."""
@@ -373,42 +362,42 @@ class Engine(OneThreadAtATime):
 
     def clipped_gradient(
         self, X: Array, Y: Array, max_norm: float, out: Array
-    ) -> tuple[bool, float]:
+    ) -> tuple[Failure | None, float]:
         """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
-        with InUse(self):
+        with Reading(self):
             return self._mean_gradient(X, Y, None, len(X), max_norm, out)
 
     def gradient_gram(
         self, X: Array, Y: Array, X2: Array | None, Y2: Array | None, out: Array
-    ) -> bool:
+    ) -> Failure | None:
         """Fill out (n, n2) with ⟨∇C_i, ∇C_j⟩, i of X and j of X2; or of X, where it is None."""
-        with InUse(self):
+        with Reading(self):
             sets: list[tuple[list[Array], list[Array]]] = []
             for X_s, Y_s in ((X, Y), (X2, Y2)):
                 if X_s is None or Y_s is None:
                     sets.append(sets[0])
                     continue
                 values = self.run_backward(X_s, Y_s)
-                if values is None:
-                    return False
+                if not isinstance(values, Backward):
+                    return values
                 sets.append((values.a[:-1], values.delta))
             with np.errstate(all="ignore"):
                 gram = calculus.gradient_gram(*sets[0], *sets[1]).astype(out.dtype)
                 if X2 is None:  # the library's products need not be symmetric to the bit
                     gram = np.tril(gram) + np.tril(gram, -1).T
             if not np.isfinite(gram).all():
-                return self._fail("gram", 0)
+                return "gram", 0
             out[...] = gram
-            return True
+            return None
 
     def gradient_moments(
         self, X: Array, Y: Array, mean: Array, variance: Array, cost: Array
-    ) -> tuple[bool, float]:
+    ) -> tuple[Failure | None, float]:
         """Fill mean and variance (P,) over the examples, and the costs (n,); returns their sum."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
-            if values is None:
-                return False, math.nan
+            if not isinstance(values, Backward):
+                return values, math.nan
             n = mean.dtype.type(len(X))
             mean_parts, variance_parts = (
                 list(zip(*layout.views(self.sizes, vector), strict=True))
@@ -428,25 +417,25 @@ class Engine(OneThreadAtATime):
             total = _weighted_sum(values.C, None)
             cost[...] = values.C
             if not (np.isfinite(mean).all() and math.isfinite(total)):
-                return self._fail("delta", len(self.weights)), math.nan
+                return ("delta", len(self.weights)), math.nan
             if not np.isfinite(variance).all():
-                return self._fail("moments", 0), math.nan
-            return True, total
+                return ("moments", 0), math.nan
+            return None, total
 
     def curvature_product(
         self, X: Array, Y: Array, v: Array, gauss_newton: bool, out: Array
-    ) -> bool:
+    ) -> Failure | None:
         """Fill out (P,) with Hv of the mean cost, or with the Gauss–Newton matrix's product."""
-        with InUse(self):
+        with Reading(self):
             values = self.run_backward(X, Y)
-            if values is None:
-                return False
+            if not isinstance(values, Backward):
+                return values
             with np.errstate(all="ignore"):
                 product = self.run_curvature(values, Y, v, gauss_newton)
             if not np.isfinite(product).all():
-                return self._fail("curvature", 0)
+                return "curvature", 0
             out[...] = product
-            return True
+            return None
 
     def run_curvature(self, values: Backward, Y: Array, v: Array, gauss_newton: bool) -> Array:
         """R{∇C} along v (see curvature.py), from the values of the backward pass."""
@@ -503,7 +492,7 @@ class Engine(OneThreadAtATime):
         sample_weight: Array | None,
         options: StepOptions | None,
         key: int,
-    ) -> tuple[bool, float]:
+    ) -> tuple[Failure | None, float]:
         """One pass in batches; returns the sum of the costs, each as its batch came.
 
         sample_weight (n,) or None, by the rows of X; options: what a step does besides the rule,
@@ -523,17 +512,18 @@ class Engine(OneThreadAtATime):
                 continue
             before = [array.copy() for array in (self.storage, *self.slots)]
             state = self.step_count, self.previous_cost
+            changing = Changing(self)
             try:
-                with InUse(self):
+                with changing:
                     self.dropout, self.dropout_key = dropout, key
                     try:
-                        finite, cost = self._mean_gradient(
+                        failure, cost = self._mean_gradient(
                             X_batch, Y_batch, weight, total_weight, clip_norm, gradient, start
                         )
                     finally:
                         self.dropout = 0.0
-                    if not finite:
-                        return False, total
+                    if failure is not None:
+                        return failure, total
                     with np.errstate(all="ignore"):
                         if noise_multiplier > 0:
                             # Of the other stream: all bits of the key turned over.
@@ -549,19 +539,19 @@ class Engine(OneThreadAtATime):
                             for W in self.weights:
                                 calculus.limit_norms(W, max_norm)
             except KeyboardInterrupt:
-                # It may come between two of an update's statements, or while the flag is taken
+                # It may come between two of an update's statements, or while the network is given
                 # back: to the last full batch, and free for the next call.
                 for array, saved in zip((self.storage, *self.slots), before, strict=True):
                     array[...] = saved
                 self.step_count, self.previous_cost = state
-                self.busy = False
+                changing.end()
                 raise
             total += cost
         if not all(np.isfinite(array).all() for array in (self.storage, *self.slots)):
-            return self._fail("parameters", 0), total
+            return ("parameters", 0), total
         if not math.isfinite(total):
-            return self._fail("delta", len(self.weights)), total
-        return True, total
+            return ("delta", len(self.weights)), total
+        return None, total
 
     def _add_penalties(self, gradient: Array, l1: float, l2: float) -> None:
         """The weights' own part of the gradient; biases have none."""
@@ -588,6 +578,14 @@ class Engine(OneThreadAtATime):
         )
         if self.rule.compares_costs:
             self.previous_cost = cost
+
+
+def _first_not_finite(quantity: str, arrays: list[Array]) -> Failure | None:
+    """The quantity and the first layer, from 1, whose array is not finite."""
+    for layer, array in enumerate(arrays, start=1):
+        if not np.isfinite(array).all():
+            return quantity, layer
+    return None
 
 
 def _fill(targets: list[Array | None], arrays: list[Array]) -> None:

@@ -1,4 +1,4 @@
-"""One thread at a time has a network: what the reference engine does about it.
+"""Many threads may read a network at the same time, one alone may change it: the reference engine.
 
 The compiled engine does the same by kernels/lock.h.
 """
@@ -10,38 +10,73 @@ import threading
 from typing import Self
 
 
-class OneThreadAtATime:
-    """A call, or a thread that keeps the network for several of them, has it alone.
+class _Use:
+    """A call that is under way, or several that belong together."""
+
+    __slots__ = ("changes", "is_over", "keeps", "outer", "process", "thread")
+
+    def __init__(self, changes: bool, keeps: bool = False) -> None:
+        self.changes = changes
+        self.keeps = keeps  # for all calls of its thread, see Shared.__enter__
+        self.thread = threading.current_thread()
+        self.process = os.getpid()
+        self.is_over = False
+        self.outer: _Use | None = None  # the one in whose `with` this one's stands
+
+    def goes_with(self, other: _Use) -> bool:
+        """Whether this use, which is under way, and another one may be so at the same time."""
+        # The object, not the system's number of the thread: that is given anew to later ones.
+        own = self.keeps and self.thread is other.thread
+        return self.is_over or own or not (self.changes or other.changes)
+
+
+class _Guard:
+    """Held for a few statements, by one thread at a time; a forked child has its own."""
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        # A finalizer or a signal handler may come between two of the statements, and use a network.
+        self.lock = threading.RLock()
+
+
+_GUARD = _Guard()
+
+
+class Shared:
+    """Calls that read an engine go on together; one that changes it has it alone.
 
     Nobody waits: whoever comes meanwhile gets a RuntimeError.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        # For whoever has the lock to change; others look at it to say why they are refused.
-        self._keeper: threading.Thread | None = None  # through several calls, see __enter__
+        # Replaced as a whole, for a fork may come at any time. What is over leaves with the next.
+        self._uses: tuple[_Use, ...] = ()
+        # For the thread that keeps the engine to change; others look to say why they are refused.
+        self._keep: _Use | None = None
         self._fitting = False
-        self._depth = 0
-        self._process = os.getpid()
-        self.busy = False  # a call is under way
-        self._failure: tuple[threading.Thread | None, str, int] = (None, "z", 0)
+
+    def reading(self) -> Reading:
+        """``with engine.reading()``: nobody changes it through several calls that read it."""
+        return Reading(self)
 
     def __enter__(self) -> Self:
-        """Keep the network for this thread through several calls; may be nested."""
-        if not self._is_kept():
-            self._take()
-            self._keeper = threading.current_thread()
-        elif self.busy:
-            self._refuse()
-        self._depth += 1
+        """Keep the network for this thread alone through several calls; may be nested."""
+        keep = _Use(changes=True, keeps=True)
+        _begin(self, keep)
+        keep.outer, self._keep = self._keep, keep
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self._depth -= 1
-        if self._depth == 0:
+        keep = self._keep
+        assert keep is not None
+        self._keep = keep.outer
+        if keep.outer is None:
             self._fitting = False
-            self._keeper = None
-            self._lock.release()
+        keep.is_over = True
 
     @property
     def is_fitting(self) -> bool:
@@ -54,43 +89,31 @@ class OneThreadAtATime:
             raise RuntimeError("a fit begins inside `with engine`")
         self._fitting = True
 
-    @property
-    def failure(self) -> tuple[str, int]:
-        """(quantity, layer) of the last call that met a number not finite.
-
-        RuntimeError if that was another thread's call.
-        """
-        thread, quantity, layer = self._failure
-        if thread is not threading.current_thread():
-            raise RuntimeError(
-                "this network was used by two threads at the same time: what one of them met that "
-                "was not finite can no longer be told; use copy() to work on it at the same time"
-            )
-        return quantity, layer
-
-    def _fail(self, quantity: str, layer: int) -> bool:
-        self._failure = (threading.current_thread(), quantity, layer)
-        return False
-
     def _is_kept(self) -> bool:
-        # The object, not the system's number of it: that is given anew to later threads.
-        return self._keeper is threading.current_thread()
+        keep = self._keep
+        return keep is not None and keep.thread is threading.current_thread()
 
-    def _take(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            self._refuse()
-        self._process = os.getpid()
-
-    def _refuse(self) -> None:
-        if self._process != os.getpid() and not self._is_kept():
+    def _refuse(self, use: _Use, other: _Use) -> None:
+        """Say why not, with that other one under way."""
+        if other.process != use.process and other.thread is not use.thread:
+            if other.changes:
+                raise RuntimeError(
+                    "this network was in use when the process was forked, and what another thread "
+                    "did with it will never be finished here; use a copy() made before the fork"
+                )
             raise RuntimeError(
-                "this network was in use when the process was forked, and what another thread did "
-                "with it will never be finished here; use a copy() made before the fork"
+                "this network was in use when the process was forked, by threads that are not here "
+                "and read it: it can be read, but not changed; use a copy()"
             )
-        if self._fitting and not self._is_kept():
+        if self._fitting and other.thread is not use.thread:
             raise RuntimeError(
                 "a fit of this network is running in another thread; use copy() to work on it at "
                 "the same time"
+            )
+        if not other.changes:
+            raise RuntimeError(
+                "this network is already in use: it cannot be changed while another call reads it, "
+                "in another thread or around this one; use copy() to work on it at the same time"
             )
         raise RuntimeError(
             "this network is already in use: another call on it is running, in another thread "
@@ -98,21 +121,40 @@ class OneThreadAtATime:
         )
 
 
-class InUse:
-    """A call: ``with InUse(engine)``."""
+def _begin(engine: Shared, use: _Use) -> None:
+    try:
+        with _GUARD.lock:
+            for other in engine._uses:
+                if not other.goes_with(use):
+                    engine._refuse(use, other)
+            engine._uses = (*[other for other in engine._uses if not other.is_over], use)
+    except BaseException:  # Ctrl-C may come after that, too
+        use.is_over = True
+        raise
 
-    def __init__(self, engine: OneThreadAtATime) -> None:
+
+class Reading:
+    """A call that reads, or several: ``with Reading(engine)``."""
+
+    changes = False
+
+    def __init__(self, engine: Shared) -> None:
         self.engine = engine
+        self._use = _Use(self.changes)
 
-    def __enter__(self) -> None:
-        engine = self.engine
-        if not engine._is_kept():
-            engine._take()
-        elif engine.busy:
-            engine._refuse()
-        engine.busy = True
+    def __enter__(self) -> Self:
+        _begin(self.engine, self._use)
+        return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self.engine.busy = False
-        if not self.engine._is_kept():
-            self.engine._lock.release()
+        self._use.is_over = True
+
+    def end(self) -> None:
+        """The network is free of this one; once more does no harm."""
+        self._use.is_over = True
+
+
+class Changing(Reading):
+    """A call that changes something: ``with Changing(engine)``."""
+
+    changes = True

@@ -15,6 +15,7 @@ import numpy as np
 
 from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, WholeBatchState
+from cbackprop.quantities import Failure
 from cbackprop.training import whole_batch
 from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
@@ -44,7 +45,7 @@ class _Last(NamedTuple):
 class LBFGSStep(Step[LBFGS]):
     """From the mean cost with its penalty, and its gradient, to lower ones along a line."""
 
-    failure: tuple[str, int]  # of the last point that is not finite, as an engine says it
+    failure: Failure  # of the last point that is not finite
 
     def take(self) -> tuple[float, str | None]:
         optimizer, state = self.optimizer, self.state
@@ -91,7 +92,7 @@ class LBFGSStep(Step[LBFGS]):
     def point(self, length: float, parameters: Array, direction: Array | None) -> _Point:
         """The objective where the engine's parameters, given once more as a vector, stand now."""
         rounded = self.workspace.array("the gradient", parameters.shape, self.dtype)
-        finite, cost_sum = self.engine.gradient(
+        failure, cost_sum = self.engine.gradient(
             self.X, self.Y, self.sample_weight, self.total_weight, rounded
         )
         gradient = rounded.astype(np.float64)
@@ -101,11 +102,11 @@ class LBFGSStep(Step[LBFGS]):
             cost += self.l2 / 2 * float(dot(weights, weights))
             gradient += self.l2 * weights
         slope = 0.0 if direction is None else float(dot(gradient, direction))
-        if not (finite and math.isfinite(cost) and np.isfinite(gradient).all()):
+        if failure is not None or not (math.isfinite(cost) and np.isfinite(gradient).all()):
             cost = math.inf
             # What overflows after the engine's call is a sum of this method's own.
             own = ("penalty", 0) if self.l2 > 0 else ("delta", len(self.of_weights))
-            self.failure = own if finite else self.engine.failure
+            self.failure = failure or own
         return _Point(length, parameters, cost, slope, gradient, cost_sum)
 
     def along(self, origin: Array, direction: Array, length: float) -> _Point:

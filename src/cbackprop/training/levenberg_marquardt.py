@@ -13,6 +13,7 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.functions import COSTS, Array
 from cbackprop.optimizers import LevenbergMarquardt, WholeBatchState
+from cbackprop.quantities import Failure
 from cbackprop.reference.engine import Engine
 from cbackprop.training import whole_batch
 from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
@@ -66,8 +67,8 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
         engine, optimizer, state = self.engine, self.optimizer, self.state
         parameters = whole_batch.read_parameters(engine)
         r = self.residuals("the residuals")
-        if r is None:
-            raise NotFinite(engine.failure)
+        if not isinstance(r, np.ndarray):
+            raise NotFinite(r)
         cost = self.scale * float(dot(r.ravel(), r.ravel()))
         present = self.objective(r, parameters)
         if not math.isfinite(present):
@@ -94,20 +95,21 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
                 if np.array_equal(there, parameters):
                     break  # the steps are below the parameters' last digit, and get shorter
                 r_there = self.residuals("the residuals after the step")
-                if r_there is not None and self.objective(r_there, there) < enough:
+                if isinstance(r_there, np.ndarray) and self.objective(r_there, there) < enough:
                     state.numbers = {"mu": max(mu * optimizer.decrease, least)}
                     return cost, None
             mu *= optimizer.increase
         whole_batch.write_parameters(engine, parameters)
         return cost, "converged"
 
-    def residuals(self, name: str) -> Array | None:
-        """√w_i r_j, (n, n_L), at the engine's parameters; None if one is not finite."""
+    def residuals(self, name: str) -> Array | Failure:
+        """√w_i r_j, (n, n_L), at the engine's parameters, or what was not finite."""
         outputs = self.workspace.array("the outputs", self.Y.shape, self.dtype)
         n_layers = len(self.of_weights)
         nothing: list[Array | None] = [None] * n_layers
-        if not self.engine.forward(self.X, nothing, [*nothing[1:], outputs]):
-            return None
+        failure = self.engine.forward(self.X, nothing, [*nothing[1:], outputs])
+        if failure is not None:
+            return failure
         r = np.subtract(
             outputs, self.Y, out=self.workspace.array(name, self.Y.shape, np.float64), dtype="f8"
         )
@@ -135,8 +137,9 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
         if self.dtype != np.float64:
             buffer = self.workspace.array("the rounded Jacobian", self._block_shape(), self.dtype)
             target = buffer[: stop - first]
-        if not self.engine.jacobian(self.X[first:stop], target, False):
-            raise NotFinite(self.engine.failure)
+        failure = self.engine.jacobian(self.X[first:stop], target, False)
+        if failure is not None:
+            raise NotFinite(failure)
         if self.roots is not None:
             np.multiply(target, self.roots[first:stop, :, np.newaxis], out=out)
         elif target is not out:

@@ -215,16 +215,16 @@ def _train_once(
                 engine, X, Y, sample_weight, l2, model.optimizer, model.whole_batch_state
             )
         except NotFinite as error:
-            failure = error.failure  # not the engine's: the optimiser's own sums overflow, too
+            failure = error.failure
         else:
             return cost * total_weight(sample_weight, len(X)), reason
     else:
         # A word is drawn only where it is used, so that other fits' orders stay what they were.
         key = int(model.random.words(1)[0]) if options is not None and options.is_random else 0
-        finite, total = engine.train(X, Y, order, batch_size, sample_weight, options, key)
-        if finite:
+        failed, total = engine.train(X, Y, order, batch_size, sample_weight, options, key)
+        if failed is None:
             return total, None
-        failure = engine.failure
+        failure = failed
     _raise_divergence(epoch, failure, X)
 
 
@@ -286,7 +286,7 @@ def penalty(model: Model, options: StepOptions) -> float:
     return total
 
 
-def _raise_divergence(epoch: int | None, failure: tuple[str, int], X: Array) -> NoReturn:
+def _raise_divergence(epoch: int | None, failure: quantities.Failure, X: Array) -> NoReturn:
     """Say where training diverged, and in which epoch of a fit, counted from 1.
 
     The whole of X is looked at only here: a NaN or an infinity in it cannot pass through z unseen.

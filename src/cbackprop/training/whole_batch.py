@@ -17,6 +17,7 @@ from cbackprop import layout
 from cbackprop.functions import Array
 from cbackprop.model import total_weight
 from cbackprop.optimizers import WholeBatch, WholeBatchState
+from cbackprop.quantities import Failure
 from cbackprop.reference.engine import Engine
 
 Kind = TypeVar("Kind", bound=WholeBatch)
@@ -28,10 +29,10 @@ class NotFinite(FloatingPointError):
     Attributes
     ----------
     failure : (str, int)
-        Which quantity, of which layer: what an engine's ``failure`` says.
+        Which quantity, of which layer, as an engine's call returns it.
     """
 
-    def __init__(self, failure: tuple[str, int]) -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure[0]} of layer {failure[1]} is not finite")
         self.failure = failure
 

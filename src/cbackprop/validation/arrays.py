@@ -432,7 +432,7 @@ def require_finite_parameters(weights: tuple[Array, ...], biases: tuple[Array, .
 
 
 def explain_not_finite(
-    failure: tuple[str, int],
+    failure: quantities.Failure,
     X: Array,
     weights: tuple[Array, ...],
     biases: tuple[Array, ...],

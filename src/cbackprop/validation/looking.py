@@ -1,4 +1,4 @@
-"""What is looked at: a layer, a neuron, a nudge, a page of steps, a drawing."""
+"""What is looked at: a layer, a neuron, a nudge, gradients, a page of steps, a drawing."""
 
 from __future__ import annotations
 
@@ -66,6 +66,30 @@ def paths_within(limit: int, count: int) -> None:
         raise ValueError(
             f"limit is {limit}; expected at least {shown(count)}, the number of paths from there "
             "into the cost"
+        )
+
+
+def gradients_fit(
+    operator: str,
+    sizes: tuple[int, ...],
+    shape: tuple[int, ...],
+    other_sizes: tuple[int, ...],
+    other_shape: tuple[int, ...],
+) -> None:
+    """Two gradients of the same sizes, and of as many examples where both have some."""
+    what = f"Gradient {operator} Gradient has"
+    if sizes != other_sizes:
+        raise ValueError(
+            f"{what} sizes {shown(list(sizes))} and {shown(list(other_sizes))}; expected the same"
+        )
+    if operator == "@" and len(other_shape) == 2:
+        raise ValueError(
+            f"{what} {other_shape[0]} examples on the right; expected one gradient there, or the "
+            "arrays, g.vector @ h.vector.T"
+        )
+    if len(shape) == len(other_shape) == 2 and shape != other_shape:
+        raise ValueError(
+            f"{what} {shape[0]} and {other_shape[0]} examples; expected as many, or one gradient"
         )
 
 
