@@ -516,7 +516,7 @@ def resolve(optimizer: object, learning_rate: object) -> Optimizer:
         Naming ``optimizer`` or ``learning_rate``.
     """
     chosen: Optimizer
-    if isinstance(optimizer, Optimizer):
+    if validation.is_a(optimizer, Optimizer):
         chosen = optimizer
     else:
         words = tuple(OPTIMIZERS)

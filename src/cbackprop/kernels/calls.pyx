@@ -58,13 +58,19 @@ cdef enum:
     NEEDS_CURVATURE = 4
 
 
-cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
-    """A call on these examples, without targets or weights where they are None; what it fills is still to be set."""
+cdef int begin_without_targets(Core core, Call *call, X) except -1:
+    """A call on these examples; what it fills is still to be set."""
     memset(call, 0, sizeof(Call))
-    call.n = X.shape[0]
+    # Not X.shape, which an object of another class may say anything of.
+    call.n = cnp.PyArray_DIM(X, 0) if is_plain(X) and cnp.PyArray_NDIM(X) > 0 else 0
     call.X = pointer(X, call.n * core.n_0, False)
-    if Y is not None:
-        call.Y = pointer(Y, call.n * core.n_L, False)
+    return 0
+
+
+cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
+    """A call on these examples and targets, without weights where they are None."""
+    begin_without_targets(core, call, X)
+    call.Y = pointer(Y, call.n * core.n_L, False)
     if sample_weight is not None:
         call.sample_weight = pointer(sample_weight, call.n, False)
     return 0
@@ -126,12 +132,12 @@ cdef class Engine(Core):
 
     def set_optimizer(self, rule, /):
         """Choose the update rule, an update_rules.UpdateRule or None, and start its state afresh."""
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, n_slots
         cdef UpdateRule chosen
         memset(&chosen, 0, sizeof(UpdateRule))
-        read_rule(&chosen, rule)
+        n_slots = read_rule(&chosen, rule)
         slots = []
-        for _ in () if rule is None else rule.slots:
+        for _ in range(n_slots):
             slots.append(aligned_zeros(self.storage_size))
         # A step under way uses the slots that are freed here.
         enter_change(self)
@@ -149,10 +155,10 @@ cdef class Engine(Core):
     def forward(self, X, list z, list a, /):
         """Fill z[l] and a[l] (n, n_l), l = 1 ... L; a None is left out, as predict leaves out all but the last a."""
         cdef Call call
-        begin(self, &call, X, None)
+        begin_without_targets(self, &call, X)
         # The tables are Python objects: they must outlive the work.
-        z_table = pointer_table(self, z, call.n)
-        a_table = pointer_table(self, a, call.n)
+        z_table = pointer_table(self, z, call.n, 0)
+        a_table = pointer_table(self, a, call.n, 0)
         call.z, call.a = pointers(z_table), pointers(a_table)
         return run(self, forward_all, &call, call.n, 0, call.n * self.n_parameters > RELEASE_GIL_WORK)[0]
 
@@ -208,8 +214,9 @@ cdef class Engine(Core):
         begin(self, &call, X, Y)
         call.C = pointer(cost, call.n, True)
         tables = []
-        for arrays in (z, a, da_dz, delta, dC_da):
-            tables.append(pointer_table(self, arrays, call.n))
+        for arrays in (z, a, da_dz, delta):
+            tables.append(pointer_table(self, arrays, call.n, 0))
+        tables.append(pointer_table(self, dC_da, call.n, 1))
         call.z, call.a, call.da_dz = pointers(tables[0]), pointers(tables[1]), pointers(tables[2])
         call.delta, call.dC_da = pointers(tables[3]), pointers(tables[4])
         return run(self, backward_all, &call, call.n, 0 if dC_da[0] is None else NEEDS_INPUT_GRADIENT)[0]
@@ -257,14 +264,14 @@ cdef class Engine(Core):
     def jacobian(self, X, out, bint fresh, /):
         """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
         cdef Call call
-        begin(self, &call, X, None)
+        begin_without_targets(self, &call, X)
         call.out, call.new_memory = pointer(out, call.n * self.n_L * self.n_parameters, True), fresh
         return run(self, jacobian_all, &call, call.n * self.n_L)[0]
 
     def input_jacobian(self, X, out, /):
         """Fill out (n, n_L, n_0) with da_j/dx of every example and output j."""
         cdef Call call
-        begin(self, &call, X, None)
+        begin_without_targets(self, &call, X)
         call.out = pointer(out, call.n * self.n_L * self.n_0, True)
         return run(self, input_jacobian_all, &call, call.n * self.n_L, NEEDS_INPUT_GRADIENT)[0]
 
@@ -314,9 +321,12 @@ cdef class Engine(Core):
         cdef Call call
         cdef int failed
         begin(self, &call, X, Y, sample_weight)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
         if order is not None:
-            if (cnp.PyArray_TYPE(<cnp.ndarray?> order) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(order)
-                    or cnp.PyArray_SIZE(order) != call.n):
+            # Of no subclass, whose min and max may be its own.
+            if (not cnp.PyArray_CheckExact(order) or cnp.PyArray_TYPE(<cnp.ndarray> order) != cnp.NPY_INT64
+                    or not cnp.PyArray_ISCARRAY_RO(order) or cnp.PyArray_SIZE(order) != call.n):
                 raise TypeError(f"order must be {call.n} contiguous int64 numbers")
             if call.n > 0 and (order.min() < 0 or order.max() >= call.n):
                 raise ValueError(f"order has entries outside 0 ... {call.n - 1}")

@@ -174,6 +174,11 @@ cdef class Core:
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
             raise TypeError(f"dtype is {dtype_name}; this engine computes in {dtype}")
+        if len(sizes) < 2 or len(activations) != len(sizes) - 1:
+            raise ValueError(f"{len(activations)} activations with sizes {sizes}; expected one for each layer")
+        for n in sizes:
+            if type(n) is not int or n < 1:
+                raise ValueError(f"sizes is {sizes}; expected integers from 1 on")
         for l in range(len(sizes) - 1):
             size += (<double> sizes[l] + 1) * (<double> sizes[l + 1] + 2 * GROUP)
         if size > <double> (PY_SSIZE_T_MAX // 64):

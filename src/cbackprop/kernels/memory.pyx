@@ -148,11 +148,13 @@ cdef inline real **pointers(object table) noexcept:
     return <real **> cnp.PyArray_DATA(<cnp.ndarray> table)
 
 
-cdef object pointer_table(Core core, list arrays, Py_ssize_t n):
-    """Where the numbers are of arrays (n, n_l) to fill, for the last layers or for the input and all: NULL for None."""
+cdef object pointer_table(Core core, list arrays, Py_ssize_t n, Py_ssize_t below):
+    """Where the numbers are of arrays (n, n_l) to fill, for all layers and for `below` of the input: NULL for None."""
+    cdef Py_ssize_t i
+    if len(arrays) != core.n_layers + below:
+        raise ValueError(f"{len(arrays)} arrays or None; expected {core.n_layers + below}")
     table = np.zeros(len(arrays), dtype=np.uintp)
-    cdef Py_ssize_t i, below = len(arrays) - core.n_layers
-    for i in range(len(arrays)):
+    for i in range(core.n_layers + below):
         if arrays[i] is not None:
             width = core.n_0 if i < below else core.layers[i - below].n_out
             pointers(table)[i] = pointer(arrays[i], n * width, True)

@@ -260,6 +260,7 @@ cdef struct UpdateRule:
 
 cdef int read_rule(UpdateRule *rule, object chosen) except -1:
     """Take an update_rules.UpdateRule, None for none: its kind and its hyper-parameters by name; no step is taken yet.
+    Returns how many slots it has.
 
     A kernel reads as many slots as its kind has: others are refused here, and a kind that reads nothing here.
     """
@@ -303,7 +304,7 @@ cdef int read_rule(UpdateRule *rule, object chosen) except -1:
         raise NotImplementedError(f"no hyper-parameters are read for {chosen.name}")
     if len(chosen.slots) != n_slots or n_slots > MOST_SLOTS:
         raise ValueError(f"{chosen.name} has the slots {chosen.slots}; expected {n_slots} of them")
-    return 0
+    return n_slots
 
 
 cdef inline bint is_product_update(Core core) noexcept nogil:
