@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
         """,
     )
     options.add_sizes(parser, "2,N[,N...],1", "2,3,1")
-    options.add_activation(parser)
+    options.add_activations(parser, "sigmoid", "sigmoid")
     parser.add_argument("--cost", default="quadratic", help=f"{', '.join(COSTS)} (quadratic)")
     options.add_init(parser)
     options.add_number_type(parser, "float64")
