@@ -172,7 +172,7 @@ class Term:
     def _repr_html_(self) -> str:
         from cbackprop.drawing import html
 
-        return html.term(self._rule, self)
+        return html.term(self)
 
     def nudged_pass(self, size: float) -> Pass:
         """The example's forward pass after a nudge."""

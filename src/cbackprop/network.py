@@ -722,9 +722,7 @@ class Network:
         weight, total_weight = validation.mean_or_each(
             each, sample_weight, n, "a mean gradient", self.dtype.name
         )
-        validation.result_size(
-            "the per-example gradients", n if each else 1, self.n_parameters, self.dtype.name
-        )
+        validation.result_size("the per-example gradients", n if each else 1, self.n_parameters)
         if each:
             return self._model.per_example_gradient(examples, targets, single, out)
         return self._model.gradient(examples, targets, weight, total_weight, out)
@@ -852,7 +850,7 @@ class Network:
         if X2 is not None and Y2 is not None:
             examples2, targets2, single2 = self._pair(X2, Y2, names=("X2", "Y2"), like=(X, Y))
         n2 = len(examples if examples2 is None else examples2)
-        validation.result_size("the Gram matrix", len(examples), n2, self.dtype.name)
+        validation.result_size("the Gram matrix", len(examples), n2)
         gram = self._model.gradient_gram(examples, targets, examples2, targets2)
         gram = _first_if(single, gram)
         return gram[..., 0] if single2 else gram
@@ -924,7 +922,7 @@ class Network:
         """
         examples, single = self._examples(X)
         width = self.sizes[-1] * self.n_parameters
-        validation.result_size("the Jacobian", len(examples), width, self.dtype.name)
+        validation.result_size("the Jacobian", len(examples), width)
         return self._model.jacobian(examples, single, out)
 
     def input_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Floats:
@@ -979,7 +977,7 @@ class Network:
         """
         examples, single = self._examples(X)
         width = self.sizes[-1] * self.sizes[0]
-        validation.result_size("the Jacobian", len(examples), width, self.dtype.name)
+        validation.result_size("the Jacobian", len(examples), width)
         return _first_if(single, self._model.input_jacobian(examples))
 
     # ---- curvature -------------------------------------------------------------------------------

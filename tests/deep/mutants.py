@@ -108,8 +108,6 @@ SWAPS = (
     (r" != ", " == "), (r" and ", " or "), (r" or ", " and "), (r"\bnot (?!NULL)", ""),
     (r"\bTrue\b", "False"), (r"\bFalse\b", "True"), (r"\+= ", "-= "),
     (r"(?<=[ (\[,])0(?=[,)\] :])", "1"), (r"(?<=[ (\[,])1(?=[,)\] :])", "2"),
-    (r"vec_add\(", "vec_sub("), (r"vec_sub\(", "vec_add("),
-    (r"vec_mul\(", "vec_add("),
 )  # fmt: skip
 
 

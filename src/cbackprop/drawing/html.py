@@ -54,7 +54,7 @@ def chain_rule(rule: shown.ChainRule) -> str:
     )
 
 
-def term(rule: shown.ChainRule, of: shown.Term) -> str:
+def term(of: shown.Term) -> str:
     return (
         headline(f"∂C/∂ {of.name} = {of.value:.9g}")
         + of.svg()
