@@ -1,7 +1,7 @@
 """Optimisers: their hyper-parameters.
 
-First-order arithmetic stands in the kernels, that of whole-batch steps in lbfgs.py and
-levenberg_marquardt.py.
+First-order arithmetic stands in the engines, that of whole-batch steps in training/lbfgs.py and
+training/levenberg_marquardt.py.
 """
 
 from __future__ import annotations
