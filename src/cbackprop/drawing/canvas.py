@@ -128,15 +128,13 @@ class Canvas:
         points = " ".join(f"{p.x:.1f},{p.y:.1f}" for p in corners)
         self._add(f'<polygon points="{points}" class="{stroke.look}-fill"', "polygon", title)
 
-    def circle(
-        self, centre: Point, radius: float, look: str = "node", title: str = "", thick: bool = False
-    ) -> None:
+    def circle(self, centre: Point, radius: float, look: str, title: str) -> None:
         self._reach(
             Point(centre.x - radius, centre.y - radius), Point(centre.x + radius, centre.y + radius)
         )
         self._add(
             f'<circle cx="{centre.x:.1f}" cy="{centre.y:.1f}" r="{radius:.1f}" '
-            f'class="{look}" stroke-width="{2.5 if thick else 1.2}"',
+            f'class="{look}" stroke-width="1.2"',
             "circle",
             title,
         )
