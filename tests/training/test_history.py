@@ -148,15 +148,15 @@ def test_r2_of_targets_that_are_all_alike(value, dtype):
 
 
 def test_metrics_are_those_of_scikit_learn():
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    theirs = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
     rng = np.random.default_rng(5)
     for outputs in (1, 4):
         Y = rng.uniform(size=(50, outputs))
         P = Y + rng.normal(size=Y.shape) * 0.2
         pairs = {
-            "mse": metrics.mean_squared_error(Y, P),
-            "mae": metrics.mean_absolute_error(Y, P),
-            "r2": metrics.r2_score(Y, P),
+            "mse": theirs.mean_squared_error(Y, P),
+            "mae": theirs.mean_absolute_error(Y, P),
+            "r2": theirs.r2_score(Y, P),
         }
         for name, expected in pairs.items():
             assert metrics.METRICS[name](P, Y) == pytest.approx(expected, rel=1e-12)
