@@ -93,7 +93,7 @@ def as_table(target: str, X: Array, labels: Array) -> Table:
 
 def model(path: str) -> Network:
     """The network of a model file. A checkpoint is none: its inputs may be standardised ones."""
-    name = file_path("path", path)
+    name = file_path("model", path)
     with open(name, "rb") as stream:
         start = stream.read(kinds.LONGEST)
     if start[8:9] != b"{":
