@@ -26,7 +26,7 @@ def symbol(letter: str, layer: int | None = None, *indices: int) -> Label:
 
 
 def neuron_symbol(sizes: tuple[int, ...], letter: str, layer: int, j: int) -> Label:
-    """z, a or b of a neuron; an only neuron needs no number."""
+    """z, a or b of a neuron; the only one of its layer needs no number."""
     return symbol(letter, layer) if sizes[layer] == 1 else symbol(letter, layer, j)
 
 

@@ -43,7 +43,7 @@ def step(
     """One iteration: changes the engine's parameters and the state.
 
     Arguments are validated before they come here, as for an engine's calls. Steps that get the very
-    arrays of the step before save the half of their work.
+    arrays of the step before save half of their work.
 
     Returns
     -------
