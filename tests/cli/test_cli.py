@@ -20,7 +20,7 @@ from cbackprop import cli
 
 # ---- help ---------------------------------------------------------------------------------------
 
-COMMANDS = ("demo", "train", "predict", "explain", "check", "bench", "info")
+COMMANDS = ("demo", "train", "predict", "explain", "step", "check", "bench", "info")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,6 +40,11 @@ def test_help_has_examples_that_can_be_asked(
         arguments, rest = cli._parser().parse_known_args(example.split())
         assert example.split()[0] == command
         assert (arguments.run is not None, rest) == (True, [])
+
+
+def test_the_page_of_the_command_line_has_every_command() -> None:
+    page = (REPOSITORY / "docs" / "command_line.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == COMMANDS
 
 
 def test_the_readme_s_commands(
