@@ -246,6 +246,20 @@ def test_a_fit_of_no_epochs_draws_nothing_to_hold_out(backend):
 
 
 @every_backend
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("row", [3, 12, 23])
+def test_a_number_that_is_not_finite_is_told_by_its_own_row(row, shuffle, backend):
+    """Whichever part its example is in, and in the order in which it was given."""
+    X, Y = data()
+    X[row, 1] = np.nan
+    net = network(backend)
+    before = state(net)
+    with pytest.raises(ValueError, match=rf"^X has nan at \[{row}, 1\]; expected finite"):
+        net.fit(X, Y, epochs=2, shuffle=shuffle, validation_fraction=0.25)
+    assert state(net) == before
+
+
+@every_backend
 def test_weights_that_are_all_held_out_are_refused(backend):
     X, Y = data()
     weight = (np.arange(24) >= 20).astype(float)

@@ -158,6 +158,7 @@ def held_rows(model: Model, n: int, plan: Plan) -> Array:
 
 def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array, Plan]:
     """The examples left to train on, and the plan with the others as validation data."""
+    validation.require_finite("X", X)  # here a row still has the number by which it was given
     left = np.ones(len(X), dtype=bool)
     left[rows] = False
     weight = None if plan.sample_weight is None else plan.sample_weight[left]
