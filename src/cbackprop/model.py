@@ -39,6 +39,11 @@ class About(NamedTuple):
     class_names: tuple[str, ...] | None = None  # n_L, or 2 of one output
     metadata: Mapping[str, str] = MappingProxyType({})
 
+    def given(self) -> list[tuple[str, object]]:
+        """What there is of it, with its name."""
+        entries = {**self._asdict(), "metadata": dict(self.metadata)}
+        return [(name, value) for name, value in entries.items() if value]
+
 
 class Model:
     """Parameters, engine, optimiser and generator of one network.
@@ -98,6 +103,14 @@ class Model:
         self.weights, self.biases = Weights(weights), Biases(biases)
 
     # ---- state -----------------------------------------------------------------------------------
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        return self.about.feature_names
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.about.class_names
 
     def draw_parameters(self) -> None:
         """Write first parameters, from the generator."""

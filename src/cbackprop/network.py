@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import validation
+from cbackprop import neuron_names, validation
 from cbackprop.chain_rule import ChainRule
 from cbackprop.functions import (
     Activation,
@@ -464,10 +464,12 @@ class Network:
     def __repr__(self) -> str:
         names = [name_of(activation) for activation in self.activations]
         activation = repr(names[0]) if len(set(names)) == 1 else repr(names)
+        about = self._model.about
+        said = [f", {name}={validation.shown(value)}" for name, value in about.given()]
         return (
             f"Network({list(self.sizes)}, activation={activation}, "
             f"cost={name_of(self.cost_function)!r}, dtype={self.dtype.name!r}, "
-            f"backend={self.backend!r})"
+            f"backend={self.backend!r}{''.join(said)})"
         )
 
     def _repr_html_(self) -> str:
@@ -481,7 +483,8 @@ class Network:
         Returns
         -------
         str
-            A line for each layer, and one for the whole.
+            A line for each layer, and one for the whole; then what inputs and outputs are called
+            and the metadata, long ones cut.
         """
         lines = [f"{'layer':<8}{'neurons':>8}  {'activation':<14}{'weights':>14}{'parameters':>12}"]
         lines.append(f"{'0 input':<8}{self.sizes[0]:>8}")
@@ -499,6 +502,7 @@ class Network:
             f"{self.n_parameters} parameters, {self.dtype.name}, "
             f"cost {name_of(self.cost_function)}, {computed}"
         )
+        lines += [f"{what}: {text}" for what, text in neuron_names.about(self)]
         return "\n".join(lines)
 
     # ---- what goes in ----------------------------------------------------------------------------

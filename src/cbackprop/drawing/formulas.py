@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from cbackprop.drawing.shown import ChainRule
-from cbackprop.drawing.symbols import Label, marked, plain, short_name
+from cbackprop.drawing.symbols import Label, marked, plain
 from cbackprop.functions import ACTIVATIONS, Activation, cost_texts, name_of
+from cbackprop.neuron_names import short_name
 
 RAISED = str.maketrans("−z", "⁻ᶻ")
 
