@@ -71,6 +71,8 @@ class Model:
         The one in use; None before the first training.
     whole_batch_state : WholeBatchState or None
         What it remembers, where it is a whole-batch one; others have the engine's slots.
+    history : training.history.History or None
+        Of the last fit. Training stands above: nothing here looks into it.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class Model:
         self.n_parameters = layout.n_parameters(sizes)
         self.optimizer: Optimizer | None = None
         self.whole_batch_state: WholeBatchState | None = None
+        self.history: object = None
         try:
             self.engine = backends.engine(self.backend, sizes, activations, cost, dtype, threads)
         except MemoryError as error:
@@ -126,6 +129,7 @@ class Model:
 
     def set_parameters(self, vector: Array) -> None:
         """Write (P,) numbers; whatever interrupts that, all are written or none."""
+        vector = self.apart(vector)
         with self.engine:
             before = self.storage.copy()
             try:
@@ -165,6 +169,7 @@ class Model:
                 self.random = random
                 self.draw_parameters()
                 self.set_optimizer(None)
+                self.history = None
             except BaseException:
                 self.random = own
                 before.restore(self)

@@ -22,7 +22,7 @@ PACKAGE = REPOSITORY / "src" / "cbackprop"
 ROWS = (
     "_version kernels quantities random_numbers update_rules neuron_names",
     "functions",
-    "layout drawing.symbols drawing.shown",
+    "layout classes drawing.symbols drawing.shown",
     "drawing.canvas drawing.choice drawing.formulas",
     "drawing.tree drawing.chain drawing.indices drawing.summary drawing.latex drawing.network "
     "drawing.curves",
@@ -43,7 +43,7 @@ ROWS = (
     "files.model",
     "files.checkpoint",
     "files files.pickling training.history",
-    "schedules training.metrics training.progress training.whole_batch",
+    "schedules training.metrics training.progress training.fingerprint training.whole_batch",
     "training.lbfgs training.levenberg_marquardt training.plan",
     "training.second_order training.checkpoints",
     "training.loop",

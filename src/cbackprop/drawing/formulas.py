@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from cbackprop.drawing.shown import ChainRule
@@ -14,7 +15,8 @@ RAISED = str.maketrans("−z", "⁻ᶻ")
 
 def activation_bounds(activation: str | Activation) -> tuple[float, float] | None:
     """The ends of the range of a where it has both; of a function of the user's none are known."""
-    return ACTIVATIONS[activation].bounds if isinstance(activation, str) else None
+    low, high = ACTIVATIONS[activation].bounds if isinstance(activation, str) else (0, math.inf)
+    return (low, high) if math.isfinite(high - low) else None
 
 
 def activation_formula(rule: ChainRule, layer: int) -> Label:
