@@ -5,13 +5,11 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import Any
 
-import numpy as np
+from support import Array
 
 from cbackprop import Network
 from cbackprop.files import checkpoint, model
 from cbackprop.files import format as file_format
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def write(path: PathLike[str], tensors: dict[str, Array], metadata: dict[str, str]) -> None:

@@ -83,7 +83,7 @@ def _missing(error: ImportError) -> None:
         "place, correct but tens of times slower and without the promise of the same bits in every "
         f"batch; {HOW_TO_BUILD}",
         RuntimeWarning,
-        stacklevel=6,  # the user's import: above backend, network and the package itself
+        stacklevel=5,  # the user's import: above this module and the package itself
     )
 
 

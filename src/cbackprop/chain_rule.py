@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -17,12 +17,13 @@ import numpy as np
 from cbackprop import layout, paths, validation
 from cbackprop.functions import COSTS, Array, Floats, name_of, read_only
 from cbackprop.gradients import Backward
+from cbackprop.neuron_names import called
 from cbackprop.nudges import NUDGE_SIZES, Nudge, Nudges
 from cbackprop.paths import Factor, FullPath, Path
 
 if TYPE_CHECKING:
     from cbackprop.drawing.canvas import Drawing
-    from cbackprop.drawing.shown import Layers, Picture, Theme
+    from cbackprop.drawing.shown import NamedLayers, Picture, Theme
 
 
 class Pass(NamedTuple):
@@ -40,6 +41,8 @@ class Term:
     ----------
     name : str
         The quantity, such as "w[3, 7] of layer 2".
+    long_name : str
+        With what the network's names say of it: "w[0, 1] of layer 1 (dose → neuron 0)".
     value : float
         ∂C/∂ of it.
     """
@@ -51,6 +54,7 @@ class Term:
         self.layer = layer
         self.indices = indices
         self.name = f"{self.quantity}{list(indices)} of layer {layer}"
+        self.long_name = f"{self.name}{_between(rule, layer, indices)}"
         self.value = value
 
     def nudge(self, size: float = 0.01) -> Nudge:
@@ -172,7 +176,7 @@ class Term:
     def _repr_html_(self) -> str:
         from cbackprop.drawing import html
 
-        return html.term(self._rule, self)
+        return html.term(self)
 
     def nudged_pass(self, size: float) -> Pass:
         """The example's forward pass after a nudge."""
@@ -188,7 +192,7 @@ class Term:
         return "\n".join(self._lines())
 
     def __repr__(self) -> str:
-        return f"<∂C/∂ {self.name} = {paths.number(self.value)}>"
+        return f"<∂C/∂ {self.long_name} = {paths.number(self.value)}>"
 
 
 class _ParameterTerm(Term):
@@ -213,7 +217,7 @@ class _ParameterTerm(Term):
 
     def _lines(self) -> list[str]:
         return [
-            f"∂C/∂{self.name} = ∂z/∂{self.quantity} · ∂a/∂z · ∂C/∂a",
+            f"∂C/∂{self.long_name} = ∂z/∂{self.quantity} · ∂a/∂z · ∂C/∂a",
             *_aligned(
                 (self._name_of_dz_dw(), paths.factor(self.dz_dw)),
                 *_upper_rows(self.j, self.da_dz, self.dC_da, self.dC_dz),
@@ -293,10 +297,10 @@ class ActivationTerm(Term):
 
     def _lines(self) -> list[str]:
         if not self.paths:
-            name = f"∂C/∂a[{self.k}] of the output layer {self.layer}"
-            return [f"{name} = {paths.number(self.value)}"]
+            name = self.long_name.replace("layer", "the output layer", 1)
+            return [f"∂C/∂{name} = {paths.number(self.value)}"]
         return [
-            f"∂C/∂a[{self.k}] of layer {self.layer} = Σ_j ∂z_j/∂a · ∂a_j/∂z_j · ∂C/∂a_j",
+            f"∂C/∂{self.long_name} = Σ_j ∂z_j/∂a · ∂a_j/∂z_j · ∂C/∂a_j",
             *(f"  {path}" for path in self.paths),
             f"  sum = {paths.number(self.value)}",
         ]
@@ -311,7 +315,7 @@ class ChainRule:
         z, a, da_dz, dC_da and delta by layer, each (n_l,).
     cost : float
         C of the example.
-    sizes, activations, cost_function
+    sizes, activations, cost_function, feature_names, class_names
         As of the network.
     weights, biases : tuple of ndarray
         The parameters as they were then, (n_l, n_{l-1}) and (n_l,), in float64, read-only.
@@ -319,10 +323,12 @@ class ChainRule:
         The target, (n_L,), in float64.
     """
 
-    def __init__(self, network: Layers, x: Floats, backward: Backward, y: Floats) -> None:
+    def __init__(self, network: NamedLayers, x: Floats, backward: Backward, y: Floats) -> None:
         self.sizes = network.sizes
         self.activations = network.activations
         self.cost_function = network.cost_function
+        self.feature_names = network.feature_names
+        self.class_names = network.class_names
         self.backward = backward
         self.cost = float(backward.cost)
         self._softmax = network.activations[-1] == "softmax"
@@ -549,7 +555,9 @@ class ChainRule:
         back = self.backward
         lines = [
             f"layer 0, input, {self.sizes[0]} neurons",
-            *_aligned(("a = x", _some(back.a[0])), ("∂C/∂a", _some(back.dC_da[0]))),
+            *_aligned(
+                *_names(self, 0), ("a = x", _some(back.a[0])), ("∂C/∂a", _some(back.dC_da[0]))
+            ),
         ]
         for l, activation in enumerate(self.activations, start=1):
             # Of a softmax layer ∂a_i/∂z_j is a matrix, too large to print: its diagonal stands.
@@ -557,6 +565,7 @@ class ChainRule:
             lines += [
                 f"layer {l}, {name_of(activation)}, {self.sizes[l]} neurons",
                 *_aligned(
+                    *_names(self, l),
                     ("z", _some(back.z[l])),
                     ("a", _some(back.a[l])),
                     (slopes, _some(back.slopes(l))),
@@ -640,7 +649,28 @@ def _aligned(*rows: tuple[str, str]) -> list[str]:
 
 def _some(values: Array) -> str:
     """All numbers of a small layer, the first and the last of a large one."""
-    texts = [f"{float(value):.6g}" for value in values[:5]]
-    if len(values) <= len(texts):
-        return ", ".join(texts)
-    return f"{', '.join(texts[:4])}, … {len(values) - 5} more …, {float(values[-1]):.6g}"
+    return _first_and_last(len(values), lambda j: f"{float(values[j]):.6g}")
+
+
+def _first_and_last(count: int, text: Callable[[int], str]) -> str:
+    if count <= 5:
+        return ", ".join(map(text, range(count)))
+    return f"{', '.join(map(text, range(4)))}, … {count - 5} more …, {text(count - 1)}"
+
+
+def _names(rule: ChainRule, layer: int) -> list[tuple[str, str]]:
+    """What a layer's neurons are called, in the places of their numbers."""
+    if called(rule, layer, 0) is None:
+        return []
+    return [("name", _first_and_last(rule.sizes[layer], lambda j: called(rule, layer, j) or ""))]
+
+
+def _between(rule: ChainRule, layer: int, indices: tuple[int, ...]) -> str:
+    """(age → neuron 0) of a weight, (age) of one neuron; nothing where neither has a name."""
+    here = called(rule, layer, indices[0])
+    if len(indices) == 1:
+        return "" if here is None else f" ({here})"
+    below = called(rule, layer - 1, indices[1])
+    if here is None and below is None:
+        return ""
+    return f" ({below or f'neuron {indices[1]}'} → {here or f'neuron {indices[0]}'})"

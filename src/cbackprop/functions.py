@@ -51,7 +51,7 @@ class ActivationRow(NamedTuple):
     derivative_formula: str | None
     picture_formula: str | None = None  # where a picture writes σ(z) in another way, or shorter
     note: str | None = None  # what the formula leaves open
-    bounds: tuple[float, float] | None = None  # of a, where it has both
+    bounds: tuple[float, float] = (-math.inf, math.inf)  # of a, which need not reach them
     can_overflow: bool = False  # a may be infinite where z is finite
     elementwise: bool = True  # a_j depends on z_j alone; if not, only the last layer can have it
 
@@ -87,18 +87,23 @@ ACTIVATIONS: dict[str, ActivationRow] = {
         "tanh z",
         bounds=(-1.0, 1.0),
     ),
-    "relu": ActivationRow("he", "max(0, z)", "1 if z > 0, else 0"),
+    "relu": ActivationRow("he", "max(0, z)", "1 if z > 0, else 0", bounds=(0.0, math.inf)),
     "leaky_relu": ActivationRow(
         "he", "max(0.01·z, z)", "1 if z > 0, else 0.01", "z, or 0.01 z below 0"
     ),
     "elu": ActivationRow(
-        "he", "z if z > 0, else e^{z} − 1", "1 if z > 0, else e^{z}", "z, or eᶻ − 1 below 0"
+        "he",
+        "z if z > 0, else e^{z} − 1",
+        "1 if z > 0, else e^{z}",
+        "z, or eᶻ − 1 below 0",
+        bounds=(-1.0, math.inf),
     ),
     "selu": ActivationRow(
         "he",
         "1.0507·z if z > 0, else 1.0507·1.6733·(e^{z} − 1)",
         "1.0507 if z > 0, else 1.0507·1.6733·e^{z}",
         "1.0507·z, or 1.758·(eᶻ − 1) below 0",
+        bounds=(-1.7580993408473766, math.inf),
         can_overflow=True,  # by its factor of 1.0507
     ),
     "gelu": ActivationRow(
@@ -107,11 +112,19 @@ ACTIVATIONS: dict[str, ActivationRow] = {
         "Φ(z) + z·φ(z)",
         "z Φ(z)",
         "Φ is the distribution function of the standard normal distribution, φ its density.",
+        bounds=(-0.16997120747990369, math.inf),
     ),
-    "silu": ActivationRow("he", "z/(1 + e^{−z})", "1/(1 + e^{−z}) + z·e^{−z}/(1 + e^{−z})²"),
-    "softplus": ActivationRow("he", "ln(1 + e^{z})", "1/(1 + e^{−z})"),
+    "silu": ActivationRow(
+        "he",
+        "z/(1 + e^{−z})",
+        "1/(1 + e^{−z}) + z·e^{−z}/(1 + e^{−z})²",
+        bounds=(-0.27846454276107374, math.inf),
+    ),
+    "softplus": ActivationRow("he", "ln(1 + e^{z})", "1/(1 + e^{−z})", bounds=(0.0, math.inf)),
     "softsign": ActivationRow("glorot", "z/(1 + |z|)", "1/(1 + |z|)²", bounds=(-1.0, 1.0)),
-    "exponential": ActivationRow("glorot", "e^{z}", "e^{z}", can_overflow=True),
+    "exponential": ActivationRow(
+        "glorot", "e^{z}", "e^{z}", bounds=(0.0, math.inf), can_overflow=True
+    ),
     "identity": ActivationRow("glorot", "z", "1"),
     "softmax": ActivationRow(
         "glorot", None, None, "exp z_j / Σ_i exp z_i", bounds=(0.0, 1.0), elementwise=False

@@ -39,6 +39,11 @@ class About(NamedTuple):
     class_names: tuple[str, ...] | None = None  # n_L, or 2 of one output
     metadata: Mapping[str, str] = MappingProxyType({})
 
+    def given(self) -> list[tuple[str, object]]:
+        """What there is of it, with its name."""
+        entries = {**self._asdict(), "metadata": dict(self.metadata)}
+        return [(name, value) for name, value in entries.items() if value]
+
 
 class Model:
     """Parameters, engine, optimiser and generator of one network.
@@ -66,6 +71,8 @@ class Model:
         The one in use; None before the first training.
     whole_batch_state : WholeBatchState or None
         What it remembers, where it is a whole-batch one; others have the engine's slots.
+    history : training.history.History or None
+        Of the last fit. Training stands above: nothing here looks into it.
 
     Raises
     ------
@@ -87,6 +94,7 @@ class Model:
         self.n_parameters = layout.n_parameters(sizes)
         self.optimizer: Optimizer | None = None
         self.whole_batch_state: WholeBatchState | None = None
+        self.history: object = None
         try:
             self.engine = backends.engine(self.backend, sizes, activations, cost, dtype, threads)
         except MemoryError as error:
@@ -98,6 +106,14 @@ class Model:
         self.weights, self.biases = Weights(weights), Biases(biases)
 
     # ---- state -----------------------------------------------------------------------------------
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        return self.about.feature_names
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.about.class_names
 
     def draw_parameters(self) -> None:
         """Write first parameters, from the generator."""
@@ -113,6 +129,7 @@ class Model:
 
     def set_parameters(self, vector: Array) -> None:
         """Write (P,) numbers; whatever interrupts that, all are written or none."""
+        vector = self.apart(vector)
         with self.engine:
             before = self.storage.copy()
             try:
@@ -152,6 +169,7 @@ class Model:
                 self.random = random
                 self.draw_parameters()
                 self.set_optimizer(None)
+                self.history = None
             except BaseException:
                 self.random = own
                 before.restore(self)

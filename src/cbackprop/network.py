@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import validation
+from cbackprop import neuron_names, validation
 from cbackprop.chain_rule import ChainRule
+from cbackprop.classes import are_classes
 from cbackprop.functions import (
     Activation,
     ActivationName,
@@ -222,6 +223,16 @@ class Network:
         )
         self._model.require_no_fit("its parameters cannot be replaced")
         self._model.set_parameters(vector)
+
+    @property
+    def history(self) -> History | None:
+        """What the last `fit` did: the epochs it completed, also after Ctrl-C or an error.
+
+        None before the first one and after `reset`. It is not copied and not saved.
+        """
+        history = self._model.history
+        assert history is None or isinstance(history, History)
+        return history
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
@@ -464,10 +475,12 @@ class Network:
     def __repr__(self) -> str:
         names = [name_of(activation) for activation in self.activations]
         activation = repr(names[0]) if len(set(names)) == 1 else repr(names)
+        about = self._model.about
+        said = [f", {name}={validation.shown(value)}" for name, value in about.given()]
         return (
             f"Network({list(self.sizes)}, activation={activation}, "
             f"cost={name_of(self.cost_function)!r}, dtype={self.dtype.name!r}, "
-            f"backend={self.backend!r})"
+            f"backend={self.backend!r}{''.join(said)})"
         )
 
     def _repr_html_(self) -> str:
@@ -481,7 +494,8 @@ class Network:
         Returns
         -------
         str
-            A line for each layer, and one for the whole.
+            A line for each layer, and one for the whole; then what inputs and outputs are called
+            and the metadata, long ones cut.
         """
         lines = [f"{'layer':<8}{'neurons':>8}  {'activation':<14}{'weights':>14}{'parameters':>12}"]
         lines.append(f"{'0 input':<8}{self.sizes[0]:>8}")
@@ -499,6 +513,7 @@ class Network:
             f"{self.n_parameters} parameters, {self.dtype.name}, "
             f"cost {name_of(self.cost_function)}, {computed}"
         )
+        lines += [f"{what}: {text}" for what, text in neuron_names.about(self)]
         return "\n".join(lines)
 
     # ---- what goes in ----------------------------------------------------------------------------
@@ -722,9 +737,7 @@ class Network:
         weight, total_weight = validation.mean_or_each(
             each, sample_weight, n, "a mean gradient", self.dtype.name
         )
-        validation.result_size(
-            "the per-example gradients", n if each else 1, self.n_parameters, self.dtype.name
-        )
+        validation.result_size("the per-example gradients", n if each else 1, self.n_parameters)
         if each:
             return self._model.per_example_gradient(examples, targets, single, out)
         return self._model.gradient(examples, targets, weight, total_weight, out)
@@ -852,7 +865,7 @@ class Network:
         if X2 is not None and Y2 is not None:
             examples2, targets2, single2 = self._pair(X2, Y2, names=("X2", "Y2"), like=(X, Y))
         n2 = len(examples if examples2 is None else examples2)
-        validation.result_size("the Gram matrix", len(examples), n2, self.dtype.name)
+        validation.result_size("the Gram matrix", len(examples), n2)
         gram = self._model.gradient_gram(examples, targets, examples2, targets2)
         gram = _first_if(single, gram)
         return gram[..., 0] if single2 else gram
@@ -924,7 +937,7 @@ class Network:
         """
         examples, single = self._examples(X)
         width = self.sizes[-1] * self.n_parameters
-        validation.result_size("the Jacobian", len(examples), width, self.dtype.name)
+        validation.result_size("the Jacobian", len(examples), width)
         return self._model.jacobian(examples, single, out)
 
     def input_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Floats:
@@ -979,7 +992,7 @@ class Network:
         """
         examples, single = self._examples(X)
         width = self.sizes[-1] * self.sizes[0]
-        validation.result_size("the Jacobian", len(examples), width, self.dtype.name)
+        validation.result_size("the Jacobian", len(examples), width)
         return _first_if(single, self._model.input_jacobian(examples))
 
     # ---- curvature -------------------------------------------------------------------------------
@@ -1199,12 +1212,14 @@ class Network:
         noise_multiplier: float = 0.0,
         validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         validation_fraction: float = 0.0,
+        stratify: bool | npt.ArrayLike | None = None,
         metrics: Sequence[MetricName | Metric] = (),
         early_stopping: EarlyStopping | int | None = None,
         schedule: Callable[[int, float], float] | None = None,
         callbacks: Sequence[Callable[[Self, History], object]] = (),
         progress: bool | None = None,
         checkpoint: validation.PathLike | None = None,
+        checkpoint_generator: bool = True,
         resume: bool = False,
     ) -> History:
         """Train by repeated downhill steps on mini-batches.
@@ -1232,7 +1247,7 @@ class Network:
             are all 0 makes no step.
         class_weight : dict, array_like or "balanced", optional
             A weight for each class, (n_L,), or (2,) with one output, times ``sample_weight``. An
-            example's class is its largest target; with one output, whether that is above ½.
+            example's class is what "accuracy" takes for it; rows of several labels have none.
             "balanced": n/(classes · examples of the class).
         l1, l2 : float
             Add l1 Σ|w| + (l2/2) Σw² to the cost, of weights, not of biases. In scikit-learn alpha
@@ -1253,12 +1268,16 @@ class Network:
         validation_fraction : float
             In [0, 1): this share of the examples is held out of training and judged instead: random
             ones, or, unless ``shuffle`` is True, the last.
+        stratify : bool or array_like, optional
+            True: of each class its share is held out, the classes being those of "accuracy"; or
+            labels (n,) to take for classes. There must be two examples of each at least.
         metrics : sequence, optional
-            "accuracy", "mse", "mae", "r2", or functions of (predictions, targets).
+            "accuracy", "mse", "mae", "r2", or functions of (predictions, targets). See `score`.
         early_stopping : EarlyStopping or int, optional
             An int is the patience.
         schedule : callable, optional
-            f(epoch, learning_rate) returns the epoch's rate, see `cbackprop.schedules`.
+            f(epoch, learning_rate) returns the epoch's rate, see `cbackprop.schedules`. After the
+            fit, however it ends, the network has the optimiser's own rate again.
         callbacks : sequence of callable, optional
             Each called as f(network, history) after each epoch; one that returns True stops the
             fit.
@@ -1266,11 +1285,16 @@ class Network:
             Show the epochs on stderr: None for terminals and fits of more than a second only. With
             tqdm's bar where that is installed.
         checkpoint : path, optional
-            A file written after each epoch: parameters, the optimiser's state, the generator and
-            the history.
+            A file written after each epoch: parameters, also those of the best epoch, the
+            optimiser's state, the generator and the history.
+        checkpoint_generator : bool
+            False keeps the generator's state out of that file, from which the noise of a private
+            training could be told. A fit that goes on from it draws random numbers of its own.
         resume : bool
-            Go on from ``checkpoint``, bit for bit as if the fit had not been stopped; the other
-            arguments must be what they were, ``epochs`` and what is only looked at excepted.
+            Go on from ``checkpoint``, bit for bit as if the fit had not been stopped. The data,
+            their weights and order, what is held out, batch_size, optimiser and its learning rate,
+            and the options of a step must be what they were (a fingerprint of them is in the file);
+            epochs, schedule, validation_data, metrics, early stopping and callbacks may be others.
 
         Returns
         -------
@@ -1286,9 +1310,16 @@ class Network:
         FloatingPointError
             If training diverges, naming the epoch; the parameters are those at its start.
         KeyboardInterrupt
-            On Ctrl-C; the parameters are those of the last full batch.
+            On Ctrl-C; the parameters are those of the last full batch, or with early stopping that
+            restores it of the best epoch. `history` has the epochs completed.
         RuntimeError
             If a fit of this network is under way (in a callback or another thread).
+
+        Warns
+        -----
+        UserWarning
+            Once a fit, of targets that the output activation cannot reach, and of examples without
+            a class under softmax.
         """
         examples, targets, plan = plans.make(
             self._model,
@@ -1310,12 +1341,14 @@ class Network:
             noise_multiplier=noise_multiplier,
             validation_data=validation_data,
             validation_fraction=validation_fraction,
+            stratify=stratify,
             metrics=metrics,
             early_stopping=early_stopping,
             schedule=schedule,
             callbacks=callbacks,
             progress=progress,
             checkpoint=checkpoint,
+            checkpoint_generator=checkpoint_generator,
             resume=resume,
         )
         self._model.require_no_fit("it cannot start another one")
@@ -1394,7 +1427,7 @@ class Network:
         return self
 
     def score(
-        self, X: npt.ArrayLike, Y: npt.ArrayLike, metric: MetricName | Metric = "accuracy"
+        self, X: npt.ArrayLike, Y: npt.ArrayLike, metric: MetricName | Metric | None = None
     ) -> float:
         """A metric of the predictions for X against Y.
 
@@ -1402,8 +1435,9 @@ class Network:
         ----------
         X, Y : array_like
             (n, n_0) and (n, n_L).
-        metric : str or callable
-            "accuracy", "mse", "mae", "r2", or a function of (predictions, targets).
+        metric : str or callable, optional
+            "accuracy", "mse", "mae", "r2", or a function of (predictions, targets). By default
+            accuracy where the targets are classes, r2 otherwise.
 
         Returns
         -------
@@ -1413,13 +1447,29 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            Naming the argument.
+            Naming the argument; for "accuracy" of targets that name no classes.
         FloatingPointError
             If finite inputs overflow.
+
+        Notes
+        -----
+        Accuracy is the share of the examples that are right. Of softmax outputs the largest one
+        counts, and the largest target. Other targets must be 0 and 1 alone, or −1 and 1: where each
+        row has a single 1, the largest output is the class; one output lies above or below ½ (0 for
+        −1 and 1); rows with any number of ones are labels, all of which must be right. Counts, with
+        the cost poisson, are no classes; nor are, where nothing else is asked for, targets all
+        alike of outputs without bounds.
         """
-        checked = validation.metric("metric", metric, tuple(METRICS))
+        output = self.activations[-1]
         examples, targets, _ = self._pair(X, Y, "a score")
-        return measured("metric", function_of(checked), self._model.predict(examples), targets)
+        if metric is None:
+            metric = "accuracy" if are_classes(output, self.cost_function, targets) else "r2"
+        checked = validation.metric("metric", metric, METRICS)
+        classes = None
+        if checked == "accuracy":
+            classes = validation.classes_of_accuracy("metric", output, targets)
+        function = function_of(checked, classes)
+        return measured("metric", function, self._model.predict(examples), targets)
 
 
 _FIXED_ATTRIBUTES = tuple(Network.__annotations__)

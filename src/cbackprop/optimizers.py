@@ -1,7 +1,7 @@
 """Optimisers: their hyper-parameters.
 
-First-order arithmetic stands in the kernels, that of whole-batch steps in lbfgs.py and
-levenberg_marquardt.py.
+First-order arithmetic stands in the engines, that of whole-batch steps in training/lbfgs.py and
+training/levenberg_marquardt.py.
 """
 
 from __future__ import annotations
@@ -460,7 +460,8 @@ class LevenbergMarquardt(WholeBatch):
     decrease, increase : float
         Factors of μ: 0 < decrease < 1 < increase.
     most_mu : float
-        The fit stops, "converged", when μ would exceed it.
+        The fit stops, "mu reached its bound", when μ would exceed it; or it times the largest
+        number on the diagonal of JᵀJ, where that is above 1, as of unscaled data.
     gradient_tolerance : float
         It stops, too, when the length of Jᵀr, a sum over the examples, is not above this, ≥ 0; and
         when a step changes no parameter's last digit.

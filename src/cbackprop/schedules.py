@@ -3,7 +3,8 @@
 A schedule is any function f(epoch, learning_rate) with epoch = 0, 1, … that returns a rate ≥ 0.
 These are the usual ones; the formulas are those of torch.optim.lr_scheduler unless said otherwise.
 They are functions of the epoch's number alone (`ReduceOnPlateau`: of the history, too), so that a
-fit that goes on from a checkpoint has the rates of one that was never stopped.
+fit that goes on from a checkpoint has the rates of one that was never stopped. None keeps anything
+of a fit: one object serves any number of them, also at the same time.
 """
 
 from __future__ import annotations
@@ -29,14 +30,12 @@ class Schedule:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        arguments = ", ".join(
-            f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_")
-        )
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({arguments})"
 
 
 def _power(factor: float, exponent: int) -> float:
-    """factor^exponent; infinite, which `rate_of` refuses, where Python has an OverflowError."""
+    """factor^exponent; infinite, which `Rates` refuses, where Python has an OverflowError."""
     try:
         return float(factor**exponent)
     except OverflowError:
@@ -171,7 +170,9 @@ class OneCycle(Schedule):
 class ReduceOnPlateau(Schedule):
     """η times ``factor`` for each ``patience`` epochs in which the cost reached no new low.
 
-    Looks at the validation cost where there is one, at the training cost otherwise.
+    Looks at the validation cost where there is one, at the training cost otherwise; where a fit
+    goes on from a checkpoint with the other one of the two, a low of that is sought anew. The rate
+    that is reduced is that of the epoch before.
 
     Parameters
     ----------
@@ -197,39 +198,62 @@ class ReduceOnPlateau(Schedule):
         self.patience = validation.integer("patience", patience, 0)
         self.min_delta = validation.fraction("min_delta", min_delta)
         self.least = validation.non_negative("least", least)
-        self._history: History | None = None
-        self._seen = (0, math.inf, 0, 0.0)
 
     def __call__(self, epoch: int, learning_rate: float) -> float:
         return learning_rate
 
     def after(self, history: History, learning_rate: float) -> float:
-        """The rate that follows the epochs of this history.
+        """The rate that follows the epochs of this history."""
+        return _Plateaus(self, learning_rate).rate_after(history)
 
-        A function of the costs alone: what is kept between calls only saves reading them again.
-        """
-        costs = history.validation_cost or history.cost
-        if self._history is not history:
-            self._history, self._seen = history, (0, math.inf, 0, learning_rate)
-        count, best, waited, rate = self._seen
-        for cost in costs[count:]:
-            if math.isinf(best) or cost < best - self.min_delta * abs(best):
-                best, waited = cost, 0
+
+class _Plateaus:
+    """How far one fit has been followed: an epoch's costs are read once.
+
+    Not in the schedule, which other fits may have, too.
+    """
+
+    def __init__(self, schedule: ReduceOnPlateau, learning_rate: float) -> None:
+        self.schedule = schedule
+        self.rate = learning_rate
+        self.epochs, self.best, self.waited, self.was_judged = 0, math.inf, 0, True
+
+    def rate_after(self, history: History) -> float:
+        schedule, costs = self.schedule, history.validation_cost or history.cost
+        for epoch in range(self.epochs, len(costs)):
+            if epoch < len(history.learning_rate):
+                self.rate = history.learning_rate[epoch]
+            # Before a checkpoint there may have been no validation data.
+            is_judged = not math.isnan(costs[epoch])
+            cost = costs[epoch] if is_judged else history.cost[epoch]
+            if is_judged != self.was_judged:
+                self.best, self.waited, self.was_judged = math.inf, 0, is_judged
+            if math.isinf(self.best) or cost < self.best - schedule.min_delta * abs(self.best):
+                self.best, self.waited = cost, 0
                 continue
-            waited += 1
-            if waited > self.patience:
-                rate, waited = max(rate * self.factor, min(self.least, rate)), 0
-        self._seen = (len(costs), best, waited, rate)
-        return rate
+            self.waited += 1
+            if self.waited > schedule.patience:
+                least = min(schedule.least, self.rate)
+                self.rate, self.waited = max(self.rate * schedule.factor, least), 0
+        self.epochs = len(costs)
+        return self.rate
 
 
-def rate_of(
-    schedule: RateOfEpoch | None, epoch: int, learning_rate: float, history: History
-) -> float:
-    """The checked rate of an epoch; the optimiser's own without a schedule."""
-    if schedule is None:
-        return learning_rate
-    if isinstance(schedule, ReduceOnPlateau):
-        return schedule.after(history, learning_rate)
-    rate = schedule(epoch, learning_rate)
-    return validation.non_negative(f"the result of schedule({epoch}, {learning_rate})", rate)
+class Rates:
+    """The rates of one fit: each checked; the optimiser's own without a schedule."""
+
+    def __init__(self, schedule: RateOfEpoch | None, learning_rate: float) -> None:
+        self.schedule, self.learning_rate = schedule, learning_rate
+        self._plateaus = (
+            _Plateaus(schedule, learning_rate) if isinstance(schedule, ReduceOnPlateau) else None
+        )
+
+    def of(self, epoch: int, history: History) -> float:
+        """The rate of the epoch that follows those of the history."""
+        if self.schedule is None:
+            return self.learning_rate
+        if self._plateaus is not None:
+            return self._plateaus.rate_after(history)
+        rate = self.schedule(epoch, self.learning_rate)
+        what = f"the result of schedule({epoch}, {self.learning_rate})"
+        return validation.non_negative(what, rate)

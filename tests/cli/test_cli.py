@@ -20,7 +20,7 @@ from cbackprop import cli
 
 # ---- help ---------------------------------------------------------------------------------------
 
-COMMANDS = ("demo", "train", "predict", "explain", "check", "bench", "info")
+COMMANDS = ("demo", "train", "predict", "explain", "step", "check", "bench", "info")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,6 +40,11 @@ def test_help_has_examples_that_can_be_asked(
         arguments, rest = cli._parser().parse_known_args(example.split())
         assert example.split()[0] == command
         assert (arguments.run is not None, rest) == (True, [])
+
+
+def test_the_page_of_the_command_line_has_every_command() -> None:
+    page = (REPOSITORY / "docs" / "command_line.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == COMMANDS
 
 
 def test_the_readme_s_commands(
@@ -82,7 +87,7 @@ def test_the_readme_s_commands(
         (["check", "--sizes", "64"], "sizes is [64]; expected at least 2"),
         (["check", "--sizes", "0,3"], "sizes[0] is 0"),
         (["check", "--activation", "relu,step"], "activation[1] is 'step'"),
-        (["check", "--cost", "poisson", "--activation", "relu"], "cost is 'poisson'"),
+        (["check", "--cost", "poisson", "--output", "relu"], "cost is 'poisson'"),
         (["check", "--init", "best"], "init is 'best'"),
         (["check", "--dtype", "int8"], "dtype is 'int8'"),
         (["check", "--backend", "gpu"], "backend is 'gpu'"),
@@ -92,6 +97,7 @@ def test_the_readme_s_commands(
         (["check", "--all", "--sizes", "2,2"], "argument --sizes: not with --all"),
         (["check", "--all", "--cost", "mse"], "argument --cost: not with --all"),
         (["check", "--all", "--activation", "tanh"], "argument --activation: not with --all"),
+        (["check", "--all", "--output", "tanh"], "argument --output: not with --all"),
         (["check", "--all", "--init", "he"], "argument --init: not with --all"),
         (["check", "--all", "--dtype", "int8"], "dtype is 'int8'"),
         (["check", "--all", "--seed", "-1"], "seed is -1"),

@@ -25,7 +25,13 @@ def table(tmp_path: Path) -> str:
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     path = str(tmp_path / "three.model")
-    net = Network([2, 4, 5, 3], ["tanh", "sigmoid", "softmax"], "cross_entropy", seed=1)
+    net = Network(
+        [2, 4, 5, 3],
+        ["tanh", "sigmoid", "softmax"],
+        "cross_entropy",
+        seed=1,
+        class_names=["p", "q", "r"],
+    )
     net.weights[0][...] /= 100  # none is saturated by the last row
     net.save(path)
     return path
@@ -46,9 +52,10 @@ def test_named_weight(model: str, table: str, capsys: pytest.CaptureFixture[str]
     assert max(len(line) for line in output.splitlines()) <= 80
     lines = output.splitlines()
     assert lines[0] == "Row 2: wanted outputs y, and those of the network, a:"
-    assert lines[1] == "  y = (0, 0, 1)"
+    assert lines[1] == "  of (p, q, r)"
+    assert lines[2] == "  y = (0, 0, 1)"
     shown = ", ".join(f"{value:.6g}" for value in net.predict(X[2]))
-    assert lines[2] == f"  a = ({shown})"
+    assert lines[3] == f"  a = ({shown})"
     text = " ".join(output.split())
     assert f"cost C = {net.cost(X[2], Y[2]):.6g} depend on w[3, 1] of layer 2 = " in text
     assert f"= {net.weights[1][3, 1]:.6g}, the weight from neuron 1 of layer 1 to neuron 3" in text
@@ -95,7 +102,7 @@ def test_softmax_layer(model: str, table: str, capsys: pytest.CaptureFixture[str
 def test_saturated_output(output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An infinite factor is null, as JSON has no word for it; the product is right."""
     (tmp_path / "a.csv").write_text("a,kind\n1,p\n1,q\n1,r\n")
-    net = Network([1, 3], output, "cross_entropy")
+    net = Network([1, 3], output, "cross_entropy", class_names=list("pqr"))
     net.weights[0][:, 0] = [-800, 800, -800]
     net.save(tmp_path / "a.model")
     command = ["explain", str(tmp_path / "a.model"), str(tmp_path / "a.csv"), "--j", "0"]
@@ -227,11 +234,22 @@ def test_fewer_classes_than_outputs(
 ) -> None:
     path = tmp_path / "one.csv"
     path.write_text("a,b,kind\n0.5,-2,q\n")
-    assert "kind has 1 classes; expected 3, as the model has: --labels names them" in refusal(
-        capsys, "explain", model, str(path)
-    )
-    facts = as_json(capsys, "explain", model, str(path), "--labels", "p,q,r", "--layer", "2")
+    facts = as_json(capsys, "explain", model, str(path), "--layer", "2")
     assert facts["cost"] == Network.load(model).cost(X[0], Y[0])
+    assert (
+        as_json(capsys, "explain", model, str(path), "--labels", "p,q,r", "--layer", "2") == facts
+    )
+    # Without names in the model none are made up.
+    net = Network.load(model)
+    net.class_names = None
+    net.save(model)
+    assert (
+        "kind has the classes 'q', and the model no names for its 3; expected --labels"
+        in refusal(capsys, "explain", model, str(path))
+    )
+    assert (
+        as_json(capsys, "explain", model, str(path), "--labels", "p,q,r", "--layer", "2") == facts
+    )
 
 
 @pytest.mark.parametrize(("kind", "target"), [("no", 0.0), ("yes", 1.0)])
@@ -239,7 +257,7 @@ def test_two_classes_and_one_output(
     kind: str, target: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.csv").write_text(f"a,kind\n0.5,{kind}\n1,no\n1,yes\n")
-    net = Network([1, 1], "sigmoid", "cross_entropy", seed=0)
+    net = Network([1, 1], "sigmoid", "cross_entropy", seed=0, class_names=["no", "yes"])
     net.save(tmp_path / "a.model")
     facts = as_json(capsys, "explain", str(tmp_path / "a.model"), str(tmp_path / "a.csv"))
     assert facts["cost"] == net.cost([0.5], [target])
@@ -279,8 +297,8 @@ def test_pictures(
         ("flowers.csv --j 5", "j is 5 and k is None; expected neurons that one of the layers has"),
         ("flowers.csv --target a", "flowers.csv:2: column 2 ('kind') is 'q'; expected a number"),
         ("flowers.csv --drop a", "the examples have 1 inputs; expected 2"),
-        ("flowers.csv --labels p,q", "labels has 2 classes; expected 3, as the model has"),
-        ("flowers.csv --labels p,q,s", "kind has the class 'r'; expected one of 'p', 'q', 's'"),
+        ("flowers.csv --labels p,q", "labels is 'p,q'; expected 3 names, as the model has 3"),
+        ("flowers.csv --labels p,q,s", "labels is 'p,q,s'; expected none: the model has the names"),
         ("--digits", "the examples have 64 inputs; expected 2"),
         ("", "no DATA came"),
         ("flowers.csv --j x", "argument --j: invalid int value: 'x'"),

@@ -104,22 +104,26 @@ def test_files(model: str, rows: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert np.load(tmp_path / "l.npy", allow_pickle=False).tolist() == expected
 
 
-@pytest.mark.parametrize("labels", [[], ["--labels", "n,s,w"]])
+@pytest.mark.parametrize("names", ["in the model", "by --labels", "numbers"])
 def test_true_classes(
-    labels: list[str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    names: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --labels the classes are in the order of their names, as train has them."""
-    guesses = ["nsw"[j] for j in Network.load(model).predict(X).argmax(axis=1)]
-    wrong = ["s" if guess == "n" else "n" for guess in guesses]
+    """Also where not every class occurs; without names a class is the number of its output."""
+    net = Network.load(model)
+    words = "210" if names == "numbers" else "nsw"
+    labels = ["--labels", "n,s,w"] if names == "by --labels" else []
+    if names == "in the model":
+        net.class_names = list(words)
+        net.save(model)
+    words = sorted(words) if names == "numbers" else words
+    guesses = [words[j] for j in net.predict(X).argmax(axis=1)]
+    wrong = [words[1] if guess == words[0] else words[0] for guess in guesses]
     path = tmp_path / "true.csv"
-    # Each class occurs; the last three rows are wrong.
     for true, right in ((guesses + wrong, 3), (wrong, 0)):
         path.write_text(
             "id,a,kind,b\n"
             + "".join(f"z,{a},{kind},{b}\n" for (a, b), kind in zip([*X, *X], true, strict=False))
         )
-        if not labels and set(true) != {"n", "s", "w"}:
-            continue
         command = ["predict", model, str(path), "--target", "kind", "--drop", "id", *labels]
         assert cli.main(command) == 0
         captured = capsys.readouterr()
@@ -235,7 +239,7 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
         ("rows.csv --out a.txt", "out is 'a.txt'; expected a name ending in .csv or .npy"),
         ("rows.csv --out a.csv --json", "argument --json: not with --out"),
         ("rows.csv --out no/a.csv", "no/a.csv: No such file or directory"),
-        ("three.csv --target c", "c has 2 classes; expected 3, as the model has: --labels names"),
+        ("three.csv --target c", "c has the classes '7', '9', and the model no names for its 3;"),
         ("three.csv --target c --labels 7,8,x", "c has the class '9'; expected one of '7', '8',"),
         ("three.csv --target a,b", "target is a, b, 2 columns; expected 3 of numbers or one of"),
         ("text.csv", "text.csv:2: column 1 ('b') is 'x'; expected a number; --target and --drop"),
@@ -265,7 +269,12 @@ def test_refused(
     ("content", "message"),
     [
         (b"", "expected a header's length in the first 8"),
-        (b"a,b\n1,2\n", "its header's length is"),
+        (
+            b"a,b\n1,2\n",
+            "a.model', which is text, as a table is; expected a file of train",
+        ),
+        (b"PK\3\4\0\0\0\0\0", "its header's length is"),
+        (b"\x80\4\x95\0", "a.model', which is a pickled object; expected a file of train"),
         (None, "No such file or directory"),
     ],
 )

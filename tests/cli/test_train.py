@@ -79,8 +79,8 @@ def test_classes(flowers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert int(right[1]) >= 29
     assert output.endswith(
         f"saved to {model}\n"
-        f"  cbackprop predict '{model}' DATA --labels aster,lily,rose\n"
-        f"  cbackprop explain '{model}' DATA --labels aster,lily,rose\n"
+        f"  cbackprop predict '{model}' DATA\n"
+        f"  cbackprop explain '{model}' DATA\n"
     )
     assert not epoch_rows(output)  # standard output is no terminal
     # The model takes the numbers of the file as they are.
@@ -315,7 +315,7 @@ def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "SGD(learning_rate=2.0, momentum=0.0, nesterov=False)" in output
     assert "standardised" not in output
     assert output.endswith(
-        f"saved to {model}\n  cbackprop predict {model} --digits --labels\n"
+        f"saved to {model}\n  cbackprop predict {model} --digits\n"
         f"  cbackprop explain {model} --digits\n"
     )
     X, labels = datasets.load_digits()

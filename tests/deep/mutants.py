@@ -45,7 +45,11 @@ PYTHON = {
     "paths": ["chain_rule"],
     "nudges": ["chain_rule"],
     "datasets": [],
-    "tables": [],
+    "tables/columns": ["tables", "tables_in_the_wild"],
+    "tables/numbers": ["tables_in_the_wild", "tables"],
+    "tables/header": ["tables_in_the_wild", "tables"],
+    "tables/csv_file": ["tables_in_the_wild", "tables"],
+    "tables/arrays": ["tables"],
     "reference/ownership": [],
     "reference/calculus": ["lesson", "activations", "curvature", "optimizers"],
     "reference/curvature": ["gradient_check", "calculus"],
@@ -104,8 +108,6 @@ SWAPS = (
     (r" != ", " == "), (r" and ", " or "), (r" or ", " and "), (r"\bnot (?!NULL)", ""),
     (r"\bTrue\b", "False"), (r"\bFalse\b", "True"), (r"\+= ", "-= "),
     (r"(?<=[ (\[,])0(?=[,)\] :])", "1"), (r"(?<=[ (\[,])1(?=[,)\] :])", "2"),
-    (r"vec_add\(", "vec_sub("), (r"vec_sub\(", "vec_add("),
-    (r"vec_mul\(", "vec_add("),
 )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ PROBE = """
         Network([2, 3, 1], backend="compiled").predict([[1.0, 2.0]])
         net.fit([[1.0, 2.0]], [[0.5]])
     print(net.backend, cbackprop.info()["simd_level"])
-    print([(w.category.__name__, str(w.message)) for w in caught])
+    print([(w.category.__name__, str(w.message), w.filename) for w in caught])
 """
 
 BLOCKED = """
@@ -113,6 +113,7 @@ def test_without_the_compiled_core_the_reference_and_one_warning():
     (only,) = eval(lines[1])
     assert only[0] == "RuntimeWarning"
     assert re.match("the compiled core of cbackprop is missing .* pip install", only[1])
+    assert only[2] == "<string>"  # where the package is imported, not a line of its own
 
 
 @pytest.mark.parametrize("value", ["1", "yes"])

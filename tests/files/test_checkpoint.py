@@ -392,6 +392,37 @@ def test_a_state_of_a_whole_batch_optimiser_that_is_none(
     assert net.parameters.tobytes() == before.tobytes()
 
 
+# ---- without the generator -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_generator_stays_out_of_a_fits_checkpoint(dtype: str, tmp_path: Path) -> None:
+    """Who has its state can subtract a private training's noise. It goes on with a fresh one."""
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    private: dict[str, Any] = {
+        "clip_norm": 1.0,
+        "noise_multiplier": 0.5,
+        "checkpoint": file,
+        "checkpoint_generator": False,
+    }
+    net = Network(SIZES, seed=1, dtype=dtype)
+    net.fit(X, Y, epochs=2, **private)
+    assert model_file.read(file)[1]["generator"] == "null"
+    words = net._model.random.state["state"]
+    assert all(f"{word:x}".encode() not in file.read_bytes() for word in words.values())
+    twins = [Network(SIZES, seed=1, dtype=dtype) for _ in range(2)]
+    whole = Network(SIZES, seed=1, dtype=dtype)
+    whole.fit(X, Y, epochs=4, clip_norm=1.0, noise_multiplier=0.5)
+    contents = file.read_bytes()
+    for twin in twins:
+        file.write_bytes(contents)
+        assert twin.fit(X, Y, epochs=4, resume=True, **private).epochs == 4
+    # The noise is new each time, and not the one that the seed would give again.
+    assert len({each.parameters.tobytes() for each in (*twins, whole)}) == 3
+    assert Network.load(file).parameters.tobytes() == twins[1].parameters.tobytes()
+
+
 # ---- files of each version -----------------------------------------------------------------------
 
 
@@ -416,7 +447,7 @@ def golden_fit(epochs: int, dtype: str, **arguments: Any) -> tuple[Network, Any]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kept", ["fit"])
+@pytest.mark.parametrize("kept", ["fit", "fit_2"])
 def test_a_fit_of_every_version_goes_on(kept: str, dtype: str) -> None:
     """Up to the last bits, which depend on the processor that wrote it."""
     file = DATA / f"{kept}_{dtype}.safetensors"
@@ -433,7 +464,7 @@ def test_a_fit_of_every_version_goes_on(kept: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kept", ["fit"])
+@pytest.mark.parametrize("kept", ["fit", "fit_2"])
 def test_a_fit_of_every_version_ends_as_one_that_was_not_stopped(
     kept: str, dtype: str, tmp_path: Path
 ) -> None:

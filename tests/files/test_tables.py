@@ -174,15 +174,15 @@ def test_a_column_that_is_dropped_may_hold_anything(tmp_path: Path) -> None:
         ("a,b\n1,1_000\n", {}, "is '1_000'; expected a number"),
         ("a,b\n1,٣\n", {}, "is '٣'; expected a number"),
         ("a,b\n1,0x10\n", {}, "is '0x10'; expected a number"),
-        ("a;b\n1;2,5\n", {}, "is '2,5'; expected a number, with a point and no comma"),
-        ("0,1,kind\n1,2,3\n", {}, "data.csv:1: column 2 is 'kind'; expected a number; the first"),
-        ("a,b\n1,2\n", {"header": False}, "data.csv:1: column 0 is 'a'; expected a number"),
+        ("a;b\n1;2,500\n", {}, "is '2,500'; expected a number, with a point and no comma"),
+        ("1.5,2\nx,2\n", {}, "data.csv:2: column 0 is 'x'; expected a number; --target and"),
+        ("a,b\n1,2\n", {"header": False}, "data.csv:1: column 0 is 'a', column 1 is 'b'; expected"),
         ('a,b\n"1\n",2\nx,2\n', {}, "data.csv:4: column 0 ('a') is 'x'"),  # after a cell of 2 lines
         ("a,b\n1," + "x" * 200 + "\n", {}, "...; expected a number"),
         # Targets
         ("a,b\n1,\n", {"target": "b"}, "data.csv:2: column 1 ('b') is empty; expected a number or"),
         ("1,2\n1,x\n", {"target": "1"}, ":2: column 1 is 'x', no number, unlike '2' in line 1"),
-        ("1,x\n1,2\n", {"target": "1"}, ":2: column 1 is '2', a number, unlike 'x' in line 1"),
+        ("1,x\n1,x\n1,2\n", {"target": "1"}, ":3: column 1 is '2', a number, unlike 'x' in line"),
         ("1,2\n1,1e999\n", {"target": "1"}, ":2: column 1 is '1e999'; expected a number that"),
         # Rows
         ("a,b\n1,2\n3\n", {}, "data.csv:3: 1 column; expected 2 as in line 1"),
@@ -198,7 +198,7 @@ def test_a_column_that_is_dropped_may_hold_anything(tmp_path: Path) -> None:
         (b"a,\xff\n1,2\n", {}, "data.csv:1: column 1 has the byte 0xff, which is no UTF-8"),
         (b"a,b\n1,\xe9\n", {"target": "1"}, "data.csv:2: column 1 has the byte 0xe9"),
         (b"\x1f\x8b\x08\x00", {}, "data.csv is compressed by gzip"),
-        (b"\x00\x00\x08\x01", {}, "data.csv begins as an idx file does; expected CSV, .npy or"),
+        (b"\x00\x00\x08\x01", {}, "data.csv is an idx file, as MNIST's are; expected CSV, .npy or"),
         # Columns
         ("a,b\n1,2\n", {"target": "bb"}, "target is 'bb'; expected one of 'a', 'b', or a column's"),
         ("a,bee\n1,2\n", {"target": "be"}, "; did you mean 'bee'?"),
@@ -365,10 +365,14 @@ def test_damaged_npz(tmp_path: Path) -> None:
 
 
 def test_a_zip_file_of_something_else(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
-        archive.writestr("sheet.xml", "<cells/>")
-    with pytest.raises(ValueError, match=r"array 'sheet.xml' is no array; expected"):
-        read_table(str(tmp_path / "a.xlsx"), Form())
+    for name, told in (
+        ("xl/workbook.xml", r"an Excel \(.xlsx\) workbook"),
+        ("a.csv", "a zip arch"),
+    ):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(name, "<cells/>")
+        with pytest.raises(ValueError, match=rf"is {told}.*; expected CSV, .npy or .npz: "):
+            read_table(str(tmp_path / "a.zip"), Form())
 
 
 @pytest.mark.parametrize(

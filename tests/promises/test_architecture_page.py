@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PLACES = sorted(set(re.findall(r"`([\w/]+\.(?:py|pyx|pxd|pxi|h)): (\w+)`", PAGE)))
 FILES = sorted(set(re.findall(r"`([\w/]+\.(?:py|pyx|pxd|pxi|h|toml|md))\b[^`]*`", PAGE)))
 
-# A function, class, enum's name or table at the begin of a line, whatever comes before its name.
+# A function, class, enum's name or table at the start of a line, whatever comes before its name.
 DEFINITION = r"(?m)^ *(?:(?:c?p?def|class|static)\b[^(=\n]*\b{0}\b *[(:]|{0}\b[^=\n]*=[^=])"
 
 

@@ -1315,10 +1315,10 @@ def test_numbers_that_no_float_holds():
 
 def test_results_with_more_numbers_than_an_array_can_have():
     most = validation.LARGEST_ARRAY
-    validation.result_size("the Jacobian", most // 8, 8, "float64")
+    validation.result_size("the Jacobian", most // 8, 8)
     with pytest.raises(
         ValueError,
         match=rf"^X has {most} examples: the Jacobian would have {2 * most} numbers; expected at "
         rf"most {most}$",
     ):
-        validation.result_size("the Jacobian", most, 2, "float64")
+        validation.result_size("the Jacobian", most, 2)

@@ -109,6 +109,14 @@ def hyper_parameter_rows():
         )  # fmt: skip
 
 
+def rmse(predictions, targets):
+    return float(np.sqrt(np.mean((predictions - targets) ** 2)))
+
+
+def accuracy(predictions, targets):
+    return rmse(predictions, targets)
+
+
 def option_rows():
     """G, what fit and partial_fit can be asked for beside the rule."""
     integer, number = r"\(\w+\); expected an integer", r"\(\w+\); expected a real number"
@@ -158,13 +166,71 @@ def option_rows():
         (2.0, ValueError, r" has shape \(\); expected \(3,\)"),
         ([1, -1, 1], ValueError, r" has a negative number; expected numbers >= 0"),
         ([1, np.inf, 1], ValueError, r" has inf at .*; expected finite numbers"),
-        ([0, 0, 0], ValueError, r" has the sum 0.0; expected a sum > 0"),
         ({3: 1.0}, ValueError, r" has the class 3; expected 0 to 2"),
         ({0: -1.0}, ValueError, r"\[0\] is -1.0; expected a number >= 0"),
         ({1: "2"}, TypeError, rf"\[1\] is '2' {number}"),
         ({1, 2, 3}, TypeError, r" is \{1, 2, 3\} \(set\)"),
     ):
         yield row("fit", "class_weight", value, error, pattern)
+    hard, labels = np.eye(3)[[0, 1, 1, 1, 2, 2]], np.array([[1.0, 1, 0]] * 6)
+    yield row(
+        "fit",
+        "class_weight",
+        [0, 0, 0],
+        ValueError,
+        r" has the sum 0.0; expected a sum > 0",
+        Y=hard,
+    )
+    no_classes = (
+        r" needs targets that name classes, and Y has 0\.\d+; expected 0 and 1 alone, or -1"
+    )
+    several = (
+        r" needs one class for each example, and Y has rows of none or several labels; expected"
+    )
+    for value in ("balanced", [1, 2, 3]):
+        yield row("fit", "class_weight", value, ValueError, no_classes)
+        yield row(
+            "fit", "class_weight", value, ValueError, several + " None, and sample_w", Y=labels
+        )
+    yield row(
+        "fit", "metrics", "accuracy", ValueError, no_classes + ".*or 'r2', 'mse', 'mae', or a func",
+        named=r"metrics\[0\] 'accuracy'",
+    )  # fmt: skip
+    yield row(
+        "fit", "metrics", ("mse", "accuracy"), ValueError, no_classes,
+        named=r"metrics\[1\] 'accuracy'", Y=labels / 2,
+    )  # fmt: skip
+    for value, error, pattern in (
+        (1, TypeError, r" is 1 \(.*\); expected True, False, None or \(6,\) labels"),
+        ("classes", TypeError, r" is 'classes' \(str\); expected True, False, None or \(6,\)"),
+        ({1, 2}, TypeError, r" is \{1, 2\} \(set\); expected True"),
+        (
+            [0, "a", None, 1, 2, 3],
+            TypeError,
+            r" is \[0, 'a', None.*; expected True, False, None or",
+        ),
+        (np.zeros(5), ValueError, r" has shape \(5,\); expected \(6,\), a label for each example"),
+        (np.zeros((6, 1)), ValueError, r" has shape \(6, 1\); expected \(6,\)"),
+        ([0, 0, 0, 1, 1, np.nan], ValueError, r" has nan at \[5\]; expected finite numbers"),
+        ([0, 0, 0, 1, 1, 2], ValueError, r" has one example of the class of row 5; expected two"),
+        (
+            [0, 0, 1, 1, 2, 2],
+            ValueError,
+            r" has 3 classes, and validation_fraction parts 6 examples "
+            "into 4 and 2; expected as many in each part as there are classes",
+        ),
+        (True, ValueError, no_classes),
+    ):
+        yield row("fit", "stratify", value, error, pattern, validation_fraction=0.4)
+    yield row("fit", "stratify", True, ValueError, several, validation_fraction=0.4, Y=labels)
+    for value in (True, [0, 0, 0, 1, 1, 1]):
+        yield row(
+            "fit", "stratify", value, ValueError, r" is given without validation_fraction; exp"
+        )
+    for value in (1, None, "no"):
+        yield row(
+            "fit", "checkpoint_generator", value, TypeError, r" is .*; expected True or False"
+        )
     for key, error, pattern in (
         (-1, ValueError, r" is -1; expected at least 0"),
         ("0", TypeError, rf" is '0' {integer}"),
@@ -243,6 +309,13 @@ def option_rows():
         r" monitors 'mea'; expected one of 'cost', 'validation_cost', 'mae'$",
         metrics="mae", validation_data=(X, Y),
     )  # fmt: skip
+    for own in (rmse, accuracy):
+        # Also where one of the metrics known has the name.
+        yield row(
+            "fit", "early_stopping", EarlyStopping(monitor=own.__name__), ValueError,
+            rf" monitors '{own.__name__}', a function of your own, and larger_is_better is None; ",
+            metrics=[own],
+        )  # fmt: skip
     for value in (np.int64(1), np.float64(1), np.str_("no")):
         yield row("fit", "shuffle", value, TypeError, r" is .* expected True, False, an order of")
     yield row(
@@ -338,7 +411,7 @@ def test_accepted_hyper_parameters(backend):
 
     def after(**arguments):
         net = network(backend)
-        net.fit(X, Y, **{"epochs": 2, "batch_size": 4, **arguments})
+        net.fit(X, **{"Y": Y, "epochs": 2, "batch_size": 4, **arguments})
         return net.parameters.tobytes()
 
     expected = after(learning_rate=0.25)
@@ -355,7 +428,13 @@ def test_accepted_hyper_parameters(backend):
         ({"max_norm": 1, "clip_norm": np.int8(2)}, {"max_norm": 1.0, "clip_norm": 2.0}),
         ({"shuffle": range(6)}, {"shuffle": False, "progress": np.False_}),
         ({"sample_weight": [1, 2, 3, 4, 5, 6]}, {"sample_weight": np.arange(1, 7, dtype="int8")}),
-        ({"class_weight": (1, 2, 3)}, {"class_weight": {1: np.int8(2), np.uint8(2): 3.0}}),
+        (
+            {"Y": np.eye(3)[[0, 1, 2, 2, 1, 1]], "class_weight": (1, 2, 3)},
+            {
+                "Y": np.eye(3)[[0, 1, 2, 2, 1, 1]].tolist(),
+                "class_weight": {1: np.int8(2), np.uint8(2): 3.0},
+            },
+        ),
         ({"validation_fraction": np.float32(0.5), "early_stopping": np.int64(1)},
          {"validation_fraction": 0.5, "early_stopping": EarlyStopping(1)}),
     ):  # fmt: skip

@@ -295,7 +295,7 @@ def test_levenberg_marquardt_stops() -> None:
     parameters = net.parameters
     hard = LevenbergMarquardt(mu=1e-8, most_mu=2e-8)
     x = np.linspace(-1, 1, 9)[:, None]
-    assert steps(net, x, np.cos(5 * x), hard, 5, state=state)[1] == "converged"
+    assert steps(net, x, np.cos(5 * x), hard, 5, state=state)[1] == "mu reached its bound"
     assert net.parameters.tobytes() == parameters.tobytes()
     assert state.numbers == {"mu": 1e-8}
     # In float32, where its digits end.
@@ -304,6 +304,21 @@ def test_levenberg_marquardt_stops() -> None:
     twin.parameters = rounded.parameters
     least = objective(exact, X, Y, 0.01)[0]
     assert objective(twin, X, Y, 0.01)[0] == pytest.approx(least, rel=1e-6)
+
+
+@every_backend
+@pytest.mark.parametrize("scale", [1e4, 1e6])
+@pytest.mark.parametrize("activation", ["softplus", "relu", "identity"])
+def test_unscaled_data_are_no_end(activation: str, scale: float, backend: str) -> None:
+    """x² on 0 … scale: JᵀJ is large where the data are, and so must be μ and its bound.
+
+    A line explains 0.93 of it, the way there is flat.
+    """
+    x = np.linspace(0, scale, 40)[:, None]
+    net = Network((1, 6, 1), [activation, "identity"], "mse", seed=0, backend=backend)
+    history = net.fit(x, x**2, epochs=60, optimizer=LevenbergMarquardt())
+    assert history.epochs > 20
+    assert net.score(x, x**2, "r2") > 0.8
 
 
 @pytest.mark.parametrize("cost", ["cross_entropy", "mae", "huber", "poisson"])

@@ -88,7 +88,10 @@ def test_a_weighted_step_is_that_of_the_weighted_gradient(backend):
 
 
 def class_cases():
-    """Targets, a class_weight, and the weights of the examples that it stands for."""
+    """Targets, a class_weight, and the weights of the examples that it stands for.
+
+    Soft ones are those of softmax outputs: of others they are no classes.
+    """
     rng = np.random.default_rng(4)
     labels = rng.choice(3, size=24, p=[0.6, 0.3, 0.1])
     hard = np.eye(3)[labels]
@@ -109,7 +112,9 @@ def class_cases():
     each = np.array([24 / (2 * (24 - ones)), 24 / (2 * ones)])
     yield "balanced, one output", one, "balanced", each[in_class]
     yield "dict, one output", one, {1: 4.0}, np.array([1.0, 4.0])[in_class]
-    yield "array, one output", 0.2 + 0.6 * one, np.array([2, 0.5]), np.array([2, 0.5])[in_class]
+    yield "array, one output", one, np.array([2, 0.5]), np.array([2, 0.5])[in_class]
+    yield "list, signs", 2 * one - 1, [2, 0.5], np.array([2, 0.5])[in_class]
+    yield "list, several signs", 2 * hard - 1, numbers.tolist(), numbers[labels]
     without = np.eye(3)[labels % 2]
     yield (
         "balanced, a class missing",
@@ -127,7 +132,10 @@ def test_class_weight_is_a_weight_for_each_example(case, backend):
     own = np.random.default_rng(2).uniform(0.5, 1, 24)
     for sample_weight in (None, own):
         both = weight if sample_weight is None else weight * sample_weight
-        nets = [network(backend, (4, 5, Y.shape[1])) for _ in range(2)]
+        output = "tanh" if Y.min() < 0 else "softmax" if 0 < Y.min() else "sigmoid"
+        nets = [
+            network(backend, (4, 5, Y.shape[1]), activation=["sigmoid", output]) for _ in range(2)
+        ]
         nets[0].fit(
             X, Y, epochs=2, batch_size=7, class_weight=class_weight, sample_weight=sample_weight
         )
@@ -139,7 +147,7 @@ def test_balanced_classes_are_those_of_scikit_learn():
     utils = pytest.importorskip("sklearn.utils", reason="scikit-learn is not installed")
     labels = np.random.default_rng(4).choice(4, size=90, p=[0.5, 0.3, 0.2, 0])
     expected = utils.compute_sample_weight("balanced", labels)
-    found = plan.combined_weight(None, "balanced", np.eye(4)[labels])
+    found = plan.combined_weight(None, "balanced", "softmax", np.eye(4)[labels])
     np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 
@@ -242,6 +250,20 @@ def test_a_fit_of_no_epochs_draws_nothing_to_hold_out(backend):
     net = network(backend)
     before = state(net)
     assert net.fit(X, Y, epochs=0, validation_fraction=0.5, dropout=0.5).epochs == 0
+    assert state(net) == before
+
+
+@every_backend
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("row", [3, 12, 23])
+def test_a_number_that_is_not_finite_is_told_by_its_own_row(row, shuffle, backend):
+    """Whichever part its example is in, and in the order in which it was given."""
+    X, Y = data()
+    X[row, 1] = np.nan
+    net = network(backend)
+    before = state(net)
+    with pytest.raises(ValueError, match=rf"^X has nan at \[{row}, 1\]; expected finite"):
+        net.fit(X, Y, epochs=2, shuffle=shuffle, validation_fraction=0.25)
     assert state(net) == before
 
 

@@ -50,16 +50,14 @@ def test_nothing_is_shown_off_a_terminal_unless_asked_for(monkeypatch):
 def test_lines_where_they_are_asked_for(monkeypatch):
     stream = io.StringIO()
     history = shown(
-        monkeypatch, stream, 10.0, progress=True, validation_fraction=0.25, metrics="accuracy"
+        monkeypatch, stream, 10.0, progress=True, validation_fraction=0.25, metrics="r2"
     )
     lines = stream.getvalue().splitlines()
     assert len(lines) == 5
-    values = (history.cost, history.validation_cost, history.metrics["accuracy"])
+    values = (history.cost, history.validation_cost, history.metrics["r2"])
     for epoch, line in enumerate(lines):
         cost, judged, share = (f"{value[epoch]:.4g}" for value in values)
-        assert line == (
-            f"epoch {epoch + 1}/5  cost {cost}  validation cost {judged}  accuracy {share}"
-        )
+        assert line == (f"epoch {epoch + 1}/5  cost {cost}  validation cost {judged}  r2 {share}")
     # However fast they come, the last one is shown, and no more than ten a second before it.
     for options in ({}, {"callbacks": lambda net, history: history.epochs == 3}):
         stream = io.StringIO()

@@ -7,13 +7,14 @@ line on stderr.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from cbackprop._version import __version__
 from cbackprop.cli import bench, check, demo, explain, info, predict, step, train
-from cbackprop.cli.options import Parser
-from cbackprop.cli.terminal import discard_output, failed, make_encodable
+from cbackprop.cli.options import Parser, meant_together
+from cbackprop.cli.terminal import discard_output, failed, make_encodable, note, shown_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status. ``--help`` and ``--version`` raise SystemExit(0), as argparse does.
     """
     make_encodable()
+    with shown_output():
+        return _run(sys.argv[1:] if argv is None else list(argv))
+
+
+def _run(argv: list[str]) -> int:
     try:
         parser = _parser()
         arguments, rest = parser.parse_known_args(argv)
@@ -40,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             and (rest[0] == "-" or rest[0][:1] != "-")
         ):
             arguments.data = rest.pop(0)
+        data = vars(arguments).get("data")
+        if not rest and data is not None and data.isdigit() and not os.path.exists(data):
+            rest = [data] if meant_together(argv, [data]) else []
         if rest:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{meant_together(argv, rest)}")
         if arguments.run is None:
             parser.print_help(sys.stderr)
             return 2
@@ -51,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("cbackprop: interrupted", file=sys.stderr)
+        note("interrupted")
         return 130
     except BrokenPipeError:
         # The reader (head, less) has seen enough.

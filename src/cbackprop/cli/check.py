@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
     options.add_number_type(parser, "float64")
     options.add_init(parser)
     parser.add_argument("--cost", help=f"{', '.join(COSTS)} (quadratic)")
-    options.add_activation(parser)
+    options.add_activations(parser, "sigmoid", "sigmoid")
     parser.add_argument("--backend", default="compiled", help="compiled or reference (compiled)")
     parser.add_argument(
         "--examples", type=int, default=N_CHECKED, metavar="N", help=f"examples ({N_CHECKED})"
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_all(arguments: argparse.Namespace, n: int) -> int:
     """A line for every output activation with every cost, and for every hidden activation."""
-    for option in ("sizes", "activation", "cost", "init"):
+    for option in ("sizes", "activation", "output", "cost", "init"):
         if getattr(arguments, option) is not None:
             raise ValueError(f"argument --{option}: not with --all, which takes every one in turn")
     dtypes = ["float64", "float32"] if arguments.dtype is None else [number_type(arguments.dtype)]

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbackprop import Network, datasets
+from cbackprop.cli import about
+from cbackprop.cli.options import names
+from cbackprop.cli.terminal import note, printable
 from cbackprop.files import format as file_format
 from cbackprop.functions import Array
-from cbackprop.tables import Form, Table, read_table
+from cbackprop.tables import LAST_COLUMN, Form, Table, kinds, read_table, some
 from cbackprop.training.metrics import MetricName
-from cbackprop.validation import file_path
+from cbackprop.validation import file_path, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_READING = ("target", "drop", "header", "delimiter", "x_key", "y_key")
+_READING = ("target", "drop", "header", "delimiter", "encoding", "x_key", "y_key")
 
 
 def source(arguments: argparse.Namespace) -> str:
@@ -41,29 +44,45 @@ def source(arguments: argparse.Namespace) -> str:
     return named[0]
 
 
-def read(arguments: argparse.Namespace, target: str | None, mixed: bool) -> Table:
+def read(arguments: argparse.Namespace, net: Network | None, last: bool, mixed: bool) -> Table:
     """The examples that were named; of MNIST the 10,000 for testing.
 
-    ``target`` is that of a file's columns where --target was not given.
+    Inputs come in the order that the model knows them by. Where --target was not given, ``last``
+    takes the column that the model was trained to tell, or the last.
     """
     named = source(arguments)
     if named == "digits":
         return as_table("digit", *datasets.load_digits())
     if named == "mnist":
         return as_table("digit", *datasets.load_mnist(arguments.mnist)[1])
+    target: str | int | tuple[str, ...] | None = arguments.target
+    if target is None and last:
+        target = LAST_COLUMN if net is None else _targets_of_training(net) or LAST_COLUMN
     delimiter = {"tab": "\t", "\\t": "\t"}.get(arguments.delimiter, arguments.delimiter)
-    return read_table(
+    table = read_table(
         arguments.data,
         Form(
-            target=target if arguments.target is None else arguments.target,
+            target=target,
             drop=arguments.drop,
             header=arguments.header,
             delimiter=delimiter,
+            encoding=arguments.encoding,
             x_key=arguments.x_key,
             y_key=arguments.y_key,
             mixed=mixed,
+            inputs=None if net is None else net.feature_names,
         ),
     )
+    for text in table.notes:
+        note(text)
+    return table
+
+
+def _targets_of_training(net: Network) -> tuple[str, ...] | None:
+    """The column of classes, or those of numbers, that train was given by name."""
+    if about.TARGET in net.metadata:
+        return (net.metadata[about.TARGET],)
+    return None if about.task(net) == "classification" else net.class_names
 
 
 def as_table(target: str, X: Array, labels: Array) -> Table:
@@ -74,7 +93,19 @@ def as_table(target: str, X: Array, labels: Array) -> Table:
 
 def model(path: str) -> Network:
     """The network of a model file. A checkpoint is none: its inputs may be standardised ones."""
-    _, metadata = file_format.read(file_path("path", path))
+    name = file_path("model", path)
+    with open(name, "rb") as stream:
+        start = stream.read(kinds.LONGEST)
+    if start[8:9] != b"{":
+        kind = kinds.of_bytes(start)
+        what = "text, as a table is" if start and kinds.is_text(start) else ""
+        what = kind.text if kind else what
+        if what:
+            raise ValueError(
+                f"model is {path!r}, which is {what}; expected a file of train --save or of "
+                "Network.save: MODEL comes first, then DATA"
+            )
+    _, metadata = file_format.read(name)
     if metadata.get("kind") == "checkpoint":
         raise ValueError(
             f"model is {path!r}, the checkpoint of a training; expected a file of train --save "
@@ -88,57 +119,102 @@ def model(path: str) -> Network:
 
 def class_names(column: Array) -> list[str]:
     """The classes of a target column in the order of the outputs: by value, names by letters."""
-    return [str(value) for value in np.unique(column).tolist()]
+    return [_class_name(value) for value in np.unique(column).tolist()]
+
+
+def _class_name(value: object) -> str:
+    """3 also for 3.0, which a column of whole numbers alone would have."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def one_hot(column: Array, classes: Sequence[str], name: str) -> Array:
     """A target column as targets (n, classes)."""
     distinct, places = np.unique(column, return_inverse=True)
+    known = {one: number for number, one in enumerate(classes)}
     numbers: list[int] = []
     for value in distinct.tolist():
-        if str(value) not in classes:
+        if _class_name(value) not in known:
             raise ValueError(
-                f"{name} has the class {str(value)!r}; expected one of "
-                f"{', '.join(repr(one) for one in classes)}"
+                f"{name} has the class {shown(_class_name(value))}; expected one of {some(classes)}"
             )
-        numbers.append(list(classes).index(str(value)))
+        numbers.append(known[_class_name(value)])
     return datasets.one_hot(np.array(numbers)[places.reshape(-1)], len(classes))
 
 
 def targets_of(table: Table, net: Network, labels: Sequence[str] | None) -> tuple[Array, bool]:
     """A table's targets as a network of that many outputs takes them, and whether they are classes.
 
-    A column of classes has as many outputs as classes: those of ``labels``, or else those that
-    occur. Columns of numbers have one output each.
+    A column of classes has as many outputs as classes: those of ``labels``, or the numbers of the
+    outputs. Columns of numbers have one output each.
     """
     n_out = net.sizes[-1]
     columns = table.targets
     name = ", ".join(dict.fromkeys(table.target_names))
     numeric = all(column.dtype.kind != "U" for column in columns)
     if len(columns) == n_out and numeric and labels is None:
+        columns = _in_order(table, net.class_names)
         return np.stack(columns, axis=1).astype(np.float64), net.cost_function == "cross_entropy"
     if len(columns) != 1:
         raise ValueError(
-            f"target is {name}, {len(columns)} columns; expected {n_out} of numbers or one of "
-            f"classes, because the model has {n_out} output{'s' if n_out > 1 else ''}"
+            f"target is {printable(name)}, {len(columns)} columns; expected {n_out} of numbers or "
+            f"one of classes, because the model has {n_out} output{'s' if n_out > 1 else ''}"
         )
-    classes = class_names(columns[0]) if labels is None else labels
     expected = max(n_out, 2)  # one output tells two classes apart
+    labels = labels or about.classes(net)
+    classes = [str(j) for j in range(expected)] if labels is None else labels
     if len(classes) != expected:
-        whose = "labels has" if labels is not None else f"{name} has"
         raise ValueError(
-            f"{whose} {len(classes)} classes; expected {expected}, as the model has: --labels "
+            f"labels has {len(classes)} classes; expected {expected}, as the model has: --labels "
             "names them in the order of the outputs"
         )
-    Y = one_hot(columns[0], classes, name)
+    if labels is None and not set(class_names(columns[0])) <= set(classes):
+        raise ValueError(
+            f"{printable(name)} has the classes {some(class_names(columns[0]))}, and the model no "
+            f"names for its {expected}; expected --labels, which names them in the order of the "
+            "outputs"
+        )
+    Y = one_hot(columns[0], classes, printable(name))
     return (Y if n_out > 1 else Y[:, 1:]), True
 
 
-def known_classes(arguments: argparse.Namespace, net: Network) -> list[str] | None:
-    """The ten digits, where the examples are such; None for a table's."""
-    if arguments.data is not None or net.sizes[-1] != 10:
-        return None
-    return [str(digit) for digit in range(10)]
+def _in_order(table: Table, outputs: tuple[str, ...] | None) -> tuple[Array, ...]:
+    """The target columns in the order of the outputs' names, where both have names."""
+    if not table.named or outputs is None or len(outputs) != len(table.targets) or len(outputs) < 2:
+        return table.targets
+    if set(outputs) != set(table.target_names):
+        raise ValueError(
+            f"target has the columns {some(table.target_names)}; expected those of the model's "
+            f"outputs, {some(outputs)}"
+        )
+    return tuple(table.targets[table.target_names.index(name)] for name in outputs)
+
+
+def labels_of(option: str | None, net: Network) -> list[str] | None:
+    """The classes' names in the order of the outputs, as --labels or the model has them.
+
+    None where neither does; the numbers of the outputs for --labels without names.
+    """
+    n_classes = max(net.sizes[-1], 2)  # one output tells two classes apart
+    known = about.classes(net)
+    if option is None:
+        return known if about.task(net) == "classification" else None
+    if not option:
+        return known or [str(j) for j in range(n_classes)]
+    given = names("labels", option)
+    assert given is not None
+    if len(given) != n_classes:
+        raise ValueError(
+            f"labels is {shown(option)}; expected {n_classes} names, as the model has "
+            f"{net.sizes[-1]} output{'s' if net.sizes[-1] > 1 else ''}"
+        )
+    if len(set(given)) < n_classes:
+        raise ValueError(f"labels is {shown(option)}; expected no name twice")
+    if known is not None and given != known:
+        raise ValueError(
+            f"labels is {shown(option)}; expected none: the model has the names of its classes, "
+            f"{some(known)}, in this order"
+        )
+    return given
 
 
 def require_inputs(table: Table, net: Network) -> None:

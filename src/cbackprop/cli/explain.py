@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from cbackprop import Network
 from cbackprop.chain_rule import WeightTerm
 from cbackprop.cli import examples
 from cbackprop.cli.lesson import facts_of, print_digit, print_nudges
-from cbackprop.cli.options import add_command, add_examples, add_json, names, print_json
-from cbackprop.cli.terminal import print_wrapped
+from cbackprop.cli.options import add_command, add_examples, add_json, print_json
+from cbackprop.cli.terminal import print_wrapped, printable
 from cbackprop.functions import Array
-from cbackprop.tables import LAST_COLUMN
+from cbackprop.tables import Table
 from cbackprop.validation import integer, layer_number, neuron
 
 MOST_OUTPUTS = 12
@@ -38,9 +39,11 @@ def add(commands: Any) -> None:
         """,
     )
     parser.add_argument("model", metavar="MODEL", help="a file of train --save or Network.save")
-    add_examples(parser, "MNIST's test digits", "what the model was trained to tell (-1)")
+    add_examples(parser, "MNIST's test digits", "what the model was trained to tell (that, or -1)")
     parser.add_argument(
-        "--labels", metavar="NAME,...", help="the classes in the order of the outputs"
+        "--labels",
+        metavar="NAME,...",
+        help="the classes in the order of the outputs, for a model that has no names of them",
     )
     parser.add_argument("--row", type=int, default=0, metavar="N", help="the example, from 0 (0)")
     parser.add_argument("--layer", type=int, metavar="L", help="the weight's layer, from 1")
@@ -62,13 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     net = examples.model(arguments.model)
     if arguments.layer is not None:
         layer_number(arguments.layer, 1, len(net.sizes) - 1)
-    table = examples.read(arguments, LAST_COLUMN, True)
+    labels = examples.labels_of(arguments.labels, net)
+    table = examples.read(arguments, net, last=True, mixed=True)
     examples.require_inputs(table, net)
     if row >= len(table.X):
         raise ValueError(f"row is {row}; expected 0 to {len(table.X) - 1}")
-    labels = names(arguments.labels)
-    if labels is None:
-        labels = examples.known_classes(arguments, net)
     x, y = table.X[row], examples.targets_of(table, net, labels)[0][row]
     layer, j, k = _weight(net, x, y, (arguments.layer, arguments.j, arguments.k))
     chain = net.chain_rule(x, y)
@@ -86,12 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"Digit {row} of the bundled ones, and the network's ten outputs:")
         print_digit(x, int(y.argmax()), outputs)
     else:
-        _print_example(row, y, outputs)
+        _print_example(row, y, outputs, labels or net.class_names)
     print()
     print_wrapped(
         f"How does its cost C = {chain.cost:.6g} depend on w[{j}, {k}] of layer {layer} = "
-        f"{net.weights[layer - 1][j, k]:.6g}, the weight from {_neuron_name(table, layer - 1, k)} "
-        f"to neuron {j} of layer {layer}?",
+        f"{net.weights[layer - 1][j, k]:.6g}, the weight from {_input_name(net, table, layer, k)} "
+        f"to {_output_name(net, labels, layer, j)}?",
         indent="",
     )
     print()
@@ -143,12 +144,27 @@ def _write_pictures(term: WeightTerm, svg: str | None, html: str | None) -> None
             )
 
 
-def _neuron_name(table: Any, layer: int, k: int) -> str:
-    return f"input {k} ({table.inputs[k]})" if layer == 0 else f"neuron {k} of layer {layer}"
+def _input_name(net: Network, table: Table, layer: int, k: int) -> str:
+    """What a weight of this layer comes from."""
+    if layer > 1:
+        return f"neuron {k} of layer {layer - 1}"
+    return f"input {k} ({printable((net.feature_names or table.inputs)[k])})"
 
 
-def _print_example(row: int, y: Array, outputs: Array) -> None:
+def _output_name(net: Network, labels: Sequence[str] | None, layer: int, j: int) -> str:
+    """What it leads to; an output neuron by its class or by what it tells, where that is known."""
+    names = labels or net.class_names
+    text = f"neuron {j} of layer {layer}"
+    if layer < len(net.sizes) - 1 or names is None or len(names) != net.sizes[-1]:
+        return text
+    return text if names[j] == str(j) else f"{text} ({printable(names[j])})"
+
+
+def _print_example(row: int, y: Array, outputs: Array, names: Sequence[str] | None) -> None:
     print(f"Row {row}: wanted outputs y, and those of the network, a:")
+    if names is not None and len(names) == len(y):
+        more = ", …" if len(names) > MOST_OUTPUTS else ""
+        print_wrapped(f"  of ({', '.join(map(printable, names[:MOST_OUTPUTS]))}{more})")
     for name, values in (("y", y), ("a", outputs)):
         more = ", …" if len(values) > MOST_OUTPUTS else ""
         shown = ", ".join(f"{value:.6g}" for value in values[:MOST_OUTPUTS].tolist())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, Protocol
 
 from cbackprop import Network
 from cbackprop.functions import ACTIVATIONS, INITS
+from cbackprop.tables import listed
 
 
 class Options(Protocol):
@@ -25,6 +27,30 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(  # type: ignore[override]  # of one form of several
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but a value may begin with a minus: --drop -4,-3, --labels -1,1."""
+        given = sys.argv[1:] if args is None else args
+        known = argparse.Namespace() if namespace is None else namespace
+        return super().parse_known_args(self._with_joined_values(given), known)
+
+    def _with_joined_values(self, args: Sequence[str]) -> list[str]:
+        """--drop=-4,-3 for --drop -4,-3, where -4,-3 is no option."""
+        known = self._option_string_actions
+        joined: list[str] = []
+        for word in args:
+            before = joined[-1] if joined else ""
+            options = [known[before]] if before in known else []
+            if not options and before.startswith("--"):  # the begin of one alone stands for it
+                options = [known[name] for name in known if name.startswith(before)]
+            takes_value = len(options) == 1 and options[0].nargs in (None, "?")
+            if takes_value and word[:1] == "-" and word[:2] not in ("-", "--", "-h"):
+                joined[-1] = f"{before}={word}"
+            else:
+                joined.append(word)
+        return joined
 
 
 def add_command(
@@ -76,13 +102,27 @@ def add_sizes(parser: Options, metavar: str, default: str) -> None:
     parser.add_argument("--sizes", type=integers, metavar=metavar, help=what)
 
 
-def add_activation(parser: Options) -> None:
+def add_activations(parser: Options, hidden: str, output: str) -> None:
+    """--activation and --output, which mean the same in every command; and what stands for none."""
     parser.add_argument(
         "--activation",
         metavar="NAME[,NAME...]",
-        help="one for all layers, or one for each after the input: "
-        f"{', '.join(ACTIVATIONS)} (sigmoid)",
+        help="of the hidden layers; or one for each layer after the input: "
+        f"{', '.join(ACTIVATIONS)} ({hidden})",
     )
+    parser.add_argument("--output", metavar="NAME", help=f"activation of the outputs ({output})")
+
+
+def activations(
+    arguments: argparse.Namespace, n_layers: int, hidden: str, output: str
+) -> list[str]:
+    """The activation of each layer after the input, as --activation and --output say it."""
+    given: list[str] = [] if arguments.activation is None else arguments.activation.split(",")
+    if len(given) > 1 and arguments.output is None:
+        return given
+    own = given or [hidden]
+    own = own * (n_layers - 1) if len(own) == 1 else own
+    return [*own, arguments.output or output]
 
 
 def network_of(
@@ -91,10 +131,11 @@ def network_of(
     backend: Literal["compiled", "reference"] = "compiled",
 ) -> Network:
     """The network that the options ask for; ``sizes`` stand where --sizes does not."""
-    given: Any = (arguments.activation or "sigmoid").split(",")
+    asked: Any = arguments.sizes or sizes
+    words: Any = activations(arguments, len(asked) - 1, "sigmoid", "sigmoid")
     return Network(
-        arguments.sizes or sizes,
-        given[0] if len(given) == 1 else given,
+        asked,
+        words,
         arguments.cost or "quadratic",
         dtype=arguments.dtype or "float64",
         init=arguments.init or "auto",
@@ -123,13 +164,38 @@ def add_examples(parser: argparse.ArgumentParser, mnist: str, target: str) -> No
     reading.add_argument(
         "--header",
         action=argparse.BooleanOptionalAction,
-        help="the first line has names (it has them if no cell of it is a number)",
+        help="whether the first line has names (told from what stands in it and below it)",
     )
     reading.add_argument(
-        "--delimiter", metavar="CHARACTER", help="between the cells (, or ; or a tabulator)"
+        "--delimiter",
+        metavar="CHARACTER",
+        help="between the cells, or tab (, ; | tabulators or blanks, as the lines have it)",
+    )
+    reading.add_argument(
+        "--encoding", metavar="NAME", help="of a CSV file's letters, such as cp1252 (utf-8)"
     )
     reading.add_argument("--x-key", metavar="NAME", help="the array of inputs of a .npz file (X)")
     reading.add_argument("--y-key", metavar="NAME", help="the array of targets of a .npz file (Y)")
+
+
+NUMBERS = ("--hidden", "--sizes")
+LISTS = (*NUMBERS, "--activation", "--target", "--drop", "--labels", "--only")
+
+
+def meant_together(argv: Sequence[str], rest: Sequence[str]) -> str:
+    """The end of a message about arguments that are left over: --hidden 16 16 means 16,16."""
+    for start, name in enumerate(argv):
+        if name not in LISTS:
+            continue
+        values = list(argv[start + 1 : start + 2])
+        for word in argv[start + 2 :]:
+            if word.startswith("--") or not (word in rest or (name in NUMBERS and word.isdigit())):
+                break
+            values.append(word)
+        if len(values) > 1:
+            together = ",".join(value.strip(",") for value in values)
+            return f"; several values of {name} have commas between them: {name} {together}"
+    return ""
 
 
 def integers(text: str) -> list[int]:
@@ -141,11 +207,6 @@ def integers(text: str) -> list[int]:
         ) from None
 
 
-def names(text: str | None) -> list[str] | None:
+def names(option: str, text: str | None) -> list[str] | None:
     """Names with commas between; one that has a comma itself stands in double quotes."""
-    import csv
-
-    if text is None:
-        return None
-    empty: list[str] = []
-    return [name.strip() for name in next(csv.reader([text]), empty)]
+    return None if text is None else listed(option, text)

@@ -13,7 +13,8 @@ import numpy as np
 
 from cbackprop import Network
 from cbackprop.cli import examples
-from cbackprop.cli.options import add_command, add_examples, add_json, names, print_json
+from cbackprop.cli.options import add_command, add_examples, add_json, print_json
+from cbackprop.cli.terminal import data_output
 from cbackprop.functions import Array
 from cbackprop.tables import Table
 from cbackprop.validation import file_path
@@ -31,9 +32,9 @@ def add(commands: Any) -> None:
         "Write a saved model's outputs for each row of a table: CSV on standard output, or a file. "
         "If --target names the true answers in the table, say on stderr how good the outputs are.",
         """
-        cbackprop predict iris.model new.csv --labels setosa,versicolor,virginica
+        cbackprop predict iris.model new.csv
         cbackprop predict houses.model houses.csv --target price --out out.csv
-        cbackprop predict digits.model --digits --labels
+        cbackprop predict digits.model --digits
         """,
     )
     parser.add_argument("model", metavar="MODEL", help="a file of train --save or Network.save")
@@ -43,8 +44,8 @@ def add(commands: Any) -> None:
         nargs="?",
         const="",
         metavar="NAME,...",
-        help="begin each row with the class of the largest output: its number, or its name of "
-        "these, in the order of the outputs (train says it)",
+        help="for a model that has no names of its classes: begin each row with that of the "
+        "largest output, its number, or its name of these, in the order of the outputs",
     )
     parser.add_argument(
         "--out", metavar="FILE", help="write there: .csv, or .npy (outputs, with --labels classes)"
@@ -61,43 +62,30 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             raise ValueError("argument --json: not with --out, a file of another form")
     net = examples.model(arguments.model)
-    labels = _labels(arguments.labels, net)
-    table = examples.read(arguments, None, True)
+    labels = examples.labels_of(arguments.labels, net)
+    table = examples.read(arguments, net, last=False, mixed=True)
     examples.require_inputs(table, net)
     outputs = net.predict(table.X)
     classes = None if labels is None else [labels[j] for j in _largest(outputs)]
-    scores = _scores(arguments, net, table, labels) if table.targets else None
+    scores = _scores(net, table, labels) if table.targets else None
     if arguments.json:
         facts = {"outputs": outputs.tolist(), "labels": classes, "scores": scores}
         print_json(facts)
         return 0
+    header = _header(net, labels)
     if arguments.out is None:
-        if sys.stdout is not None:
-            _write_csv(sys.stdout, outputs, classes, labels)
+        stream = data_output()
+        if stream is not None:
+            _write_csv(stream, outputs, classes, header)
     elif arguments.out.endswith(".npy"):
-        np.save(arguments.out, outputs if classes is None else np.array(classes))
+        asked = arguments.labels is not None
+        np.save(arguments.out, np.array(classes) if asked else outputs)
     else:
-        with open(arguments.out, "w", encoding="utf-8", newline="") as stream:
-            _write_csv(stream, outputs, classes, labels)
+        with open(arguments.out, "w", encoding="utf-8", newline="") as file:
+            _write_csv(file, outputs, classes, header)
     if scores is not None:
         print(examples.in_words(scores, len(outputs)), file=sys.stderr)
     return 0
-
-
-def _labels(text: str | None, net: Network) -> list[str] | None:
-    """The classes' names in the order of the outputs; one output tells two classes apart."""
-    if text is None:
-        return None
-    n_classes = max(net.sizes[-1], 2)
-    given = names(text) if text else [str(j) for j in range(n_classes)]
-    if given is None or len(given) != n_classes:
-        raise ValueError(
-            f"labels is {text!r}; expected {n_classes} names, as the model has "
-            f"{net.sizes[-1]} output{'s' if net.sizes[-1] > 1 else ''}"
-        )
-    if len(set(given)) < n_classes:
-        raise ValueError(f"labels is {text!r}; expected no name twice")
-    return given
 
 
 def _largest(outputs: Array) -> list[int]:
@@ -108,22 +96,25 @@ def _largest(outputs: Array) -> list[int]:
     return classes
 
 
-def _scores(
-    arguments: argparse.Namespace, net: Network, table: Table, labels: Sequence[str] | None
-) -> dict[str, float]:
-    known = examples.known_classes(arguments, net) if labels is None else labels
-    Y, are_classes = examples.targets_of(table, net, known)
+def _scores(net: Network, table: Table, labels: Sequence[str] | None) -> dict[str, float]:
+    Y, are_classes = examples.targets_of(table, net, labels)
     return examples.scores(net, table.X, Y, are_classes)
 
 
+def _header(net: Network, labels: Sequence[str] | None) -> list[str]:
+    """A name for each output: of its class, of what it tells, or of its number."""
+    n_out = net.sizes[-1]
+    names = net.class_names if labels is None else labels
+    if names is not None and len(names) == n_out:
+        return list(names)
+    return [f"output {j}" for j in range(n_out)]
+
+
 def _write_csv(
-    stream: IO[str], outputs: Array, classes: Sequence[str] | None, labels: Sequence[str] | None
+    stream: IO[str], outputs: Array, classes: Sequence[str] | None, header: Sequence[str]
 ) -> None:
     """A header and a row for each example; numbers with every digit that they have."""
     writer = csv.writer(stream, lineterminator="\n")
-    header = [f"output {j}" for j in range(outputs.shape[1])]
-    if labels is not None and len(labels) == outputs.shape[1]:
-        header = list(labels)
     writer.writerow(header if classes is None else ["label", *header])
     for i, row in enumerate(outputs):
         # By each number's own text: the shortest that gives its bits again, of float32 as well.

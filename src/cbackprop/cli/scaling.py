@@ -62,13 +62,22 @@ def scales_of(X: Array, Y: Array, with_outputs: bool) -> Scales:
 
 
 def _standard(name: str, X: Array) -> Scaling:
-    """Mean and standard deviation of each column; a column of equal numbers is only shifted."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    """Mean and standard deviation of each column; a column of equal numbers is only shifted.
+
+    Equal up to rounding, as 0.3 and 0.1 + 0.2 are: divided by such a deviation, rounding errors
+    would be inputs of size 1. The bound is that of the error of a variance that is computed in two
+    passes (Chan, Golub and LeVeque, 1983), n eps var + (n eps mean)², as scikit-learn's
+    StandardScaler has it.
+    """
+    n, eps = len(X), np.finfo(X.dtype).eps
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         mean: Array = X.mean(axis=0)
-        deviation: Array = X.std(axis=0)
-    alike = (X == X[0]).all(axis=0)  # not deviation == 0: the mean of equal numbers is rounded
+        variance: Array = X.var(axis=0)
+        constant = variance <= n * eps * variance + (n * eps * mean) ** 2
+        constant &= np.isfinite(variance)
+    alike = (X == X[0]).all(axis=0)  # the mean of equal numbers is rounded
     mean = np.where(alike, X[0], mean)
-    deviation = np.where(alike | (deviation == 0), 1.0, deviation)
+    deviation = np.where(alike | constant, 1.0, np.sqrt(variance))
     if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
         raise ValueError(
             f"{name} are too large to be standardised; expected smaller ones or --no-standardise"

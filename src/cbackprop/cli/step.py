@@ -32,11 +32,11 @@ def add(commands: Any) -> None:
         "for data of your own.",
         """
         cbackprop step --open
-        cbackprop step --sizes 2,4,1 --activation tanh,sigmoid --cost cross_entropy --out xor.html
+        cbackprop step --sizes 2,4,1 --activation tanh,sigmoid --out xor.html
         """,
     )
     options.add_sizes(parser, "2,N[,N...],1", "2,3,1")
-    options.add_activation(parser)
+    options.add_activations(parser, "sigmoid", "sigmoid")
     parser.add_argument("--cost", default="quadratic", help=f"{', '.join(COSTS)} (quadratic)")
     options.add_init(parser)
     options.add_number_type(parser, "float64")

@@ -6,9 +6,63 @@ import codecs
 import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 WIDTH = 80
+
+
+def printable(text: str, besides: str = "") -> str:
+    """A text whose control characters are shown, as repr shows them, and not sent to a terminal.
+
+    Names come from files. What is no letter, digit or sign may clear the screen, write into the
+    clipboard, or turn the direction of what follows.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in besides else repr(letter)[1:-1]
+        for letter in text
+    )
+
+
+class _Shown:
+    """A text stream that shows control characters; tabulators and line ends are layout."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(printable(text, "\n\t"))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def shown_output() -> Generator[None, None, None]:
+    """While it lasts, what is printed for people sends no control character."""
+    stream = sys.stdout
+    if stream is not None:  # where there is none, nothing is printed
+        sys.stdout = cast("TextIO", _Shown(stream))
+    try:
+        yield
+    finally:
+        sys.stdout = stream
+
+
+def data_output() -> TextIO | None:
+    """Where data go, every character as it is, unless a terminal would obey it."""
+    stream: TextIO | None = sys.stdout
+    shown: object = stream
+    return shown.stream if isinstance(shown, _Shown) and not shown.isatty() else stream
+
+
+def note(text: str) -> None:
+    """Say on stderr, in one line, what should be known of what is printed elsewhere."""
+    print(f"cbackprop: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def print_wrapped(text: str, indent: str = "  ") -> None:
@@ -23,7 +77,7 @@ def failed(error: Exception, status: int) -> int:
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         text = f"{error.filename}: {error.strerror}"
-    print(f"cbackprop: error: {' '.join(text.split())}", file=sys.stderr)
+    note(f"error: {text}")
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

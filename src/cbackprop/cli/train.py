@@ -8,12 +8,12 @@ import sys
 from typing import Any, NamedTuple
 
 from cbackprop import Network
-from cbackprop.cli import examples, options, training_examples
+from cbackprop.cli import about, examples, options, training_examples
 from cbackprop.cli.epochs import EpochTable
 from cbackprop.cli.scaling import NO_SCALES, Scales, scales_of
 from cbackprop.cli.training_examples import MNIST_TRAIN_SIZE, Data, Sets
 from cbackprop.cli.training_report import Report
-from cbackprop.functions import ACTIVATIONS, COSTS, can_serve
+from cbackprop.functions import COSTS, can_serve
 from cbackprop.optimizers import OPTIMIZERS, Optimizer, resolve
 from cbackprop.training import EarlyStopping, History
 from cbackprop.training.metrics import MetricName
@@ -72,14 +72,8 @@ def add(commands: Any) -> None:
         metavar="N,N[,N...]",
         help="instead: inputs, hidden, outputs",
     )
-    network.add_argument(
-        "--activation",
-        metavar="NAME[,NAME...]",
-        help="of the hidden layers; or one for each layer after the input: "
-        f"{', '.join(ACTIVATIONS)} (tanh, for digits sigmoid)",
-    )
-    network.add_argument(
-        "--output", metavar="NAME", help="activation of the outputs (softmax, identity; sigmoid)"
+    options.add_activations(
+        network, "tanh, for digits sigmoid", "softmax, identity; for digits sigmoid"
     )
     network.add_argument(
         "--cost", help=f"{', '.join(COSTS)} (cross_entropy, mse; for digits quadratic)"
@@ -174,14 +168,19 @@ def run(arguments: argparse.Namespace) -> int:
         # Of digits all is known: a bad option is told before they are read.
         net = _network(arguments, source, None)
         data = training_examples.of_digits(arguments, source)
-    sets = training_examples.divided(
-        data, _share(asked, source, len(data.X)), net.sizes, arguments.seed
-    )
+    share = _share(asked, source, len(data.X))
+    sets = training_examples.divided(data, share, net.sizes, arguments.seed)
     standardise = source == "data" if arguments.standardise is None else arguments.standardise
     scales = NO_SCALES
     if standardise:
         with_outputs = data.classes is None and net.activations[-1] == "identity"
         scales = scales_of(*sets.learn, with_outputs)
+    task = "regression" if data.classes is None else "classification"
+    net.feature_names, net.class_names = data.inputs, data.outputs
+    net.metadata = about.of_training(task, data.target, arguments.seed, share, scales)
+    if arguments.resume:
+        kept = Network.load(arguments.checkpoint).metadata
+        about.require_same(net.metadata, kept, arguments.checkpoint)
 
     report = Report(net, asked.optimizer, asked.batch_size, data, sets, scales)
     if not arguments.json:
@@ -300,13 +299,7 @@ def _network(arguments: argparse.Namespace, source: str, data: Data | None) -> N
         activation, output = "sigmoid", "sigmoid"
     else:
         activation, output = "tanh", "softmax" if classify else "identity"
-    given = None if arguments.activation is None else arguments.activation.split(",")
-    if given is not None and len(given) > 1 and arguments.output is None:
-        activations: Any = given
-    else:
-        hidden = [activation] if given is None else given
-        hidden = hidden * (len(sizes) - 2) if len(hidden) == 1 else hidden
-        activations = [*hidden, arguments.output or output]
+    activations: Any = options.activations(arguments, len(sizes) - 1, activation, output)
     cost = arguments.cost
     if cost is None and lesson:
         cost = "quadratic"

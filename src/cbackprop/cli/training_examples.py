@@ -9,14 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from cbackprop import datasets, layout
-from cbackprop.cli import examples
+from cbackprop.cli import about, examples
+from cbackprop.cli.terminal import note, printable
 from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.tables import LAST_COLUMN, Table
+from cbackprop.tables import Table
 from cbackprop.training.metrics import MetricName
-from cbackprop.validation import held_out, integer
+from cbackprop.validation import held_out, integer, shown
 
 MOST_CLASSES = 20  # of whole numbers; with more of them they are numbers to be met
+MOST_CLASSES_BY_ITSELF = 1000  # of names; more of them have to be asked for
 MOST_CLASSES_SHOWN = 12
 DIGITS_TEST_STEP = 5  # every fifth digit is for testing, as in the demo
 MNIST_TRAIN_SIZE = 50_000
@@ -37,6 +39,10 @@ class Data(NamedTuple):
         Examples that are for testing alone, where the data has such.
     text : str
         All of this in a line.
+    inputs, outputs : tuple of str or None
+        The names of the inputs and of the outputs, where they have any.
+    target : str or None
+        That of the column of classes.
     """
 
     X: Array
@@ -44,6 +50,9 @@ class Data(NamedTuple):
     classes: list[str] | None
     test: Pair | None
     text: str
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    target: str | None = None
 
     @property
     def metric(self) -> MetricName:
@@ -72,22 +81,60 @@ class Sets(NamedTuple):
 
 
 def of_table(arguments: argparse.Namespace) -> Data:
-    table = examples.read(arguments, LAST_COLUMN, arguments.task == "classification")
-    name = ", ".join(dict.fromkeys(table.target_names))
+    table = examples.read(arguments, None, last=True, mixed=arguments.task == "classification")
+    name = printable(", ".join(dict.fromkeys(table.target_names)))
+    inputs = _names(table, table.inputs)
     n, n_in = table.X.shape
-    text = f"{arguments.data}: {n} examples, {n_in} input{'s' if n_in > 1 else ''}, target {name}: "
+    text = f"{printable(arguments.data)}: {n} examples, {n_in} input{'s' if n_in > 1 else ''}"
+    text += f", target {name}: "
     if not _is_classification(table, name, arguments.task):
         Y = np.stack(table.targets, axis=1).astype(np.float64)
-        return Data(table.X, Y, None, None, text + ("a number" if Y.shape[1] == 1 else "numbers"))
+        text += "a number" if Y.shape[1] == 1 else "numbers"
+        return Data(table.X, Y, None, None, text, inputs, _names(table, table.target_names))
     column = next(iter(table.targets))
     classes = examples.class_names(column)
     if len(classes) < 2:
-        raise ValueError(f"{name} has one class, {classes[0]!r}; expected two at least")
+        raise ValueError(f"{name} has one class, {shown(classes[0])}; expected two at least")
+    if arguments.task is None and _names_rows(len(classes), n):
+        raise ValueError(
+            f"{name} has {len(classes)} classes in {n} rows; expected fewer: --drop a column that "
+            "names the rows, --task classification if it does not"
+        )
     counts = np.unique(column, return_counts=True)[1].tolist()
-    shown = [f"{one} {count}" for one, count in zip(classes, counts, strict=True)]
-    more = ", …" if len(shown) > MOST_CLASSES_SHOWN else ""
-    text += f"{len(classes)} classes ({', '.join(shown[:MOST_CLASSES_SHOWN])}{more})"
-    return Data(table.X, examples.one_hot(column, classes, name), classes, None, text)
+    told = [
+        f"{printable(one)} {count}"
+        for one, count in zip(classes[:MOST_CLASSES_SHOWN], counts, strict=False)
+    ]
+    more = ", …" if len(classes) > MOST_CLASSES_SHOWN else ""
+    text += f"{len(classes)} classes ({', '.join(told)}{more})"
+    Y = examples.one_hot(column, classes, name)
+    target = table.target_names[0] if table.named else None
+    return Data(table.X, Y, classes, None, text, inputs, _of_a_file(tuple(classes)), target)
+
+
+def _names(table: Table, names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The columns' names, by which the model will know them; None where the file has none."""
+    if not table.named:
+        return None
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(
+            f"the columns {shown(twice)} have one name; expected one for each, by which the model "
+            "will know them: rename one, or --drop it by its number"
+        )
+    return _of_a_file(names)
+
+
+def _of_a_file(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    if about.fit_into_a_file(names):
+        return names
+    note("the names are too long for a model file: it will know columns or classes by their places")
+    return None
+
+
+def _names_rows(n_classes: int, n: int) -> bool:
+    """Whether so many classes of so many rows are no classes, but a name for every row or two."""
+    return n_classes > MOST_CLASSES_BY_ITSELF or (n_classes > MOST_CLASSES and 2 * n_classes > n)
 
 
 def _is_classification(table: Table, name: str, task: str | None) -> bool:
@@ -114,7 +161,8 @@ def of_digits(arguments: argparse.Namespace, source: str) -> Data:
         Y = datasets.one_hot(digits, 10)
         test = np.arange(len(pictures)) % DIGITS_TEST_STEP == 0
         text = f"the bundled digits: {len(pictures)} pictures of 8 x 8 pixels"
-        return Data(pictures[~test], Y[~test], classes, (pictures[test], Y[test]), text)
+        tested = (pictures[test], Y[test])
+        return Data(pictures[~test], Y[~test], classes, tested, text, outputs=tuple(classes))
     asked = MNIST_TRAIN_SIZE if arguments.train_size is None else arguments.train_size
     n = integer("train_size", asked, 1)
     (X, labels), (X_test, labels_test) = datasets.load_mnist(arguments.mnist)
@@ -126,6 +174,7 @@ def of_digits(arguments: argparse.Namespace, source: str) -> Data:
         classes,
         (X_test, datasets.one_hot(labels_test, 10)),
         f"MNIST: {len(X)} pictures of 28 x 28 pixels",
+        outputs=tuple(classes),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import Any, NamedTuple
 
@@ -55,16 +56,9 @@ class Report(NamedTuple):
             print("not saved; --save FILE keeps the model")
             return
         print(f"saved to {path}")
-        data = {"digits": "--digits", "mnist": f"--mnist {shlex.quote(str(mnist))}"}
-        examples = data.get(source, "DATA")
-        labels = ""
-        if source != "data":
-            labels = " --labels"
-        elif self.data.classes is not None:
-            labels = f" --labels {_as_option(self.data.classes)}"
-        model = shlex.quote(path)
-        print(f"  cbackprop predict {model} {examples}{labels}")
-        print(f"  cbackprop explain {model} {examples}{labels if source == 'data' else ''}")
+        data = {"digits": "--digits", "mnist": f"--mnist {_quoted(str(mnist))}"}
+        for command in ("predict", "explain"):
+            print(f"  cbackprop {command} {_quoted(path)} {data.get(source, 'DATA')}")
 
     def facts(self, history: History) -> dict[str, Any]:
         """What --json prints."""
@@ -96,11 +90,6 @@ class Report(NamedTuple):
         return scores(self.net, *self.sets.final, self.data.classes is not None)
 
 
-def _as_option(classes: list[str]) -> str:
-    """Class names as --labels takes them, in a shell."""
-    import csv
-    import io
-
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(classes)
-    return shlex.quote(text.getvalue())
+def _quoted(path: str) -> str:
+    """A file's name as a shell takes it; one that begins with a minus is no option then."""
+    return shlex.quote(os.path.join(".", path) if path.startswith("-") else path)

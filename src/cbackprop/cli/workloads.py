@@ -310,6 +310,7 @@ def _inside_fit(workload: Workload, net: Network, rounds: int) -> list[float]:
         optimizer=workload.optimizer,
         shuffle=False,
         callbacks=(note,),
+        progress=False,  # the table is all that a terminal should show
     )
     steps = n // workload.n
     return [(end - start) / steps for start, end in pairwise(passed[1:])]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cbackprop.drawing.symbols import Label, exact, label_width, number
+from cbackprop.neuron_names import ISOLATE, printable
 
 # Text has a contrast of at least 4.5 on paper, node, chosen and label backgrounds (WCAG 2, AA).
 COLOURS = {
@@ -71,14 +72,9 @@ class Stroke(NamedTuple):
         return f'class="{self.look}-line" stroke-width="{self.width:.2f}"{dashes}'
 
 
-def printable(text: str) -> str:
-    """Text without what XML forbids or what would turn its neighbours around."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def escaped(text: str) -> str:
     """Text as XML and HTML hold it; line breaks stay, in titles they are seen."""
-    return "\n".join(escape(printable(line)) for line in text.split("\n"))
+    return "\n".join(escape(printable(line, ISOLATE)) for line in text.split("\n"))
 
 
 class Canvas:
@@ -128,15 +124,13 @@ class Canvas:
         points = " ".join(f"{p.x:.1f},{p.y:.1f}" for p in corners)
         self._add(f'<polygon points="{points}" class="{stroke.look}-fill"', "polygon", title)
 
-    def circle(
-        self, centre: Point, radius: float, look: str = "node", title: str = "", thick: bool = False
-    ) -> None:
+    def circle(self, centre: Point, radius: float, look: str, title: str) -> None:
         self._reach(
             Point(centre.x - radius, centre.y - radius), Point(centre.x + radius, centre.y + radius)
         )
         self._add(
             f'<circle cx="{centre.x:.1f}" cy="{centre.y:.1f}" r="{radius:.1f}" '
-            f'class="{look}" stroke-width="{2.5 if thick else 1.2}"',
+            f'class="{look}" stroke-width="1.2"',
             "circle",
             title,
         )

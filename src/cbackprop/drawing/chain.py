@@ -22,6 +22,7 @@ from cbackprop.drawing.symbols import (
     target_symbol,
     weight_symbol,
 )
+from cbackprop.neuron_names import called
 
 LENGTH = 180.0  # of a number line
 LEFT, MIDDLE, RIGHT = 0.0, 342.0, 672.0  # where the lines of w and b, of z and of a begin
@@ -39,7 +40,7 @@ class Quantity(NamedTuple):
 
 
 def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
-    canvas = Canvas(f"The chain of neurons through {term.name}", theme)
+    canvas = Canvas(f"The chain of neurons through {term.long_name}", theme)
     place = place_of(rule, term)
     path = strongest_path(rule, place)
     size = _nudge_size(rule, term)
@@ -169,6 +170,9 @@ def _activation(
     span = _activation_span(rule, layer, (a, a_after))
     _number_line(canvas, Point(RIGHT, y), Quantity(label, a, a_after, chosen), span)
     what = "input x" if layer == 0 else activation_name(rule, layer)
+    name = called(rule, layer, j)
+    if name is not None:
+        what = f"{what}: {name}"
     canvas.text(Point(RIGHT + LENGTH + 14, y + 5), what, 12, look="quiet")
 
 

@@ -22,12 +22,12 @@ class Place(NamedTuple):
     k: int
 
 
-def shown_neurons(n: int, chosen: Iterable[int], widest: int = WIDEST) -> list[int | range]:
+def shown_neurons(n: int, chosen: Iterable[int]) -> list[int | range]:
     """All neurons of a layer; of a wide one the first, the chosen and the last.
 
     A range stands for those left out between two of them.
     """
-    if n <= widest:
+    if n <= WIDEST:
         return list(range(n))
     seen = sorted({0, n - 1, *chosen})
     rows: list[int | range] = []

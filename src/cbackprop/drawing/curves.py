@@ -9,7 +9,8 @@ from typing import Any
 
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke
 from cbackprop.drawing.shown import History
-from cbackprop.drawing.symbols import exact, number, short_name
+from cbackprop.drawing.symbols import exact, number
+from cbackprop.neuron_names import short_name
 
 WIDTH, HEIGHT, GAP = 520.0, 190.0, 74.0
 LARGEST = sys.float_info.max

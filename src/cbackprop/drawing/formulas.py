@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from cbackprop.drawing.shown import ChainRule
-from cbackprop.drawing.symbols import Label, marked, plain, short_name
+from cbackprop.drawing.symbols import Label, marked, plain
 from cbackprop.functions import ACTIVATIONS, Activation, cost_texts, name_of
+from cbackprop.neuron_names import short_name
 
 RAISED = str.maketrans("−z", "⁻ᶻ")
 
 
 def activation_bounds(activation: str | Activation) -> tuple[float, float] | None:
     """The ends of the range of a where it has both; of a function of the user's none are known."""
-    return ACTIVATIONS[activation].bounds if isinstance(activation, str) else None
+    low, high = ACTIVATIONS[activation].bounds if isinstance(activation, str) else (0, math.inf)
+    return (low, high) if math.isfinite(high - low) else None
 
 
 def activation_formula(rule: ChainRule, layer: int) -> Label:

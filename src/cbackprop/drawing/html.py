@@ -10,8 +10,8 @@ import numpy as np
 from cbackprop.drawing import curves, shown
 from cbackprop.drawing import network as network_picture
 from cbackprop.drawing.canvas import escaped
-from cbackprop.drawing.symbols import short_name
 from cbackprop.functions import Array, name_of
+from cbackprop.neuron_names import about, short_name
 
 CELL = "padding:2px 10px;text-align:right"
 
@@ -54,9 +54,9 @@ def chain_rule(rule: shown.ChainRule) -> str:
     )
 
 
-def term(rule: shown.ChainRule, of: shown.Term) -> str:
+def term(of: shown.Term) -> str:
     return (
-        headline(f"∂C/∂ {of.name} = {of.value:.9g}")
+        headline(f"∂C/∂ {of.long_name} = {of.value:.9g}")
         + of.svg()
         + folded("every formula", of.svg("summary"))
     )
@@ -143,9 +143,10 @@ def network(of: shown.Network) -> str:
         f"Network {layers}, cost {short_name(name_of(of.cost_function))}, "
         f"{of.n_parameters} parameters, {of.dtype.name}, {of.backend}"
     )
+    said = "".join(f"<p>{escaped(what)}: {escaped(text)}</p>" for what, text in about(of))
     return folded(
         summary,
-        table(columns, rows) + folded("weights", network_picture.draw(of), unfolded=True),
+        table(columns, rows) + said + folded("weights", network_picture.draw(of), unfolded=True),
         unfolded=True,
     )
 

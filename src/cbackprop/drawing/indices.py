@@ -23,13 +23,14 @@ from cbackprop.drawing.symbols import (
     symbol,
     weight_symbol,
 )
+from cbackprop.neuron_names import called
 
 BELOW, HERE, PRODUCTS, COST = 0.0, 310.0, 375.0, 780.0  # x of the columns
 ROW = 46.0
 
 
 def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
-    canvas = Canvas(f"Two layers and their indices, for {term.name}", theme)
+    canvas = Canvas(f"Two layers and their indices, for {term.long_name}", theme)
     place = choice.place_of(rule, term)
     l, j, k = place.layer, place.j, place.k
     below = choice.shown_neurons(rule.sizes[l - 1], [k])
@@ -115,10 +116,13 @@ def _neurons(
             a = float(rule.backward.a[layer][row])
             lit = row == (place.k if layer < l else place.j)
             label = neuron_symbol(sizes, "a", layer, row)
-            half = canvas.pill(at, label, "chosen" if lit else "node", exact(a), 12)
+            name = called(rule, layer, row)
+            title = exact(a) if name is None else f"{name}: {exact(a)}"
+            half = canvas.pill(at, label, "chosen" if lit else "node", title, 12)
             if layer < l:
                 beside = Point(x - half - 8, at.y + 5)
-                canvas.text(beside, f"{number(a)} =", 12, "end", title=exact(a))
+                text = f"{number(a)} =" if name is None else f"{name}   {number(a)} ="
+                canvas.text(beside, text, 12, "end", title=title)
 
 
 def _paths(
@@ -139,6 +143,9 @@ def _paths(
             value = float(along[row])
             factors = [float(weights[row]), *choice.upper_numbers(rule, l, row)]
             text = f"{product(factors)} = {signed(value)}"
+            name = called(rule, l, row)
+            if name is not None:
+                text = f"{name}:   {text}"
         rows.append((top + ROW * i, text, value))
     largest = largest_of([value for _, _, value in rows])
     end = PRODUCTS + max(label_width(plain(text), 12) for _, text, _ in rows) + 10

@@ -7,8 +7,9 @@ import numpy as np
 from cbackprop.drawing.canvas import Canvas, Drawing, Point, largest_of, stroke
 from cbackprop.drawing.choice import shown_neurons
 from cbackprop.drawing.shown import Network
-from cbackprop.drawing.symbols import exact, label_width, plain, short_name
+from cbackprop.drawing.symbols import exact, label_width, plain
 from cbackprop.functions import name_of
+from cbackprop.neuron_names import called, short_name
 
 COLUMN, ROW, RADIUS = 170.0, 34.0, 12.0
 THINNER = 0.5  # than the strokes of other pictures: there are more of them
@@ -47,6 +48,12 @@ def draw(network: Network, theme: str = "auto") -> Drawing:
                 canvas.left_out(places[l][-1], len(row))
                 continue
             title = f"neuron {row} of layer {l}"
+            name = called(network, l, row)
+            if name is not None:
+                title += f" ({name})"
+                side = -1 if l == 0 else 1
+                beside = Point(places[l][row].x + side * (RADIUS + 8), places[l][row].y + 4)
+                canvas.text(beside, name, 12, "end" if l == 0 else "start")
             if l:
                 title += f", bias {exact(float(network.biases[l - 1][row]))}"
             canvas.circle(places[l][row], RADIUS, "node", title)

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from cbackprop.functions import Activation, Array, Cost
+from cbackprop.neuron_names import Named
 
 Picture = Literal["chain", "tree", "indices", "summary"]
 Theme = Literal["auto", "light", "dark"]
@@ -36,13 +37,19 @@ class Layers(Parameters, Protocol):
     def cost_function(self) -> str | Cost: ...
 
 
-class Network(Layers, Protocol):
+class NamedLayers(Layers, Named, Protocol):
+    """With the names of inputs and outputs, where they have some."""
+
+
+class Network(NamedLayers, Protocol):
     @property
     def n_parameters(self) -> int: ...
     @property
     def dtype(self) -> np.dtype[np.floating]: ...
     @property
     def backend(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
     def summary(self) -> str: ...
 
 
@@ -69,7 +76,7 @@ class Backward(Forward, Protocol):
     def delta(self) -> Sequence[Array]: ...
 
 
-class ChainRule(Layers, Protocol):
+class ChainRule(NamedLayers, Protocol):
     """One example: its target y, its cost, and every derivative on the way."""
 
     @property
@@ -111,6 +118,8 @@ class Term(Protocol):
     def indices(self) -> tuple[int, ...]: ...
     @property
     def name(self) -> str: ...
+    @property
+    def long_name(self) -> str: ...
     @property
     def value(self) -> float: ...
     def nudge(self, size: float, /) -> Nudge: ...

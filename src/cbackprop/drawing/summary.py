@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
-    canvas = Canvas(f"Every formula for {term.name}, with its number", theme)
+    canvas = Canvas(f"Every formula for {term.long_name}, with its number", theme)
     place = place_of(rule, term)
     sections = (
         ("forward", _forward(rule, place)),

@@ -12,7 +12,6 @@ Label = list[tuple[str, str]]  # text, and "" or "it" (a symbol), "sup", "sub"
 NARROW = "iljtfrI.,:;|!'()[]/ ·⁽⁾"
 WIDE = "mwMW@%∂Σ∞→—…⋮"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-LONGEST_NAME = 24
 
 
 def symbol(letter: str, layer: int | None = None, *indices: int) -> Label:
@@ -26,7 +25,7 @@ def symbol(letter: str, layer: int | None = None, *indices: int) -> Label:
 
 
 def neuron_symbol(sizes: tuple[int, ...], letter: str, layer: int, j: int) -> Label:
-    """z, a or b of a neuron; an only neuron needs no number."""
+    """z, a or b of a neuron; the only one of its layer needs no number."""
     return symbol(letter, layer) if sizes[layer] == 1 else symbol(letter, layer, j)
 
 
@@ -96,12 +95,6 @@ def product(factors: Sequence[float]) -> str:
 def exact(value: float) -> str:
     """A number as hovers and text alternatives say it."""
     return f"{value:.9g}"
-
-
-def short_name(name: str) -> str:
-    """A name as labels show it: one of the user's may be long."""
-    name = " ".join(name.split()) or "?"
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def as_text(label: Label) -> str:

@@ -36,6 +36,7 @@ from cbackprop.drawing.symbols import (
     target_symbol,
     weight_symbol,
 )
+from cbackprop.neuron_names import called
 
 ROW = 104.0  # from a row of nodes to the next
 SIDE = 215.0  # how far the other inputs of z stand from the path
@@ -55,7 +56,7 @@ class Branches(NamedTuple):
 
 
 def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
-    canvas = Canvas(f"The chain rule for {term.name}", theme)
+    canvas = Canvas(f"The chain rule for {term.long_name}", theme)
     top = len(rule.sizes) - 1
     place = choice.place_of(rule, term)
     equations: list[Label] = []
@@ -83,7 +84,8 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
             name = "∂a/∂z"
         else:
             a = neuron_symbol(rule.sizes, "a", layer, neuron)
-            _node(canvas, y, a, float(rule.backward.a[layer][neuron]), chosen=y == 0)
+            value, what = float(rule.backward.a[layer][neuron]), called(rule, layer, neuron)
+            _node(canvas, y, a, value, chosen=y == 0, what=what)
             if layer == top:
                 break
             branches = _branches_of_a(rule, layer, neuron)
@@ -114,10 +116,19 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
 # ---- nodes ---------------------------------------------------------------------------------------
 
 
-def _node(canvas: Canvas, y: float, label: Label, value: float, chosen: bool = False) -> None:
-    """A node of the path, its value on its right."""
+def _node(
+    canvas: Canvas,
+    y: float,
+    label: Label,
+    value: float,
+    chosen: bool = False,
+    what: str | None = None,
+) -> None:
+    """A node of the path, on its right its value, on its left what it is called."""
     half = canvas.pill(Point(0, y), label, "chosen" if chosen else "node", exact(value))
     canvas.text(Point(half + 8, y + 5), f"= {number(value)}", 13, title=exact(value))
+    if what is not None:
+        canvas.text(Point(-half - 8, y + 5), what, 13, "end")
 
 
 def _inputs(canvas: Canvas, rule: ChainRule, place: Place) -> None:
@@ -136,6 +147,9 @@ def _inputs(canvas: Canvas, rule: ChainRule, place: Place) -> None:
         chosen = quantity == place.quantity
         canvas.pill(Point(x, 0), label, "chosen" if chosen else "node", exact(value))
         canvas.text(Point(x, -HALF - 8), f"= {number(value)}", 13, "middle", title=exact(value))
+        what = called(rule, l - 1, k) if quantity == "a" else None
+        if what is not None:
+            canvas.text(Point(x, -HALF - 26), what, 13, "middle")
         end = Point(0.12 * x, ROW - HALF if x == 0 else ROW - HALF + 2)
         # Outside the slanting edges; beside the upright one, where they are far apart.
         at = Point(9, HALF + 18) if x == 0 else Point(0.68 * x, HALF + 50)

@@ -7,7 +7,7 @@ whole makes a model, or, in training's hands, a history.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class Fit(NamedTuple):
     checkpoint: Checkpoint
     whole_batch_state: WholeBatchState | None
     history: dict[str, JSON]  # its attributes
-    best: Array | None  # (P,), float64: the best epoch's parameters
+    best: tuple[int, Array] | None  # the best epoch and its parameters, (P,), float64
     held_out: Array | None  # int64: the rows that are kept from training, ascending
 
 
@@ -213,9 +213,6 @@ def load(path: validation.PathLike, *, threads: int, backend: str, allow_nonfini
         parts.write_into(model)
     else:
         set_training(model, checkpoint, whole_batch_state)
-    if model.optimizer is not None:
-        # A schedule's last rate belongs to the fit that it was for.
-        model.engine.learning_rate = model.optimizer.learning_rate
     return model
 
 
@@ -230,7 +227,9 @@ def set_training(
     parts.write_into(model)
     for slot, vector in zip(engine.slots, training.slots, strict=True):
         layout.write(vector, *engine.layer_views(slot))
-    engine.learning_rate = training.learning_rate
+    # A schedule's last rate, which files of earlier versions have, belongs to the fit it was for.
+    rate = training.learning_rate
+    engine.learning_rate = rate if training.optimizer is None else training.optimizer.learning_rate
     engine.step_count = training.step_count
     engine.previous_cost = training.previous_cost
     model.optimizer = training.optimizer
@@ -541,8 +540,10 @@ def write_fit(
     model: Model,
     plan: Mapping[str, object],
     history: Mapping[str, object],
-    best: Array | None,
+    best: tuple[int, Array] | None,
     held_out: Array | None,
+    *,
+    generator: bool,
 ) -> None:
     """Write a fit's checkpoint after an epoch.
 
@@ -554,6 +555,8 @@ def write_fit(
         What must be the same for a fit to go on.
     history, best, held_out
         As `Fit` has them.
+    generator
+        As `write_checkpoint`'s.
 
     Raises
     ------
@@ -561,16 +564,21 @@ def write_fit(
         As `write_checkpoint`.
     """
     arrays, numbers = whole_batch_parts(model.whole_batch_state)
-    own = {"best": best, "held_out": held_out}
+    epoch, parameters = (None, None) if best is None else best
+    own = {"best": parameters, "held_out": held_out}
     extra = {name: array for name, array in own.items() if array is not None}
     with file_format.naming(path):
         series, others = _history_parts(history)
-    state = {"plan": plan, "history": others, **numbers}
-    write_checkpoint(path, model, extra | arrays | series, state)
+    state = {"plan": plan, "best_epoch": epoch, "history": others, **numbers}
+    write_checkpoint(path, model, extra | arrays | series, state, generator=generator)
 
 
 def read_fit(
-    path: str, model: Model, plan: Mapping[str, object], history: Mapping[str, object]
+    path: str,
+    model: Model,
+    plan: Mapping[str, object],
+    later: Collection[str],
+    history: Mapping[str, object],
 ) -> Fit:
     """What `write_fit` wrote of a fit like this one; nothing changes by it.
 
@@ -580,6 +588,8 @@ def read_fit(
         As `read_checkpoint`'s.
     plan : dict
         As `write_fit` takes it; among it "examples", and how many of them are "held out".
+    later : collection of str
+        What of it files of earlier versions do not say.
     history : dict
         A new one's attributes: those that the file must have.
 
@@ -592,7 +602,7 @@ def read_fit(
     """
     checkpoint = read_checkpoint(path, model)
     training = checkpoint.training
-    validation.same_plan(training.state.get("plan"), plan)
+    validation.same_plan(training.state.get("plan"), plan, later)
     n, held = plan["examples"], plan["held out"]
     assert isinstance(n, int)
     assert isinstance(held, int)
@@ -600,6 +610,11 @@ def read_fit(
         came = _judged_history(_whole_history(training), tuple(history))
         whole_batch_state = judged_whole_batch(checkpoint)
         best, held_out = training.extra.get("best"), training.extra.get("held_out")
+        epochs = came["epochs"]
+        assert isinstance(epochs, int)
+        # Files of earlier versions have the history's best epoch, or none.
+        found = training.state.get("best_epoch", came["best_epoch"])
+        epoch = _judged_epoch("best_epoch", found, epochs)
         if best is not None:
             _require_vector("best", best, model.n_parameters)
         if (held_out is not None) != (held > 0):
@@ -608,7 +623,8 @@ def read_fit(
             )
         if held_out is not None:
             _require_rows(held_out, held, n)
-    return Fit(checkpoint, whole_batch_state, came, best, held_out)
+    kept = None if best is None or epoch is None else (epoch, best)
+    return Fit(checkpoint, whole_batch_state, came, kept, held_out)
 
 
 def _history_parts(
@@ -672,11 +688,7 @@ def _judged_history(value: JSON, names: tuple[str, ...]) -> dict[str, JSON]:
     epochs, best_epoch, metrics = value["epochs"], value["best_epoch"], value["metrics"]
     if type(epochs) is not int or epochs < 0:
         raise ModelFileError(f"epochs of history is {validation.shown(epochs)}; expected an int")
-    if best_epoch is not None and (type(best_epoch) is not int or not 0 <= best_epoch < epochs):
-        raise ModelFileError(
-            f"best_epoch of history is {validation.shown(best_epoch)}; expected None or one of its "
-            f"{epochs} epochs"
-        )
+    _judged_epoch("best_epoch of history", best_epoch, epochs)
     if type(value["seconds"]) is not float or type(value["stop_reason"]) is not str:
         raise ModelFileError("seconds and stop_reason of history are no number and text")
     if type(metrics) is not dict:
@@ -688,6 +700,15 @@ def _judged_history(value: JSON, names: tuple[str, ...]) -> dict[str, JSON]:
         _require_floats(name, value[name], epochs, (0, epochs))
     for name, numbers in metrics.items():
         _require_floats(f"metrics[{name!r}]", numbers, epochs, (epochs,))
+    return value
+
+
+def _judged_epoch(name: str, value: JSON, epochs: int) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < epochs):
+        raise ModelFileError(
+            f"{name} is {validation.shown(value)}; expected None or one of its {epochs} epochs"
+        )
+    assert value is None or isinstance(value, int)
     return value
 
 

@@ -1,6 +1,6 @@
-# The compiled engine's calls: arrays in, arrays filled. The interface is that of reference.Engine.
+# The compiled engine's calls: arrays in, arrays filled. The interface is that of reference/engine.py.
 #
-# a) Arguments are validated before they come here (validation.py); `pointer` checks what memory safety needs.
+# a) Arguments are validated before they come here (validation/); `pointer` checks what memory safety needs.
 # b) Pointers are taken before `enter_read` or `enter_change`, so that a refused array leaves the network free; all
 #    between that and the call's end is its own, and what it found is read before: then another may have the scratch.
 # c) Work above about 2 microseconds runs without the GIL: giving it up and taking it again costs some 25 nanoseconds.

@@ -2,7 +2,7 @@
 #
 # a) Memory belongs to NumPy arrays that the engine holds; it is taken before the first number is changed, so that a
 #    MemoryError leaves everything as it was.
-# b) Arguments are validated before they come here (validation.py). `pointer` checks once more what memory safety
+# b) Arguments are validated before they come here (validation/). `pointer` checks once more what memory safety
 #    needs: type, layout and size. After it the kernels are total: they cannot fail, only find numbers not finite.
 # c) Lists grow by append, never in a comprehension: there Cython 3.3 frees the new entry twice if the list cannot grow.
 # d) Scratch only grows, that of a block in powers of two: one example more must not take memory anew each time.

@@ -18,7 +18,7 @@ if watch_forks() != 0:
 
 
 cdef Core enter_read(Core core):
-    """The begin of a call that reads: whose scratch it has. RuntimeError if somebody changes the network."""
+    """The start of a call that reads: whose scratch it has. RuntimeError if somebody changes the network."""
     cdef Core used = core
     cdef int found = read(&core.lock_word)
     if found == REFUSED:
@@ -54,7 +54,7 @@ cdef int leave_read(Core core, Core used) except -1:
 
 
 cdef int enter_change(Core core) except -1:
-    """The begin of a call that changes something. RuntimeError if another one is under way, or another thread keeps
+    """The start of a call that changes something. RuntimeError if another one is under way, or another thread keeps
     the network.
     """
     if not take_for_call(&core.lock_word):

@@ -26,7 +26,6 @@ cdef extern from "simd.h" nogil:
 
     void transpose_square(real *target, Py_ssize_t target_ld, const real *source, Py_ssize_t source_ld)
 
-    real real_fma(real a, real b, real c)
     vec vec_fma(vec a, vec b, vec c)
     vec vec_where_ge(vec a, vec b, vec x, vec y)
     vec vec_where_gt(vec a, vec b, vec x, vec y)

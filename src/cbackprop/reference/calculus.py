@@ -165,6 +165,12 @@ def sums_of_others(x: Array) -> Array:
     return before + after
 
 
+def centred(a: Array, g: Array) -> Array:
+    """g_j − Σ_i a_i g_i for a softmax's a (Σ a = 1), with 1 − a_j as the sum of the others."""
+    rest: Array = g * sums_of_others(a) - sums_of_others(a * g)
+    return rest
+
+
 def softmax_slopes(a: Array) -> Array:
     """∂a_j/∂z_j = a_j(1 − a_j), (n, n_L), with 1 − a_j as the sum of the others."""
     with np.errstate(under="ignore"):
@@ -319,7 +325,7 @@ def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
     cost: a_j (g_j Σ_{i≠j} a_i − Σ_{i≠j} a_i g_i) with g = ∂C/∂a.
     """
     if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:
-        delta: Array = a * (dC_da * sums_of_others(a) - sums_of_others(a * dC_da))
+        delta: Array = a * centred(a, dC_da)
         return delta
     if cost not in ("cross_entropy", "poisson"):
         raise KeyError(cost)

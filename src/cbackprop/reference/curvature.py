@@ -19,7 +19,7 @@ and mae); a jump of the first derivative itself counts as 0.
 from __future__ import annotations
 
 from cbackprop.functions import Array, Cost
-from cbackprop.reference.calculus import cost_curvature, poisson_share, sums_of_others
+from cbackprop.reference.calculus import centred, cost_curvature, poisson_share, sums_of_others
 
 
 def output_curvature(
@@ -46,12 +46,6 @@ def output_curvature(
     if not gauss_newton:
         part = part + dC_da * d2a_dz2
     return part
-
-
-def centred(a: Array, g: Array) -> Array:
-    """g_j − Σ_i a_i g_i for a softmax's a (Σ a = 1), with 1 − a_j as the sum of the others."""
-    rest: Array = g * sums_of_others(a) - sums_of_others(a * g)
-    return rest
 
 
 def softmax_curvature(

@@ -8,8 +8,6 @@ from typing import Any
 
 from cbackprop import validation
 
-SMALLER_IS_BETTER = ("cost", "validation_cost", "mse", "mae")
-
 
 class EarlyStopping:
     """Stop a fit that no longer improves, and go back to its best epoch.
@@ -26,12 +24,17 @@ class EarlyStopping:
         Whether the parameters of the best epoch are brought back at the end, also of a fit that
         goes through all its epochs or is ended by a callback.
     larger_is_better : bool, optional
-        By default False for costs, "mse" and "mae", True for other metrics.
+        Needed for a metric that is a function of your own: nothing tells there which values are
+        good. Without it larger is better for "accuracy" and "r2", smaller for costs, "mse", "mae".
 
     Raises
     ------
     TypeError, ValueError
         Naming the argument.
+
+    Notes
+    -----
+    A fit only reads it: one object serves any number of fits, also at the same time.
     """
 
     @validation.names_keywords
@@ -47,27 +50,35 @@ class EarlyStopping:
         self.min_delta = validation.non_negative("min_delta", min_delta)
         self.monitor = validation.text("monitor", monitor)
         self.restore_best = validation.flag("restore_best", restore_best)
-        if larger_is_better is None:
-            larger_is_better = monitor not in SMALLER_IS_BETTER
-        self.larger_is_better = validation.flag("larger_is_better", larger_is_better)
+        self.larger_is_better = (
+            None
+            if larger_is_better is None
+            else validation.flag("larger_is_better", larger_is_better)
+        )
 
-    def is_best(self, history: History) -> bool:
-        """Whether the last epoch is the best of all, the one before known by history.best_epoch."""
-        if history.best_epoch is None:
-            return True
-        values = self._values(history)
-        sign = -1.0 if self.larger_is_better else 1.0
-        return sign * values[-1] < sign * values[history.best_epoch] - self.min_delta
+    def is_best(self, history: History, best: int | None) -> bool:
+        """Whether the last epoch is better than the one that was the best before it."""
+        return self._is_better(self._values(history), history.epochs - 1, best)
 
-    def knows_best(self, history: History) -> bool:
-        """Whether there is a best epoch, judged by what this looks at."""
-        best = history.best_epoch
-        return best is not None and not math.isnan(self._values(history)[best])
+    def best_epoch(self, history: History) -> int | None:
+        """The best of all epochs, as a fit that has looked at each of them has found it."""
+        best, values = None, self._values(history)
+        for epoch, value in enumerate(values):
+            # What was not looked at then has no value.
+            if not math.isnan(value) and self._is_better(values, epoch, best):
+                best = epoch
+        return best
 
     def is_over(self, history: History) -> bool:
         """Whether the patience has run out."""
         best = history.best_epoch
         return best is not None and history.epochs - 1 - best >= self.patience
+
+    def _is_better(self, values: list[float], epoch: int, best: int | None) -> bool:
+        if best is None:
+            return True
+        sign = -1.0 if self.larger_is_better else 1.0
+        return sign * values[epoch] < sign * values[best] - self.min_delta
 
     def _values(self, history: History) -> list[float]:
         if self.monitor in ("cost", "validation_cost"):
@@ -103,7 +114,9 @@ class History:
     seconds : float
         Time of the training passes alone, without validation, metrics and callbacks.
     stop_reason : str
-        "epochs", "callback", "early stopping", or "converged" (of a whole-batch optimiser).
+        "epochs", "callback", "early stopping"; of a whole-batch optimiser "converged" or, of
+        Levenberg–Marquardt, "mu reached its bound"; "interrupted" by Ctrl-C, "error" where the fit
+        raised one.
     """
 
     def __init__(self) -> None:
@@ -116,6 +129,13 @@ class History:
         self.epochs = 0
         self.seconds = 0.0
         self.stop_reason = "epochs"
+
+    def cut(self) -> None:
+        """Leave out what was noted of an epoch that was not completed."""
+        for values in (self.cost, self.validation_cost, self.learning_rate, self.penalty):
+            del values[self.epochs :]
+        for values in self.metrics.values():
+            del values[self.epochs :]
 
     def __repr__(self) -> str:
         if not self.epochs:

@@ -7,8 +7,8 @@ inside 7.5, steps by the line search 3.5 and 3.6.
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.training import whole_batch
+from cbackprop.training.fingerprint import checksums
 from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
@@ -38,7 +39,7 @@ class _Last(NamedTuple):
     """Where the last step has ended, and what its objective was made of."""
 
     point: _Point
-    data: tuple[weakref.ref[Array], ...]
+    data: list[object]  # the checksums of X, Y and the weights
     l2: float
 
 
@@ -117,32 +118,25 @@ class LBFGSStep(Step[LBFGS]):
     def here(self) -> _Point:
         """The objective at the parameters as they stand: the last step's end, if it is that."""
         parameters = whole_batch.read_parameters(self.engine)
-        last, data = self.workspace.last, self._data()
+        last = self.workspace.last
         if (
             isinstance(last, _Last)
             and last.l2 == self.l2
-            and len(last.data) == len(data)
-            and all(reference() is array for reference, array in zip(last.data, data, strict=True))
+            and last.data == self.data
             and np.array_equal(last.point.parameters, parameters)
-            and self._cost_sum() == last.point.cost_sum
         ):
             return last.point
         return self.point(0.0, parameters, None)
 
     def remember(self, point: _Point) -> None:
         """The parameters are left there; the next step may begin with it."""
-        # Weakly: a network that is kept does not keep the data it was trained with.
-        data = tuple(weakref.ref(array) for array in self._data())
-        self.workspace.last = _Last(point, data, self.l2)
+        self.workspace.last = _Last(point, self.data, self.l2)
 
-    def _data(self) -> list[Array]:
-        arrays = [self.X, self.Y, self.sample_weight]
-        return [array for array in arrays if array is not None]
-
-    def _cost_sum(self) -> float:
-        """Σ w_i C_i by a forward pass, which sees that somebody has written into X or Y."""
-        costs = self.workspace.array("the costs", (len(self.X),), self.X.dtype)
-        return self.engine.cost(self.X, self.Y, costs, self.sample_weight)[1]
+    @cached_property
+    def data(self) -> list[object]:
+        """Tells these examples from others, also from those that stood in the same arrays before:
+        a network that is kept keeps no data, and sees what somebody has written into them."""
+        return checksums((self.X, self.Y, self.sample_weight))
 
 
 def _pairs(state: WholeBatchState) -> list[tuple[Array, Array]]:

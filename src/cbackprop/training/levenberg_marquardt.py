@@ -86,13 +86,24 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
         enough = present * (1 - float(np.finfo(self.dtype).eps))
         # A smaller μ is lost by rounding: it would only have to grow again.
         least = max(np.finfo(np.float64).eps * equations.largest, np.finfo(np.float64).tiny)
-        mu = max(state.numbers["mu"], min(least, optimizer.most_mu))
-        while mu <= optimizer.most_mu:
+        # The bound, like μ itself, is to be seen beside JᵀJ: of unscaled data that is large.
+        most = optimizer.most_mu * max(1.0, equations.largest)
+        most = min(most, float(np.finfo(np.float64).max))
+        mu = max(state.numbers["mu"], min(least, most))
+        reason = None
+        while mu <= most:
             change = equations.solve(mu)
             if change is not None:
+                if reason is None:
+                    # What the boldest step promises of ‖r‖² + κ Σw²: where that is more than the
+                    # rounding of such a sum, and no step brings any, this is no end.
+                    promised = dot(change, equations.gradient) + mu * dot(change, change)
+                    is_gain = promised > r.size * (present - enough)
+                    reason = "mu reached its bound" if is_gain else "converged"
                 whole_batch.write_parameters(engine, parameters - change)
                 there = whole_batch.read_parameters(engine)
                 if np.array_equal(there, parameters):
+                    reason = "converged"
                     break  # the steps are below the parameters' last digit, and get shorter
                 r_there = self.residuals("the residuals after the step")
                 if isinstance(r_there, np.ndarray) and self.objective(r_there, there) < enough:
@@ -100,7 +111,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
                     return cost, None
             mu *= optimizer.increase
         whole_batch.write_parameters(engine, parameters)
-        return cost, "converged"
+        return cost, reason or "mu reached its bound"
 
     def residuals(self, name: str) -> Array | Failure:
         """√w_i r_j, (n, n_L), at the engine's parameters, or what was not finite."""

@@ -13,12 +13,14 @@ from cbackprop import quantities, validation
 from cbackprop.functions import Array
 from cbackprop.model import Model, Snapshot, total_weight
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
-from cbackprop.schedules import rate_of
+from cbackprop.schedules import Rates
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
 from cbackprop.training.progress import Progress
 from cbackprop.update_rules import StepOptions
+
+LARGE = 20.0  # no standardised number is
 
 
 def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
@@ -36,7 +38,8 @@ def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     After any of them parameters, optimiser and generator are as they were at the start of that
     epoch, and before the first one as they were before the call; only what comes after an epoch,
     such as a callback, finds it completed, and leaves it so. Ctrl-C leaves the parameters of the
-    last full batch.
+    last full batch, or those of the best epoch where early stopping brings them back. The model
+    has the history then, too.
     """
     with model.engine:
         _require_trainable(model, plan.optimizer, plan.options)
@@ -74,6 +77,7 @@ def run_pass(
         the call.
     """
     examples, targets = model.apart(X), model.apart(Y)
+    weight = None if sample_weight is None else model.apart(sample_weight)
     with model.engine:
         used = model.optimizer
         if optimizer is None:
@@ -90,7 +94,11 @@ def run_pass(
                 model.optimizer = chosen
             else:
                 model.set_optimizer(chosen)
-            _train_once(model, examples, targets, None, batch_size, sample_weight, options, None)
+        except BaseException:  # also Ctrl-C: the engine's optimiser is the model's, or neither
+            before.restore(model)
+            raise
+        try:
+            _train_once(model, examples, targets, None, batch_size, weight, options, None)
         except Exception:
             before.restore(model)
             raise
@@ -110,13 +118,19 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     before = Snapshot(model)
     history = History()
     history.metrics = {name: [] for name in plan.metrics}
-    best: Array | None = None
+    best: tuple[int, Array] | None = None
     rows: Array | None = None
-    description = plan.description(len(X))
-    stopping = plan.early_stopping
+    description = {} if plan.checkpoint is None else plan.description(X, Y)
+    stopping, judge = plan.early_stopping, plan.judge
+    keeps_best = plan.checkpoint is not None or (stopping is not None and stopping.restore_best)
+    rates = Rates(plan.schedule, plan.optimizer.learning_rate)
 
     def is_over() -> bool:
         return stopping is not None and stopping.is_over(history)
+
+    def restore_best() -> None:
+        if best is not None and stopping is not None and stopping.restore_best:
+            model.set_parameters(best[1])
 
     progress = Progress(plan.epochs, plan.progress)
     try:
@@ -133,23 +147,27 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
             rows = held_rows(model, len(X), plan)
         trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
         first = history.epochs
+        best_epoch = history.best_epoch if best is None else best[0]
         # What a failure goes back to; None when an epoch is complete.
         epoch_start = None if plan.resume else before
     except BaseException:
         before.restore(model)
         raise
+    model.history = history
     try:
         for epoch in range(first, plan.epochs):
             if is_over():
                 break
             if epoch_start is None:
                 epoch_start = Snapshot(model)
-            reason = _train_and_judge(model, *trained, history, epoch)
+            reason = _train_and_judge(model, *trained, history, epoch, rates.of(epoch, history))
             epoch_start = None
-            if stopping is not None and stopping.is_best(history):
-                history.best_epoch = epoch
-                if stopping.restore_best:
-                    best = model.parameters().astype(np.float64)
+            if judge is not None and judge.is_best(history, best_epoch):
+                best_epoch = epoch
+                if stopping is not None:
+                    history.best_epoch = epoch
+                if keeps_best:
+                    best = epoch, model.parameters().astype(np.float64)
             # Every callback is called, whatever the ones before it answered.
             answers = [callback(history) for callback in plan.callbacks]
             if any(bool(answer) for answer in answers if validation.is_flag(answer)):
@@ -157,7 +175,15 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
             if plan.checkpoint is not None:
                 from cbackprop.files.checkpoint import write_fit
 
-                write_fit(plan.checkpoint, model, description, vars(history), best, rows)
+                write_fit(
+                    plan.checkpoint,
+                    model,
+                    description,
+                    vars(history),
+                    best,
+                    rows,
+                    generator=plan.checkpoint_generator,
+                )
             progress.show(history, reason is not None or epoch + 1 == plan.epochs or is_over())
             if reason is not None:
                 history.stop_reason = reason
@@ -165,13 +191,18 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         if history.stop_reason == "epochs" and is_over():
             history.stop_reason = "early stopping"
     except Exception:
+        history.stop_reason = "error"
         if epoch_start is not None:
             epoch_start.restore(model)
         raise
+    except BaseException:  # Ctrl-C above all
+        history.stop_reason = "interrupted"
+        history.cut()
+        restore_best()
+        raise
     finally:
         progress.close()
-    if best is not None:
-        model.set_parameters(best)
+    restore_best()
     return history
 
 
@@ -225,20 +256,24 @@ def _train_once(
         if failed is None:
             return total, None
         failure = failed
-    _raise_divergence(epoch, failure, X)
+    _raise_divergence(epoch, failure, X, Y)
 
 
 def _train_and_judge(
-    model: Model, X: Array, Y: Array, plan: Plan, history: History, epoch: int
+    model: Model, X: Array, Y: Array, plan: Plan, history: History, epoch: int, rate: float
 ) -> str | None:
     """One epoch and its line in the history. Returns why the fit should end, or None."""
-    rate = rate_of(plan.schedule, epoch, plan.optimizer.learning_rate, history)
-    model.engine.learning_rate = rate
     order = _order(model, plan, len(X), epoch)
     start = time.perf_counter()
-    total, reason = _train_once(
-        model, X, Y, order, plan.batch_size, plan.sample_weight, plan.options, epoch + 1
-    )
+    try:
+        # For this pass alone: whatever looks at the network between two of them, or copies it,
+        # finds the optimiser's own rate.
+        model.engine.learning_rate = rate
+        total, reason = _train_once(
+            model, X, Y, order, plan.batch_size, plan.sample_weight, plan.options, epoch + 1
+        )
+    finally:
+        model.engine.learning_rate = plan.optimizer.learning_rate
     seconds = time.perf_counter() - start
     validation_cost = predictions = None
     judged = plan.validation_data if plan.validation_data is not None else (X, Y)
@@ -249,13 +284,14 @@ def _train_and_judge(
             predictions = model.predict(judged[0])
     except FloatingPointError as error:
         raise FloatingPointError(
-            f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}"
+            f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}. "
+            f"{_cure(X, Y)}"
         ) from None
     penalised = None
     if plan.options is not None and plan.options.has_penalty:
         penalised = penalty(model, plan.options)
         if not math.isfinite(penalised):
-            _raise_divergence(epoch + 1, ("penalty", 0), X)
+            _raise_divergence(epoch + 1, ("penalty", 0), X, Y)
     values: dict[str, float] = {}
     if predictions is not None:
         for name, metric in plan.metrics.items():
@@ -286,19 +322,39 @@ def penalty(model: Model, options: StepOptions) -> float:
     return total
 
 
-def _raise_divergence(epoch: int | None, failure: quantities.Failure, X: Array) -> NoReturn:
+def _raise_divergence(
+    epoch: int | None, failure: quantities.Failure, X: Array, Y: Array
+) -> NoReturn:
     """Say where training diverged, and in which epoch of a fit, counted from 1.
 
     The whole of X is looked at only here: a NaN or an infinity in it cannot pass through z unseen.
     """
     validation.require_finite("X", X)
     where = quantities.in_step(*failure)
+    cure = _cure(X, Y)
     if epoch is None:
         raise FloatingPointError(
             f"the step diverged: {where} overflowed; everything is as it was before the call. "
-            "A smaller learning_rate is the usual cure"
+            f"{cure}"
         )
     raise FloatingPointError(
         f"training diverged in epoch {epoch}: {where} overflowed; the parameters are those at the "
-        "start of that epoch. A smaller learning_rate is the usual cure"
+        f"start of that epoch. {cure}"
+    )
+
+
+def _cure(X: Array, Y: Array) -> str:
+    """What to do about a divergence: numbers that are large want to be scaled."""
+    largest = {
+        "X": float(np.abs(X).max(initial=0.0)),
+        "Y": float(np.nanmax(np.abs(Y), initial=0.0)),
+    }
+    large = [
+        f"{name} has numbers up to {value:.4g}" for name, value in largest.items() if value > LARGE
+    ]
+    if not large:
+        return "A smaller learning_rate is the usual cure"
+    return (
+        f"{' and '.join(large)}: scaling to about 1 (subtract the mean, divide by the standard "
+        "deviation) is the usual cure, a smaller learning_rate another"
     )

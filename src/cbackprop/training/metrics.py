@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from cbackprop import validation
+from cbackprop.classes import Classes
 from cbackprop.functions import Array, read_only
 
 MetricName = Literal["accuracy", "mse", "mae", "r2"]
@@ -15,14 +18,11 @@ MetricName = Literal["accuracy", "mse", "mae", "r2"]
 Metric = Callable[[Array, Array], object]
 
 
-def accuracy(predictions: Array, targets: Array) -> float:
-    """The share of examples whose largest output is the largest target; with one output, whose
-    output lies on the target's side of ½."""
-    if predictions.shape[1] == 1:
-        right: Array = (predictions > 0.5) == (targets > 0.5)
-    else:
-        right = predictions.argmax(axis=1) == targets.argmax(axis=1)
-    return float(np.mean(right))
+def accuracy(classes: Classes, predictions: Array, targets: Array) -> float:
+    """The share of examples of which the outputs say the class, or every label, that the targets
+    say."""
+    right = classes.right(predictions, targets)
+    return float(np.mean(right)) if len(right) else math.nan
 
 
 @np.errstate(all="ignore")  # what is not finite is refused by `measured`
@@ -53,30 +53,32 @@ def r2(predictions: Array, targets: Array) -> float:
     return float(shares.mean())
 
 
-METRICS: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "mse": mean_squared_error,
-    "mae": mean_absolute_error,
-    "r2": r2,
-}
+# Those of numbers; accuracy is of classes, which are to be known besides.
+OF_NUMBERS: dict[str, Metric] = {"mse": mean_squared_error, "mae": mean_absolute_error, "r2": r2}
+METRICS: tuple[MetricName, ...] = ("accuracy", "mse", "mae", "r2")
+# What is better is known of these alone, and not of a function of the user's that has their name.
+LARGER_IS_BETTER: dict[str, bool] = {"accuracy": True, "mse": False, "mae": False, "r2": True}
 
 
-def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
-    """The function of each metric by a name; a second one of a name is numbered."""
-    functions: dict[str, Metric] = {}
+def named(metrics: Iterable[MetricName | Metric]) -> dict[str, MetricName | Metric]:
+    """Each metric by a name; a second one of a name is numbered."""
+    by_name: dict[str, MetricName | Metric] = {}
     for metric in metrics:
         own = metric if isinstance(metric, str) else _function_name(metric)
         name, count = own, 1
-        while name in functions:
+        while name in by_name:
             count += 1
             name = f"{own} {count}"
-        functions[name] = function_of(metric)
-    return functions
+        by_name[name] = metric
+    return by_name
 
 
-def function_of(metric: str | Metric) -> Metric:
-    """The metric of that name, or the user's own."""
-    return METRICS[metric] if isinstance(metric, str) else metric
+def function_of(metric: MetricName | Metric, classes: Classes | None) -> Metric:
+    """The metric of that name, accuracy with the classes that it is of, or the user's own."""
+    if metric == "accuracy":
+        assert classes is not None
+        return partial(accuracy, classes)
+    return OF_NUMBERS[metric] if isinstance(metric, str) else metric
 
 
 def _function_name(function: object) -> str:

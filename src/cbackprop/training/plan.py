@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from cbackprop import validation
-from cbackprop.functions import Array
+from cbackprop.functions import Activation, Array
 from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, resolve
 from cbackprop.schedules import RateOfEpoch
+from cbackprop.training.fingerprint import fingerprint
 from cbackprop.training.history import EarlyStopping, History
-from cbackprop.training.metrics import METRICS, Metric, named
+from cbackprop.training.metrics import (
+    LARGER_IS_BETTER,
+    METRICS,
+    Metric,
+    MetricName,
+    function_of,
+    named,
+)
 from cbackprop.update_rules import StepOptions
 from cbackprop.validation import TableNames
 
 # Of the epoch; what it returns is judged when it has.
 OrderOfEpoch = Callable[[int], object]
+
+# What checkpoints of earlier versions do not say of their fit.
+LATER = ("data", "by class")
 
 
 class Plan(NamedTuple):
@@ -33,19 +45,37 @@ class Plan(NamedTuple):
     options: StepOptions | None  # None for nothing
     validation_data: tuple[Array, Array] | None
     n_held_out: int  # examples to keep from training and to judge instead
+    strata: Array | None  # (n,), the class of each, whose share of them is kept; None for any
     metrics: dict[str, Metric]
     early_stopping: EarlyStopping | None
     schedule: RateOfEpoch | None
     callbacks: tuple[Callable[[History], object], ...]
     progress: bool | None
     checkpoint: str | None
+    checkpoint_generator: bool  # whether the generator's state is in it
     resume: bool
     names: TableNames  # which the network takes where it has none
 
-    def description(self, n: int) -> dict[str, object]:
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are validation data."""
+        return self.validation_data is not None or self.n_held_out > 0
+
+    @property
+    def judge(self) -> EarlyStopping | None:
+        """What finds the best epoch, where that is asked for or for a checkpoint, where it may be
+        asked for later."""
+        if self.early_stopping is not None or self.checkpoint is None:
+            return self.early_stopping
+        return EarlyStopping(
+            monitor="validation_cost" if self.is_judged else "cost", larger_is_better=False
+        )
+
+    def description(self, X: Array, Y: Array) -> dict[str, object]:
         """What must be the same for a fit to go on from a checkpoint."""
+        order = self.shuffle if isinstance(self.shuffle, np.ndarray) else None
         return {
-            "examples": n,
+            "examples": len(X),
             "held out": self.n_held_out,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
@@ -53,6 +83,8 @@ class Plan(NamedTuple):
             "options": repr(None if self.options is None else tuple(self.options)),
             "shuffle": repr(self.shuffle) if isinstance(self.shuffle, bool) else "given",
             "weighted": self.sample_weight is not None,
+            "by class": self.strata is not None,
+            "data": fingerprint((X, Y, self.sample_weight, order, self.strata)),
         }
 
 
@@ -80,15 +112,21 @@ def make(
     validation.at_least_one_example("X", n, "training")
     targets = validation.targets("Y", Y, n, False, *network_facts, model.cost_function)
     examples, targets = model.apart(examples), model.apart(targets)
-    weight = combined_weight(asked["sample_weight"], asked["class_weight"], targets)
+    output = model.activations[-1]
+    validation.reachable_targets(targets, output)
+    weight = combined_weight(asked["sample_weight"], asked["class_weight"], output, targets)
     pair, path = asked["validation_data"], asked["checkpoint"]
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
     judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables)
-    functions = named(validation.metrics(asked["metrics"], tuple(METRICS)))
+    if judged is not None:
+        judged = model.apart(judged[0]), model.apart(judged[1])
+    wanted = named(validation.metrics(asked["metrics"], METRICS))
+    functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))
     stopping = _early_stopping(asked["early_stopping"])
     if stopping is not None:
         validation.monitor(stopping.monitor, tuple(functions), judged is not None or n_held_out > 0)
+        stopping = _with_direction(stopping, wanted)
     callbacks = asked["callbacks"]
     plan = Plan(
         checkpoint=None if path is None else validation.file_path("checkpoint", path),
@@ -96,10 +134,11 @@ def make(
         batch_size=validation.integer("batch_size", asked["batch_size"], 1),
         optimizer=chosen,
         shuffle=validation.batch_order("shuffle", asked["shuffle"], n - n_held_out),
-        sample_weight=weight,
+        sample_weight=None if weight is None else model.apart(weight),
         options=step_options(asked),
         validation_data=judged,
         n_held_out=n_held_out,
+        strata=validation.strata("stratify", asked["stratify"], output, targets, n_held_out),
         metrics=functions,
         early_stopping=stopping,
         schedule=validation.schedule(asked["schedule"]),
@@ -107,6 +146,7 @@ def make(
             partial(callback, network) for callback in validation.functions("callbacks", callbacks)
         ),
         progress=validation.progress(asked["progress"]),
+        checkpoint_generator=validation.flag("checkpoint_generator", asked["checkpoint_generator"]),
         resume=validation.flag("resume", asked["resume"]),
         names=tables,
     )
@@ -138,11 +178,39 @@ def _early_stopping(value: object) -> EarlyStopping | None:
     return EarlyStopping(validation.integer("early_stopping", value, 1))
 
 
-def combined_weight(sample_weight: object, class_weight: object, Y: Array) -> Array | None:
+def _with_direction(
+    stopping: EarlyStopping, wanted: Mapping[str, MetricName | Metric]
+) -> EarlyStopping:
+    """A copy that knows what is better: the user's own may serve other fits."""
+    known = {"cost": False, "validation_cost": False}
+    known |= {
+        name: LARGER_IS_BETTER[word] for name, word in wanted.items() if isinstance(word, str)
+    }
+    changed = copy(stopping)
+    changed.larger_is_better = validation.direction(
+        stopping.monitor, known, stopping.larger_is_better
+    )
+    return changed
+
+
+def _functions(
+    wanted: Mapping[str, MetricName | Metric], output: str | Activation, *targets: Array
+) -> dict[str, Metric]:
+    """The metrics as functions: accuracy by the classes of all targets, also those judged on."""
+    if "accuracy" not in wanted.values():
+        return {name: function_of(metric, None) for name, metric in wanted.items()}
+    place = list(wanted.values()).index("accuracy")
+    classes = validation.classes_of_accuracy(f"metrics[{place}]", output, *targets)
+    return {name: function_of(metric, classes) for name, metric in wanted.items()}
+
+
+def combined_weight(
+    sample_weight: object, class_weight: object, output: str | Activation, Y: Array
+) -> Array | None:
     """Each example's weight (n,), in Y's number type; None where all are 1."""
     dtype, n = Y.dtype.name, len(Y)
     weight, _ = validation.sample_weight("sample_weight", sample_weight, n, dtype)
-    by_class = validation.class_weight("class_weight", class_weight, Y)
+    by_class = validation.class_weight("class_weight", class_weight, output, Y)
     if by_class is None:
         return weight
     product = by_class if weight is None else by_class * weight
@@ -151,13 +219,38 @@ def combined_weight(sample_weight: object, class_weight: object, Y: Array) -> Ar
 
 
 def held_rows(model: Model, n: int, plan: Plan) -> Array:
-    """The rows that are kept from training: random ones, or the last."""
+    """The rows that are kept from training: random ones, or the last; of each class its share."""
     order = model.random_order(n) if plan.shuffle is True else np.arange(n, dtype=np.int64)
-    return np.sort(order[n - plan.n_held_out :])
+    if plan.strata is None:
+        return np.sort(order[n - plan.n_held_out :])
+    counts = np.bincount(plan.strata)
+    by_class = np.split(
+        order[np.argsort(plan.strata[order], kind="stable")], np.cumsum(counts)[:-1]
+    )
+    held = shares(counts, plan.n_held_out)
+    kept = [rows[len(rows) - m :] for rows, m in zip(by_class, held, strict=True)]
+    return np.sort(np.concatenate(kept))
+
+
+def shares(counts: Array, total: int) -> Array:
+    """``total`` among classes of so many examples, in proportion; at least one and not all of each.
+
+    By largest remainders, the first class where they are alike.
+    """
+    exact = counts * (total / counts.sum())
+    result = np.clip(np.floor(exact).astype(np.int64), 1, counts - 1)
+    while (missing := total - int(result.sum())) != 0:
+        step = 1 if missing > 0 else -1
+        possible = result < counts - 1 if step > 0 else result > 1
+        wanting = np.where(possible, step * (exact - result), -np.inf)
+        order = np.argsort(-wanting, kind="stable")[: abs(missing)]
+        result[order[possible[order]]] += step
+    return np.asarray(result)
 
 
 def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array, Plan]:
     """The examples left to train on, and the plan with the others as validation data."""
+    validation.require_finite("X", X)  # here a row still has the number by which it was given
     left = np.ones(len(X), dtype=bool)
     left[rows] = False
     weight = None if plan.sample_weight is None else plan.sample_weight[left]

@@ -42,15 +42,16 @@ def step(
 ) -> tuple[float, str | None]:
     """One iteration: changes the engine's parameters and the state.
 
-    Arguments are validated before they come here, as for an engine's calls. Steps that get the very
-    arrays of the step before save the half of their work.
+    Arguments are validated before they come here, as for an engine's calls. Steps that get the
+    numbers of the step before save half of their work.
 
     Returns
     -------
     cost : float
         The mean cost before the step, without the penalty.
     stop_reason : str or None
-        "converged" when there is nothing more to gain, None otherwise.
+        "converged" when there is nothing more to gain, "mu reached its bound" when no step was
+        found before that, None otherwise.
 
     Raises
     ------

@@ -392,7 +392,7 @@ def output_array(
     return np.asarray(out)
 
 
-def result_size(what: str, n: int, width: int, dtype: str) -> None:
+def result_size(what: str, n: int, width: int) -> None:
     """Reject sizes no array can have before asking for the memory."""
     if n * width > LARGEST_ARRAY:
         raise ValueError(
@@ -432,11 +432,7 @@ def require_finite_parameters(weights: tuple[Array, ...], biases: tuple[Array, .
 
 
 def explain_not_finite(
-    failure: quantities.Failure,
-    X: Array,
-    weights: tuple[Array, ...],
-    biases: tuple[Array, ...],
-    examples_argument: str = "X",
+    failure: quantities.Failure, X: Array, weights: tuple[Array, ...], biases: tuple[Array, ...]
 ) -> None:
     """Raise for a call that met a number that is not finite: find out whose it was.
 
@@ -447,7 +443,7 @@ def explain_not_finite(
     FloatingPointError
         If finite ones overflowed, naming the layer.
     """
-    require_finite(examples_argument, X)
+    require_finite("X", X)
     require_finite_parameters(weights, biases)
     raise FloatingPointError(
         f"{quantities.in_call(*failure)} is not finite: finite inputs and parameters overflowed "

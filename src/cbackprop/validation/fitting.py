@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from cbackprop.functions import Array, Cost
+from cbackprop.classes import Classes, classes_of
+from cbackprop.functions import ACTIVATIONS, Activation, Array, Cost
 from cbackprop.update_rules import StepOptions
 from cbackprop.validation import arrays, scalars
 from cbackprop.validation.names import TableNames
@@ -114,21 +115,58 @@ def batch_order(
     raise wrong_type(argument, order, expected)
 
 
-def class_weight(argument: str, value: object, Y: Array) -> NDArray[np.float64] | None:
+def classes(argument: str, output: str | Activation, *targets: Array) -> Classes:
+    """What classes the targets stand for; where they stand for none, nothing is guessed."""
+    found = classes_of(output, *targets)
+    if found is None:
+        others = np.concatenate([Y[~np.isin(Y, (-1, 0, 1)) & ~np.isnan(Y)] for Y in targets])
+        shown = f"{float(others[0]):.6g}" if len(others) else "-1, 0 and 1"
+        raise ValueError(
+            f"{argument} needs targets that name classes, and Y has {shown}; expected 0 and 1 "
+            "alone, or -1 and 1 (a class or several labels a row, or one output), or softmax "
+            "outputs"
+        )
+    return found
+
+
+def classes_of_accuracy(argument: str, output: str | Activation, *targets: Array) -> Classes:
+    """The same for accuracy, which has alternatives."""
+    try:
+        return classes(f"{argument} 'accuracy'", output, *targets)
+    except ValueError as error:
+        raise ValueError(f"{error}; or 'r2', 'mse', 'mae', or a function of your own") from None
+
+
+def single_classes(argument: str, output: str | Activation, Y: Array, otherwise: str) -> Classes:
+    """One class for each example."""
+    found = classes(argument, output, Y)
+    if found.kind == "any of many":
+        raise ValueError(
+            f"{argument} needs one class for each example, and Y has rows of none or several "
+            f"labels; expected {otherwise}"
+        )
+    if np.isnan(Y).any():
+        raise ValueError(
+            f"{argument} needs the class of each example, and Y has missing targets; expected "
+            f"{otherwise}"
+        )
+    return found
+
+
+def class_weight(
+    argument: str, value: object, output: str | Activation, Y: Array
+) -> NDArray[np.float64] | None:
     """A weight for each example, (n,) float64, from a weight for each class.
 
-    The class of an example is its largest target; with one output, whether that is above ½.
+    The class of an example is what accuracy takes for it.
     """
     if value is None:
         return None
     n, n_L = Y.shape
     n_classes = max(n_L, 2)
-    labels = Y.argmax(axis=1) if n_L > 1 else (Y[:, 0] > 0.5).astype(np.intp)
+    weights = None
     if isinstance(value, str):
         choice(argument, value, ("balanced",), ", a dict or an array of weights")
-        counts = np.bincount(labels, minlength=n_classes)
-        # As scikit-learn: n / (classes that occur · examples of the class).
-        weights = n / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif is_mapping(value):
         weights = np.ones(n_classes)
         for key, weight in value.items():
@@ -147,8 +185,101 @@ def class_weight(argument: str, value: object, Y: Array) -> NDArray[np.float64] 
         arrays.require_finite(argument, weights)
         if (weights < 0).any():
             raise ValueError(f"{argument} has a negative number; expected numbers >= 0")
+    otherwise = "None, and sample_weight for what each example counts"
+    labels = single_classes(argument, output, Y, otherwise).numbers(Y)
+    if weights is None:
+        counts = np.bincount(labels, minlength=n_classes)
+        # As scikit-learn: n / (classes that occur · examples of the class).
+        weights = n / (np.count_nonzero(counts) * np.maximum(counts, 1))
     each: NDArray[np.float64] = weights[labels]
     return each
+
+
+def strata(
+    argument: str, value: object, output: str | Activation, Y: Array, held: int
+) -> NDArray[np.intp] | None:
+    """The number of each example's class, (n,), whose share is held out; None for any examples."""
+    if value is None or (is_flag(value) and not value):
+        return None
+    n = len(Y)
+    if held == 0:
+        raise ValueError(
+            f"{argument} is given without validation_fraction; expected both: it says which "
+            "examples are held out"
+        )
+    if is_flag(value):
+        found = single_classes(argument, output, Y, "None, or labels (n,) to go by")
+        labels: Array = found.numbers(Y)
+    else:
+        labels = _labels(argument, value, n)
+    _, first, numbers, counts = np.unique(
+        labels, return_index=True, return_inverse=True, return_counts=True
+    )
+    rare = int(np.argmin(counts))
+    if counts[rare] < 2:
+        raise ValueError(
+            f"{argument} has one example of the class of row {int(first[rare])}; expected two at "
+            "least of each class, one to train on and one to hold out"
+        )
+    if len(counts) > min(held, n - held):
+        raise ValueError(
+            f"{argument} has {len(counts)} classes, and validation_fraction parts {n} examples "
+            f"into {n - held} and {held}; expected as many in each part as there are classes"
+        )
+    return numbers.reshape(-1)
+
+
+def _labels(argument: str, value: object, n: int) -> Array:
+    """Whatever can be told apart and put in order, one for each example."""
+    expected = f"True, False, None or ({n},) labels"
+    if value is True or isinstance(value, (str, bytes)) or scalars.has_no_order(value):
+        raise wrong_type(argument, value, expected)
+    scalars.refuse_masked_entries(argument, value)
+    try:
+        array = np.asarray(value)
+        np.sort(array)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise TypeError(
+            f"{argument} is {scalars.shown(value)} ({error}); expected {expected}"
+        ) from None
+    if array.shape != (n,):
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected ({n},), a label for each example"
+        )
+    if array.dtype.kind == "f":
+        arrays.require_finite(argument, array)
+    return array
+
+
+def reachable_targets(Y: Array, output: str | Activation) -> None:
+    """Warn of targets that no output can come near, and of examples without a class."""
+    if not isinstance(output, str):
+        return
+    if output == "softmax":
+        empty = np.flatnonzero(~Y.any(axis=1))
+        if len(empty):
+            scalars.warn(
+                f"Y has only zeros in {len(empty)} of {len(Y)} rows (the first is row "
+                f"{int(empty[0])}), and softmax outputs add up to 1: such an example has no class "
+                "to learn. Give it one, leave it out, or take sigmoid outputs"
+            )
+    low, high = ACTIVATIONS[output].bounds
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Rounding and a little noise are no mistake: a tenth of the range, or of the targets' own.
+        largest = float(np.nanmax(np.abs(Y), initial=0.0))
+        margin = 0.1 * min(high - low, largest)
+        wrong = (Y < low - margin) | (Y > high + margin)
+    if wrong.any():
+        count = np.count_nonzero(wrong.any(axis=1))
+        i, j = np.argwhere(wrong)[0].tolist()
+        bounds = f"above {low:.3g}" if np.isinf(high) else f"between {low:g} and {high:g}"
+        scalars.warn(
+            f"Y has {float(Y[i, j]):.4g} at [{i}, {j}], and {output} outputs are {bounds}: the "
+            f"targets of {count} of {len(Y)} examples cannot be reached. Scale the targets to that "
+            "range, or take identity outputs"
+        )
 
 
 def option_names(argument: str, value: object, known: tuple[str, ...]) -> dict[str, object]:
@@ -240,6 +371,19 @@ def monitor(monitored: str, names: tuple[str, ...], is_judged: bool) -> None:
         )
 
 
+def direction(monitored: str, known: Mapping[str, bool], larger_is_better: bool | None) -> bool:
+    """Which values of what early stopping looks at are good, where that is known or told."""
+    if larger_is_better is not None:
+        return larger_is_better
+    if monitored not in known:
+        raise ValueError(
+            f"early_stopping monitors {monitored!r}, a function of your own, and larger_is_better "
+            "is None; expected EarlyStopping(..., larger_is_better=False) where smaller values are "
+            "better, as of errors, or True"
+        )
+    return known[monitored]
+
+
 def progress(value: object) -> bool | None:
     """None, True or False."""
     return None if value is None else scalars.flag("progress", value)
@@ -251,10 +395,12 @@ def resume_needs_checkpoint(resume: bool, checkpoint: object) -> None:
         raise ValueError("resume is True without checkpoint; expected the path of one")
 
 
-def same_plan(found: object, expected: Mapping[str, object]) -> None:
-    """A fit goes on as it began."""
+def same_plan(found: object, expected: Mapping[str, object], later: Collection[str]) -> None:
+    """A fit goes on as it began; ``later`` is what files of earlier versions do not say."""
     for name, value in expected.items():
         before = found.get(name) if is_mapping(found) else None
+        if name in later and is_mapping(found) and name not in found:
+            continue
         if before != value:
             raise ValueError(
                 f"resume: the checkpoint's fit had {name} {scalars.shown(before)}, this one has "

@@ -6,6 +6,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from types import FrameType
 from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
@@ -221,6 +222,19 @@ def _count_masked(value: object, depth: int = 3) -> int:
     if is_list(value) and depth > 0 and not {*map(type, value)} <= {int, float}:
         return sum(_count_masked(entry, depth - 1) for entry in value)
     return 0
+
+
+def warn(message: str) -> None:
+    """A UserWarning of the line outside this package from which the call came."""
+    import inspect  # for a warning alone
+    import warnings
+
+    package = __name__.partition(".")[0]
+    frame: FrameType | None = inspect.currentframe()
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 # ---- yes or no, words, paths ---------------------------------------------------------------------

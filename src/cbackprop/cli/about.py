@@ -1,0 +1,77 @@
+"""What `train` writes into a network's metadata, and what the other commands take from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cbackprop import Network
+
+if TYPE_CHECKING:
+    from cbackprop.cli.scaling import Scales
+
+TASK, TARGET = "task", "target"
+SEED, HELD_OUT, STANDARDISED = "seed", "held out", "standardised"
+# By which option each of them is said.
+OPTIONS = {
+    TASK: "--task",
+    SEED: "--seed",
+    HELD_OUT: "--validation-fraction",
+    STANDARDISED: "--standardise",
+}
+LONGEST = 1 << 18  # letters: a model file's header has room for a million
+
+
+def task(net: Network) -> str:
+    """ "classification" where the largest output tells a class, "regression" or "" otherwise.
+
+    Of a network that does not say it: softmax outputs are of classes, and so is one output with
+    two names. Several sigmoid outputs may be of labels that do not exclude one another.
+    """
+    said = net.metadata.get(TASK)
+    if said is not None:
+        return said
+    by_itself = net.activations[-1] == "softmax" and net.sizes[-1] > 1
+    two = net.sizes[-1] == 1 and len(net.class_names or ()) == 2
+    return "classification" if by_itself or two else ""
+
+
+def classes(net: Network) -> list[str] | None:
+    """The names of the classes in the order of the outputs, if the network has them."""
+    names = net.class_names
+    if names is None or len(names) != max(net.sizes[-1], 2) or task(net) == "regression":
+        return None
+    return list(names)
+
+
+def fit_into_a_file(names: Sequence[str]) -> bool:
+    """Whether a model file can have these names."""
+    return len(json.dumps(list(names))) <= LONGEST
+
+
+def of_training(
+    task: str, target: str | None, seed: int, share: float, scales: Scales
+) -> dict[str, str]:
+    """The metadata of a network that is to be trained so."""
+    texts = {TASK: task, SEED: str(seed), HELD_OUT: repr(share), STANDARDISED: "no"}
+    if target is not None:
+        texts[TARGET] = target
+    for name, scaling in (("inputs", scales.inputs), ("outputs", scales.outputs)):
+        if scaling is None:
+            continue
+        texts[STANDARDISED] = "inputs" if name == "inputs" else "inputs and targets"
+        numbers = json.dumps([scaling.mean.tolist(), scaling.deviation.tolist()])
+        if len(numbers) <= LONGEST:
+            texts[f"means and deviations of {name}"] = numbers
+    return texts
+
+
+def require_same(own: Mapping[str, str], kept: Mapping[str, str], path: str) -> None:
+    """Refuse to go on from the checkpoint of a training that was asked for otherwise."""
+    for name, option in OPTIONS.items():
+        if name in kept and name in own and kept[name] != own[name]:
+            raise ValueError(
+                f"checkpoint is {path!r}, of a training with {name} {kept[name]}; expected the "
+                f"same, and this one has {own[name]} ({option})"
+            )
