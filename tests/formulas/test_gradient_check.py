@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 import numpy as np
 import pytest
 import support
-from support import COSTS, ELEMENTWISE, FREE_COSTS, PAIRS, Array, both_dtypes, every_backend
+from support import (
+    ACTIVATIONS,
+    COSTS,
+    ELEMENTWISE,
+    FREE_COSTS,
+    PAIRS,
+    Array,
+    both_dtypes,
+    every_backend,
+    go_together,
+)
 
 from cbackprop import Activation, Adam, Cost, Network
-from cbackprop.gradient_check import GradientCheck, extrapolated_slopes
+from cbackprop.gradient_check import GradientCheck, check_gradient, extrapolated_slopes
 from cbackprop.gradients import Gradient
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.reference.calculus import activation_values
@@ -572,3 +583,65 @@ def test_it_can_be_made_from_two_gradients() -> None:
     assert check.worst == "layer 1 bias [0]"
     assert check.gradient is gradient
     assert check.expected is expected
+
+
+# ---- the whole range of z ------------------------------------------------------------------------
+
+FAR = [0.0, 1e-300, 1e-8, 0.5, 5.0, 37.0, 300.0, 740.0, 1e4, 1e6, 1e10, 1e16, 1e30, 1e100, 1e300]
+
+
+def far_network(
+    activation: str, cost: str, z: float, way: str, dtype: str
+) -> tuple[Network, Array, Array]:
+    """A first layer with a neuron at z: by its bias, or by its input; and an example."""
+    n_L = 3 if activation == "softmax" else 1
+    net = Network([2, n_L], activation, cost, dtype=dtype, init="zeros")
+    if way == "bias":
+        net.biases[0][0] = z
+        return net, np.array([[0.3, -0.4]]), np.full((1, n_L), 0.25)
+    net.weights[0][0, 0] = 1
+    return net, np.array([[z, -0.4]]), np.full((1, n_L), 0.25)
+
+
+@both_dtypes
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_right_gradient_passes_wherever_z_is(activation: str, dtype: str) -> None:
+    """Also where σ′ is tiny, where parts of the gradient cancel, and near the largest numbers.
+
+    Softsign failed from |z| = 10⁴ on, by the error of the complex step's own division.
+    """
+    checked = 0
+    for cost, size, sign, way in itertools.product(COSTS, FAR, (1, -1), ("bias", "weight")):
+        if not go_together(activation, cost) or size > float(np.finfo(dtype).max):
+            continue
+        net, X, Y = far_network(activation, cost, sign * size, way, dtype)
+        try:
+            check = net.check_gradient(X, Y)
+        except FloatingPointError:
+            continue  # e^z, or the square of a, is beyond the number type
+        assert check.passed, (cost, sign * size, way, str(check))
+        checked += 1
+    assert checked > 50
+
+
+@pytest.mark.parametrize("activation", ["softsign", "sigmoid", "tanh", "silu", "gelu", "softmax"])
+def test_a_wrong_gradient_fails_wherever_z_is(activation: str) -> None:
+    """By 10⁻⁹ of a derivative that is no rounding error."""
+    failed = 0
+    # With z_j far below the others, softmax's derivatives are what rounding leaves of their terms.
+    signs = (1,) if activation == "softmax" else (1, -1)
+    for size, sign, way in itertools.product(FAR, signs, ("bias", "weight")):
+        net, X, Y = far_network(activation, "quadratic", sign * size, way, "float64")
+        Y[0, 0] = 0.75
+        try:
+            gradient = net.gradient(X, Y)
+        except FloatingPointError:
+            continue
+        worst = np.abs(gradient.vector).argmax()
+        if abs(gradient.vector[worst]) < 1e-250:
+            continue
+        wrong = Gradient(gradient.vector.copy(), gradient.cost, net.sizes)
+        wrong.vector[worst] *= 1 + 1e-9
+        assert not check_gradient(net._model, X, Y, lambda X, Y, wrong=wrong: wrong).passed, size
+        failed += 1
+    assert failed > 8

@@ -173,7 +173,7 @@ def _norm_or_none(argument: str, value: object) -> float:
 
 def _early_stopping(value: object) -> EarlyStopping | None:
     """None, an EarlyStopping, or one of that patience."""
-    if value is None or isinstance(value, EarlyStopping):
+    if value is None or validation.is_a(value, EarlyStopping):
         return value
     return EarlyStopping(validation.integer("early_stopping", value, 1))
 
