@@ -313,7 +313,7 @@ def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "\n1437 training examples in batches of 10, 360 test examples\n" in output
     assert "2260 parameters, float64, cost quadratic" in output
     assert "SGD(learning_rate=2.0, momentum=0.0, nesterov=False)" in output
-    assert "standardised" not in output
+    assert "standardised for the training" not in output
     assert output.endswith(
         f"saved to {model}\n  cbackprop predict {model} --digits\n"
         f"  cbackprop explain {model} --digits\n"

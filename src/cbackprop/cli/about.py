@@ -63,7 +63,7 @@ def of_training(
         texts[STANDARDISED] = "inputs" if name == "inputs" else "inputs and targets"
         numbers = json.dumps([scaling.mean.tolist(), scaling.deviation.tolist()])
         if len(numbers) <= LONGEST:
-            texts[f"means and deviations of {name}"] = numbers
+            texts[f"scales of {name}"] = numbers
     return texts
 
 
@@ -72,6 +72,6 @@ def require_same(own: Mapping[str, str], kept: Mapping[str, str], path: str) -> 
     for name, option in OPTIONS.items():
         if name in kept and name in own and kept[name] != own[name]:
             raise ValueError(
-                f"checkpoint is {path!r}, of a training with {name} {kept[name]}; expected the "
-                f"same, and this one has {own[name]} ({option})"
+                f"checkpoint is {path!r}, of another training: {name} was {kept[name]} and is "
+                f"{own[name]} now; expected the same ({option})"
             )

@@ -98,7 +98,7 @@ def model(path: str) -> Network:
         start = stream.read(kinds.LONGEST)
     if start[8:9] != b"{":
         kind = kinds.of_bytes(start)
-        what = "text, as a table is" if start and kinds.is_text(start) else ""
+        what = "text, as a table is" if start and b"\0" not in start else ""
         what = kind.text if kind else what
         if what:
             raise ValueError(

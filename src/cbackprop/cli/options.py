@@ -14,6 +14,8 @@ from cbackprop import Network
 from cbackprop.functions import ACTIVATIONS, INITS
 from cbackprop.tables import listed
 
+LONGEST_MESSAGE = 500  # letters; an argument that is shown may have thousands
+
 
 class Options(Protocol):
     """A parser, or a group of its options."""
@@ -26,7 +28,8 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, like every other error of this program."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (see {self.prog} --help)")
+        short = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+        raise ValueError(f"{short} (see {self.prog} --help)")
 
     def parse_known_args(  # type: ignore[override]  # of one form of several
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -189,7 +192,7 @@ def meant_together(argv: Sequence[str], rest: Sequence[str]) -> str:
             continue
         values = list(argv[start + 1 : start + 2])
         for word in argv[start + 2 :]:
-            if word.startswith("--") or not (word in rest or (name in NUMBERS and word.isdigit())):
+            if not (word.isdigit() if name in NUMBERS else word in rest):
                 break
             values.append(word)
         if len(values) > 1:

@@ -176,15 +176,16 @@ def run(arguments: argparse.Namespace) -> int:
         with_outputs = data.classes is None and net.activations[-1] == "identity"
         scales = scales_of(*sets.learn, with_outputs)
     task = "regression" if data.classes is None else "classification"
-    net.feature_names, net.class_names = data.inputs, data.outputs
-    net.metadata = about.of_training(task, data.target, arguments.seed, share, scales)
+    metadata = about.of_training(task, data.target, arguments.seed, share, scales)
     if arguments.resume:
         kept = Network.load(arguments.checkpoint).metadata
-        about.require_same(net.metadata, kept, arguments.checkpoint)
+        about.require_same(metadata, kept, arguments.checkpoint)
 
     report = Report(net, asked.optimizer, asked.batch_size, data, sets, scales)
     if not arguments.json:
         report.before()
+    # After it, which has told all of this.
+    net.feature_names, net.class_names, net.metadata = data.inputs, data.outputs, metadata
     history = _fit(net, asked, arguments, sets, scales, data.metric)
     scales.fold(net)
     if arguments.save is not None:

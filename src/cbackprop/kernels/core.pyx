@@ -139,7 +139,7 @@ cdef class Core:
     cdef bint busy         # a call is under way, with the scratch that lies here
     cdef bint changing     # and changes something
     cdef Py_ssize_t depth  # how many `with` the thread keeps it by
-    cdef list spare_twins  # Cores that nobody uses, see ownership.pyx
+    cdef Core next_twin    # the first of those that nobody uses, or the next of them, see ownership.pyx
     # The call under way.
     cdef double cost_total, cost_correction
     cdef int failed_quantity
@@ -234,7 +234,6 @@ cdef class Core:
         self.update_rule.kind = NO_RULE
         self.previous_cost = INFINITY
         self.rule_alone = True
-        self.spare_twins = []
         if network is None:
             set_up_tiny(self)
 

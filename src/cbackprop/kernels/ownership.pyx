@@ -3,10 +3,13 @@
 # a) A call works in a Core's scratch. The first that reads has the network's own, which is all that most networks ever
 #    need. One that comes meanwhile, from another thread or from within a user's function, has a twin: another Core with
 #    scratch of its own and the network's parameters.
-# b) Twins are made when they are needed, and wait in `spare_twins` for the next, as long as the network lives: there
-#    are as many as calls have been reading beside another one.
-# c) A thread that keeps the network by `with engine` reads and changes it by itself; `busy` and `changing` say which of
+# b) Twins are made when they are needed, and wait in a chain for the next, as long as the network lives: there are as
+#    many as calls have been reading beside another one.
+# c) No exception is caught where memory may fail: Cython's way of catching one takes memory, too.
+# d) A thread that keeps the network by `with engine` reads and changes it by itself; `busy` and `changing` say which of
 #    its calls is under way.
+
+from cython cimport critical_section
 
 from cbackprop.kernels.lock cimport (
     BESIDE, REFUSED, end_read, give_back, is_fit, is_for_call, is_inherited, is_own, is_read, read, read_along,
@@ -29,11 +32,12 @@ cdef Core enter_read(Core core):
         else:
             core.busy = True
     elif found == BESIDE:
+        used = None
         try:
             used = spare_twin(core)
-        except BaseException:
-            end_read(&core.lock_word, False)
-            raise
+        finally:
+            if used is None:
+                end_read(&core.lock_word, False)
     begin_sums(used)
     return used
 
@@ -86,18 +90,22 @@ cdef inline void begin_sums(Core core) noexcept:
 
 cdef Core spare_twin(Core core):
     """One that nobody uses, or a new one. MemoryError leaves all as it was."""
-    try:
-        return core.spare_twins.pop()
-    except IndexError:
-        return Core(core.sizes, core.activations, core.cost_function, dtype, core.panels.threads, core)
+    cdef Core twin
+    with critical_section(core):
+        twin = core.next_twin
+        if twin is not None:
+            core.next_twin = twin.next_twin
+            twin.next_twin = None
+    if twin is None:
+        twin = Core(core.sizes, core.activations, core.cost_function, dtype, core.panels.threads, core)
+    return twin
 
 
 cdef int keep_twin(Core core, Core twin) except -1:
     """For the next that needs one."""
-    try:
-        core.spare_twins.append(twin)
-    except MemoryError:
-        pass  # and it goes, which gives some back
+    with critical_section(core):
+        twin.next_twin = core.next_twin
+        core.next_twin = twin
     return 0
 
 
