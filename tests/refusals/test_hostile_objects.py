@@ -20,6 +20,7 @@ from cbackprop.update_rules import UpdateRule
 
 SIZES = (3, 4, 2)
 X, Y = data(6, SIZES)
+Y = np.eye(2)[Y.argmax(axis=1)]  # classes
 LYING = (0, 1, 2, 3, 4, 7, 10**6)  # what a len() says
 
 
