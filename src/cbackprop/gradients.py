@@ -335,6 +335,8 @@ class Backward(Forward):
 
 def variance_of(costs: Floats) -> float:
     """(1/n) Σ (C_i − mean)² over the costs (n,), n ≥ 1, in float64; infinite beyond its range."""
+    if (costs == costs[0]).all():
+        return 0.0  # the mean of equal numbers is rounded
     with np.errstate(all="ignore"):
         variance = float(np.var(costs, dtype=np.float64))
     return math.inf if math.isnan(variance) else variance
