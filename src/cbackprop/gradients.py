@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 # A number, or one for each example.
 Numbers = float | Floats
+
+
+def _divided(one: Any, other: Any) -> Any:
+    return one / other
+
+
 # NumPy's functions that are operators of gradients, when its numbers stand on the left.
 _OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: operator.add,
     np.subtract: operator.sub,
     np.multiply: operator.mul,
-    np.divide: operator.truediv,
+    np.divide: _divided,
     np.negative: operator.neg,
 }
 # By layer, ndarray but for None at l = 0, where there is none: a reader of l ≥ 1 is not asked.
