@@ -343,6 +343,25 @@ def softmax_delta(
     return delta / a.shape[1] if COSTS[cost].is_mean else delta
 
 
+def softmax_terms(cost: str | Cost, a: Array, y: Array, dC_da: Array, j: int) -> Array:
+    """∂C/∂a_i · ∂a_i/∂z_j = a_i ∂C/∂a_i · ([i = j] − a_j) of every output i, (n, n_L).
+
+    Their sum is delta_j. a_i ∂C/∂a_i is −y_i for cross_entropy and (a_i − y_i)/n_L for poisson,
+    also where a_i has vanished and ∂C/∂a_i is infinite.
+    """
+    if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:
+        share = a * dC_da
+    elif cost == "cross_entropy":
+        share = -y
+    elif cost == "poisson":
+        share = (a - y) / a.shape[1]
+    else:
+        raise KeyError(cost)
+    terms: Array = -share * a[:, j, np.newaxis]
+    terms[:, j] = share[:, j] * sums_of_others(a)[:, j]
+    return terms
+
+
 # ---- the three products -------------------------------------------------------------------------
 
 
