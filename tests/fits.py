@@ -25,6 +25,13 @@ EVERYTHING: dict[str, Any] = {
 }  # fmt: skip
 
 
+def everything(optimizer):
+    """EVERYTHING that the optimiser takes: no noise where it compares costs, which have none."""
+    if isinstance(optimizer, Rprop):
+        return {name: value for name, value in EVERYTHING.items() if name != "noise_multiplier"}
+    return EVERYTHING
+
+
 def one_pass(net, X, Y, **arguments):
     """partial_fit with arguments as fit takes them."""
     options = {name: arguments.pop(name) for name in StepOptions._fields if name in arguments}

@@ -202,8 +202,7 @@ class _ParameterTerm(Term):
         self.j = indices[0]
         self.dz_dw = dz_dw
         dC_dz = rule.backward.delta[layer][self.j]
-        # In the network's own number type, as the gradient has it.
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # a product may vanish
             value = float(dz_dw * dC_dz)
         super().__init__(rule, layer, indices, value)
         self.da_dz, self.dC_da = rule.upper_factors(layer, self.j)
@@ -493,22 +492,19 @@ class ChainRule:
         """∂a_j/∂z_j of a layer, also of a softmax layer."""
         return float(self.backward.slopes(layer)[j])
 
+    @np.errstate(all="ignore")  # products may vanish
     def softmax_terms(self, j: int) -> Floats:
-        """∂a_i/∂z_j · ∂C/∂a_i of a softmax layer for every output i, whose sum is ∂C/∂z_j, float64.
+        """∂a_i/∂z_j · ∂C/∂a_i of a softmax layer for every output i; their sum is ∂C/∂z_j. float64.
 
-        Where a_i has rounded to 0 and ∂C/∂a_i = −y_i/a_i is infinite, it is the limit
-        −y_i ([i = j] − a_j).
+        Taken before the factors are rounded, of which one may be infinite.
         """
-        da_dz, dC_da = self.upper_factors(len(self.sizes) - 1, j)
-        with np.errstate(all="ignore"):  # 0 · ∞, for which the limit is taken
-            terms: Floats = np.asarray(da_dz, np.float64) * np.asarray(dC_da, np.float64)
-        cost = self.cost_function
-        if isinstance(cost, str) and COSTS[cost].delta_from_z:
-            limit = self.y * float(self.backward.a[-1][j])
-            limit[j] -= self.y[j]
-            if COSTS[cost].is_mean:
-                limit /= len(limit)
-            terms = np.where(np.isinf(dC_da), limit, terms)
+        from cbackprop.reference.calculus import softmax_terms
+
+        a, dC_da = (
+            np.asarray(values[-1], np.float64)[np.newaxis]
+            for values in (self.backward.a, self.backward.dC_da)
+        )
+        terms: Floats = softmax_terms(self.cost_function, a, self._y, dC_da, j)[0]
         return terms
 
     # ---- nudges ----------------------------------------------------------------------------------

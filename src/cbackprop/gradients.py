@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 # A number, or one for each example.
 Numbers = float | Floats
+
+
+def _divided(one: Any, other: Any) -> Any:
+    return one / other
+
+
 # NumPy's functions that are operators of gradients, when its numbers stand on the left.
 _OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: operator.add,
     np.subtract: operator.sub,
     np.multiply: operator.mul,
-    np.divide: operator.truediv,
+    np.divide: _divided,
     np.negative: operator.neg,
 }
 # By layer, ndarray but for None at l = 0, where there is none: a reader of l ≥ 1 is not asked.
@@ -335,6 +341,8 @@ class Backward(Forward):
 
 def variance_of(costs: Floats) -> float:
     """(1/n) Σ (C_i − mean)² over the costs (n,), n ≥ 1, in float64; infinite beyond its range."""
+    if (costs == costs[0]).all():
+        return 0.0  # the mean of equal numbers is rounded
     with np.errstate(all="ignore"):
         variance = float(np.var(costs, dtype=np.float64))
     return math.inf if math.isnan(variance) else variance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
@@ -532,6 +532,7 @@ class Network:
         needed_for: str = "",
         names: tuple[str, str] = ("X", "Y"),
         like: tuple[object, object] = (None, None),
+        missing: bool | None = None,
     ) -> tuple[Array, Array, bool]:
         """X and Y likewise; at least one example where they are needed for something.
 
@@ -540,7 +541,9 @@ class Network:
         given: tuple[object, object] = X, Y
         if type(X) is not np.ndarray or type(Y) is not np.ndarray:
             given = self._tables(*like).pair(X, Y, names)
-        pair = validation.pair(*given, self.sizes, self.dtype.name, self.cost_function, names)
+        pair = validation.pair(
+            *given, self.sizes, self.dtype.name, self.cost_function, names, missing
+        )
         if needed_for:
             validation.at_least_one_example(names[0], len(pair[0]), needed_for)
         return pair
@@ -1210,6 +1213,9 @@ class Network:
         max_norm: float | None = None,
         clip_norm: float | None = None,
         noise_multiplier: float = 0.0,
+        clip_gradient_norm: float | None = None,
+        frozen: Iterable[int] = (),
+        missing_targets: bool = False,
         validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         validation_fraction: float = 0.0,
         stratify: bool | npt.ArrayLike | None = None,
@@ -1232,7 +1238,7 @@ class Network:
             Passes over the data, ≥ 0; with ``resume`` those before the checkpoint included.
         batch_size : int
             Examples a step, ≥ 1; the last batch of a pass may be smaller and counts by its own
-            size.
+            size, with ``noise_multiplier`` by this one.
         optimizer : str or object
             "sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop", "lbfgs", "levenberg_marquardt",
             or one of their objects: `SGD`, `Adam`, … Starts afresh with each fit.
@@ -1244,7 +1250,7 @@ class Network:
             0, that returns one.
         sample_weight : array_like, optional
             (n,) ≥ 0. A batch's gradient is Σ w_i ∇C_i / Σ w_i over the batch; a batch whose weights
-            are all 0 makes no step.
+            are all 0 makes no step. Only ratios count: 1e-300 for all is 1 for all.
         class_weight : dict, array_like or "balanced", optional
             A weight for each class, (n_L,), or (2,) with one output, times ``sample_weight``. An
             example's class is what "accuracy" takes for it; rows of several labels have none.
@@ -1262,7 +1268,23 @@ class Network:
             Every example's own gradient is first shortened to this length at most.
         noise_multiplier : float
             Gaussian noise of standard deviation noise_multiplier·clip_norm on each parameter's sum
-            of clipped gradients: the step of DP-SGD (Abadi et al. 2016). Needs ``clip_norm``.
+            of clipped gradients: the step of DP-SGD (Abadi et al. 2016). Needs ``clip_norm``. Sum
+            and noise are divided by ``batch_size``, those of a shorter last batch, too. Weights are
+            refused with it, and what compares costs of the training data, which have no noise:
+            Rprop, the whole-batch optimisers, early stopping and `schedules.ReduceOnPlateau`
+            without validation data.
+        clip_gradient_norm : float, optional
+            A batch's mean gradient g, before penalties, becomes g·min(1, clip_gradient_norm/‖g‖)
+            (``torch.nn.utils.clip_grad_norm_`` without its 1e-6). Not with noise.
+        frozen : sequence of int
+            Layers, from 1 to L, that do not learn: nothing changes their weights, biases and what
+            the optimiser remembers of them, and their part of a gradient counts in no norm.
+        missing_targets : bool
+            Whether NaN in Y, and in ``validation_data``, stands for a target that is not there: its
+            term of the cost and its gradient are 0, in "mse", "mae" and "r2" it does not count, and
+            "accuracy" is that of the examples whose targets are all there. A cost that is a mean
+            over outputs still divides by n_L, and an example without any target still counts in the
+            mean over examples. Not for a `Cost` of your own; metrics of your own get the NaN.
         validation_data : (X, Y), optional
             Judged after each epoch.
         validation_fraction : float
@@ -1339,6 +1361,9 @@ class Network:
             max_norm=max_norm,
             clip_norm=clip_norm,
             noise_multiplier=noise_multiplier,
+            clip_gradient_norm=clip_gradient_norm,
+            frozen=frozen,
+            missing_targets=missing_targets,
             validation_data=validation_data,
             validation_fraction=validation_fraction,
             stratify=stratify,
@@ -1362,7 +1387,7 @@ class Network:
         optimizer: OptimizerName | Optimizer | None = None,
         learning_rate: float | None = None,
         sample_weight: npt.ArrayLike | None = None,
-        options: Mapping[str, float | None] | None = None,
+        options: Mapping[str, float | Iterable[int] | None] | None = None,
     ) -> Self:
         """One pass over the rows as they come; the optimiser's state is kept from call to call.
 
@@ -1380,8 +1405,9 @@ class Network:
         sample_weight : array_like, optional
             (n,) ≥ 0, as `fit`'s.
         options : dict, optional
-            What `fit` takes as l1, l2, dropout, max_norm, clip_norm and noise_multiplier, for this
-            pass: {"l2": 1e-4}.
+            What `fit` takes as l1, l2, dropout, max_norm, clip_norm, noise_multiplier,
+            clip_gradient_norm, frozen and missing_targets, for this pass: {"l2": 1e-4}. With noise
+            there may be no row, (0, n_0): a step of noise alone, as a lot drawn at random may need.
 
         Returns
         -------
@@ -1405,12 +1431,15 @@ class Network:
         ):
             return self
         size = validation.integer("batch_size", batch_size, 1)
-        examples, targets, _ = self._pair(X, Y, "training")
+        step_options = plans.step_options(
+            self._model, validation.option_names("options", options, StepOptions._fields)
+        )
+        asked = step_options or StepOptions()
+        validation.noise_alone(asked.noise_multiplier, sample_weight=sample_weight)
+        needed_for = "" if asked.noise_multiplier > 0 else "training"
+        examples, targets, _ = self._pair(X, Y, needed_for, missing=asked.missing_targets)
         weight, _ = validation.sample_weight(
             "sample_weight", sample_weight, len(examples), self.dtype.name
-        )
-        step_options = plans.step_options(
-            validation.option_names("options", options, StepOptions._fields)
         )
         self._model.require_no_fit("it cannot start another one")
         loop.run_pass(

@@ -30,7 +30,7 @@ class UpdateRule(NamedTuple):
 
 
 class StepOptions(NamedTuple):
-    """What a step does besides its rule; 0 for what is not wanted.
+    """What a step does besides its rule; 0, False or () for what is not wanted.
 
     Attributes
     ----------
@@ -43,7 +43,15 @@ class StepOptions(NamedTuple):
     clip_norm : float
         The greatest length of an example's gradient.
     noise_multiplier : float
-        Standard deviation of the noise on the sum of a batch's gradients, in clip_norm.
+        Standard deviation of the noise on the sum of a lot's gradients, in clip_norm. Sum and noise
+        are divided by the batch size asked for, whatever number of rows a lot has.
+    clip_gradient_norm : float
+        The greatest length of a batch's mean gradient, before penalties.
+    frozen : tuple of int
+        Layers, from 1 and in order, that keep their parameters and their slots.
+    missing_targets : bool
+        Whether NaN among the targets stands for one that is not there, and adds nothing to the
+        cost.
     """
 
     l1: float = 0.0
@@ -52,6 +60,9 @@ class StepOptions(NamedTuple):
     max_norm: float = 0.0
     clip_norm: float = 0.0
     noise_multiplier: float = 0.0
+    clip_gradient_norm: float = 0.0
+    frozen: tuple[int, ...] = ()
+    missing_targets: bool = False
 
     @property
     def is_random(self) -> bool:
@@ -62,3 +73,15 @@ class StepOptions(NamedTuple):
     def has_penalty(self) -> bool:
         """Whether the cost has a penalty on the weights."""
         return self.l1 > 0 or self.l2 > 0
+
+    @property
+    def text(self) -> str:
+        """All of it in one line, by which a checkpoint knows it again.
+
+        What came after the first six stands there only where it is asked for: older checkpoints
+        have no word of it.
+        """
+        values: list[object] = list(self)
+        while len(values) > 6 and not values[-1]:
+            values.pop()
+        return repr(tuple(values))

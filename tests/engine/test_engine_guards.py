@@ -84,7 +84,9 @@ def test_an_array_of_another_size(dtype, n):
     with pytest.raises(ValueError, match=f"^array has {n} numbers; expected 5$"):
         engine.cost(X, Y, np.zeros(n, dtype), None)
     with pytest.raises(ValueError, match=f"^array has {n} numbers; expected 5$"):
-        engine.cost(X, Y, np.zeros(5, dtype), np.zeros(n, dtype))
+        engine.cost(X, Y, np.zeros(5, dtype), np.zeros(n))
+    with pytest.raises(TypeError, match=r"^array is ndarray; expected a contiguous native float64"):
+        engine.cost(X, Y, np.zeros(5, dtype), np.zeros(5, np.float32))
     a = np.full((n, 2), 7, dtype)
     with pytest.raises(ValueError, match=f"^array has {2 * n} numbers; expected 10$"):
         engine.forward(X, [None, None], [None, a])

@@ -58,7 +58,8 @@ def everything(optimizer: Any) -> dict[str, Any]:
             "dropout": 0.3,
             "max_norm": 2.0,
             "clip_norm": 0.5,
-            "noise_multiplier": 0.1,
+            "clip_gradient_norm": 0.3,
+            "frozen": (2,),
             "schedule": schedules.ReduceOnPlateau(patience=1),
             "sample_weight": np.arange(60) % 4,
         }

@@ -175,12 +175,28 @@ def test_saturated_factors_have_the_product_of_before_rounding(
         assert_no_text_says_nan(rule)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_product_that_vanishes_raises_nothing(dtype):
+    net = Network([1, 1], "sigmoid", "half_quadratic", dtype=dtype)
+    net.parameters = [{"float64": -740.0, "float32": -100.0}[dtype], 0.0]
+    smallest = float(np.finfo(dtype).smallest_subnormal)
+    with np.errstate(all="raise"):
+        rule = net.chain_rule([1.0], [1.0])
+        net.parameters = [1.0, -740.0 if dtype == "float64" else -100.0]
+        tiny = net.chain_rule([smallest], [1.0]).weight(1, 0, 0)
+        assert (tiny.dz_dw, tiny.value) == (smallest, 0.0)
+        assert_no_text_says_nan(rule)
+
+
 def test_each_softmax_term_of_an_output_that_has_vanished():
     """−y_i ([i = j] − a_j), where ∂a_i/∂z_j · ∂C/∂a_i is 0 · ∞."""
     rule = saturated_rule("softmax", "cross_entropy", [1000, 1000, -1000], [0.25, 0.25, 0.5])
     assert rule.backward.dC_da[1].tolist() == [-0.5, -0.5, -math.inf]
     assert rule.softmax_terms(0).tolist() == [-0.125, 0.125, 0.25]
     assert rule.softmax_terms(2).tolist() == [0.0, 0.0, -0.5]
+    # ∂a_2/∂z_1 is subnormal in float32, and has lost its digits.
+    rule = saturated_rule("softmax", "cross_entropy", [0, -10, -85], [0, 0, 1], "float32")
+    assert rule.softmax_terms(1)[2] == float(rule.backward.a[1][1])
 
 
 def test_text_of_an_infinite_factor():

@@ -448,13 +448,17 @@ QUIET = {
         dropout=0.4,
         max_norm=0.5,
         clip_norm=1e-2,
-        noise_multiplier=1e-3,
+        clip_gradient_norm=1e-3,
+        frozen=(1,),
         sample_weight=np.full(6, 1e-30),
         class_weight="balanced",
         validation_fraction=0.3,
         metrics=("mse", "mae", "r2", "accuracy"),
         early_stopping=2,
         schedule=schedules.ReduceOnPlateau(0.1, 0),
+    ),
+    "private fit": lambda net, X, Y: net.fit(
+        X, Y, epochs=2, batch_size=4, dropout=0.4, clip_norm=1e-2, noise_multiplier=1e-3
     ),
     "fit with norms at the ends": lambda net, X, Y: [
         net.copy().fit(X, Y, epochs=2, max_norm=size, clip_norm=size) for size in (1e-30, 1e30)

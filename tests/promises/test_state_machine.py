@@ -56,15 +56,20 @@ STEP_OPTIONS = {
     "max_norm": (None, 1.5),
     "clip_norm": (None, 0.7),
     "noise_multiplier": (0.0, 0.1),
+    "clip_gradient_norm": (None, 0.1),
+    "frozen": ((), (2,)),
+    "missing_targets": (False, True),
 }
 CLOSE = {"float32": 2e-4, "float64": 1e-10}
 
 
-def step_options(draw):
-    """A few of the options, as keywords; noise only with clipping."""
+def step_options(draw, optimizer):
+    """A few of the options, as keywords; noise only with what goes with it."""
     options = {name: draw(st.sampled_from(values)) for name, values in STEP_OPTIONS.items()}
-    if options["clip_norm"] is None:
+    if options["clip_norm"] is None or isinstance(optimizer, Rprop):
         options["noise_multiplier"] = 0.0
+    if options["noise_multiplier"] > 0:
+        options["clip_gradient_norm"] = None
     return options
 
 
@@ -167,7 +172,11 @@ class AnyOrderOfCalls(RuleBasedStateMachine):
     )
     def fit(self, data, n, batch_size, epochs, optimizer, shuffle, seed):
         X, Y = self.examples(n, seed)
-        options = step_options(data.draw)
+        options = step_options(data.draw, optimizer)
+        if len(self.net.sizes) == 2:
+            options["frozen"] = ()
+        if options["missing_targets"]:
+            Y[1::3, 0] = np.nan
         self.both(
             lambda net: net.fit(
                 X,
@@ -205,8 +214,12 @@ class AnyOrderOfCalls(RuleBasedStateMachine):
     )
     def partial_fit(self, data, optimizer, rate, weighted, seed):
         X, Y = self.examples(12, seed)
-        options = step_options(data.draw)
-        weight = np.arange(12.0) if weighted else None
+        options = step_options(data.draw, optimizer)
+        if len(self.net.sizes) == 2:
+            options["frozen"] = ()
+        if options["missing_targets"]:
+            Y[1::3, 0] = np.nan
+        weight = np.arange(12.0) if weighted and options["noise_multiplier"] == 0 else None
         self.both(lambda net: net.partial_fit(X, Y, 5, optimizer, rate, weight, options))
 
     @rule(seed=st.integers(0, 2**32))

@@ -147,12 +147,6 @@ def value_rows():
             r"sample_weight has -1.0 at \[4\]; expected numbers >= 0",
             lambda net: {"sample_weight": [1, 1, 1, 1, -1, 1]},
         )  # fmt: skip
-        for dtype, weight in (("float64", 1e308), ("float32", 2e38)):
-            yield Row(
-                f"{call} weights whose sum overflows {dtype}", call, ValueError,
-                r"sample_weight has the sum .*; expected a sum > 0, up to",
-                lambda net, w=weight: {"sample_weight": np.full(6, w)}, {"dtype": dtype},
-            )  # fmt: skip
         yield Row(
             f"{call} weights per example", call, ValueError,
             r"sample_weight is given with per_example=True; expected None",

@@ -79,7 +79,7 @@ def test_both_forms_solve_the_equations(
             levenberg_marquardt, "SCRATCH_BYTES", 3 * sizes[-1] * net.n_parameters * 8 + 5
         )
         X, Y = data(n, sizes, dtype)
-        weight = (0.25 + np.arange(n) % 5).astype(dtype) if weighted else None
+        weight = 0.25 + np.arange(n) % 5 if weighted else None
         w = np.ones(n) if weight is None else weight.astype(float)
         factor = {"quadratic": 1.0, "half_quadratic": 0.5, "mse": 1 / sizes[-1]}[cost]
         kappa = l2 * w.sum() / (2 * factor)

@@ -64,9 +64,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "max_norm": {"max_norm": 0.9},
     "clipping": {"clip_norm": 0.2},
     "noise": {"clip_norm": 0.2, "noise_multiplier": 0.5},
+    "private": {
+        "l1": 0.002, "l2": 0.05, "dropout": 0.2, "max_norm": 0.9, "clip_norm": 0.3,
+        "noise_multiplier": 0.4,
+    },
     "everything": {
         "l1": 0.002, "l2": 0.05, "weighted": True, "dropout": 0.2, "max_norm": 0.9,
-        "clip_norm": 0.3, "noise_multiplier": 0.4,
+        "clip_norm": 0.3, "clip_gradient_norm": 0.1,
     },
 }  # fmt: skip
 
@@ -99,17 +103,25 @@ def data(n, n_in, n_out, dtype, one_hot=False):
     return X.astype(dtype), Y.astype(dtype)
 
 
+def options_for(rule, option):
+    """The option's values; without noise for the rule that compares costs, which have none."""
+    values = dict(OPTIONS[option])
+    if rule.startswith("rprop"):
+        values.pop("noise_multiplier", None)
+    return values
+
+
 def options_of(shape):
     """Every option; the large shapes take their time, and have fewer."""
     if shape in ("wide", "chains of blocks"):
-        return ("nothing", "weights", "everything")
+        return ("nothing", "weights", "private", "everything")
     return tuple(OPTIONS)
 
 
 def trained(backend, dtype, shape, rule, option, threads=1, **changes):
     """A network after some passes; weights are drawn where the option asks for them."""
     sizes, activation, cost, n, batch_size, epochs = SHAPES[shape]
-    options = dict(OPTIONS[option])
+    options = options_for(rule, option)
     X, Y = data(n, sizes[0], sizes[-1], dtype, cost == "cross_entropy")
     if options.pop("weighted", False):
         options["sample_weight"] = np.where(np.arange(n) % 5 == 1, 0, 1 + np.arange(n) % 3 / 2)
@@ -420,8 +432,12 @@ def fits(draw):
     }
     if options["clip_norm"] is not None:
         options["noise_multiplier"] = draw(amount)
-    if draw(st.booleans()):
-        options["class_weight"] = "balanced"
+    if not options.get("noise_multiplier"):
+        options["clip_gradient_norm"] = draw(limit)
+        if cost == "cross_entropy" and draw(st.booleans()):  # which has classes here
+            options["class_weight"] = "balanced"
+    if len(sizes) > 2:
+        options["frozen"] = draw(st.lists(st.integers(1, len(sizes) - 1), max_size=1))
     n = draw(st.integers(1, 600))
     options["shuffle"] = draw(st.booleans())
     options["batch_size"] = draw(st.one_of(st.integers(max(1, n // 8), n), st.just(n)))
@@ -433,6 +449,8 @@ def fits(draw):
 @given(fit=fits(), rule=st.sampled_from(list(RULES)))
 def test_any_fit_is_that_of_the_reference(fit, rule):
     sizes, activations, cost, n, options = fit
+    if rule.startswith("rprop"):
+        options.pop("noise_multiplier", None)
     X, Y = data(n, sizes[0], sizes[-1], "float64", cost == "cross_entropy")
     nets = [Network(sizes, activations, cost, seed=9, backend=b) for b in BACKENDS]
     costs = [net.fit(X, Y, epochs=2, optimizer=RULES[rule], **options).cost for net in nets]
@@ -449,8 +467,8 @@ def test_a_step_too_long_to_take_unlooked_at_is_that_of_short_ones(rule, option)
     """A layer of 14 million weights and 300 rows: Ctrl-C is looked for between its pieces. The
     layer's first columns, alone, are a small network whose steps need no looks."""
     options = dict(OPTIONS[option])
-    options.pop("noise_multiplier", None)
-    options.pop("clip_norm", None)  # an example's norm has all columns in it
+    for norm in ("clip_norm", "clip_gradient_norm"):
+        options.pop(norm, None)  # which has all columns in it
     random = RandomNumbers(3)
     n, width, narrow = 300, 3600, 16
     X = np.tile(random.uniform(n * 40).reshape(n, 40), 100).astype("float32") / 100
@@ -479,8 +497,8 @@ def test_same_bits_with_any_number_of_threads(rule, dtype):
     """A layer of which threads take columns each: 120 x 1030."""
     X, Y = data(70, 120, 40, dtype)
     weight = np.arange(70) % 4
-    for option in ("nothing", "l2", "max_norm", "everything"):
-        options = dict(OPTIONS[option])
+    for option in ("nothing", "l2", "max_norm", "private", "everything"):
+        options = options_for(rule, option)
         if options.pop("weighted", False):
             options["sample_weight"] = weight
         states = set()
@@ -535,7 +553,7 @@ def test_partial_fit_is_one_pass_of_fit(rule, dtype, backend):
     for shape, option in itertools.product(("one vector", "some vectors"), OPTIONS):
         net, _ = trained(backend, dtype, shape, rule, option, shuffle=False)
         sizes, activation, cost, n, batch_size, epochs = SHAPES[shape]
-        options = dict(OPTIONS[option])
+        options = options_for(rule, option)
         X, Y = data(n, sizes[0], sizes[-1], dtype)
         if options.pop("weighted", False):
             options["sample_weight"] = np.where(np.arange(n) % 5 == 1, 0, 1 + np.arange(n) % 3 / 2)
@@ -577,7 +595,8 @@ def test_an_imposed_order_is_that_of_permuted_rows(rule, dtype, backend):
     order = np.random.default_rng(8).permutation(40)
     sizes, activation, cost, n, batch_size, epochs = SHAPES["some vectors"]
     X, Y = data(n, sizes[0], sizes[-1], dtype)
-    for option, values in OPTIONS.items():
+    for option in OPTIONS:
+        values = options_for(rule, option)
         options = {name: value for name, value in values.items() if name != "weighted"}
         weight = np.arange(n) % 4 if "weighted" in values else None
         states = []
@@ -620,7 +639,7 @@ def test_a_copy_goes_on_alike(rule, backend):
         twin = net.copy()
         assert state(twin) == state(net)
         X, Y = data(20, 3, 2, "float64")
-        options = {k: v for k, v in OPTIONS[option].items() if k != "weighted"}
+        options = {k: v for k, v in options_for(rule, option).items() if k != "weighted"}
         for network in (net, twin):
             one_pass(network, X, Y, batch_size=7, **options)
         assert state(twin) == state(net)

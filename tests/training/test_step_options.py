@@ -123,7 +123,7 @@ def test_a_step_with_dropout_is_that_of_the_masked_network(sizes, activation, co
 
 
 @every_backend
-def test_dropout_with_clipping_weights_and_noise_is_the_masked_networks(backend):
+def test_dropout_with_clipping_and_weights_or_noise_is_the_masked_networks(backend):
     """Clipping shortens the masked gradients; the noise is of the other stream."""
     sizes = [4, 6, 5, 3]
     X, Y = data(9)
@@ -135,10 +135,11 @@ def test_dropout_with_clipping_weights_and_noise_is_the_masked_networks(backend)
     clip = float(np.median(norms))
     shortened = gradients * np.minimum(1, clip / norms)[:, np.newaxis]
     noise = normals_at(key ^ OTHER_STREAM, np.arange(net.n_parameters, dtype=np.uint64))
-    expected = (weight @ shortened + 0.3 * clip * noise) / weight.sum()
-    step = step_taken(
-        net, X, Y, dropout=0.4, clip_norm=clip, noise_multiplier=0.3, sample_weight=weight
-    )
+    step = step_taken(net.copy(), X, Y, dropout=0.4, clip_norm=clip, sample_weight=weight)
+    expected = weight @ shortened / weight.sum()
+    np.testing.assert_allclose(step, expected, rtol=0, atol=1e-13)
+    step = step_taken(net, X, Y, dropout=0.4, clip_norm=clip, noise_multiplier=0.3)
+    expected = (shortened.sum(axis=0) + 0.3 * clip * noise) / 9
     np.testing.assert_allclose(step, expected, rtol=0, atol=1e-13)
 
 
@@ -250,6 +251,7 @@ def test_dropout_is_repeatable_and_predictions_use_all_neurons(backend):
 def test_options_that_ask_for_nothing_change_no_bit(optimizer, dtype, backend):
     """Nor does the generator draw a word for what needs none."""
     X, Y = data(dtype=dtype)
+    Y = np.eye(3, dtype=dtype)[np.arange(24) % 3]  # classes, for class_weight
     nothing = {
         "l1": 0.0, "l2": 0, "dropout": 0.0, "max_norm": None, "clip_norm": None,
         "noise_multiplier": 0.0, "sample_weight": None, "class_weight": None, "schedule": None,
@@ -364,20 +366,21 @@ def test_noise_is_exactly_the_words_it_is_made_of(dtype, backend):
         net,
         np.ones((1, 3)),
         np.zeros((1, 2)),
+        batch_size=1,
         optimizer=SGD(1.0),
         clip_norm=2.0,
         noise_multiplier=0.5,
     )
     expected = -normals_at(key ^ OTHER_STREAM, np.arange(P, dtype=np.uint64)).astype(dtype)
     assert net.parameters.tobytes() == expected.tobytes()
-    # Batch b of a pass has the numbers from b·P on, over its own size.
+    # Batch b of a pass has the numbers from b·P on; the last, of one row, over 3 as the others.
     key = next_key(net)
     before = net.parameters
     one_pass(
         net, np.ones((7, 3)), np.zeros((7, 2)), batch_size=3, clip_norm=1.5, noise_multiplier=0.2
     )
     noise = normals_at(key ^ OTHER_STREAM, np.arange(3 * P, dtype=np.uint64)).reshape(3, P)
-    expected = before - (0.2 * 1.5 * noise / np.array([[3.0], [3.0], [1.0]])).sum(axis=0)
+    expected = before - (0.2 * 1.5 * noise / 3).sum(axis=0)
     rtol = 1e-13 if dtype == "float64" else 1e-5
     np.testing.assert_allclose(net.parameters, expected, rtol=rtol, atol=rtol)
 

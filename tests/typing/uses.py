@@ -55,6 +55,15 @@ net.parameters = np.zeros(net.n_parameters)
 net.parameters = [0.0] * net.n_parameters
 as_array: npt.NDArray[Any] = np.asarray(net.gradient(X, Y))
 
+
+g, h = net.gradient(X, Y), net.gradient(X[:9], Y[:9])
+assert_type((2 * g - h / 3) * 0.5, Gradient)
+assert_type(-g, Gradient)
+assert_type(np.float64(0.1) * g + g, Gradient)
+mean_gradient: Gradient = sum([h, h], g) / 3
+net.parameters = net.parameters - 0.1 * g
+g += h
+
 rule = net.chain_rule(X[0], Y[0])
 assert_type(rule, ChainRule)
 assert_type(rule.weight(2, 3, 7).value, float)

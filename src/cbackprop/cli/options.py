@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, Protocol
 from cbackprop import Network
 from cbackprop.functions import ACTIVATIONS, INITS
 from cbackprop.tables import listed
+from cbackprop.validation import is_list, is_mapping
 
 LONGEST_MESSAGE = 500  # letters; an argument that is shown may have thousands
 
@@ -81,9 +82,9 @@ def print_json(facts: dict[str, Any]) -> None:
 
 
 def _finite(facts: Any) -> Any:
-    if isinstance(facts, dict):
+    if is_mapping(facts):
         return {name: _finite(fact) for name, fact in facts.items()}
-    if isinstance(facts, (list, tuple)):
+    if is_list(facts):
         return [_finite(fact) for fact in facts]
     return None if isinstance(facts, float) and not math.isfinite(facts) else facts
 

@@ -72,7 +72,7 @@ cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
     begin_without_targets(core, call, X)
     call.Y = pointer(Y, call.n * core.n_L, False)
     if sample_weight is not None:
-        call.sample_weight = pointer(sample_weight, call.n, False)
+        call.sample_weight = weights_pointer(sample_weight, call.n)
     return 0
 
 
@@ -296,8 +296,9 @@ cdef class Engine(Core):
         begin(self, &call, X, Y)
         call.out, call.variance = pointer(mean, self.n_parameters, True), pointer(variance, self.n_parameters, True)
         call.C = pointer(cost, call.n, True)
-        packed = aligned_zeros(self.storage_size)
+        packed = aligned_zeros(self.storage_size + self.n_0 + 2 * self.n_neurons)
         call.packed = data(packed)
+        call.first = call.packed + self.storage_size
         return run(self, gradient_moments_all, &call, call.n, NEEDS_SUMS)
 
     def curvature_product(self, X, Y, v, bint gauss_newton, out, /):
@@ -313,8 +314,9 @@ cdef class Engine(Core):
     def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 
-        sample_weight (n,) or None, by the rows of X; options: update_rules.StepOptions, or None for nothing; key: the
-        stream of random words of dropout and noise.
+        sample_weight (n,) float64 or None, by the rows of X; options: update_rules.StepOptions, or None for nothing;
+        key: the stream of random words of dropout and noise. Without a row a pass with noise is one step of noise
+        alone, and any other is none.
         Returns (None or what was not finite, sum of the costs, weighted, each example had when its batch came). A pass
         that ends early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """

@@ -49,6 +49,7 @@ cdef struct Layer:
     Py_ssize_t w_rowmajor_offset  # of W in `w_rowmajor`, where the network is tiny
     int activation
     bint can_overflow  # a may be infinite, z being finite
+    bint is_frozen     # while a pass of training goes on in which the layer does not learn
     real *z            # (BLOCK at most, ld), as all that follow
     real *a
     real *da_dz
@@ -69,25 +70,26 @@ cdef struct GramScratch  # see gram.pyx
 # What one call works on: the caller's arrays, judged, and NULL for what it has not. Written is what is not const.
 cdef struct Call:
     Py_ssize_t n
-    const real *X              # (n, n_0)
-    const real *Y              # (n, n_L)
-    const real *sample_weight  # (n,)
-    const int64_t *order       # (n,): the rows of the pass; NULL for 0 ... n - 1
-    double total_weight        # what the sums are divided by
-    double clip_norm           # each dC_i is shortened to it; 0 for none
-    real *C                    # (n,)
-    real *out                  # in the shape that the call gives it
-    bint new_memory            # whether the system has yet to give the pages of `out` (per_example.pyx, note c)
-    real *variance             # (P,)
-    real **z                   # of each layer (n, n_l) or NULL, as the next three
+    const real *X                # (n, n_0)
+    const real *Y                # (n, n_L)
+    const double *sample_weight  # (n,)
+    const int64_t *order         # (n,): the rows of the pass; NULL for 0 ... n - 1
+    double total_weight          # what the sums are divided by
+    double clip_norm             # each dC_i is shortened to it; 0 for none
+    real *C                      # (n,)
+    real *out                    # in the shape that the call gives it
+    bint new_memory              # whether the system has yet to give the pages of `out` (per_example.pyx, note c)
+    real *variance               # (P,)
+    real **z                     # of each layer (n, n_l) or NULL, as the next three
     real **a
     real **da_dz
     real **delta
-    real **dC_da               # of the input and each layer
-    const real *v              # (P,), the direction of a curvature product
+    real **dC_da                 # of the input and each layer
+    const real *v                # (P,), the direction of a curvature product
     bint gauss_newton
-    real *packed               # scratch in the layout of the parameters
-    const Call *second         # the other set of a Gram matrix; NULL for the same one
+    real *packed                 # scratch in the layout of the parameters
+    real *first                  # (n_0 + 2 n_neurons,) of the first example, see moments.pyx
+    const Call *second           # the other set of a Gram matrix; NULL for the same one
     GramScratch *gram_scratch
 
 
@@ -162,11 +164,13 @@ cdef class Core:
     cdef real *slot_data[MOST_SLOTS]
     cdef Py_ssize_t n_slots
     cdef bint is_tiny
+    cdef public bint missing_targets  # in a fit whose targets may be NaN
     # Of the pass under way: 0 for none of each.
-    cdef double l1, l2, max_norm, clip_norm, noise
+    cdef double l1, l2, max_norm, clip_norm, clip_gradient_norm, noise
     cdef uint64_t noise_key
-    cdef Py_ssize_t batch
-    cdef bint rule_alone  # none of these, no weights and no dropout
+    cdef Py_ssize_t batch, lowest  # the lowest layer that learns, from 0
+    cdef int weight_shift  # the weights of the batch are taken times 2 to it
+    cdef bint is_private, rule_alone  # whether there is noise; none of these, no weights and no dropout
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads, Core network=None):
         cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0

@@ -131,6 +131,24 @@ cdef void softmax_delta_row(
         softmax_product(delta_j, delta_j, a_j, dC_da_j, n_out, scratch, ld)
 
 
+cdef void add_left_out(
+    real *delta_j,                                        # IN/OUT (n_out,)
+    const real *a_j, const real *y_j, Py_ssize_t n_out,  # IN     (n_out,); y is NaN where a target is missing
+) noexcept nogil:
+    """What poisson's delta is besides, where targets are missing: of sum_j a_j, which is 1 and has no derivative, their
+    a_j are left out (calculus.softmax_delta).
+    """
+    cdef Py_ssize_t j
+    cdef real left_out = 0, left_in = 0
+    for j in range(n_out):
+        if y_j[j] == y_j[j]:
+            left_in = left_in + a_j[j]
+        else:
+            left_out = left_out + a_j[j]
+    for j in range(n_out):
+        delta_j[j] = delta_j[j] + a_j[j] * (left_out if y_j[j] == y_j[j] else -left_in) / <real> n_out
+
+
 cdef real output_row(
     int cost, int activation, Py_ssize_t n_out, Py_ssize_t ld,
     real *delta_j, real *dC_da_j,                           # OUT (ld,), each with zeros in the padding
@@ -139,15 +157,26 @@ cdef real output_row(
     const real *y_j,                                        # IN  (n_out,)
     const real *mask_j,                                     # IN  (ld,), 1 for an output, 0 in the padding
     real *scratch,                                          # (3, ld)
+    bint missing,
 ) noexcept nogil:
-    """C_i of one example; its delta and dC/da at the output layer."""
+    """C_i of one example; its delta and dC/da at the output layer. With `missing` a y that is NaN adds nothing to them.
+    """
     cdef Py_ssize_t j
     cdef vec zero = vec_set1(0), inside, target, C_part, g, delta
     cdef vec count = vec_set1(<real> n_out)
+    cdef const real *targets_j = y_j
     cdef real C
+    # The last row of scratch is free for the costs whose softmax_delta_row reads targets.
+    if missing:
+        targets_j = scratch + 2 * ld
     for j from 0 <= j < ld by LANES:
         inside = vec_load(mask_j + j)
         target = vec_load_partial(y_j + j, n_out - j) if j < n_out else zero
+        if missing:
+            # Of no NaN a comparison holds. 0 is a target that every cost takes.
+            inside = vec_where_ge(vec_abs(target), zero, inside, zero)
+            target = vec_where_gt(inside, zero, target, zero)
+            vec_store(scratch + 2 * ld + j, target)
         if activation == SOFTMAX and (cost == CROSS_ENTROPY or cost == POISSON):
             # Where y is 0 the term is 0, however far the logarithm goes.
             C_part = vec_where_gt(target, zero, -target * vec_load(log_a_j + j), zero)
@@ -165,7 +194,9 @@ cdef real output_row(
     C = row_sum(scratch, ld)
     C = C / divisor(cost, n_out)
     if activation == SOFTMAX:
-        softmax_delta_row(delta_j, a_j, y_j, dC_da_j, n_out, cost, scratch, ld)
+        softmax_delta_row(delta_j, a_j, targets_j, dC_da_j, n_out, cost, scratch, ld)
+        if missing and cost == POISSON:
+            add_left_out(delta_j, a_j, y_j, n_out)
     return C
 
 

@@ -114,6 +114,16 @@ cdef real *pointer(object array, Py_ssize_t size, bint writeable) except NULL:
     return data(array)
 
 
+cdef double *weights_pointer(object array, Py_ssize_t size) except NULL:
+    """The data of a plain array of `size` float64 numbers, whatever the engine's type."""
+    if (not cnp.PyArray_CheckExact(array) or cnp.PyArray_TYPE(<cnp.ndarray> array) != cnp.NPY_FLOAT64
+            or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)):
+        raise TypeError(f"array is {type(array).__name__}; expected a contiguous native float64 array")
+    if cnp.PyArray_SIZE(array) != size:
+        raise ValueError(f"array has {array.size} numbers; expected {size}")
+    return <double *> cnp.PyArray_DATA(<cnp.ndarray> array)
+
+
 cdef bint overlap(const real *x, Py_ssize_t x_count, const real *y, Py_ssize_t y_count) noexcept nogil:
     """Whether these numbers and those share memory."""
     return x < y + y_count and y < x + x_count
@@ -252,7 +262,8 @@ cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint g
     reserve(core, min(n, batch_size))
     if gathered:
         reserve_gathered(core, min(n, batch_size))
-    if min(n, batch_size) > BLOCK or not can_fuse(core, min(n, batch_size)):
+    if (min(n, batch_size) > BLOCK or not can_fuse(core, min(n, batch_size)) or n == 0
+            or core.clip_gradient_norm > 0):
         reserve_sums(core, min(n, batch_size))
     if core.piece_array is None:
         core.piece_size = PIECE_COLUMNS

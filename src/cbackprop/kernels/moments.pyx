@@ -1,7 +1,10 @@
 # Mean and variance of the per-example gradients, which are not kept.
 #
 # A variance is the mean square of the deviations a_k delta_j - mean, formed one by one: sum a^2 delta^2 - n mean^2
-# would cancel where the examples agree.
+# would cancel where the examples agree. Where all of them have the same a_k and the same delta_j it is 0: the mean of
+# equal products is rounded, and the deviations would be what was rounded off.
+
+from libc.math cimport NAN
 
 from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_load, vec_set1, vec_store
 
@@ -75,6 +78,57 @@ cdef void layer_squared_deviations(
         j += 2 * LANES if j + 2 * LANES <= width else LANES
 
 
+cdef void note_others(
+    real *first_j,                                                  # IN/OUT (width,)
+    const real *x_nj, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t width,  # IN  (n, width)
+    bint begins,
+) noexcept nogil:
+    """first: the first row, from the block that `begins` with it on; NaN, once another row has another number."""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(width):
+            if begins and i == 0:
+                first_j[j] = x_nj[j]
+            elif x_nj[i * ld + j] != first_j[j]:
+                first_j[j] = NAN
+
+
+cdef void note_block(
+    Core core, const Call *call,
+    const real *block_X, Py_ssize_t n, bint begins,  # IN  (n, n_0)
+) noexcept nogil:
+    """Every layer's a, then every layer's delta, in call.first."""
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    note_others(call.first, block_X, core.n_0, n, core.n_0, begins)
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        note_others(call.first + core.n_0 + layer.neurons, layer.a, layer.ld, n, layer.n_out, begins)
+        note_others(call.first + core.n_0 + core.n_neurons + layer.neurons, layer.delta, layer.ld, n, layer.n_out,
+                    begins)
+
+
+cdef void clear_alike(
+    Core core, const Call *call,
+    real *sums,  # IN/OUT in the layout of the parameters
+) noexcept nogil:
+    """0 for every parameter whose derivative is the same product in all examples."""
+    cdef Py_ssize_t l, k, j
+    cdef Layer *layer
+    cdef const real *a_k = call.first
+    cdef const real *delta_j
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        delta_j = call.first + core.n_0 + core.n_neurons + layer.neurons
+        for k in range(layer.n_in + 1):
+            # A bias counts as an activation of 1.
+            if k == layer.n_in or a_k[k] == a_k[k]:
+                for j in range(layer.n_out):
+                    if delta_j[j] == delta_j[j]:
+                        sums[layer.offset + k * layer.ld + j] = 0
+        a_k = call.first + core.n_0 + layer.neurons
+
+
 cdef int gradient_moments_all(Core core, const Call *call) except -1 nogil:
     """The mean gradient into out (P,), the variance about it, and the costs."""
     cdef Py_ssize_t start, m, i, l
@@ -94,10 +148,12 @@ cdef int gradient_moments_all(Core core, const Call *call) except -1 nogil:
         block_X = call.X + start * core.n_0
         if deltas_block(core, block_X, call.Y + start * core.n_L, call.C + start, m):
             return 1
+        note_block(core, call, block_X, m, start == 0)
         first = begin_block(core, start)
         for l in range(core.n_layers):
             squared_deviations_layer(core, l, core.sums, mean, block_X, m, first)
     sums = folded(core, call.n)
+    clear_alike(core, call, sums)
     if not all_finite(sums, core.storage_size):
         return fail(core, QUANTITY_MOMENTS, 0)
     if not cost_is_finite(core):

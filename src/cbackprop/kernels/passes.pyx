@@ -79,7 +79,8 @@ cdef int output_block(
         for i in range(n):
             C[i] = output_row(core.cost_kind, layer.activation, layer.n_out, ld, layer.delta + i * ld,
                               core.dC_da_output + i * ld, layer.z + i * ld, layer.a + i * ld, layer.da_dz + i * ld,
-                              layer.log_a + i * ld, Y + i * layer.n_out, core.output_mask, core.output_scratch)
+                              layer.log_a + i * ld, Y + i * layer.n_out, core.output_mask, core.output_scratch,
+                              core.missing_targets)
     if not all_finite(layer.delta, n * ld) or not all_finite(C, n):
         return fail(core, QUANTITY_DELTA, core.n_layers)
     return 0
@@ -151,11 +152,11 @@ cdef int deltas_block(
     real *C,                       # OUT (n,)
     Py_ssize_t n,
 ) except -1 nogil:
-    """Forward and backward: delta of every layer."""
+    """Forward and backward: delta of every layer, down to the lowest that learns."""
     cdef Py_ssize_t l
     if forward_block(core, X, n, True) or output_block(core, C, Y, n):
         return 1
-    for l in range(core.n_layers - 2, -1, -1):
+    for l in range(core.n_layers - 2, core.lowest - 1, -1):
         propagate_product(core, l, n)
         if finish_delta(core, l, n):
             return 1

@@ -10,7 +10,7 @@
 # e) Noise is drawn by the place of its parameter and the number of its batch, penalties and norms are of single weights
 #    and neurons: so neither pieces nor threads change a bit of them.
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, frexp, ldexp, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
@@ -91,6 +91,8 @@ cdef int apply_sums(
     begin_update(core, total)
     for l in range(core.n_layers):
         layer = &core.layers[l]
+        if layer.is_frozen:
+            continue
         gradient = sums + layer.offset
         apply_piece(core, layer, gradient, layer.ld, 0, 0, layer.n_in, layer.ld, total)
         apply_piece(core, layer, gradient + layer.n_in * layer.ld, layer.ld, layer.n_in, 0, 1, layer.ld, total)
@@ -119,11 +121,12 @@ cdef void apply_block(
     begin_update(core, total)
     for l in range(core.n_layers):
         layer = &core.layers[l]
-        update.layer = layer
-        # Before the layer begins: what the threads see must not change while they share it.
-        update.prefetches = core.prefetch_left > 0
-        update.share = shared_out(layer.width, n * layer.n_in * layer.width, core.panels.threads)
-        run_task(update_part, &update, parts_of(layer.width, update.share))
+        if not layer.is_frozen:
+            update.layer = layer
+            # Before the layer begins: what the threads see must not change while they share it.
+            update.prefetches = core.prefetch_left > 0
+            update.share = shared_out(layer.width, n * layer.n_in * layer.width, core.panels.threads)
+            run_task(update_part, &update, parts_of(layer.width, update.share))
         update.a = layer.a
         update.lda = layer.ld
 
@@ -184,26 +187,88 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
         limit_norms(core.storage + layer.offset + first, layer.ld, layer.n_in, end - first, <real> core.max_norm)
 
 
-cdef int take_step(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) except -1 nogil:
+cdef double batch_weight(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """The sum of the batch's weights; times 2^weight_shift where all of them are tiny (calculus.scaled_up)."""
+    cdef Py_ssize_t m
+    cdef double weight, total = 0, largest_weight = 0
+    for m in range(first, first + n):
+        weight = call.sample_weight[m if call.order == NULL else call.order[m]]
+        total += weight
+        largest_weight = max(largest_weight, weight)
+    core.weight_shift = 0
+    if 0 < largest_weight < 2.0 ** -32:
+        frexp(largest_weight, &core.weight_shift)
+        core.weight_shift = -core.weight_shift
+    return ldexp(total, core.weight_shift)
+
+
+cdef void clip_sums(
+    Core core,
+    real *sums,  # IN/OUT in the layout of the parameters
+    double total,
+) noexcept nogil:
+    """The sums of the layers that learn times min(1, clip_gradient_norm / |sums / total|)."""
+    cdef Py_ssize_t l, k, j
+    cdef Layer *layer
+    cdef real *row
+    cdef double squares = 0, scale = 1, factor
+    for l in range(core.lowest, core.n_layers):
+        layer = &core.layers[l]
+        if not layer.is_frozen:
+            for k in range(layer.n_in + 1):
+                squares += sum_of_squares(sums + layer.offset + k * layer.ld, layer.n_out)
+    if not (squares >= LEAST_SUM_OF_SQUARES and squares - squares == 0):
+        # Squares have left the numbers: once more, of sums divided by the largest.
+        scale = squares = 0
+        for l in range(core.lowest, core.n_layers):
+            layer = &core.layers[l]
+            if not layer.is_frozen:
+                for k in range(layer.n_in + 1):
+                    scale = max(scale, <double> largest(sums + layer.offset + k * layer.ld, layer.n_out))
+        if scale == 0:
+            return
+        for l in range(core.lowest, core.n_layers):
+            layer = &core.layers[l]
+            if not layer.is_frozen:
+                for k in range(layer.n_in + 1):
+                    row = sums + layer.offset + k * layer.ld
+                    for j in range(layer.n_out):
+                        squares += (<double> row[j] / scale) * (<double> row[j] / scale)
+    # One by one: the norm itself may not be a number.
+    factor = core.clip_gradient_norm / scale * total / sqrt(squares)
+    if factor < 1:
+        for l in range(core.lowest, core.n_layers):
+            layer = &core.layers[l]
+            if not layer.is_frozen:
+                for k in range(layer.n_in + 1):
+                    row = sums + layer.offset + k * layer.ld
+                    for j in range(layer.n_out):
+                        row[j] = <real> (<double> row[j] * factor)
+
+
+cdef int take_step(
+    Core core, const Call *call, Py_ssize_t first, Py_ssize_t n, Py_ssize_t batch_size,
+) except -1 nogil:
     """One step on the batch of n rows from `first`. 0, or 1 after `fail` with nothing changed.
 
-    Examples whose weights are all 0 make no step.
+    Examples whose weights are all 0 make no step. Private steps are divided by the size that a lot is meant to have:
+    noise over the rows that a short one has would drown them, and be other noise than was asked for.
     """
     cdef Py_ssize_t start, m
     cdef const real *block_X
     cdef real *sums
-    cdef double total = <double> n
+    cdef double total = <double> (batch_size if core.is_private else n)
     if call.sample_weight != NULL:
-        total = 0
-        for m in range(first, first + n):
-            total += call.sample_weight[m if call.order == NULL else call.order[m]]
+        total = batch_weight(core, call, first, n)
         if total == 0:
             return 0
-    # Where an update takes long, or its sums have more than one chain, they are made in full first: that can be
-    # interrupted with nothing changed.
-    if not can_fuse(core, min(n, BLOCK)) or n > BLOCK * GROUP_BLOCKS:
+    # Where an update takes long, its sums have more than one chain or are to be seen as a whole, they are made in full
+    # first: that can be interrupted with nothing changed.
+    if not can_fuse(core, min(n, BLOCK)) or n > BLOCK * GROUP_BLOCKS or n == 0 or core.clip_gradient_norm > 0:
         if gradient_sums(core, call, first, n, &sums):
             return 1
+        if core.clip_gradient_norm > 0:
+            clip_sums(core, sums, total)
         apply_sums(core, sums, total)
         look_for_signals(core, core.n_parameters)
         return 0
@@ -221,14 +286,16 @@ cdef int take_step(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) 
     return 0
 
 
-cdef int take_step_by_cost(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) except -1 nogil:
+cdef int take_step_by_cost(
+    Core core, const Call *call, Py_ssize_t first, Py_ssize_t n, Py_ssize_t batch_size,
+) except -1 nogil:
     """The same for Rprop, which looks at the batch's own cost: as the difference of two sums over the pass it would
     not have the bits of the batch alone.
     """
     cdef double pass_total = core.cost_total, pass_correction = core.cost_correction
     core.cost_total = 0
     core.cost_correction = 0
-    if take_step(core, call, first, n):
+    if take_step(core, call, first, n, batch_size):
         return 1
     pass_correction += core.cost_correction
     add_compensated(&pass_total, &pass_correction, core.cost_total)
@@ -242,17 +309,26 @@ cdef int take_step_by_cost(Core core, const Call *call, Py_ssize_t first, Py_ssi
 cdef int begin_pass(Core core, options, key) except -1:
     """What a pass of training does besides the rule: update_rules.StepOptions, None for nothing."""
     cdef double dropout = 0
-    core.l1 = core.l2 = core.max_norm = core.clip_norm = core.noise = 0
-    core.dropping = False
+    cdef Py_ssize_t l
+    core.l1 = core.l2 = core.max_norm = core.clip_norm = core.clip_gradient_norm = core.noise = 0
+    core.dropping = core.is_private = False
     core.rule_alone = options is None
-    core.batch = 0
+    core.batch = core.lowest = core.weight_shift = 0
+    for l in range(core.n_layers):
+        core.layers[l].is_frozen = False
     if options is None:
         return 0
     core.l1 = options.l1
     core.l2 = options.l2
     core.max_norm = options.max_norm
     core.clip_norm = options.clip_norm
+    core.clip_gradient_norm = options.clip_gradient_norm
     core.noise = <double> options.noise_multiplier * core.clip_norm
+    core.is_private = options.noise_multiplier > 0
+    for l in options.frozen:
+        core.layers[l - 1].is_frozen = True
+    while core.layers[core.lowest].is_frozen:
+        core.lowest += 1
     dropout = options.dropout
     core.dropping = dropout > 0
     core.dropout_key = key
@@ -264,13 +340,14 @@ cdef int begin_pass(Core core, options, key) except -1:
 
 
 cdef int train_pass(Core core, const Call *call, Py_ssize_t batch_size) except -1 nogil:
-    cdef Py_ssize_t start, m
+    # A lot without a row is a step of noise alone.
+    cdef Py_ssize_t start, m, stop = max(call.n, 1) if core.is_private else call.n
     cdef const real *batch_X
     cdef const real *batch_Y
     cdef bint tiny = core.is_tiny and is_product_update(core) and core.rule_alone and batch_size <= BLOCK
     if tiny:
         copy_layers_rowmajor(core)
-    for start from 0 <= start < call.n by batch_size:
+    for start from 0 <= start < stop by batch_size:
         m = min(batch_size, call.n - start)
         if tiny:
             batch_X = gather(core.gathered_X, call.X, core.n_0, call.order, start, m)
@@ -280,9 +357,9 @@ cdef int train_pass(Core core, const Call *call, Py_ssize_t batch_size) except -
             apply_tiny(core, batch_X, m)
             look_for_signals(core, 1000 * m)
         elif looks_at_cost(core):
-            if take_step_by_cost(core, call, start, m):
+            if take_step_by_cost(core, call, start, m, batch_size):
                 return 1
-        elif take_step(core, call, start, m):
+        elif take_step(core, call, start, m, batch_size):
             return 1
         core.batch += 1
     if not state_is_finite(core):

@@ -4,7 +4,7 @@
 # So a gradient's bits do not depend on how a call was cut up. A block's product is added to its chain as it leaves the
 # registers.
 
-from libc.math cimport sqrt
+from libc.math cimport ldexp, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -43,14 +43,14 @@ cdef inline void add_compensated(double *total, double *correction, double term)
 
 cdef void count_cost(
     Core core,
-    const real *C, const real *sample_weight,  # IN  (n,); no weights: NULL
+    const real *C, const double *sample_weight,  # IN  (n,); no weights: NULL
     Py_ssize_t n,
 ) noexcept nogil:
     """In float64 and compensated: the mean cost keeps its digits over any number of examples."""
     cdef Py_ssize_t i
     for i in range(n):
         add_compensated(&core.cost_total, &core.cost_correction,
-                        <double> C[i] * (<double> sample_weight[i] if sample_weight != NULL else 1.0))
+                        <double> C[i] * (sample_weight[i] if sample_weight != NULL else 1.0))
 
 
 cdef bint cost_is_finite(Core core) noexcept nogil:
@@ -116,21 +116,25 @@ cdef Py_ssize_t prefetch_lines(Core core, Py_ssize_t n_in, Py_ssize_t rows) noex
 # ---- weights and clipping --------------------------------------------------------------------------------------------
 
 cdef double gradient_norm(Core core, const real *block_X, Py_ssize_t i) noexcept nogil:
-    """sqrt(sum_l |delta|^2 (|a|^2 + 1)) of example i of the block."""
+    """sqrt(sum_l |delta|^2 (|a|^2 + 1)) of example i of the block, over the layers that learn."""
     cdef Py_ssize_t l
     cdef double total = 0, delta_squares, scale = 0, sum = 0
     cdef bint exact = True
     cdef Layer *layer
-    for l in range(core.n_layers):
+    for l in range(core.lowest, core.n_layers):
         layer = &core.layers[l]
+        if layer.is_frozen:
+            continue
         delta_squares = sum_of_squares(layer.delta + i * layer.ld, layer.n_out)
         # A sum of float32's squares is 0 only if they are.
         exact = exact and (delta_squares >= LEAST_SUM_OF_SQUARES or (delta_squares == 0 and sizeof(real) == 4))
         total += delta_squares * (sum_of_squares(a_below(core, block_X, l, i), layer.n_in) + 1)
     if exact and total - total == 0:
         return sqrt(total)
-    for l in range(core.n_layers):
+    for l in range(core.lowest, core.n_layers):
         layer = &core.layers[l]
+        if layer.is_frozen:
+            continue
         add_to_norm(&scale, &sum, layer_norm(a_below(core, block_X, l, i), layer.delta + i * layer.ld,
                                              layer.n_in, layer.n_out))
     return scale * sqrt(sum)
@@ -145,7 +149,7 @@ cdef int weigh_block(
     """
     cdef Py_ssize_t i, l
     cdef double norm
-    cdef real weights[BLOCK]
+    cdef double weights[BLOCK]
     cdef double factors[BLOCK]
     if call.sample_weight == NULL and call.clip_norm == 0:
         count_cost(core, C, NULL, n)
@@ -155,7 +159,7 @@ cdef int weigh_block(
     for i in range(n):
         if call.sample_weight != NULL:
             weights[i] = call.sample_weight[start + i if call.order == NULL else call.order[start + i]]
-        factors[i] = <double> weights[i]
+        factors[i] = weights[i] if core.weight_shift == 0 else ldexp(weights[i], core.weight_shift)
     count_cost(core, C, weights, n)
     if call.clip_norm > 0:
         for i in range(n):
@@ -164,7 +168,7 @@ cdef int weigh_block(
                 return fail(core, QUANTITY_NORM, 0)
             if norm > call.clip_norm:
                 factors[i] = factors[i] * (call.clip_norm / norm)
-    for l in range(core.n_layers):
+    for l in range(core.lowest, core.n_layers):
         scale_rows(core.layers[l].delta, core.layers[l].ld, factors, n)
     return 0
 
@@ -204,6 +208,10 @@ cdef int sum_block(
     cdef Layer *layer
     for l in range(core.n_layers):
         layer = &core.layers[l]
+        if layer.is_frozen:
+            a = layer.a
+            lda = layer.ld
+            continue
         rows = layer.n_in if core.prefetch_left == 0 else balanced(layer.n_in, piece_rows(layer.width))
         lines = prefetch_lines(core, layer.n_in, rows)
         step = columns_between_looks(core, layer.width, n * layer.n_in)
@@ -251,9 +259,13 @@ cdef int gradient_sums(
     Core core, const Call *call, Py_ssize_t first, Py_ssize_t n,
     real **sums,  # OUT where they are
 ) except -1 nogil:
-    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]."""
+    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; of layers that do not learn whatever
+    was there.
+    """
     cdef Py_ssize_t start, m
     cdef const real *block_X
+    if n == 0:
+        fill(core.sums, 0, core.storage_size)
     for start from 0 <= start < n by BLOCK:
         m = min(n - start, BLOCK)
         if weighted_deltas(core, call, &block_X, first + start, m, min(n - start - m, BLOCK)):

@@ -104,7 +104,7 @@ cdef bint tiny_deltas(
         vec_store(layer.z + i * ld, z)
         C[0] = output_row(cost, layer.activation, layer.n_out, ld, row, dC_da, layer.z + i * ld,
                           layer.a + i * ld, layer.da_dz + i * ld, layer.log_a + i * ld, y_j, output_mask,
-                          output_scratch)
+                          output_scratch, False)
         delta = vec_load(row)
     sum = vec_fma(delta, zero, sum)
     sum = vec_fma(vec_set1(C[0]), zero, sum)

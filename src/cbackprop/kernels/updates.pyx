@@ -6,7 +6,7 @@
 # hyper-parameters), a formula in calculus.py, and here an id, a name, its hyper-parameters, the formula and a branch in
 # `read_rule`, in `begin_update` (where a step has factors of its own) and in `update_piece`.
 
-from libc.math cimport INFINITY, NAN, pow, sqrt
+from libc.math cimport INFINITY, NAN, ldexp, pow, sqrt
 
 from cbackprop.kernels.simd cimport (
     LANES, real, vec, vec_abs, vec_fma, vec_load, vec_max, vec_min, vec_set1, vec_sqrt, vec_store, vec_where_gt,
@@ -324,7 +324,7 @@ cdef void begin_update(Core core, double total) noexcept nogil:
     core.step_count += 1
     rule.step_size = <real> core.learning_rate
     if rule.compares_costs:
-        cost = (core.cost_total + core.cost_correction) / total
+        cost = ldexp(core.cost_total + core.cost_correction, core.weight_shift) / total
         rule.cost_has_grown = cost > core.previous_cost
         core.previous_cost = cost
     if rule.kind == SGD:

@@ -318,11 +318,17 @@ def softmax_cost(cost: str, a: Array, log_a: Array, y: Array) -> tuple[Array, Ar
     raise KeyError(cost)
 
 
-def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
+def softmax_delta(
+    cost: str | Cost, a: Array, y: Array, dC_da: Array, missing: Array | None = None
+) -> Array:
     """delta_j = Σ_i ∂C/∂a_i · ∂a_i/∂z_j, without subtracting anything from 1.
 
     cross_entropy: a_j Σ_{i≠j} y_i − y_j Σ_{i≠j} a_i, and poisson the same over n_L; any other
     cost: a_j (g_j Σ_{i≠j} a_i − Σ_{i≠j} a_i g_i) with g = ∂C/∂a.
+
+    Where targets are ``missing``, (n, n_L), their y and ∂C/∂a are 0. Only for poisson is that not
+    all: of Σ_j a_j, which is 1 and has no derivative, some a_j are left out. To delta_j comes
+    a_j · (the sum of those) or, where y_j is missing itself, −a_j · (the sum of the others).
     """
     if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:
         delta: Array = a * centred(a, dC_da)
@@ -330,7 +336,30 @@ def softmax_delta(cost: str | Cost, a: Array, y: Array, dC_da: Array) -> Array:
     if cost not in ("cross_entropy", "poisson"):
         raise KeyError(cost)
     delta = a * sums_of_others(y) - y * sums_of_others(a)
+    if cost == "poisson" and missing is not None:
+        left_out = np.where(missing, a, np.zeros_like(a)).sum(axis=1, keepdims=True)
+        left_in = np.where(missing, np.zeros_like(a), a).sum(axis=1, keepdims=True)
+        delta = delta + a * np.where(missing, -left_in, left_out)
     return delta / a.shape[1] if COSTS[cost].is_mean else delta
+
+
+def softmax_terms(cost: str | Cost, a: Array, y: Array, dC_da: Array, j: int) -> Array:
+    """∂C/∂a_i · ∂a_i/∂z_j = a_i ∂C/∂a_i · ([i = j] − a_j) of every output i, (n, n_L).
+
+    Their sum is delta_j. a_i ∂C/∂a_i is −y_i for cross_entropy and (a_i − y_i)/n_L for poisson,
+    also where a_i has vanished and ∂C/∂a_i is infinite.
+    """
+    if isinstance(cost, Cost) or not COSTS[cost].delta_from_z:
+        share = a * dC_da
+    elif cost == "cross_entropy":
+        share = -y
+    elif cost == "poisson":
+        share = (a - y) / a.shape[1]
+    else:
+        raise KeyError(cost)
+    terms: Array = -share * a[:, j, np.newaxis]
+    terms[:, j] = share[:, j] * sums_of_others(a)[:, j]
+    return terms
 
 
 # ---- the three products -------------------------------------------------------------------------
@@ -424,6 +453,26 @@ def clipping_factors(norms: Array, max_norm: float) -> Array:
     """min(1, max_norm/‖∇C_i‖), (n,), float64."""
     factors: Array = max_norm / np.maximum(norms, max_norm)
     return factors
+
+
+def limit_length(g: Array, max_norm: float) -> None:
+    """Shorten a batch's mean gradient to g · min(1, max_norm/‖g‖), in place."""
+    length, scale = scaled_lengths(g[np.newaxis])
+    # In float64, as clipping_factors; divided one by one, since the norm itself may overflow.
+    factor = max_norm / scale[0] / length[0] if length[0] > 0 else 1.0
+    if factor < 1:
+        g[...] = g.astype(np.float64) * factor
+
+
+def scaled_up(weight: Array) -> tuple[Array, int]:
+    """A batch's weights times 2^shift, and the shift: 0 but where all of them are tiny.
+
+    Only the ratios of weights matter in a batch, but 1/Σw must be a number, and wδ keep its digits.
+    """
+    largest = float(weight.max(initial=0.0))
+    shift = -math.frexp(largest)[1] if 0 < largest < 2.0**-32 else 0
+    scaled: Array = np.ldexp(weight, shift)
+    return scaled, shift
 
 
 # ---- updates, PyTorch's formulas ----------------------------------------------------------------

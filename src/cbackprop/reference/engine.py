@@ -63,6 +63,7 @@ class Engine(Shared):
         self.previous_cost = math.inf
         self.dropout = 0.0  # while a pass of training goes on that has it
         self.dropout_key = 0
+        self.missing_targets = False  # in a fit whose targets may be NaN
         self.rule: UpdateRule | None = None
         self.slots: tuple[Array, ...] = ()
         self.storage = np.zeros(layout.n_parameters(sizes), dtype)
@@ -139,25 +140,44 @@ class Engine(Shared):
         return calculus.cost_formula(cost, name, z, a, da_dz, y)[0]
 
     def output(self, z: Array, a: Array, da_dz: Array, y: Array) -> tuple[Array, Array, Array]:
-        """C_i (n,), ∂C_i/∂a and delta of the output layer (n, n_L)."""
+        """C_i (n,), ∂C_i/∂a and delta of the output layer (n, n_L).
+
+        With ``missing_targets`` a y that is NaN adds nothing to any of them.
+        """
         cost, activation = self.cost_function, self.activations[-1]
+        missing: Array | None = None
+        if self.missing_targets:
+            # 0 is a target that every cost takes; what comes of it is taken away again.
+            missing = np.isnan(y)
+            y = np.where(missing, np.zeros_like(y), y)
         if isinstance(cost, Cost):
             C = cost.checked_value(a, y)
             dC_da = cost.checked_gradient(a, y)
             delta = dC_da if activation == "softmax" else dC_da * da_dz
-        elif activation == "softmax" and COSTS[cost].delta_from_z:
-            parts, dC_da = calculus.softmax_cost(cost, a, da_dz, y)
-            C, delta = parts.sum(axis=1), dC_da
         else:
-            name = activation if isinstance(activation, str) else "user"
-            parts, dC_da, delta = calculus.cost_formula(cost, name, z, a, da_dz, y)
+            if activation == "softmax" and COSTS[cost].delta_from_z:
+                parts, dC_da = calculus.softmax_cost(cost, a, da_dz, y)
+                delta = dC_da
+            else:
+                name = activation if isinstance(activation, str) else "user"
+                parts, dC_da, delta = calculus.cost_formula(cost, name, z, a, da_dz, y)
+            if missing is not None:
+                parts, dC_da, delta = (
+                    np.where(missing, np.zeros_like(part), part) for part in (parts, dC_da, delta)
+                )
             C = parts.sum(axis=1)
         if activation == "softmax":
-            delta = calculus.softmax_delta(cost, a, y, dC_da)
+            delta = calculus.softmax_delta(cost, a, y, dC_da, missing)
         return C, dC_da, delta
 
-    def run_backward(self, X: Array, Y: Array, first_row: int = 0) -> Backward | Failure:
-        """Forward, and from the cost back to the examples, or what was not finite."""
+    def run_backward(
+        self, X: Array, Y: Array, first_row: int = 0, lowest: int = 0
+    ) -> Backward | Failure:
+        """Forward, and from the cost back to the examples, or what was not finite.
+
+        Back to layer ``lowest`` (from 0) alone where no layer below it learns: delta and dC_da then
+        have 0 for those.
+        """
         forward = self._forward(X, first_row)
         if not isinstance(forward, Forward):
             return forward
@@ -166,7 +186,10 @@ class Engine(Shared):
             C, dC_da_output, delta_output = self.output(z[-1], a[-1], da_dz[-1], Y)
             dC_da, delta = [dC_da_output], [delta_output]
             for l in range(len(self.weights) - 1, -1, -1):
-                dC_da.insert(0, calculus.propagate_delta(self.weights[l], delta[0]))
+                if l <= lowest and l > 0:
+                    dC_da.insert(0, np.zeros_like(a[l]))
+                else:
+                    dC_da.insert(0, calculus.propagate_delta(self.weights[l], delta[0]))
                 if l > 0:
                     delta.insert(0, dC_da[0] * da_dz[l - 1])
         if not np.isfinite(C).all():
@@ -242,12 +265,22 @@ class Engine(Shared):
         clip_norm: float,
         out: Array,
         first_row: int = 0,
+        frozen: tuple[int, ...] = (),
     ) -> tuple[Failure | None, float]:
-        """The same; with clip_norm > 0 every ∇C_i is first shortened to that length at most."""
-        values = self.run_backward(X, Y, first_row)
+        """The same; with clip_norm > 0 every ∇C_i is first shortened to that length at most.
+
+        Derivatives by what is ``frozen`` count as 0, also in that length.
+        """
+        if len(X) == 0:
+            out[...] = 0
+            return None, 0.0
+        learning = [l for l in range(len(self.weights)) if l + 1 not in frozen]
+        values = self.run_backward(X, Y, first_row, learning[0])
         if not isinstance(values, Backward):
             return values, math.nan
         below, delta = values.a[:-1], values.delta
+        for l in frozen:
+            delta[l - 1] = np.zeros_like(delta[l - 1])
         factors = sample_weight
         if clip_norm > 0:
             with np.errstate(all="ignore"):
@@ -411,6 +444,12 @@ class Engine(Shared):
                     for a_i, delta_i in zip(values.a[l], delta, strict=True):
                         squares[0] += (np.outer(delta_i, a_i) - means[0]) ** 2
                         squares[1] += (delta_i - means[1]) ** 2
+                    # The mean of equal numbers is rounded, and would make a variance of its own.
+                    same_a, same_delta = (
+                        (rows == rows[0]).all(axis=0) for rows in (values.a[l], delta)
+                    )
+                    squares[0][np.outer(same_delta, same_a)] = 0
+                    squares[1][same_delta] = 0
                     for part in range(2):  # W and b
                         mean_parts[l][part][...] = means[part]
                         variance_parts[l][part][...] = squares[part] / n
@@ -495,37 +534,56 @@ class Engine(Shared):
     ) -> tuple[Failure | None, float]:
         """One pass in batches; returns the sum of the costs, each as its batch came.
 
-        sample_weight (n,) or None, by the rows of X; options: what a step does besides the rule,
-        or None for nothing; key: the stream of random words of dropout and noise.
+        sample_weight (n,) float64 or None, by the rows of X; options: what a step does besides the
+        rule, or None for nothing; key: the stream of random words of dropout and noise. Without a
+        row a pass with noise is one step of noise alone, and any other is none.
         """
-        l1, l2, dropout, max_norm, clip_norm, noise_multiplier = options or StepOptions()
+        asked = options or StepOptions()
+        clip_norm, noise_multiplier = asked.clip_norm, asked.noise_multiplier
+        is_private = noise_multiplier > 0
         total = 0.0
         gradient = np.empty_like(self.storage)
-        for batch, start in enumerate(range(0, len(X), batch_size)):
+        of_layers = list(layout.places(self.sizes))
+        frozen = [
+            part
+            for l in asked.frozen
+            for part in (of_layers[l - 1].weights, of_layers[l - 1].biases)
+        ]
+        # A lot without a row is a step of noise alone.
+        stop = max(len(X), 1) if is_private else len(X)
+        for batch, start in enumerate(range(0, stop, batch_size)):
             rows: Any = slice(start, min(start + batch_size, len(X)))
             if order is not None:
                 rows = order[rows]
             X_batch, Y_batch = X[rows], Y[rows]
-            weight = None if sample_weight is None else sample_weight[rows]
-            total_weight = len(X_batch) if weight is None else float(weight.sum(dtype=np.float64))
+            weight, shift = None, 0
+            if sample_weight is not None:
+                weight, shift = calculus.scaled_up(sample_weight[rows])
+            # By the size that a lot is meant to have: noise over its own size would drown it.
+            total_weight = float(batch_size if is_private else len(X_batch))
+            if weight is not None:
+                total_weight = float(weight.sum())
             if total_weight == 0:
                 continue
-            before = [array.copy() for array in (self.storage, *self.slots)]
+            before = [array.copy() for array in self._state()]
             state = self.step_count, self.previous_cost
             changing = Changing(self)
             try:
                 with changing:
-                    self.dropout, self.dropout_key = dropout, key
+                    self.dropout, self.dropout_key = asked.dropout, key
                     try:
                         failure, cost = self._mean_gradient(
-                            X_batch, Y_batch, weight, total_weight, clip_norm, gradient, start
-                        )
+                            X_batch, Y_batch, weight, total_weight, clip_norm, gradient, start,
+                            asked.frozen,
+                        )  # fmt: skip
                     finally:
                         self.dropout = 0.0
                     if failure is not None:
                         return failure, total
                     with np.errstate(all="ignore"):
-                        if noise_multiplier > 0:
+                        if asked.clip_gradient_norm > 0:
+                            calculus.limit_length(gradient, asked.clip_gradient_norm)
+                        if is_private:
                             # Of the other stream: all bits of the key turned over.
                             first = batch * len(gradient)
                             places = np.arange(first, first + len(gradient), dtype=np.uint64)
@@ -533,25 +591,32 @@ class Engine(Shared):
                                 noise_multiplier * clip_norm / total_weight
                             )
                             gradient += noise.astype(gradient.dtype)
-                        self._add_penalties(gradient, l1, l2)
+                        self._add_penalties(gradient, asked.l1, asked.l2)
                         self._update(gradient, cost / total_weight)
-                        if max_norm > 0:
+                        if asked.max_norm > 0:
                             for W in self.weights:
-                                calculus.limit_norms(W, max_norm)
+                                calculus.limit_norms(W, asked.max_norm)
+                        for columns in frozen:
+                            for array, saved in zip(self._state(), before, strict=True):
+                                array[columns] = saved[columns]
             except KeyboardInterrupt:
                 # It may come between two of an update's statements, or while the network is given
                 # back: to the last full batch, and free for the next call.
-                for array, saved in zip((self.storage, *self.slots), before, strict=True):
+                for array, saved in zip(self._state(), before, strict=True):
                     array[...] = saved
                 self.step_count, self.previous_cost = state
                 changing.end()
                 raise
-            total += cost
-        if not all(np.isfinite(array).all() for array in (self.storage, *self.slots)):
+            total += math.ldexp(cost, -shift)
+        if not all(np.isfinite(array).all() for array in self._state()):
             return ("parameters", 0), total
         if not math.isfinite(total):
             return ("delta", len(self.weights)), total
         return None, total
+
+    def _state(self) -> tuple[Array, ...]:
+        """What a step changes: the parameters, and what the optimiser remembers of them."""
+        return self.storage, *self.slots
 
     def _add_penalties(self, gradient: Array, l1: float, l2: float) -> None:
         """The weights' own part of the gradient; biases have none."""

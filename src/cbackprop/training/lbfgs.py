@@ -41,6 +41,7 @@ class _Last(NamedTuple):
     point: _Point
     data: list[object]  # the checksums of X, Y and the weights
     l2: float
+    frozen: list[slice]
 
 
 class LBFGSStep(Step[LBFGS]):
@@ -59,7 +60,8 @@ class LBFGSStep(Step[LBFGS]):
             self.remember(here)
             return cost, "converged"
         pairs = _pairs(state)
-        direction = _two_loop_direction(pairs, here.gradient)
+        # The pairs may be from steps in which other layers were frozen.
+        direction = self.frozen_out(_two_loop_direction(pairs, here.gradient))
         slope = float(dot(here.gradient, direction))
         first, most, there = optimizer.learning_rate, optimizer.line_search, None
         if pairs and -math.inf < slope < 0:
@@ -102,6 +104,7 @@ class LBFGSStep(Step[LBFGS]):
             weights = whole_batch.weights_alone(parameters, self.of_biases)
             cost += self.l2 / 2 * float(dot(weights, weights))
             gradient += self.l2 * weights
+        self.frozen_out(gradient)
         slope = 0.0 if direction is None else float(dot(gradient, direction))
         if failure is not None or not (math.isfinite(cost) and np.isfinite(gradient).all()):
             cost = math.inf
@@ -122,6 +125,7 @@ class LBFGSStep(Step[LBFGS]):
         if (
             isinstance(last, _Last)
             and last.l2 == self.l2
+            and last.frozen == self.frozen
             and last.data == self.data
             and np.array_equal(last.point.parameters, parameters)
         ):
@@ -130,7 +134,7 @@ class LBFGSStep(Step[LBFGS]):
 
     def remember(self, point: _Point) -> None:
         """The parameters are left there; the next step may begin with it."""
-        self.workspace.last = _Last(point, self.data, self.l2)
+        self.workspace.last = _Last(point, self.data, self.l2, self.frozen)
 
     @cached_property
     def data(self) -> list[object]:

@@ -33,10 +33,13 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
 
     @cached_property
     def roots(self) -> Array | None:
-        """√w_i, (n, 1)."""
-        if self.sample_weight is None:
-            return None
-        roots: Array = np.sqrt(self.sample_weight.astype(np.float64))[:, np.newaxis]
+        """√w_i, (n, 1); with targets that are missing (n, n_L), 0 for those."""
+        roots: Array | None = None
+        if self.sample_weight is not None:
+            roots = np.sqrt(self.sample_weight)[:, np.newaxis]
+        if self.engine.missing_targets:
+            present = ~np.isnan(self.Y)
+            roots = present.astype(np.float64) if roots is None else roots * present
         return roots
 
     @cached_property
@@ -126,6 +129,8 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
         )
         if self.roots is not None:
             r *= self.roots
+        if self.engine.missing_targets:
+            r[np.isnan(self.Y)] = 0
         return r
 
     def objective(self, r: Array, parameters: Array) -> float:
@@ -155,6 +160,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
             np.multiply(target, self.roots[first:stop, :, np.newaxis], out=out)
         elif target is not out:
             out[...] = target
+        self.frozen_out(out)
 
     def _block_shape(self) -> tuple[int, int, int]:
         """A block of rows: so many examples, and what each of them has."""
@@ -187,7 +193,8 @@ class ParameterEquations:
         blocks, shape = problem.blocks()
         J = workspace.array("the Jacobian", shape, np.float64)
         self.matrix = workspace.array("the product of Jacobians", (P, P), np.float64)
-        self.gradient = problem.kappa * whole_batch.weights_alone(parameters, problem.of_biases)
+        weights = whole_batch.weights_alone(parameters, problem.of_biases)
+        self.gradient = problem.kappa * problem.frozen_out(weights)
         for rows in blocks:
             part = J[: rows.stop - rows.start]
             problem.rows(rows.start, rows.stop, part)
@@ -225,7 +232,7 @@ class ResidualEquations:
         for rows in problem.blocks()[0]:
             problem.rows(rows.start, rows.stop, whole[rows])
         self.J = whole.reshape(n * n_L, problem.n_parameters)
-        self.weights = whole_batch.weights_alone(parameters, problem.of_biases)
+        self.weights = problem.frozen_out(whole_batch.weights_alone(parameters, problem.of_biases))
         self.gradient = self.J.T @ self.r + problem.kappa * self.weights
         if problem.kappa == 0:
             self.products = [self._product("the product of Jacobians", [slice(None)])]

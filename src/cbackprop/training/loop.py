@@ -44,6 +44,7 @@ def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     with model.engine:
         _require_trainable(model, plan.optimizer, plan.options)
         model.engine.begin_fit()
+        model.engine.missing_targets = plan.options is not None and plan.options.missing_targets
         before = model.about
         model.take_names(plan.names)
         try:
@@ -53,6 +54,8 @@ def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
                 feature_names=before.feature_names, class_names=before.class_names
             )
             raise
+        finally:
+            model.engine.missing_targets = False
 
 
 def run_pass(
@@ -85,6 +88,7 @@ def run_pass(
         chosen = resolve(optimizer, learning_rate)
         _require_trainable(model, chosen, options)
         model.engine.begin_fit()
+        model.engine.missing_targets = options is not None and options.missing_targets
         before = Snapshot(model)
         try:
             if names is not None:
@@ -102,11 +106,17 @@ def run_pass(
         except Exception:
             before.restore(model)
             raise
+        finally:
+            model.engine.missing_targets = False
 
 
 def _require_trainable(model: Model, optimizer: Optimizer, options: StepOptions | None) -> None:
     validation.require_finite_parameters(model.weights, model.biases)
     validation.optimizer_in(optimizer, model.dtype.name)
+    if options is not None and optimizer.rule is not None:
+        compares = optimizer.rule.compares_costs
+        what = f"optimizer {optimizer.name!r} compares costs"
+        validation.noise_hides_costs(options.noise_multiplier, compares, what)
     if isinstance(optimizer, WholeBatch):
         validation.whole_batch_options(optimizer.name, options)
         from cbackprop.training import second_order
@@ -238,12 +248,12 @@ def _train_once(
         from cbackprop.training import second_order
         from cbackprop.training.whole_batch import NotFinite
 
-        l2 = 0.0 if options is None else options.l2
+        l2, frozen = (0.0, ()) if options is None else (options.l2, options.frozen)
         if model.whole_batch_state is None:
             model.whole_batch_state = second_order.start(model.optimizer, engine)
         try:
             cost, reason = second_order.step(
-                engine, X, Y, sample_weight, l2, model.optimizer, model.whole_batch_state
+                engine, X, Y, sample_weight, l2, model.optimizer, model.whole_batch_state, frozen
             )
         except NotFinite as error:
             failure = error.failure

@@ -28,13 +28,21 @@ def accuracy(classes: Classes, predictions: Array, targets: Array) -> float:
 @np.errstate(all="ignore")  # what is not finite is refused by `measured`
 def mean_squared_error(predictions: Array, targets: Array) -> float:
     """The mean of (a − y)² over examples and outputs."""
-    return float(np.mean(np.square(predictions - targets, dtype=np.float64)))
+    return _mean(np.square(predictions - targets, dtype=np.float64))
 
 
 @np.errstate(all="ignore")
 def mean_absolute_error(predictions: Array, targets: Array) -> float:
     """The mean of |a − y| over examples and outputs."""
-    return float(np.mean(np.abs(predictions - targets, dtype=np.float64)))
+    return _mean(np.abs(predictions - targets, dtype=np.float64))
+
+
+def _mean(values: Array) -> float:
+    """Without those that are NaN, where a target is missing; NaN of none."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return float(np.mean(values))
+    return math.nan if missing.all() else float(np.mean(values[~missing]))
 
 
 @np.errstate(all="ignore")
@@ -42,8 +50,17 @@ def r2(predictions: Array, targets: Array) -> float:
     """The share of the targets' variance that is explained, averaged over the outputs.
 
     1 − Σ(a − y)²/Σ(y − mean y)²; an output whose targets are all alike counts 1 where it is right
-    and 0 otherwise.
+    and 0 otherwise. Where targets are missing, each output by those that it has.
     """
+    missing = np.isnan(targets)
+    if missing.any():
+        columns = [slice(j, j + 1) for j in range(targets.shape[1]) if not missing[:, j].all()]
+        rows = [~missing[:, column.start] for column in columns]
+        of_outputs = [
+            r2(predictions[there, column], targets[there, column])
+            for there, column in zip(rows, columns, strict=True)
+        ]
+        return sum(of_outputs) / len(of_outputs) if of_outputs else math.nan
     targets = targets.astype(np.float64)
     rest: Array = np.square(predictions - targets).sum(axis=0)
     spread: Array = np.square(targets - targets.mean(axis=0)).sum(axis=0)

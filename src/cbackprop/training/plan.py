@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from cbackprop import validation
 from cbackprop.functions import Activation, Array
 from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, resolve
-from cbackprop.schedules import RateOfEpoch
+from cbackprop.schedules import RateOfEpoch, ReduceOnPlateau
 from cbackprop.training.fingerprint import fingerprint
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import (
@@ -79,8 +79,7 @@ class Plan(NamedTuple):
             "held out": self.n_held_out,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
-            # The text of a plain tuple, as earlier checkpoints have it.
-            "options": repr(None if self.options is None else tuple(self.options)),
+            "options": repr(None) if self.options is None else self.options.text,
             "shuffle": repr(self.shuffle) if isinstance(self.shuffle, bool) else "given",
             "weighted": self.sample_weight is not None,
             "by class": self.strata is not None,
@@ -110,7 +109,16 @@ def make(
     examples = validation.batch("X", X, *network_facts)
     n = len(examples)
     validation.at_least_one_example("X", n, "training")
-    targets = validation.targets("Y", Y, n, False, *network_facts, model.cost_function)
+    options = step_options(model, asked)
+    missing = options is not None and options.missing_targets
+    noise = 0.0 if options is None else options.noise_multiplier
+    validation.noise_alone(
+        noise, sample_weight=asked["sample_weight"], class_weight=asked["class_weight"]
+    )
+    targets = validation.targets(
+        "Y", Y, n, False, *network_facts, model.cost_function, missing=missing
+    )
+    validation.some_target("Y", targets)
     examples, targets = model.apart(examples), model.apart(targets)
     output = model.activations[-1]
     validation.reachable_targets(targets, output)
@@ -118,15 +126,22 @@ def make(
     pair, path = asked["validation_data"], asked["checkpoint"]
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
-    judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables)
+    judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables, missing)
     if judged is not None:
         judged = model.apart(judged[0]), model.apart(judged[1])
     wanted = named(validation.metrics(asked["metrics"], METRICS))
     functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))
     stopping = _early_stopping(asked["early_stopping"])
+    has_judges = judged is not None or n_held_out > 0
     if stopping is not None:
-        validation.monitor(stopping.monitor, tuple(functions), judged is not None or n_held_out > 0)
+        validation.monitor(stopping.monitor, tuple(functions), has_judges)
         stopping = _with_direction(stopping, wanted)
+    schedule = validation.schedule(asked["schedule"])
+    if stopping is not None:
+        looks = stopping.monitor == "cost" or not has_judges
+        validation.noise_hides_costs(noise, looks, f"early_stopping by {stopping.monitor!r}")
+    looks = isinstance(schedule, ReduceOnPlateau) and not has_judges
+    validation.noise_hides_costs(noise, looks, "schedule is a ReduceOnPlateau")
     callbacks = asked["callbacks"]
     plan = Plan(
         checkpoint=None if path is None else validation.file_path("checkpoint", path),
@@ -134,14 +149,14 @@ def make(
         batch_size=validation.integer("batch_size", asked["batch_size"], 1),
         optimizer=chosen,
         shuffle=validation.batch_order("shuffle", asked["shuffle"], n - n_held_out),
-        sample_weight=None if weight is None else model.apart(weight),
-        options=step_options(asked),
+        sample_weight=weight,
+        options=options,
         validation_data=judged,
         n_held_out=n_held_out,
         strata=validation.strata("stratify", asked["stratify"], output, targets, n_held_out),
         metrics=functions,
         early_stopping=stopping,
-        schedule=validation.schedule(asked["schedule"]),
+        schedule=schedule,
         callbacks=tuple(
             partial(callback, network) for callback in validation.functions("callbacks", callbacks)
         ),
@@ -154,16 +169,31 @@ def make(
     return examples, targets, plan
 
 
-def step_options(asked: Mapping[str, object]) -> StepOptions | None:
-    """The step's options that are asked for by name; None where they come to nothing."""
-    judges = {"dropout": validation.fraction, "max_norm": _norm_or_none, "clip_norm": _norm_or_none}
-    numbers = {
+def step_options(model: Model, asked: Mapping[str, object]) -> StepOptions | None:
+    """The step's options that are asked for by name; None where they come to nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the option.
+    """
+    judges: dict[str, Callable[[str, object], object]] = {
+        "dropout": validation.fraction,
+        "max_norm": _norm_or_none,
+        "clip_norm": _norm_or_none,
+        "clip_gradient_norm": _norm_or_none,
+        "frozen": partial(validation.frozen_layers, n_layers=len(model.weights)),
+        "missing_targets": validation.flag,
+    }
+    values: dict[str, Any] = {
         name: judges.get(name, validation.non_negative)(name, asked[name])
         for name in StepOptions._fields
         if name in asked
     }
-    options = StepOptions(**numbers)
+    options = StepOptions(**values)
     validation.noise_needs_clipping(options.noise_multiplier, options.clip_norm)
+    validation.one_way_of_clipping(options.noise_multiplier, options.clip_gradient_norm)
+    validation.missing_targets_cost(options.missing_targets, model.cost_function)
     return options if any(options) else None
 
 
@@ -207,12 +237,14 @@ def _functions(
 def combined_weight(
     sample_weight: object, class_weight: object, output: str | Activation, Y: Array
 ) -> Array | None:
-    """Each example's weight (n,), in Y's number type; None where all are 1."""
+    """Each example's weight (n,), as `validation.sample_weight` gives it; None where all are 1."""
     dtype, n = Y.dtype.name, len(Y)
     weight, _ = validation.sample_weight("sample_weight", sample_weight, n, dtype)
     by_class = validation.class_weight("class_weight", class_weight, output, Y)
     if by_class is None:
         return weight
+    # Scaled before it is multiplied, so that no product overflows.
+    by_class, _ = validation.sample_weight("class_weight", by_class, n, "float64")
     product = by_class if weight is None else by_class * weight
     name = "class_weight" if weight is None else "class_weight times sample_weight"
     return validation.sample_weight(name, product, n, dtype)[0]
@@ -255,5 +287,7 @@ def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array,
     left[rows] = False
     weight = None if plan.sample_weight is None else plan.sample_weight[left]
     validation.some_weight_left(weight, len(rows))
+    # The largest may have gone.
+    weight, _ = validation.sample_weight("sample_weight", weight, len(X) - len(rows), "float64")
     changed = plan._replace(sample_weight=weight, validation_data=(X[rows], Y[rows]))
     return X[left], Y[left], changed

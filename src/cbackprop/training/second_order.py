@@ -39,8 +39,9 @@ def step(
     l2: float,
     optimizer: WholeBatch,
     state: WholeBatchState,
+    frozen: tuple[int, ...] = (),
 ) -> tuple[float, str | None]:
-    """One iteration: changes the engine's parameters and the state.
+    """One iteration: changes the engine's parameters, but for those of ``frozen``, and the state.
 
     Arguments are validated before they come here, as for an engine's calls. Steps that get the
     numbers of the step before save half of their work.
@@ -64,7 +65,12 @@ def step(
     kind = _kind_of_step(optimizer)
     try:
         with np.errstate(all="ignore"):
-            return kind(engine, X, Y, sample_weight, l2, optimizer, state).take()
+            result = kind(engine, X, Y, sample_weight, l2, optimizer, state, frozen).take()
+        # To the bit, where a step of 0 makes 0 of -0.
+        old, now = engine.layer_views(before), engine.parameter_arrays()
+        for l in frozen:
+            now[0][l - 1][...], now[1][l - 1][...] = old[0][l - 1], old[1][l - 1]
+        return result
     except BaseException:
         storage[...] = before
         state.arrays, state.numbers = arrays, numbers

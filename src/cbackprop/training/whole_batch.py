@@ -52,13 +52,24 @@ class Step(Generic[Kind]):
         l2: float,
         optimizer: Kind,
         state: WholeBatchState,
+        frozen: tuple[int, ...] = (),
     ) -> None:
         self.engine, self.X, self.Y, self.sample_weight, self.l2 = engine, X, Y, sample_weight, l2
         self.optimizer, self.state, self.workspace = optimizer, state, state.workspace
         self.total_weight = total_weight(sample_weight, len(X))
         self.of_weights, self.of_biases = weight_columns(engine)
+        # Along these columns every derivative counts as 0, and so does every step.
+        self.frozen = [
+            columns for l in frozen for columns in (self.of_weights[l - 1], self.of_biases[l - 1])
+        ]
         self.n_parameters: int = self.of_biases[-1].stop
         self.dtype = engine.parameter_arrays()[2].dtype
+
+    def frozen_out(self, derivatives: Array) -> Array:
+        """The same, in place, with 0 in the last axis for the layers that do not learn."""
+        for columns in self.frozen:
+            derivatives[..., columns] = 0
+        return derivatives
 
     @classmethod
     def start(cls, optimizer: Kind, engine: Engine) -> WholeBatchState:

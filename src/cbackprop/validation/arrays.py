@@ -155,17 +155,18 @@ def _reshaped(argument: str, value: object, shape: str) -> str:
     return f"use np.reshape({argument}, ({shape}))"
 
 
-def require_finite(argument: str, array: Array) -> None:
-    """No NaN and no infinity."""
+def require_finite(argument: str, array: Array, but_nan: bool = False, hint: str = "") -> None:
+    """No infinity and, unless ``but_nan``, no NaN; ``hint`` is for those who have some."""
     # A block at a time: no temporary as large as the data.
     flat = array.reshape(-1)
     for start in range(0, flat.size, 1 << 20):
-        wrong = ~np.isfinite(flat[start : start + (1 << 20)])
+        block = flat[start : start + (1 << 20)]
+        wrong = np.isinf(block) if but_nan else ~np.isfinite(block)
         if wrong.any():
             index = np.unravel_index(start + int(np.argmax(wrong)), array.shape)
             raise ValueError(
                 f"{argument} has {float(array[index])!r} at {_place(index)}; "
-                "expected finite numbers"
+                f"expected finite numbers{hint if np.isnan(array[index]) else ''}"
             )
 
 
@@ -226,8 +227,12 @@ def targets(
     dtype: str,
     cost: str | Cost,
     examples_argument: str = "X",
+    missing: bool | None = None,
 ) -> Array:
-    """Y as (n, n_L), finite, and in the range the cost asks for."""
+    """Y as (n, n_L), finite, and in the range the cost asks for.
+
+    With ``missing`` NaN passes, for a target that is not there; None where the call knows no such.
+    """
     n_L = sizes[-1]
     array = numbers(argument, Y, dtype, _advice_on_names(argument, n_L))
     if single and array.shape == (n_L,):
@@ -243,7 +248,8 @@ def targets(
             f"{argument} has {array.shape[0]} rows and {examples_argument} has {n}; "
             "expected as many of one as of the other"
         )
-    require_finite(argument, array)
+    hint = "" if missing is None else "; missing_targets=True leaves out what is nan"
+    require_finite(argument, array, bool(missing), hint)
     low, high = COSTS[cost].target_range if isinstance(cost, str) else (-np.inf, np.inf)
     wrong = (array < low) | (array > high)
     if wrong.any():
@@ -305,10 +311,15 @@ def at_least_one_example(argument: str, n: int, what: str) -> None:
 
 
 def sample_weight(argument: str, weight: object, n: int, dtype: str) -> tuple[Array | None, float]:
-    """Weights (n,) ≥ 0, not all 0, and their sum; None is 1 for each example."""
+    """Weights (n,) ≥ 0, not all 0, and their sum; None is 1 for each example.
+
+    Float64 numbers of as many digits as ``dtype`` has. Only their ratios matter: all are multiplied
+    by one power of 4, so that the largest lies in [1, 4) and neither a sum nor its inverse leaves
+    the numbers. That changes no digit, nor does it one of a square root.
+    """
     if weight is None:
         return None, float(n)
-    array = numbers(argument, weight, dtype)
+    array = numbers(argument, weight, "float64")
     if array.shape != (n,):
         raise ValueError(
             f"{argument} has shape {array.shape}; expected ({n},), one for each example"
@@ -319,12 +330,13 @@ def sample_weight(argument: str, weight: object, n: int, dtype: str) -> tuple[Ar
         raise ValueError(
             f"{argument} has {float(array[index])!r} at {_place(index)}; expected numbers >= 0"
         )
-    with np.errstate(over="ignore"):
-        total = float(array.sum(dtype=np.float64))
-    largest = float(np.finfo(dtype).max)
-    if not 0 < total <= largest:
-        raise ValueError(f"{argument} has the sum {total}; expected a sum > 0, up to {largest:.4g}")
-    return array, total
+    largest = float(array.max(initial=0.0))
+    if largest == 0:
+        raise ValueError(f"{argument} has the sum 0.0; expected a sum > 0")
+    digits, exponents = np.frexp(array)
+    even = (math.frexp(largest)[1] - 1) // 2 * 2
+    scaled = np.ldexp(digits.astype(dtype).astype(np.float64), exponents - even)
+    return scaled, float(scaled.sum())
 
 
 def mean_or_each(
@@ -349,10 +361,11 @@ def pair(
     dtype: str,
     cost: str | Cost,
     names: tuple[str, str] = ("X", "Y"),
+    missing: bool | None = None,
 ) -> tuple[Array, Array, bool]:
     """X (n, n_0) and Y (n, n_L), and whether they came as a single example."""
     checked, single = examples(names[0], X, sizes, dtype)
-    checked_Y = targets(names[1], Y, len(checked), single, sizes, dtype, cost, names[0])
+    checked_Y = targets(names[1], Y, len(checked), single, sizes, dtype, cost, names[0], missing)
     return checked, checked_Y, single
 
 

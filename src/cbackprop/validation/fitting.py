@@ -24,6 +24,7 @@ def validation_pair(
     dtype: str,
     cost: str | Cost,
     tables: TableNames,
+    missing: bool,
 ) -> tuple[Array, Array] | None:
     """(X, Y) to judge each epoch on, or None."""
     if pair is None:
@@ -41,8 +42,9 @@ def validation_pair(
     arrays.at_least_one_example("validation_data[0]", len(X), "a mean cost")
     arrays.require_finite("validation_data[0]", X)
     Y = arrays.targets(
-        "validation_data[1]", given_Y, len(X), False, sizes, dtype, cost, "validation_data[0]"
-    )
+        "validation_data[1]", given_Y, len(X), False, sizes, dtype, cost, "validation_data[0]",
+        missing,
+    )  # fmt: skip
     return X, Y
 
 
@@ -300,14 +302,76 @@ def noise_needs_clipping(noise_multiplier: float, clip_norm: float) -> None:
         )
 
 
+def noise_alone(noise_multiplier: float, **weights: object) -> None:
+    """Noise is as large as it is said to be only where every example counts once."""
+    for name, value in weights.items():
+        if noise_multiplier > 0 and value is not None:
+            raise ValueError(
+                f"{name} is given with noise_multiplier {noise_multiplier}; expected None: an "
+                "example of twice the weight would have half the noise that is stated"
+            )
+
+
+def noise_hides_costs(noise_multiplier: float, looks_at_costs: bool, what: str) -> None:
+    """What looks at costs or metrics of the training data tells of them without noise."""
+    if noise_multiplier > 0 and looks_at_costs:
+        raise ValueError(
+            f"{what} with noise_multiplier {noise_multiplier}; expected what looks at noisy "
+            "gradients alone: costs of the training data have no noise"
+        )
+
+
+def frozen_layers(argument: str, value: object, n_layers: int) -> tuple[int, ...]:
+    """Layers of 1 … n_layers, in order; not all of them."""
+    expected = f"numbers of layers, each from 1 to {n_layers}"
+    if not _has_an_order(value):
+        raise wrong_type(argument, value, expected)
+    layers = [scalars.integer(f"{argument}[{i}]", entry, 1) for i, entry in enumerate(value)]
+    for i, layer in enumerate(layers):
+        if layer > n_layers:
+            raise ValueError(f"{argument}[{i}] is {layer}; expected {expected}")
+        if layer in layers[:i]:
+            raise ValueError(f"{argument} has {layer} twice; expected each layer once")
+    if len(layers) == n_layers:
+        raise ValueError(
+            f"{argument} is {scalars.shown(value)}, every layer; expected one at least to learn"
+        )
+    return tuple(sorted(layers))
+
+
+def one_way_of_clipping(noise_multiplier: float, clip_gradient_norm: float) -> None:
+    """Private steps clip each example's gradient, and the noise is part of their mean."""
+    if noise_multiplier > 0 and clip_gradient_norm > 0:
+        raise ValueError(
+            f"clip_gradient_norm is {clip_gradient_norm} with noise_multiplier "
+            f"{noise_multiplier}; expected None: clip_norm bounds what the noise is to hide"
+        )
+
+
+def missing_targets_cost(missing: bool, cost: str | Cost) -> None:
+    """Only of our own costs is it known what one output adds to them."""
+    if missing and not isinstance(cost, str):
+        raise ValueError(
+            f"missing_targets is True with the cost {cost.name!r} of your own; expected one of the "
+            "named costs: what each output adds to yours is not known"
+        )
+
+
+def some_target(argument: str, Y: Array) -> None:
+    """A fit to nothing at all would look like a perfect one."""
+    if np.isnan(Y).all():
+        raise ValueError(f"{argument} has nothing but nan; expected some targets")
+
+
 def whole_batch_options(optimizer: str, options: StepOptions | None) -> None:
-    """What a whole-batch optimiser cannot take besides l2."""
+    """What a whole-batch optimiser cannot take."""
     if options is None:
         return
     for name, value in options._asdict().items():
-        if value > 0 and name != "l2":
+        if value and name not in ("l2", "frozen", "missing_targets"):
             raise ValueError(
-                f"{name} is {value} with optimizer {optimizer!r}; expected none: only l2"
+                f"{name} is {value} with optimizer {optimizer!r}; expected none: only l2, frozen "
+                "and missing_targets"
             )
 
 
