@@ -617,6 +617,9 @@ def read_fit(
         epoch = _judged_epoch("best_epoch", found, epochs)
         if best is not None:
             _require_vector("best", best, model.n_parameters)
+            # Parameters in float64, of a network that may be of float32.
+            with np.errstate(over="ignore"):
+                file_format.require_finite("best", best.astype(model.dtype))
         if (held_out is not None) != (held > 0):
             raise ModelFileError(
                 f"its fit held {'no' if held_out is None else 'some'} examples out; expected {held}"
