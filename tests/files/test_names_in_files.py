@@ -134,9 +134,7 @@ def test_a_fit_does_not_go_on_from_what_no_fit_has_written(tmp_path):
     net = named().partial_fit(*data(4, (3, 2)))
     net.save(tmp_path / "net", optimizer=True)
     before = state(net)
-    with pytest.raises(
-        ValueError, match=r"^resume: the checkpoint is a file of save\(optimizer=Tr"
-    ):
+    with pytest.raises(ValueError, match=r"^resume: the checkpoint is a file of save\("):
         net.fit(*data(4, (3, 2)), checkpoint=tmp_path / "net", resume=True)
     assert state(net) == before
 

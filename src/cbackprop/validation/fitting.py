@@ -463,8 +463,8 @@ def same_plan(found: object, expected: Mapping[str, object], later: Collection[s
     """A fit goes on as it began; ``later`` is what files of earlier versions do not say."""
     if not is_mapping(found):
         raise ValueError(
-            "resume: the checkpoint is a file of save(optimizer=True), of no fit; expected one that "
-            "a fit has written: load it, and go on with partial_fit or another fit"
+            "resume: the checkpoint is a file of save(optimizer=True); expected one that a fit has "
+            "written: load this one, and go on with partial_fit or another fit"
         )
     for name, value in expected.items():
         before = found.get(name)
