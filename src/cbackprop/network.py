@@ -345,6 +345,8 @@ class Network:
     def reset(self, seed: int | None = None) -> Self:
         """Draw the parameters anew, as a new network with this seed would; forget the optimiser.
 
+        Names and metadata stay: they are what the network is about.
+
         Parameters
         ----------
         seed : int or None

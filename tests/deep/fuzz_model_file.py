@@ -47,6 +47,7 @@ WORDS = (
     *("relu", "softmax", "sigmoid", "cross_entropy", "quadratic", "he", "zeros", "float32"),
     *("sgd", "adam", "lbfgs", "levenberg_marquardt", "rprop", "momentum", "arguments", "dict"),
     *("layers.1.weight", "layers.1.bias", "optimizer.slots.0", "state", "best_epoch", "metrics"),
+    *("feature_names", "class_names", "metadata", "extra.history.cost", "extra.history.metrics"),
 )
 
 # ---- bytes in, a file out ------------------------------------------------------------------------
@@ -110,6 +111,7 @@ def judge_model(path: str) -> None:
         return
     assert np.isfinite(outputs).all()
     assert repr(net)
+    assert all(line.isprintable() for line in net.summary().split("\n"))
 
 
 def judge_checkpoint(path: str) -> None:

@@ -297,6 +297,25 @@ def test_a_checkpoint_that_no_fit_has_written(change: Any, tmp_path: Path) -> No
     assert (net._model.optimizer, net._model.whole_batch_state) == (None, None)
 
 
+def test_a_best_epoch_beyond_the_networks_numbers(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    file = tmp_path / "fit.checkpoint"
+    arguments: dict[str, Any] = {
+        "validation_fraction": 0.2,
+        "early_stopping": 5,
+        "checkpoint": file,
+    }
+    net = Network(SIZES, seed=1, dtype="float32")
+    net.fit(X, Y, epochs=3, **arguments)
+    tensors, state = model_file.read_checkpoint(file, net)
+    tensors["best"][5] = 1e300
+    model_file.write_checkpoint(file, net, tensors, state)
+    before = net.parameters
+    with pytest.raises(ModelFileError, match=r"tensor 'best' has inf at \[5\]; expected finite"):
+        net.fit(X, Y, epochs=4, resume=True, **arguments)
+    assert net.parameters.tobytes() == before.tobytes()
+
+
 def test_what_is_written_of_an_epoch_grows_by_its_numbers_alone(tmp_path: Path) -> None:
     """Eight bytes for each; as text the whole history was made and judged anew every time."""
     X, Y = data(6, (2, 1), seed=7)

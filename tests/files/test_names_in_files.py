@@ -130,6 +130,15 @@ def test_a_schedule_stays_with_its_fit(tmp_path):
     assert quick._engine.learning_rate == 0.5
 
 
+def test_a_fit_does_not_go_on_from_what_no_fit_has_written(tmp_path):
+    net = named().partial_fit(*data(4, (3, 2)))
+    net.save(tmp_path / "net", optimizer=True)
+    before = state(net)
+    with pytest.raises(ValueError, match=r"^resume: the checkpoint is a file of save\("):
+        net.fit(*data(4, (3, 2)), checkpoint=tmp_path / "net", resume=True)
+    assert state(net) == before
+
+
 def test_an_optimizer_of_ones_own_stays_out(tmp_path):
     class Mine(Adam):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from types import MappingProxyType
 
 import numpy as np
@@ -105,3 +106,31 @@ def test_metadata_are_a_copy_and_read_only():
     assert net.metadata["c"] == "3"
     net.metadata = None
     assert dict(net.metadata) == {}
+
+
+@every_backend
+def test_names_in_the_middle_of_a_fit(backend, tmp_path):
+    """A callback may say what came out, and the checkpoint has it; another thread has to wait."""
+    refused = []
+
+    def assign():
+        for name, value in (("feature_names", None), ("class_names", None), ("metadata", {})):
+            try:
+                setattr(net, name, value)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    def note(network, history):
+        network.metadata = {"epochs": str(history.epochs)}
+        thread = threading.Thread(target=assign)
+        thread.start()
+        thread.join()
+
+    net = Network([3, 2], seed=0, backend=backend, feature_names=["a", "b", "c"])
+    X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
+    net.fit(X, Y, epochs=2, callbacks=[note], checkpoint=tmp_path / "fit")
+    assert len(refused) == 6
+    assert all("thread" in message for message in refused)
+    for each in (net, Network.load(tmp_path / "fit")):
+        assert each.feature_names == ("a", "b", "c")
+        assert dict(each.metadata) == {"epochs": "2"}

@@ -17,7 +17,7 @@ from cbackprop.files import format as file_format
 from cbackprop.files.format import JSON, Metadata, ModelFileError, Tensors, decoded, encoded
 from cbackprop.files.model import ModelParts, described, judged_model, model_file
 from cbackprop.functions import Array
-from cbackprop.model import Description, Model
+from cbackprop.model import About, Description, Model
 from cbackprop.optimizers import OPTIMIZERS, Optimizer, WholeBatch, WholeBatchState
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.update_rules import UpdateRule
@@ -54,6 +54,7 @@ class Fit(NamedTuple):
     """A fit as its checkpoint has it."""
 
     checkpoint: Checkpoint
+    about: About  # the network's own, and in the place of nothing the file's
     whole_batch_state: WholeBatchState | None
     history: dict[str, JSON]  # its attributes
     best: tuple[int, Array] | None  # the best epoch and its parameters, (P,), float64
@@ -602,6 +603,8 @@ def read_fit(
     """
     checkpoint = read_checkpoint(path, model)
     training = checkpoint.training
+    # Before the data, which differ where their columns stand in another order.
+    about = _joined(model.about, checkpoint.model.about)
     validation.same_plan(training.state.get("plan"), plan, later)
     n, held = plan["examples"], plan["held out"]
     assert isinstance(n, int)
@@ -617,6 +620,9 @@ def read_fit(
         epoch = _judged_epoch("best_epoch", found, epochs)
         if best is not None:
             _require_vector("best", best, model.n_parameters)
+            # Parameters in float64, of a network that may be of float32.
+            with np.errstate(over="ignore"):
+                file_format.require_finite("best", best.astype(model.dtype))
         if (held_out is not None) != (held > 0):
             raise ModelFileError(
                 f"its fit held {'no' if held_out is None else 'some'} examples out; expected {held}"
@@ -624,7 +630,16 @@ def read_fit(
         if held_out is not None:
             _require_rows(held_out, held, n)
     kept = None if best is None or epoch is None else (epoch, best)
-    return Fit(checkpoint, whole_batch_state, came, kept, held_out)
+    return Fit(checkpoint, about, whole_batch_state, came, kept, held_out)
+
+
+def _joined(own: About, found: About) -> About:
+    """What the network is about, and where it says nothing what the checkpoint says."""
+    return About(
+        validation.names_to_go_on_with("feature_names", own.feature_names, found.feature_names),
+        validation.names_to_go_on_with("class_names", own.class_names, found.class_names),
+        own.metadata or found.metadata,
+    )
 
 
 def _history_parts(

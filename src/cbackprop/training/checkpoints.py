@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from cbackprop import validation
 from cbackprop.files.checkpoint import read_fit, set_training
 from cbackprop.functions import Array
-from cbackprop.model import About, Model
+from cbackprop.model import Model
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.training.history import History
 from cbackprop.training.plan import LATER, Plan
@@ -30,12 +29,11 @@ def resume(
     """
     assert plan.checkpoint is not None
     fit = read_fit(plan.checkpoint, model, description, LATER, vars(history))
-    about = _joined(model.about, fit.checkpoint.model.about)
     set_training(model, fit.checkpoint, fit.whole_batch_state)
     if fit.checkpoint.training.generator is None:
         # Not the network's own, which may be in the state that the fit began with.
         model.random.state = RandomNumbers(None).state
-    model.about = about
+    model.about = fit.about
     model.optimizer = plan.optimizer
     vars(history).update(fit.history)
     # What was not looked at before the checkpoint has no numbers for those epochs.
@@ -53,12 +51,3 @@ def resume(
     if stopping is not None and (best is not None or not stopping.restore_best):
         history.best_epoch = best_epoch
     return best, fit.held_out
-
-
-def _joined(own: About, found: About) -> About:
-    """What the network is about, and where it says nothing what the checkpoint says."""
-    return About(
-        validation.names_to_go_on_with("feature_names", own.feature_names, found.feature_names),
-        validation.names_to_go_on_with("class_names", own.class_names, found.class_names),
-        own.metadata or found.metadata,
-    )

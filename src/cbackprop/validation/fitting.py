@@ -461,9 +461,14 @@ def resume_needs_checkpoint(resume: bool, checkpoint: object) -> None:
 
 def same_plan(found: object, expected: Mapping[str, object], later: Collection[str]) -> None:
     """A fit goes on as it began; ``later`` is what files of earlier versions do not say."""
+    if not is_mapping(found):
+        raise ValueError(
+            "resume: the checkpoint is a file of save(optimizer=True); expected one that a fit has "
+            "written: load this one, and go on with partial_fit or another fit"
+        )
     for name, value in expected.items():
-        before = found.get(name) if is_mapping(found) else None
-        if name in later and is_mapping(found) and name not in found:
+        before = found.get(name)
+        if name in later and name not in found:
             continue
         if before != value:
             raise ValueError(
