@@ -133,6 +133,9 @@ WHOLE_BATCH = {
     "fit lm": lambda net, X, Y: fit(net, X, Y, optimizer=LevenbergMarquardt(), l2=1e-9),
 }
 
+# What the reference computes whichever the backend, and pictures, which take time.
+FROM_THE_REFERENCE = ("nudges", "pictures", "pages", "check_gradient", "stepper_html")
+
 # Size of the parameters, and of X: everything saturates, everything underflows, and ordinary ones.
 SCALES = {"saturated": (60.0, 3.0), "tiny": (1e-30, 1e-30), "tiniest": (None, None),
           "plain": (1.0, 1.0), "zero": (0.0, 0.0)}  # fmt: skip
@@ -179,7 +182,9 @@ def same(one, other) -> bool:
 def test_no_call_raises_for_the_user_s_settings(dtype, backend, scale, name):
     call = {**CALLS, **WHOLE_BATCH}[name]
     every = [("sigmoid", "quadratic"), ("identity", "mse"), ("softmax", "mse")]
-    if name in CALLS:
+    if name in FROM_THE_REFERENCE and backend != "reference":
+        return
+    if name in CALLS and name not in FROM_THE_REFERENCE:
         every += [("softmax", "cross_entropy"), ("sigmoid", "cross_entropy"),
                   ("softplus", "poisson"), ("exponential", "huber"), ("gelu", "mae")]  # fmt: skip
     for activation, cost in every:
@@ -192,7 +197,7 @@ def test_no_call_raises_for_the_user_s_settings(dtype, backend, scale, name):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_pair_of_output_and_cost(dtype, backend):
     for activation, cost in PAIRS:
-        for scale in SCALES:
+        for scale in ("saturated", "tiniest"):
             for name in ("backward", "gradient", "hessian_vector_product", "terms", "partial_fit"):
                 where = activation, cost, dtype, backend, scale
                 strict = outcome(CALLS[name], *problem(*where), "raise")
