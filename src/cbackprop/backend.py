@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SUFFIXES = {"float32": "f32", "float64": "f64"}
 HOW_TO_BUILD = (
     "install it again with a C compiler at hand, by CBACKPROP_REQUIRE_EXT=1 pip install "
-    "--force-reinstall --no-deps followed by . in a clone or by --no-binary cbackprop cbackprop"
+    "--force-reinstall --no-deps . in the repository's folder"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import select
@@ -676,3 +677,73 @@ def test_a_saved_model_that_float32_cannot_hold(
     error = refusal_after_start(capsys, "train", str(path), *options.split())
     assert "not finite" in error or "expected finite" in error
     assert not (tmp_path / "a.model").exists()
+
+
+# ---- going on -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--seed 1", "seed was 0 and is 1 now; expected the same (--seed)"),
+        ("--validation-fraction 0.3", "held out was 0.2 and is 0.3 now; expected the same"),
+        (
+            "--no-standardise",
+            "standardised was inputs and targets and is no now; expected the same",
+        ),
+        ("--batch-size 5", "batch_size 10"),
+        ("--optimizer sgd", "had optimizer 'Adam("),
+        ("--l2 0.5", "options"),
+    ],
+)
+def test_going_on_with_another_training_is_refused(
+    options: str, message: str, houses: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another seed holds out what was trained on, another scaling gives other numbers."""
+    command = ["train", houses, "--checkpoint", str(tmp_path / "a.checkpoint")]
+    as_json(capsys, *command, "--epochs", "2")
+    before = (tmp_path / "a.checkpoint").read_bytes()
+    error = refusal(capsys, *command, "--epochs", "4", "--resume", "--json", *options.split())
+    assert message in error
+    assert (tmp_path / "a.checkpoint").read_bytes() == before
+    assert as_json(capsys, *command, "--epochs", "4", "--resume")["epochs"] == 4
+
+
+def test_going_on_with_another_table_is_refused(
+    houses: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One cell of it changed; a copy in another place goes on."""
+    command = ["--checkpoint", str(tmp_path / "a.checkpoint"), "--no-standardise", "--epochs"]
+    as_json(capsys, "train", houses, *command, "2")
+    rows = Path(houses).read_text().splitlines()
+    copy = tmp_path / "copy.csv"
+    copy.write_text("\n".join(rows))
+    assert as_json(capsys, "train", str(copy), *command, "3", "--resume")["epochs"] == 3
+    cells = rows[7].split(",")
+    for column in range(4):
+        changed = [*cells[:column], "7.25", *cells[column + 1 :]]
+        copy.write_text("\n".join([*rows[:7], ",".join(changed), *rows[8:]]))
+        error = refusal(capsys, "train", str(copy), *command, "4", "--resume", "--json")
+        assert "data" in error
+
+
+def test_activation_means_the_hidden_layers_everywhere(
+    flowers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def activations(command: str) -> list[str]:
+        return list(as_json(capsys, *command.split())["activations"])
+
+    train = f"train {flowers} --target kind --drop id --epochs 0 --hidden 4,4"
+    check = "check --sizes 3,4,4,2"
+    assert activations(f"{train} --activation relu") == ["relu", "relu", "softmax"]
+    assert activations(f"{check} --activation relu") == ["relu", "relu", "sigmoid"]
+    for command in (train, check):
+        several = f"{command} --activation relu,tanh --output sigmoid"
+        assert activations(several) == ["relu", "tanh", "sigmoid"]
+        assert activations(f"{command} --activation relu,tanh,sigmoid") == activations(several)
+        assert activations(f"{command} --output tanh --cost mse")[-1] == "tanh"
+    page = tmp_path / "a.html"
+    as_json(capsys, "step", "--activation", "tanh", "--out", str(page), "--steps", "1")
+    text = page.read_text(encoding="utf-8")
+    (record,) = re.findall(r'<script type="application/json" id="record">(.*?)</script>', text)
+    assert [one["name"] for one in json.loads(record)["activations"]] == ["tanh", "sigmoid"]

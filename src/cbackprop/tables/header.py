@@ -16,9 +16,8 @@ from cbackprop.tables.numbers import MISSING, Notation
 
 Row = Sequence[str]
 
-FEWEST_POSITIONS = 3  # of fewer numbers 0, 1 would be as likely an example
+FEWEST_POSITIONS = 3  # 0, 1 may as well be an example
 SURELY_POSITIONS = 6
-FEWEST_YEARS = 3
 FEWEST_IN_STEP = 4
 FEWEST_BELOW = 3  # rows that say where a column's numbers lie
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
@@ -46,7 +45,7 @@ def is_header(first: Row, below: Sequence[Row], notation: Notation) -> bool | No
     if not below:
         return not numbers
     words_over_numbers = any(column.is_word and column.over_numbers for column in columns)
-    again = any(column.is_word and column.occurs_again for column in columns)
+    again = any(column.occurs_again for column in columns)
     if not numbers:
         if words_over_numbers:
             return True
@@ -82,7 +81,8 @@ class _Column:
         self.notation = notation
         self.over_numbers = bool(there) and all(are_numbers)
         self.over_words = len(there) > 1 and not any(are_numbers)
-        self.occurs_again = self.is_word and not self.over_numbers and cell in there
+        # One of its classes, which may be called by numbers, too.
+        self.occurs_again = not self.over_numbers and cell in there
 
     @property
     def over_decimals(self) -> bool:
@@ -129,9 +129,8 @@ def _words_over_words(
         return False
     positions = _are_positions(numbers)
     odd = [column.over_decimals or column.far_outside for column in numbers]
-    if len(numbers) > 1 and (
-        all(odd) or (positions and any(column.over_classes for column in columns))
-    ):
+    classes = any(column.over_classes for column in columns)
+    if len(numbers) > 1 and (all(odd) or (positions and (classes or any(odd)))):
         return True
     return None if positions or all(odd) else False
 
@@ -144,22 +143,22 @@ def _numbers_over_numbers(
         return False
     n = len(numbers)
     outside = all(column.far_outside for column in numbers)
-    decimals = all(column.over_decimals for column in numbers)
-    steps_below = any(_step(row) is not None for row in below) if n >= FEWEST_POSITIONS else False
+    n_unlike = sum(column.over_decimals or column.far_outside for column in numbers)
+    if n == 1:
+        return None if outside and numbers[0].over_decimals else False
+    steps_below = any(_step(row) is not None for row in below)
     if _are_positions(numbers):
-        if n >= FEWEST_POSITIONS and (decimals or (n >= SURELY_POSITIONS and not steps_below)):
-            return True
-        odd = any(column.over_decimals or column.far_outside for column in numbers)
-        return None if n >= FEWEST_POSITIONS or (odd and decimals) else False
-    if n < FEWEST_POSITIONS:
-        return False
+        surely = n_unlike > 0 or (n >= SURELY_POSITIONS and not steps_below)
+        return True if n >= FEWEST_POSITIONS and surely else None
     step = _step([column.cell for column in numbers])
     if step is None:
-        return None if outside else False
-    if outside:
+        return None if n_unlike == n else False
+    if outside and n >= FEWEST_POSITIONS:
         return True
-    years = all(1900 <= int(column.cell) <= 2100 for column in numbers) and n >= FEWEST_YEARS
-    if decimals or years or (n >= FEWEST_IN_STEP and not steps_below):
+    years = all(1900 <= int(column.cell) <= 2100 for column in numbers)
+    if n_unlike == n or years or (n >= FEWEST_POSITIONS and 2 * n_unlike >= n):
+        return None
+    if n >= FEWEST_IN_STEP and not steps_below:
         return None
     return False
 
@@ -185,7 +184,7 @@ def _are_positions(numbers: list[_Column]) -> bool:
 def _step(row: Row) -> int | None:
     """The step between whole numbers that are equally far apart; None for other cells."""
     cells = [cell.strip() for cell in row]
-    if len(cells) < FEWEST_POSITIONS or not all(_WHOLE.fullmatch(cell) for cell in cells):
+    if len(cells) < 2 or not all(_WHOLE.fullmatch(cell) for cell in cells):
         return None
     steps = {int(after) - int(before) for before, after in pairwise(cells)}
     step = steps.pop()
