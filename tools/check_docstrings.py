@@ -53,6 +53,7 @@ NEVER_RAISES = {
     "Gradient.norm",
     "Gradient.weights",
     "Gradient.biases",
+    "Network.history",
     "Network.summary",
     "chain_rule.ActivationTerm.latex",
     "chain_rule.BiasTerm.latex",

@@ -8,6 +8,7 @@ from typing import Any
 import model_files as model_file
 import numpy as np
 import pytest
+from fits import scripted
 from support import TESTS, data, with_every_kind
 
 import cbackprop
@@ -25,6 +26,7 @@ from cbackprop import (
     Rprop,
     schedules,
 )
+from cbackprop.training.plan import LATER, Plan
 
 DATA = TESTS / "data"
 SIZES = (5, 8, 7, 2)
@@ -497,3 +499,165 @@ def test_a_fit_of_every_version_ends_as_one_that_was_not_stopped(
     assert history.cost == pytest.approx(expected.cost, rel=bound)
     assert net._model.random.state == whole._model.random.state
     assert model_file.read(file)[1]["format_version"] == "2"
+
+
+# ---- what must be as it was, and what may change -------------------------------------------------
+
+
+def fit_of(file: Path, epochs: int, **changes: Any) -> tuple[Network, Any]:
+    """A fit, with arguments of its own."""
+    X, Y = data(60, SIZES, seed=7)
+    arguments: dict[str, Any] = {
+        "X": X, "Y": Y, "epochs": epochs, "learning_rate": 0.5, "checkpoint": file, **changes
+    }  # fmt: skip
+    net = Network(SIZES, seed=1)
+    return net, net.fit(**arguments)
+
+
+def changed_data(seed: int) -> dict[str, Any]:
+    """A single number of it, in the last digit, somewhere."""
+    X, Y = (array.copy() for array in data(60, SIZES, seed=7))
+    rng = np.random.default_rng(seed)
+    array = (X, Y)[seed % 2].reshape(-1)
+    place = rng.integers(array.size)
+    array[place] = np.nextafter(array[place], 9)
+    return {"X": X, "Y": Y}
+
+
+ORDER = np.random.default_rng(0).permutation(60)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        *[({}, changed_data(seed)) for seed in range(20)],
+        ({"sample_weight": np.ones(60)}, {"sample_weight": np.arange(60) + 1}),
+        ({"sample_weight": np.ones(60)}, {"class_weight": None, "sample_weight": 2 * np.ones(60)}),
+        ({"shuffle": ORDER}, {"shuffle": ORDER[::-1]}),
+        ({"validation_fraction": 0.5, "stratify": np.arange(60) % 2},
+         {"validation_fraction": 0.5, "stratify": np.arange(60) % 3}),
+    ],
+)  # fmt: skip
+def test_other_data_of_the_same_shape_do_not_go_on(
+    first: dict[str, Any], second: dict[str, Any], tmp_path: Path
+) -> None:
+    fit_of(tmp_path / "fit", 2, **first)
+    with pytest.raises(ValueError, match=r"^resume: the checkpoint's fit had data "):
+        fit_of(tmp_path / "fit", 3, resume=True, **{**first, **second})
+    fit_of(tmp_path / "fit", 3, resume=True, **first)
+
+
+def test_the_same_data_in_other_forms_go_on(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    fit_of(tmp_path / "fit", 2)
+    for i, (X_form, Y_form) in enumerate(
+        ((X.tolist(), Y), (np.asfortranarray(X), Y.astype(">f8")), (X.astype("g"), Y.tolist()))
+    ):
+        net, _ = fit_of(tmp_path / "fit", 3 + i, X=X_form, Y=Y_form, resume=True)
+        assert net.parameters.tobytes() == fit_of(tmp_path / "whole", 3 + i)[0].parameters.tobytes()
+
+
+def test_checkpoints_without_a_fingerprint_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As earlier versions wrote them."""
+    described = Plan.description
+
+    def earlier(plan: Plan, X: Any, Y: Any) -> dict[str, object]:
+        return {name: text for name, text in described(plan, X, Y).items() if name not in LATER}
+
+    monkeypatch.setattr(Plan, "description", earlier)
+    fit_of(tmp_path / "fit", 2)
+    monkeypatch.undo()
+    net, _ = fit_of(tmp_path / "fit", 4, resume=True)
+    assert net.parameters.tobytes() == fit_of(tmp_path / "whole", 4)[0].parameters.tobytes()
+    with pytest.raises(ValueError, match="fit had batch_size 32, this one has 5"):
+        fit_of(tmp_path / "fit", 5, resume=True, batch_size=5)
+
+
+METRIC = [3.0, 1.0, 2.0, 2.5, 2.0, 2.0]
+
+
+def judged_by(values: list[float], **arguments: Any) -> dict[str, Any]:
+    stopping = EarlyStopping(9, monitor="metric", larger_is_better=False, **arguments)
+    return {"metrics": scripted(values), "early_stopping": stopping}
+
+
+def test_the_best_epoch_of_a_first_part_that_did_not_bring_it_back(tmp_path: Path) -> None:
+    parameters: list[bytes] = []
+
+    def look(net: Network, history: Any) -> None:
+        parameters.append(net.parameters.tobytes())
+
+    fit_of(tmp_path / "fit", 3, callbacks=look, **judged_by(METRIC[:3], restore_best=False))
+    net, history = fit_of(tmp_path / "fit", 6, resume=True, **judged_by(METRIC[3:]))
+    assert history.best_epoch == 1
+    assert net.parameters.tobytes() == parameters[1]
+    # Nor does a fit that is over at once lose it.
+    net, history = fit_of(tmp_path / "fit", 6, resume=True, **judged_by([]))
+    assert (history.best_epoch, history.epochs) == (1, 6)
+    assert net.parameters.tobytes() == parameters[1]
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_the_best_epoch_of_a_first_part_without_early_stopping(
+    judged: bool, tmp_path: Path
+) -> None:
+    """By the cost that early stopping looks at by itself, or by the training cost."""
+    X, Y = data(60, SIZES, seed=7)
+    options: dict[str, Any] = {"validation_data": (X[:5], 1 - Y[:5])} if judged else {}
+    rates: dict[str, Any] = {"schedule": lambda epoch, rate: 1e-4 if epoch < 2 else 9.0}
+    monitor = "validation_cost" if judged else "cost"
+    _, first = fit_of(tmp_path / "fit", 5, **options, **rates)
+    assert first.best_epoch is None
+    net, history = fit_of(
+        tmp_path / "fit", 8, resume=True, early_stopping=EarlyStopping(99, monitor=monitor),
+        **options, **rates,
+    )  # fmt: skip
+    whole, expected = fit_of(
+        tmp_path / "whole", 8, early_stopping=EarlyStopping(99, monitor=monitor), **options, **rates
+    )
+    assert history.best_epoch == expected.best_epoch
+    assert net.parameters.tobytes() == whole.parameters.tobytes()
+    # By something else: its best epoch's parameters are not there, and a new one is looked for.
+    stopping = EarlyStopping(99, monitor="metric", larger_is_better=False)
+    _, history = fit_of(
+        tmp_path / "fit", 10, resume=True, early_stopping=stopping,
+        metrics=scripted([2.0, 1.0]), **options, **rates,
+    )  # fmt: skip
+    assert history.best_epoch == 9
+
+
+def test_plateaus_after_a_part_without_validation_data(tmp_path: Path) -> None:
+    X, Y = data(60, SIZES, seed=7)
+    schedule = schedules.ReduceOnPlateau(0.5, patience=6, min_delta=0.0)
+    fit_of(tmp_path / "fit", 4, schedule=schedule)
+    _, history = fit_of(
+        tmp_path / "fit", 20, schedule=schedule, validation_data=(X, Y), resume=True
+    )
+    # It goes down and down; a NaN among the costs is no low that nothing can be below.
+    assert min(history.validation_cost[10:]) < min(history.validation_cost[4:10])
+    assert history.learning_rate == [0.5] * 20
+
+
+def test_a_private_fits_checkpoint_has_no_generator(tmp_path: Path) -> None:
+    private = {"clip_norm": 0.5, "noise_multiplier": 0.3, "checkpoint_generator": False}
+    file = tmp_path / "fit"
+    net, _ = fit_of(file, 3, **private)
+    # Nor a best epoch, which the costs of the private examples would tell.
+    assert model_file.read(file)[0].get("extra.best") is None
+    word = f"{int(net._model.random.state['state']['inc']):#034x}".encode()
+    assert word not in file.read_bytes()
+    fit_of(tmp_path / "open", 3, **{**private, "checkpoint_generator": True})
+    assert word in (tmp_path / "open").read_bytes()
+    # What goes on draws other numbers, also from a network that is made as the first one was.
+    again = [fit_of(file, 3, resume=True, **private)[0] for _ in range(2)]
+    assert (
+        again[0].parameters.tobytes() == again[1].parameters.tobytes() == net.parameters.tobytes()
+    )
+    keys = [
+        int(net.copy()._model.random.words(1)[0]) for net in (net, Network(SIZES, seed=1), *again)
+    ]
+    assert len({*keys}) == 4
+    net, history = fit_of(file, 4, resume=True, **private)
+    assert history.epochs == 4

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
-from fits import OPTIMIZERS, data, everything, network, one_pass
+from fits import OPTIMIZERS, data, everything, network, one_pass, scripted
 from rejections import examples, trained
 from rejections import network as untrained
 from support import BACKENDS, every_backend, state
@@ -19,10 +21,12 @@ from cbackprop import (
     Adam,
     AdamW,
     Cost,
+    EarlyStopping,
     Network,
     RMSprop,
     Rprop,
     datasets,
+    schedules,
 )
 from cbackprop.reference import calculus
 
@@ -540,3 +544,157 @@ def test_a_callback_may_change_the_parameters(backend):
         one_pass(twin, X, Y)
         halve(twin, None)
     assert net.parameters.tobytes() == twin.parameters.tobytes()
+
+
+# ---- what a fit leaves behind --------------------------------------------------------------------
+
+
+class Stop(Exception):
+    """What a function of the user's raises."""
+
+
+def fits_with_a_schedule():
+    """Ways in which a fit whose schedule goes down to 1e-8 of the rate may end."""
+
+    def down(epoch, rate):
+        return rate * 1e-4**epoch
+
+    def failing(net, history):
+        if history.epochs == 2:
+            raise Stop
+
+    def interrupted(net, history):
+        if history.epochs == 2:
+            raise KeyboardInterrupt
+
+    yield "epochs", {"schedule": down}, None
+    yield "callback", {"schedule": down, "callbacks": lambda net, h: h.epochs == 2}, None
+    yield "failing callback", {"schedule": down, "callbacks": failing}, Stop
+    yield "interrupted callback", {"schedule": down, "callbacks": interrupted}, KeyboardInterrupt
+    yield "early stopping", {"schedule": down, "early_stopping": EarlyStopping(1, 9, "cost")}, None
+    yield "failing schedule", {"schedule": lambda e, r: "x" if e == 2 else down(e, r)}, TypeError
+    yield "failing order", {"schedule": down, "shuffle": lambda e: [0]}, ValueError
+    yield "failing metric", {"schedule": down, "metrics": [1, 2]}, IndexError
+    yield "plateaus", {"schedule": schedules.ReduceOnPlateau(1e-4, 0, 0.9)}, None
+    yield "cycle", {"schedule": schedules.OneCycle(3)}, None
+
+
+WAYS = ("fit", "copy", "pickle", "copy in a callback", "pickle in a callback", "resume", "load")
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.3), Adam(0.02)], ids=str)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", list(fits_with_a_schedule()), ids=lambda case: case[0])
+def test_every_way_into_partial_fit_has_the_optimisers_own_rate(
+    case, way, optimizer, backend, tmp_path
+):
+    """Arrays on the quick way, lists, another type, other batches: after whatever came before."""
+    _, options, error = case
+    X, Y = data(8, 3, 2)
+    net, taken = Network([3, 4, 2], seed=1, backend=backend), []
+    twins = {
+        "copy": lambda net: net.copy(),
+        "pickle": lambda net: pickle.loads(pickle.dumps(net)),
+    }
+    options = dict(options)
+    if "metrics" in options:
+        options["metrics"] = scripted(options["metrics"])
+    if way.endswith("in a callback"):
+        given = options.get("callbacks")
+        first = [lambda net, h: taken.append(twins[way.split()[0]](net)) or None]
+        options["callbacks"] = [*first, *([given] if given else [])]
+    if way in ("resume", "load"):
+        options["checkpoint"] = tmp_path / "fit"
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        net.fit(X, Y, epochs=3, batch_size=4, optimizer=optimizer, **options)
+    if way == "resume" and (tmp_path / "fit").exists():
+        with pytest.raises(error) if error else contextlib.nullcontext():
+            net.fit(X, Y, epochs=4, batch_size=4, optimizer=optimizer, resume=True, **options)
+    if way == "load" and (tmp_path / "fit").exists():
+        net = Network.load(tmp_path / "fit", backend=backend)
+    net = taken[-1] if taken else twins[way](net) if way in twins else net
+    if net._model.optimizer is not None:
+        assert net._engine.learning_rate == net._model.optimizer.learning_rate
+    ends = []
+    for call in (
+        lambda net: net.partial_fit(X, Y),
+        lambda net: net.partial_fit(X.tolist(), Y.tolist()),
+        lambda net: net.partial_fit(X.astype("longdouble"), Y),
+        lambda net: net.partial_fit(X, Y, options={}),
+        lambda net: net.partial_fit(X, Y, sample_weight=None, learning_rate=None),
+    ):
+        twin = net.copy()
+        call(twin)
+        ends.append(state(twin))
+    assert all(end == ends[0] for end in ends)
+
+
+def test_the_history_is_that_of_the_last_fit(backend):
+    X, Y = data(8, 3, 2)
+    net = Network([3, 4, 2], seed=1, backend=backend)
+    assert net.history is None
+    history = net.fit(X, Y, epochs=2)
+    assert net.history is history
+    # A call that is refused leaves it; a copy and a pickle have none.
+    with pytest.raises(ValueError, match=r"^epochs"):
+        net.fit(X, Y, epochs=-1)
+    assert net.history is history
+    assert net.copy().history is pickle.loads(pickle.dumps(net)).history is None
+
+    def end(error):
+        def callback(net, history):
+            if history.epochs == 3:
+                raise error
+
+        with pytest.raises(error):
+            net.fit(X, Y, epochs=9, callbacks=callback, metrics="mse")
+        assert net.history.epochs == len(net.history.cost) == 3
+        assert len(net.history.metrics["mse"]) == len(net.history.learning_rate) == 3
+        return net.history.stop_reason
+
+    assert end(KeyboardInterrupt) == "interrupted"
+    assert end(Stop) == "error"
+    with pytest.raises(AttributeError):
+        net.history = None
+    assert net.reset(1).history is None
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_after_ctrl_c_the_best_epoch_comes_back_where_it_is_asked_for(restore_best, backend):
+    X, Y = data(8, 3, 2)
+    net, after = Network([3, 4, 2], seed=1, backend=backend), []
+
+    def callback(net, history):
+        after.append(net.parameters.tobytes())
+        if history.epochs == 4:
+            raise KeyboardInterrupt
+
+    stopping = EarlyStopping(9, 0, "metric", restore_best, larger_is_better=False)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(
+            X, Y, epochs=9, metrics=scripted([3, 1, 2, 2]), early_stopping=stopping,
+            callbacks=callback,
+        )  # fmt: skip
+    assert net.history.best_epoch == 1
+    assert net.parameters.tobytes() == after[1 if restore_best else 3]
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_where_large_numbers_diverge_scaling_is_the_cure(call, backend):
+    X, Y = data(8, 3, 2)
+    for scale_X, scale_Y, words in (
+        (1, 1, r"A smaller learning_rate is the usual cure$"),
+        (1e6, 1, r"X has numbers up to \S+: scaling to about 1 .* is the usual cure, a smaller"),
+        (1, 1e6, r"Y has numbers up to \S+: scaling to about 1"),
+        (1e6, 1e6, r"X has numbers up to \S+ and Y has numbers up to \S+: scaling to about 1"),
+    ):
+        net = Network([3, 4, 2], "identity", seed=1, backend=backend)
+        one = {"fit": {"epochs": 5_000}, "partial_fit": {}}[call]
+
+        def until_it_diverges(net=net, options=one, X=scale_X * X, Y=scale_Y * Y):
+            for _ in range(2_000):
+                getattr(net, call)(X, Y, learning_rate=5.0, **options)
+
+        with pytest.raises(FloatingPointError, match=rf"diverged.*{words}"):
+            until_it_diverges()
+        assert np.isfinite(net.parameters).all()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fits import EVERYTHING, OPTIMIZERS, data, network, one_pass, step_taken
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
 from support import both_dtypes, every_backend, state
 
 from cbackprop import Network
@@ -286,3 +289,158 @@ def test_weights_that_are_all_held_out_are_refused(backend):
                 validation_fraction=0.2 if shuffle is False else 0.01,
             )  # fmt: skip
         assert state(net) == before
+
+
+# ---- hold-out by class ---------------------------------------------------------------------------
+
+
+@every_backend
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_of_each_class_its_share_is_held_out(shuffle, backend):
+    rng = np.random.default_rng(8)
+    n, counts = 60, np.array([30, 24, 6])
+    labels = rng.permutation(np.repeat([0, 1, 2], counts))
+    X = rng.normal(size=(n, 4))
+    X[:, 0] = np.arange(n)
+    words = np.array(["b", "a", "c"])[labels]
+    held = []
+    for Y, stratify in (
+        (np.eye(3)[labels], True),
+        (rng.uniform(size=(n, 3)), labels),
+        (rng.uniform(size=(n, 3)), words),
+        (rng.uniform(size=(n, 3)), words.astype(object).tolist()),
+    ):
+        seen = []
+        net = network(backend)
+        X_own, marks = X.copy(), Y.copy()
+        net.fit(
+            X_own, marks, epochs=2, validation_fraction=0.2, stratify=stratify, shuffle=shuffle,
+            metrics=lambda a, y, seen=seen: seen.append(y.copy()) or 0.0,
+        )  # fmt: skip
+        rows = [int(np.flatnonzero((Y == row).all(axis=1))[0]) for row in seen[0]]
+        if len(np.unique(Y, axis=0)) == 3:
+            assert seen[0].sum(axis=0).tolist() == [6, 5, 1]
+            continue
+        assert np.bincount(labels[rows]).tolist() == [6, 5, 1]
+        assert len({*rows}) == 12
+        assert (seen[0] == seen[1]).all()
+        held.append(rows)
+    assert held[0] == held[1] == held[2] or shuffle
+    if not shuffle:
+        expected = [np.flatnonzero(labels == c)[-m:] for c, m in enumerate((6, 5, 1))]
+        assert held[0] == sorted(np.concatenate(expected).tolist())
+    nets = [network(backend) for _ in range(3)]
+    for net, stratify in zip(nets, (None, False, np.False_), strict=True):
+        net.fit(X / n, Y, epochs=2, validation_fraction=0.2, stratify=stratify, shuffle=shuffle)
+    assert state(nets[0]) == state(nets[1]) == state(nets[2])
+
+
+@settings(deadline=None, max_examples=200)
+@drawn(st.lists(st.integers(2, 40), min_size=1, max_size=12), st.floats(0, 1))
+def test_shares_are_those_of_the_classes(counts, share):
+    n, k = sum(counts), len(counts)
+    total = min(max(round(share * n), k), n - k)
+    found = plan.shares(np.array(counts), total)
+    assert found.sum() == total
+    assert (found >= 1).all()
+    assert (found <= np.array(counts) - 1).all()
+    exact = np.array(counts) * total / n
+    free = (exact >= 1) & (exact <= np.array(counts) - 1)
+    if free.all():
+        assert (np.abs(found - exact) < 1).all()
+
+
+# ---- arrays that are views of the parameters -----------------------------------------------------
+
+
+@every_backend
+@both_dtypes
+def test_what_a_fit_reads_is_taken_apart_from_the_parameters(dtype, backend):
+    """Views of them, where copies have the same numbers at first."""
+    X = np.linspace(-1, 1, 24).reshape(6, 4).astype(dtype)
+
+    def trained(copies):
+        net = Network([4, 6, 4], seed=3, dtype=dtype, backend=backend)
+        W, b = net.weights[0], net.biases[0]
+        b[...] = np.linspace(0.5, 2, 6)
+        W[...] = np.clip(np.abs(W), 0, 1)
+        targets, weight = (W.copy(), b.copy()) if copies else (W, b)
+        history = net.fit(
+            X, targets, epochs=5, batch_size=2, sample_weight=weight, learning_rate=0.5,
+            validation_data=(targets, targets), shuffle=False, metrics="mse",
+        )  # fmt: skip
+        return net.parameters.tobytes(), history.validation_cost, history.metrics
+
+    assert trained(True) == trained(False)
+
+
+@every_backend
+@both_dtypes
+def test_what_partial_fit_reads_is_taken_apart_from_the_parameters(dtype, backend):
+    X = np.linspace(-1, 1, 24).reshape(6, 4).astype(dtype)
+    nets = [Network([4, 6, 4], seed=3, dtype=dtype, backend=backend) for _ in range(2)]
+    for net in nets:
+        net.biases[0][...] = np.linspace(0.5, 2, 6)
+    for net, weight in zip(nets, (nets[0].biases[0], nets[1].biases[0].copy()), strict=True):
+        net.partial_fit(X, X * 0 + 0.5, batch_size=2, sample_weight=weight, learning_rate=0.5)
+    assert state(nets[0]) == state(nets[1])
+
+
+def test_parameters_may_be_assigned_from_their_own_memory():
+    net = Network([1, 3], seed=0)
+    block = net._model.storage
+    start = next(
+        i for i in range(len(block)) if np.shares_memory(block[i : i + 1], net.weights[0][0])
+    )
+    view = block[start : start + 6]
+    expected = view.copy()
+    net.parameters = view
+    assert net.parameters.tolist() == expected.tolist()
+
+
+# ---- targets that are out of reach ---------------------------------------------------------------
+
+
+REACH = [
+    ("sigmoid", [3.0, 6.0], r"has 3 at .*, and sigmoid outputs are between 0 and 1: .* 2 of 2"),
+    ("sigmoid", [-1.0, 1.0], r"has -1 at .*, and sigmoid outputs are between 0 and 1: .* 1 of 2"),
+    ("sigmoid", [0.0, 1.0], None),
+    ("sigmoid", [-0.02, 1.03], None),  # a little noise
+    ("tanh", [0.0, 2.0], r"has 2 at \[1, 0\], and tanh outputs are between -1 and 1"),
+    ("softsign", [-1.0, 1.0], None),
+    ("relu", [-3.0, 5.0], r"has -3 at \[0, 0\], and relu outputs are above 0"),
+    ("relu", [0.0, 1e6], None),
+    ("elu", [-3.0, 5.0], r"has -3 at \[0, 0\], and elu outputs are above -1"),
+    ("gelu", [-3.0, 5.0], r"has -3 at .*, and gelu outputs are above -0.17"),
+    ("identity", [-1e9, 1e9], None),
+    ("leaky_relu", [-9.0, 9.0], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REACH, ids=str)
+def test_targets_that_no_output_can_reach_are_warned_of(case):
+    activation, targets, pattern = case
+    X, Y = np.zeros((2, 1)), np.array(targets)[:, np.newaxis]
+    net = Network([1, 1], activation, seed=0)
+    if pattern is None:
+        net.fit(X, Y, epochs=2, learning_rate=1e-9)
+        return
+    with pytest.warns(UserWarning, match=f"^Y {pattern}") as caught:
+        net.fit(X, Y, epochs=2, learning_rate=1e-9)
+    (warning,) = caught  # once a fit, of the line that calls it
+    assert warning.filename == __file__
+    before = state(net)
+    with pytest.raises(UserWarning, match=f"^Y {pattern}"):
+        net.fit(X, Y, epochs=2, learning_rate=1e-9)
+    assert state(net) == before
+
+
+def test_examples_without_a_class_are_warned_of():
+    X, Y = np.zeros((4, 1)), np.eye(3)[[0, 1, 2, 0]]
+    Y[[1, 3]] = 0
+    net = Network([1, 3], "softmax", "cross_entropy", seed=0)
+    with pytest.warns(
+        UserWarning, match=r"^Y has only zeros in 2 of 4 rows \(the first is row 1\)"
+    ):
+        net.fit(X, Y, epochs=1)
+    Network([1, 3], "sigmoid", "cross_entropy", seed=0).fit(X, Y, epochs=1)  # none of the labels

@@ -8,10 +8,12 @@ import sys
 import types
 
 import pytest
+import support
 from fits import Terminal, data, network, scripted, shown
 from support import BACKENDS
 
-from cbackprop import EarlyStopping, Network
+from cbackprop import SGD, EarlyStopping, Network
+from cbackprop.training import History, progress
 
 
 class Breaking(io.StringIO):
@@ -111,7 +113,11 @@ class FakeBar:
     def __init__(self, total, unit, file):
         self.total, self.unit, self.file, self.n, self.closed = total, unit, file, 0, False
         self.texts: list[str] = []
+        self.refreshed: list[float] = []
         FakeBar.made.append(self)
+
+    def refresh(self):
+        self.refreshed.append(self.n)
 
     def set_postfix_str(self, text, refresh):
         self.texts.append(text)
@@ -194,3 +200,105 @@ def _closing_bar(total, unit, file):
     bar.update = lambda count: file.write(f"{count}\n")
     bar.close = lambda: file.write("\n")
     return bar
+
+
+# ---- within an epoch -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_long_pass_says_how_many_batches_are_done(backend):
+    n = 3_000 if backend == "compiled" else 1_000
+    X, Y = support.data(n, (200, 10))
+    net = Network([200, 100, 10], seed=0, backend=backend)
+    twin = net.copy()
+    heard = []
+    net.fit(X, Y, epochs=0)
+    for one, watcher in ((net, heard.append), (twin, None)):
+        one._model.set_optimizer(SGD(0.1))
+        one._engine.train(X, Y, None, 10, None, None, 0, watcher)
+    assert net.parameters.tobytes() == twin.parameters.tobytes()
+    assert len(heard) >= 2
+    assert heard == sorted(heard)
+    assert 0 < heard[-1] < n / 10
+    # Nobody is told afterwards, and what a watcher raises ends the pass at a batch's end.
+    count = len(heard)
+    net.fit(X, Y, epochs=1, batch_size=10)
+    assert len(heard) == count
+
+    def stop(batches):
+        raise KeyboardInterrupt
+
+    before = twin.parameters
+    with pytest.raises(KeyboardInterrupt):
+        twin._engine.train(X, Y, None, 10, None, None, 0, stop)
+    assert (twin.parameters != before).any()
+    assert twin.predict(X[:2]).shape == (2, 10)
+
+
+def made_history(epochs):
+    history = History()
+    history.epochs, history.cost = epochs, [0.5] * epochs
+    return history
+
+
+def within(monkeypatch, stream, seconds, epochs_done=0, before=0, wanted=True, tqdm=None):
+    """What is written at these seconds after the beginning, a tenth of a pass later each time."""
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setitem(sys.modules, "tqdm", tqdm)
+    shown = progress.Progress(5, wanted)
+    if before < epochs_done:
+        assert shown.watcher(made_history(before), 1000, 10) is not None
+    watch = shown.watcher(made_history(epochs_done), 1000, 10)
+    for i, now in enumerate(seconds):
+        clock.now = now
+        watch(10 * (i + 1))
+    shown.close()
+    monkeypatch.undo()
+    return stream.getvalue()
+
+
+def test_a_terminal_tells_the_share_of_an_epoch_and_the_time_left(monkeypatch):
+    # A tenth of the first of five epochs in two seconds: 98 are left.
+    text = within(monkeypatch, Terminal(), [2.0, 2.05, 4.0])
+    assert text == "\r\x1b[Kepoch 1/5  10%  98 s left\r\x1b[Kepoch 1/5  30%  63 s left\n"
+    # Of a fit that goes on after three epochs, with the cost of the last one.
+    text = within(monkeypatch, Terminal(), [120.0], epochs_done=3, before=3)
+    assert text == "\r\x1b[Kepoch 4/5  10%  38 min left  cost 0.5\n"
+    text = within(monkeypatch, Terminal(), [7_000.0], epochs_done=1)
+    assert "epoch 2/5  10%  6 h 54 min left" in text
+    # A fit of less than a second says nothing by itself.
+    assert within(monkeypatch, Terminal(), [0.5, 0.9], wanted=None) == ""
+    assert within(monkeypatch, Terminal(), [0.5, 1.1], wanted=None).count("epoch") == 1
+
+
+def test_a_file_gets_few_lines_within_an_epoch(monkeypatch):
+    text = within(monkeypatch, io.StringIO(), [1.0, 9.0, 11.0, 12.0, 20.0, 22.0])
+    assert [line[:15] for line in text.splitlines()] == ["epoch 1/5  30% ", "epoch 1/5  60% "]
+
+
+def test_tqdms_bar_moves_within_an_epoch(monkeypatch):
+    FakeBar.made.clear()
+    module = types.SimpleNamespace(tqdm=FakeBar)
+    within(monkeypatch, Terminal(), [2.0, 2.05, 4.0], epochs_done=2, before=2, tqdm=module)
+    (bar,) = FakeBar.made
+    assert bar.refreshed == [2.1, 2.3]
+    assert bar.closed
+
+
+def test_nobody_watches_where_nothing_is_shown(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert progress.Progress(5, None).watcher(made_history(0), 10, 10) is None
+    assert progress.Progress(5, False).watcher(made_history(0), 10, 10) is None
+
+
+def test_a_terminal_that_goes_away_within_an_epoch(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Broken())
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    shown = progress.Progress(5, True)
+    watch = shown.watcher(made_history(0), 10, 1)
+    shown._start = shown._last = shown._start - 100
+    watch(5)
+    watch(6)
+    assert shown.watcher(made_history(0), 10, 1) is None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import data, every_backend
 
-from cbackprop import SGD, Adam, Network, schedules
+from cbackprop import LBFGS, SGD, Adam, EarlyStopping, Network, Rprop, schedules
 from cbackprop.training import History
 
 rates = st.floats(1e-6, 10)
@@ -203,3 +205,83 @@ def test_a_rate_beyond_the_numbers_is_refused_by_name(schedule):
         ValueError, match=r"^the result of schedule\(\d, 0.1\) is inf; expected a fi"
     ):
         net.fit(X, Y, epochs=9, schedule=schedule)
+
+
+# ---- objects that several fits have --------------------------------------------------------------
+
+OURS = [
+    schedules.Constant(),
+    schedules.StepDecay(2, 0.5),
+    schedules.ExponentialDecay(0.9),
+    schedules.CosineDecay(9),
+    schedules.OneCycle(9),
+    schedules.ReduceOnPlateau(0.3, patience=0, min_delta=0.01),
+]
+
+
+def fits_of(seed, backend, schedule, optimizer, stopping):
+    """Two fits of one network; what came of them."""
+    X, Y = data(20, (4, 2), seed=seed)
+    net = Network([4, 5, 2], seed=seed, backend=backend)
+    histories = [
+        net.fit(
+            X, Y, epochs=9, batch_size=5, optimizer=optimizer, schedule=schedule,
+            early_stopping=stopping,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    kept = [(history.learning_rate, history.cost, history.best_epoch) for history in histories]
+    return kept, net.parameters.tobytes()
+
+
+@every_backend
+@pytest.mark.parametrize("optimizer", [SGD(5.0, 0.5), Adam(0.5), Rprop(0.1), LBFGS()], ids=str)
+@pytest.mark.parametrize("schedule", OURS, ids=str)
+def test_an_object_that_fits_share_is_as_new_in_each(schedule, optimizer, backend):
+    """In turn, and in threads at the same time; none of them writes into it."""
+    if isinstance(optimizer, LBFGS):
+        schedule = None
+    stopping = EarlyStopping(3, monitor="cost")
+    shared = (schedule, optimizer, stopping)
+    before = pickle.dumps(shared)
+    seeds = range(4)
+    expected = [fits_of(seed, backend, *pickle.loads(before)) for seed in seeds]
+    assert [fits_of(seed, backend, *shared) for seed in seeds] == expected
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda seed: fits_of(seed, backend, *shared), seeds))
+    assert found == expected
+    assert pickle.dumps(shared) == before
+
+
+def test_plateaus_of_fits_that_take_turns():
+    """Two fits' callbacks in each other: each asks the same schedule."""
+    schedule = schedules.ReduceOnPlateau(0.5, patience=0, min_delta=0.5)
+    X, Y = data(20, (4, 2))
+
+    def rates_of(net, inner=None):
+        callback = () if inner is None else lambda own, history: [rates_of(inner())]
+        return net.fit(
+            X, Y, epochs=6, learning_rate=1.0, schedule=schedule, callbacks=callback
+        ).learning_rate
+
+    def new():
+        return Network([4, 5, 2], seed=1)
+
+    assert rates_of(new(), new) == rates_of(new())
+
+
+def test_plateaus_where_validation_data_come_later():
+    """The training costs count where there were no others, and no NaN is a low."""
+    schedule = schedules.ReduceOnPlateau(0.5, patience=1)
+    history = History()
+    history.epochs = 7
+    history.cost = [5, 4, 3, 3, 3, 3, 3]
+    history.validation_cost = [math.nan] * 4 + [9, 8, 7]
+    history.learning_rate = [1.0] * 7
+    assert schedule.after(history, 1.0) == 1.0
+    history.validation_cost[-2:] = [9, 9]
+    assert schedule.after(history, 1.0) == 0.5
+    # The rate that was reduced in the first part goes on.
+    history.cost[:4] = [3, 3, 3, 3]
+    history.learning_rate = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]
+    assert schedule.after(history, 1.0) == 0.25

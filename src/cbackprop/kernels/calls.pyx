@@ -311,12 +311,13 @@ cdef class Engine(Core):
         call.packed = data(packed)
         return run(self, curvature_product_all, &call, call.n, NEEDS_SUMS | NEEDS_CURVATURE)[0]
 
-    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, /):
+    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, watcher=None, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 
         sample_weight (n,) float64 or None, by the rows of X; options: update_rules.StepOptions, or None for nothing;
-        key: the stream of random words of dropout and noise. Without a row a pass with noise is one step of noise
-        alone, and any other is none.
+        key: the stream of random words of dropout and noise; watcher: None, or a function that long passes call
+        between two pieces of work, every few milliseconds, with the number of batches done. Without a row a pass with
+        noise is one step of noise alone, and any other is none.
         Returns (None or what was not finite, sum of the costs, weighted, each example had when its batch came). A pass
         that ends early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
@@ -336,6 +337,7 @@ cdef class Engine(Core):
         enter_change(self)
         try:
             begin_pass(self, options, key)
+            self.watcher = watcher
             self.rule_alone = self.rule_alone and call.sample_weight == NULL
             call.clip_norm = self.clip_norm
             reserve_training(self, call.n, batch_size, order is not None)
@@ -344,6 +346,7 @@ cdef class Engine(Core):
             return failure_of(self, failed), self.cost_total + self.cost_correction
         finally:
             begin_pass(self, None, 0)
+            self.watcher = None
             leave_change(self)
 
     def step(self, X, Y, batch_size, /):

@@ -171,6 +171,7 @@ cdef class Core:
     cdef Py_ssize_t batch, lowest  # the lowest layer that learns, from 0
     cdef int weight_shift  # the weights of the batch are taken times 2 to it
     cdef bint is_private, rule_alone  # whether there is noise; none of these, no weights and no dropout
+    cdef object watcher    # of the pass under way, or None
 
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads, Core network=None):
         cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
@@ -280,12 +281,14 @@ cdef object failure_of(Core core, bint failed):
 
 
 cdef int look_for_signals(Core core, Py_ssize_t work) except -1 nogil:
-    """Ctrl-C arrives here, between two pieces of work."""
+    """Ctrl-C arrives here, between two pieces of work, and whoever watches a pass hears how many batches are done."""
     core.work += work
     if core.work >= SIGNAL_WORK:
         core.work = 0
         with gil:
             PyErr_CheckSignals()
+            if core.watcher is not None:
+                core.watcher(core.batch)
     return 0
 
 

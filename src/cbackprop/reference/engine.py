@@ -7,6 +7,7 @@ once. backend="reference" computes with it, and the compiled engine is checked a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from cbackprop.reference import calculus
 from cbackprop.reference.curvature import output_curvature, softmax_curvature
 from cbackprop.reference.ownership import Changing, Reading, Shared
 from cbackprop.update_rules import StepOptions, UpdateRule
+
+WATCH_WORK = 10_000_000  # multiply-adds of a forward pass between two words to a watcher
 
 
 class Forward(NamedTuple):
@@ -531,17 +534,20 @@ class Engine(Shared):
         sample_weight: Array | None,
         options: StepOptions | None,
         key: int,
+        watcher: Callable[[int], object] | None = None,
     ) -> tuple[Failure | None, float]:
         """One pass in batches; returns the sum of the costs, each as its batch came.
 
         sample_weight (n,) float64 or None, by the rows of X; options: what a step does besides the
-        rule, or None for nothing; key: the stream of random words of dropout and noise. Without a
-        row a pass with noise is one step of noise alone, and any other is none.
+        rule, or None for nothing; key: the stream of random words of dropout and noise; watcher:
+        None, or a function that long passes call now and then with the number of batches done.
+        Without a row a pass with noise is one step of noise alone, and any other is none.
         """
         asked = options or StepOptions()
         clip_norm, noise_multiplier = asked.clip_norm, asked.noise_multiplier
         is_private = noise_multiplier > 0
         total = 0.0
+        watched = WATCH_WORK
         gradient = np.empty_like(self.storage)
         of_layers = list(layout.places(self.sizes))
         frozen = [
@@ -556,6 +562,9 @@ class Engine(Shared):
             if order is not None:
                 rows = order[rows]
             X_batch, Y_batch = X[rows], Y[rows]
+            if watcher is not None and batch * batch_size * self.storage.size >= watched:
+                watcher(batch)
+                watched += WATCH_WORK
             weight, shift = None, 0
             if sample_weight is not None:
                 weight, shift = calculus.scaled_up(sample_weight[rows])

@@ -43,8 +43,7 @@ def resume(
     history.stop_reason = "epochs"
     history.best_epoch = None
     best, judge, stopping = fit.best, plan.judge, plan.early_stopping
-    assert judge is not None
-    best_epoch = judge.best_epoch(history)
+    best_epoch = None if judge is None else judge.best_epoch(history)
     if best is None or best[0] != best_epoch:
         best = None  # of another epoch than the one that is the best by what is looked at now
     # Without its parameters it cannot come back: then a best one is looked for from here on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 import numpy as np
@@ -80,7 +81,6 @@ def run_pass(
         the call.
     """
     examples, targets = model.apart(X), model.apart(Y)
-    weight = None if sample_weight is None else model.apart(sample_weight)
     with model.engine:
         used = model.optimizer
         if optimizer is None:
@@ -102,7 +102,7 @@ def run_pass(
             before.restore(model)
             raise
         try:
-            _train_once(model, examples, targets, None, batch_size, weight, options, None)
+            _train_once(model, examples, targets, None, batch_size, sample_weight, options, None)
         except Exception:
             before.restore(model)
             raise
@@ -170,7 +170,9 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
                 break
             if epoch_start is None:
                 epoch_start = Snapshot(model)
-            reason = _train_and_judge(model, *trained, history, epoch, rates.of(epoch, history))
+            watcher = progress.watcher(history, len(trained[0]), plan.batch_size)
+            rate = rates.of(epoch, history)
+            reason = _train_and_judge(model, *trained, history, epoch, rate, watcher)
             epoch_start = None
             if judge is not None and judge.is_best(history, best_epoch):
                 best_epoch = epoch
@@ -237,8 +239,11 @@ def _train_once(
     sample_weight: Array | None,
     options: StepOptions | None,
     epoch: int | None,
+    watcher: Callable[[int], None] | None = None,
 ) -> tuple[float, str | None]:
     """One pass with the network's optimiser; ``epoch``, from 1, is what a divergence names.
+
+    A long pass tells the watcher now and then how many batches are done.
 
     Returns the sum of the (weighted) costs, and why a whole-batch optimiser goes no further.
     """
@@ -262,7 +267,7 @@ def _train_once(
     else:
         # A word is drawn only where it is used, so that other fits' orders stay what they were.
         key = int(model.random.words(1)[0]) if options is not None and options.is_random else 0
-        failed, total = engine.train(X, Y, order, batch_size, sample_weight, options, key)
+        failed, total = engine.train(X, Y, order, batch_size, sample_weight, options, key, watcher)
         if failed is None:
             return total, None
         failure = failed
@@ -270,7 +275,14 @@ def _train_once(
 
 
 def _train_and_judge(
-    model: Model, X: Array, Y: Array, plan: Plan, history: History, epoch: int, rate: float
+    model: Model,
+    X: Array,
+    Y: Array,
+    plan: Plan,
+    history: History,
+    epoch: int,
+    rate: float,
+    watcher: Callable[[int], None] | None,
 ) -> str | None:
     """One epoch and its line in the history. Returns why the fit should end, or None."""
     order = _order(model, plan, len(X), epoch)
@@ -280,7 +292,15 @@ def _train_and_judge(
         # finds the optimiser's own rate.
         model.engine.learning_rate = rate
         total, reason = _train_once(
-            model, X, Y, order, plan.batch_size, plan.sample_weight, plan.options, epoch + 1
+            model,
+            X,
+            Y,
+            order,
+            plan.batch_size,
+            plan.sample_weight,
+            plan.options,
+            epoch + 1,
+            watcher,
         )
     finally:
         model.engine.learning_rate = plan.optimizer.learning_rate

@@ -64,8 +64,10 @@ class Plan(NamedTuple):
     @property
     def judge(self) -> EarlyStopping | None:
         """What finds the best epoch, where that is asked for or for a checkpoint, where it may be
-        asked for later."""
-        if self.early_stopping is not None or self.checkpoint is None:
+        asked for later; never by costs of a private training, which have no noise."""
+        is_private = self.options is not None and self.options.noise_multiplier > 0
+        hidden = is_private and not self.is_judged
+        if self.early_stopping is not None or self.checkpoint is None or hidden:
             return self.early_stopping
         return EarlyStopping(
             monitor="validation_cost" if self.is_judged else "cost", larger_is_better=False

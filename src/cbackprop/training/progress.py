@@ -1,10 +1,14 @@
-"""What a long fit shows of itself: a tqdm bar where tqdm is installed, a line of text otherwise."""
+"""What a long fit shows of itself: a tqdm bar where tqdm is installed, a line of text otherwise.
+
+After an epoch, and within one that is long: then with the time that is left.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -12,18 +16,22 @@ if TYPE_CHECKING:
 
 SECONDS_BEFORE = 1.0  # nothing is shown of a fit that is over by then, unless asked for
 SECONDS_BETWEEN = 0.1
+SECONDS_BETWEEN_LINES = 10.0  # within an epoch, where lines are not written over
 
 
 class Bar(Protocol):
     """What is used of tqdm's bar."""
 
+    n: float
+
+    def refresh(self) -> object: ...
     def set_postfix_str(self, s: str, refresh: bool) -> object: ...
     def update(self, n: int) -> object: ...
     def close(self) -> object: ...
 
 
 class Progress:
-    """Shows the epochs of one fit on stderr, once an epoch at most.
+    """Shows the epochs of one fit on stderr.
 
     Parameters
     ----------
@@ -42,6 +50,8 @@ class Progress:
         self._start = self._last = time.monotonic()
         self._wait = 0.0 if wanted else SECONDS_BEFORE
         self._shown = 0
+        self._first: int | None = None  # epochs that there were when this began
+        self._is_shown = False
         if stream is None or wanted is False:
             return
         try:
@@ -50,6 +60,41 @@ class Progress:
             self._on_terminal = False
         if wanted or self._on_terminal:
             self._stream = stream
+
+    def watcher(self, history: History, n: int, batch_size: int) -> Callable[[int], None] | None:
+        """What a pass over n examples tells the number of batches done; None to be left alone."""
+        if self._stream is None:
+            return None
+        if self._first is None:
+            self._first = history.epochs
+
+        def watch(batches: int) -> None:
+            if self._stream is None:
+                return
+            now, between = time.monotonic(), SECONDS_BETWEEN
+            if not self._on_terminal and self._bar is None:
+                between = SECONDS_BETWEEN_LINES
+            if now - self._start < max(self._wait, between) or now - self._last < between:
+                return
+            self._last = now
+            try:
+                self._write_share(history, min(batches * batch_size / n, 1.0), now, self._stream)
+            except (OSError, ValueError):
+                self._stream = None
+
+        return watch
+
+    def _write_share(self, history: History, share: float, now: float, stream: TextIO) -> None:
+        self._open(stream)
+        if self._bar is not None:
+            self._bar.n = history.epochs + round(share, 2)
+            self._bar.refresh()
+            return
+        assert self._first is not None
+        done = history.epochs - self._first + share
+        left = (now - self._start) * (self._epochs - self._first - done) / max(done, 1e-9)
+        text = f"epoch {history.epochs + 1}/{self._epochs}  {share:.0%}  {in_words(left)} left"
+        self._line(f"{text}  {_text(history)}" if history.cost else text, stream)
 
     def show(self, history: History, done: bool) -> None:
         """After an epoch; ``done`` says that it was the last one."""
@@ -66,25 +111,29 @@ class Progress:
             self._stream = None
 
     def _write(self, history: History, stream: TextIO) -> None:
-        if self._shown == 0:
-            self._bar = _tqdm(self._epochs, stream)
+        self._open(stream)
         text = _text(history)
         if self._bar is not None:
+            self._bar.n = self._shown
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(history.epochs - self._shown)
         else:
-            line = f"epoch {history.epochs}/{self._epochs}  {text}"
-            # A terminal's line is written over; a file or a pipe gets lines.
-            if self._on_terminal:
-                stream.write(f"\r\x1b[K{line}")
-            else:
-                stream.write(f"{line}\n")
-            stream.flush()
+            self._line(f"epoch {history.epochs}/{self._epochs}  {text}", stream)
         self._shown = history.epochs
+
+    def _open(self, stream: TextIO) -> None:
+        if not self._is_shown:
+            self._bar = _tqdm(self._epochs, stream)
+            self._is_shown = True
+
+    def _line(self, text: str, stream: TextIO) -> None:
+        # A terminal's line is written over; a file or a pipe gets lines.
+        stream.write(f"\r\x1b[K{text}" if self._on_terminal else f"{text}\n")
+        stream.flush()
 
     def close(self) -> None:
         """Leave the terminal on a line of its own."""
-        if self._stream is None or self._shown == 0:
+        if self._stream is None or not self._is_shown:
             return
         try:
             if self._bar is not None:
@@ -111,3 +160,11 @@ def _text(history: History) -> str:
         parts.append(f"validation cost {history.validation_cost[-1]:.4g}")
     parts += [f"{name} {values[-1]:.4g}" for name, values in history.metrics.items()]
     return "  ".join(parts)
+
+
+def in_words(seconds: float) -> str:
+    """A time that is not known to the second."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
