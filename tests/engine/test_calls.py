@@ -8,6 +8,7 @@ untouched.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,7 +33,10 @@ LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")
 def outcome(call: Callable[[], Any]) -> tuple[str, str]:
     """The error of a call, as its type's name and its text; empty for none."""
     try:
-        call()
+        with warnings.catch_warnings():
+            # A fit says what its outputs cannot reach; steps near overflow are told of it often.
+            warnings.simplefilter("ignore", UserWarning)
+            call()
     except (ArithmeticError, TypeError, ValueError) as error:
         return type(error).__name__, str(error)
     return "", ""

@@ -503,7 +503,7 @@ def test_one_hot_leaves_the_labels_alone():
         ([1j], 2, TypeError, "labels has dtype complex128; expected real numbers"),
         (None, 2, TypeError, "labels is None; expected an array of numbers"),
         ({0, 1}, 2, TypeError, "labels is {0, 1} (set); expected an array of numbers"),
-        ([0, None], 2, TypeError, "labels has dtype object; expected real numbers; use .as"),
+        ([0, None], 2, TypeError, "labels has dtype object; expected real numbers; use np.as"),
         ([10**400], 2, ValueError, "labels has an integer too large for a float; expected"),
         (np.array(["2020"], "M8[Y]"), 2, TypeError, "labels has dtype datetime64[Y]; expected"),
         (3, 5, ValueError, "labels has shape (); expected (n,)"),

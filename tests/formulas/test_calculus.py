@@ -445,7 +445,7 @@ def test_saturated_softmax(cost: str, y: float, dtype: str, backend: str) -> Non
 @both_dtypes
 @every_backend
 def test_softmax_of_huge_logits_sums_to_one(dtype: str, backend: str) -> None:
-    for width in (1, 2, 5, 17, 40):
+    for width in (2, 3, 5, 17, 40):
         random = RandomNumbers(width)
         z = np.round(1e4 * (2 * random.uniform(width) - 1))
         for shift in (0.0, 1e4, -1e4):

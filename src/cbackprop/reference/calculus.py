@@ -337,9 +337,11 @@ def softmax_delta(
         raise KeyError(cost)
     delta = a * sums_of_others(y) - y * sums_of_others(a)
     if cost == "poisson" and missing is not None:
-        left_out = np.where(missing, a, np.zeros_like(a)).sum(axis=1, keepdims=True)
-        left_in = np.where(missing, np.zeros_like(a), a).sum(axis=1, keepdims=True)
-        delta = delta + a * np.where(missing, -left_in, left_out)
+        nothing = np.zeros_like(a)
+        left_out: Array = np.where(missing, a, nothing).sum(axis=1, keepdims=True)
+        left_in: Array = np.where(missing, nothing, a).sum(axis=1, keepdims=True)
+        further: Array = a * np.where(missing, -left_in, left_out)
+        delta = delta + further
     return delta / a.shape[1] if COSTS[cost].is_mean else delta
 
 
@@ -359,7 +361,7 @@ def softmax_terms(cost: str | Cost, a: Array, y: Array, dC_da: Array, j: int) ->
         raise KeyError(cost)
     terms: Array = -share * a[:, j, np.newaxis]
     terms[:, j] = share[:, j] * sums_of_others(a)[:, j]
-    return terms
+    return terms + 0.0  # what an output without a target adds is 0, and not −0
 
 
 # ---- the three products -------------------------------------------------------------------------

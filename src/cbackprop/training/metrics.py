@@ -81,7 +81,7 @@ def named(metrics: Iterable[MetricName | Metric]) -> dict[str, MetricName | Metr
     """Each metric by a name; a second one of a name is numbered."""
     by_name: dict[str, MetricName | Metric] = {}
     for metric in metrics:
-        own = metric if isinstance(metric, str) else _function_name(metric)
+        own = _function_name(metric) if callable(metric) else metric
         name, count = own, 1
         while name in by_name:
             count += 1

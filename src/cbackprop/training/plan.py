@@ -75,14 +75,15 @@ class Plan(NamedTuple):
 
     def description(self, X: Array, Y: Array) -> dict[str, object]:
         """What must be the same for a fit to go on from a checkpoint."""
-        order = self.shuffle if isinstance(self.shuffle, np.ndarray) else None
+        shuffle: object = self.shuffle
+        order = shuffle if validation.is_array(shuffle) else None
         return {
             "examples": len(X),
             "held out": self.n_held_out,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
             "options": repr(None) if self.options is None else self.options.text,
-            "shuffle": repr(self.shuffle) if isinstance(self.shuffle, bool) else "given",
+            "shuffle": repr(shuffle) if isinstance(shuffle, bool) else "given",
             "weighted": self.sample_weight is not None,
             "by class": self.strata is not None,
             "data": fingerprint((X, Y, self.sample_weight, order, self.strata)),

@@ -37,20 +37,26 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+_BUILT_IN: dict[str, Any] = {  # Any: of entries of whatever type
+    kind.__name__: kind for kind in (str, bytes, list, tuple, dict)
+}
+# By their repr, which a subclass of them may have replaced.
+_NAME_OF_REPR: dict[object, str] = {kind.__repr__: name for name, kind in _BUILT_IN.items()}
+
+
 def _pieces_of_repr(value: Any) -> Iterator[str]:
     """A repr from its beginning on: of a list of a million entries a line reads but few."""
-    kind: Any = type(value).__repr__
-    if kind is str.__repr__:
-        yield repr(str.__getitem__(value, slice(61)))
-    elif kind is bytes.__repr__:
-        yield repr(bytes.__getitem__(value, slice(61)))
-    elif kind is list.__repr__:
-        yield from _pieces_of_entries("[", list.__iter__(value), "]")
-    elif kind is tuple.__repr__:
-        yield from _pieces_of_entries("(", tuple.__iter__(value), ",)" if len(value) == 1 else ")")
-    elif kind is dict.__repr__:
+    name = _NAME_OF_REPR.get(type(value).__repr__, "")
+    kind: Any = _BUILT_IN.get(name)
+    if name in ("str", "bytes"):
+        yield repr(kind.__getitem__(value, slice(61)))
+    elif name == "list":
+        yield from _pieces_of_entries("[", kind.__iter__(value), "]")
+    elif name == "tuple":
+        yield from _pieces_of_entries("(", kind.__iter__(value), ",)" if len(value) == 1 else ")")
+    elif name == "dict":
         yield "{"
-        for i, (key, entry) in enumerate(dict.items(value)):
+        for i, (key, entry) in enumerate(kind.items(value)):
             yield ", " if i else ""
             yield from _pieces_of_repr(key)
             yield ": "
