@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support import BACKENDS, PAIRS, Array, both_dtypes, every_backend, state
 
 from cbackprop import LBFGS, SGD, Adam, Cost, LevenbergMarquardt, Network
+from cbackprop.training import loop
 
 N = 11
 
@@ -184,6 +185,25 @@ def test_every_optimizer_learns_from_what_is_there(optimizer: Any, backend: str)
         ValueError, match="missing_targets is True with the cost 'mine' of your own"
     ):
         Network([2, 2], cost=own, backend=backend).fit(X, seen, missing_targets=True)
+
+
+@every_backend
+def test_a_pass_that_cannot_begin_leaves_the_network_without_missing_targets(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError("none left")
+
+    X, Y = examples(3, "quadratic")
+    net = Network([4, 5, 3], seed=2, backend=backend)
+    monkeypatch.setattr(loop, "Snapshot", no_memory)
+    for call in (
+        lambda: net.partial_fit(X, Y, options={"missing_targets": True}),
+        lambda: net.fit(X, Y, missing_targets=True),
+    ):
+        with pytest.raises(MemoryError, match="none left"):
+            call()
+        assert not net._model.engine.missing_targets
 
 
 def test_the_oracle_says_the_same_of_rows_that_are_whole() -> None:

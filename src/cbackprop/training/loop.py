@@ -45,10 +45,10 @@ def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     with model.engine:
         _require_trainable(model, plan.optimizer, plan.options)
         model.engine.begin_fit()
-        model.engine.missing_targets = plan.options is not None and plan.options.missing_targets
         before = model.about
-        model.take_names(plan.names)
         try:
+            model.take_names(plan.names)
+            model.engine.missing_targets = plan.options is not None and plan.options.missing_targets
             return _run(model, X, Y, plan)
         except Exception:
             model.about = model.about._replace(
@@ -88,7 +88,6 @@ def run_pass(
         chosen = resolve(optimizer, learning_rate)
         _require_trainable(model, chosen, options)
         model.engine.begin_fit()
-        model.engine.missing_targets = options is not None and options.missing_targets
         before = Snapshot(model)
         try:
             if names is not None:
@@ -102,6 +101,7 @@ def run_pass(
             before.restore(model)
             raise
         try:
+            model.engine.missing_targets = options is not None and options.missing_targets
             _train_once(model, examples, targets, None, batch_size, sample_weight, options, None)
         except Exception:
             before.restore(model)
