@@ -173,7 +173,7 @@ def add_examples(parser: argparse.ArgumentParser, mnist: str, target: str) -> No
     reading.add_argument(
         "--delimiter",
         metavar="CHARACTER",
-        help="between the cells, or tab (, ; | tabulators or blanks, as the lines have it)",
+        help="between the cells, or tab (, ; | tabs or blanks, as the lines have it)",
     )
     reading.add_argument(
         "--encoding", metavar="NAME", help="of a CSV file's letters, such as cp1252 (utf-8)"
