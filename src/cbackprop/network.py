@@ -100,7 +100,8 @@ class Network:
     parameters : ndarray
         (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row: a read-only copy; assignable.
     feature_names, class_names : tuple of str or None
-        As given; assignable.
+        As given, or the columns' names of the first table that `fit` or `partial_fit` took;
+        assignable.
     metadata : mapping of str to str
         Read-only; assignable as a whole.
 
