@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,26 @@ def test_every_optimizer_learns_from_what_is_there(optimizer: Any, backend: str)
         ValueError, match="missing_targets is True with the cost 'mine' of your own"
     ):
         Network([2, 2], cost=own, backend=backend).fit(X, seen, missing_targets=True)
+
+
+@every_backend
+def test_examples_without_a_single_target_are_not_met_perfectly(backend: Any) -> None:
+    X, Y = examples(3, "quadratic")
+    nothing = np.full_like(Y, np.nan)
+    net = Network([4, 5, 3], seed=2, backend=backend)
+    before = state(net)
+    first, last = nothing.copy(), nothing.copy()
+    first[0], last[-1] = 0.2, 0.2
+    for targets, options, what in (
+        (nothing, {}, "Y"),
+        (Y, {"validation_data": (X, nothing)}, "validation_data[1]"),
+        (first, {"validation_fraction": 0.3}, "Y of the examples held out"),
+        (last, {"validation_fraction": 0.3}, "Y of the examples to train on"),
+    ):
+        asked: Any = options
+        with pytest.raises(ValueError, match=rf"^{re.escape(what)} has nothing but nan; expected"):
+            net.fit(X, targets, shuffle=False, missing_targets=True, **asked)
+        assert state(net) == before
 
 
 @every_backend
