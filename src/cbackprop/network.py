@@ -100,7 +100,8 @@ class Network:
     parameters : ndarray
         (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row: a read-only copy; assignable.
     feature_names, class_names : tuple of str or None
-        As given; assignable.
+        As given, or the columns' names of the first table that `fit` or `partial_fit` took;
+        assignable.
     metadata : mapping of str to str
         Read-only; assignable as a whole.
 
@@ -228,7 +229,9 @@ class Network:
     def history(self) -> History | None:
         """What the last `fit` did: the epochs it completed, also after Ctrl-C or an error.
 
-        None before the first one and after `reset`. It is not copied and not saved.
+        In a callback that of the fit under way. A call that is refused leaves the one before. None
+        before the first fit and after `reset`, and of copies, pickles and loaded files; for
+        `fit` with ``resume`` a checkpoint has it.
         """
         history = self._model.history
         assert history is None or isinstance(history, History)

@@ -22,8 +22,8 @@ class Named(Protocol):
     def class_names(self) -> tuple[str, ...] | None: ...
 
 
-class About(Named, Protocol):
-    """With what else it says of itself."""
+class NamedWithMetadata(Named, Protocol):
+    """A network, which also has texts that go along with it."""
 
     @property
     def metadata(self) -> Mapping[str, str]: ...
@@ -70,7 +70,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown)
 
 
-def about(network: About) -> list[tuple[str, str]]:
+def about(network: NamedWithMetadata) -> list[tuple[str, str]]:
     """What inputs and outputs are called, and the metadata: lines with a word before each."""
     lines: list[tuple[str, str]] = []
     if network.feature_names is not None:

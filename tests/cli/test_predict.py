@@ -146,6 +146,21 @@ def test_true_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert error == f"R² {scores['r2']:.4f}, mean absolute error 0.208333 (3 examples)\n"
 
 
+def test_true_probabilities_have_no_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network([2, 2], "sigmoid", "cross_entropy", seed=3)
+    net.save(tmp_path / "a.model")
+    command = ["predict", str(tmp_path / "a.model"), str(tmp_path / "a.npy"), "--target", "0,1"]
+    for Y, expected in (
+        (np.array([[0.5, 0.25], [0.0, 1.0], [0.75, 0.0]]), ["r2", "mae"]),
+        (np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), ["accuracy"]),
+    ):
+        np.save(tmp_path / "a.npy", np.column_stack([Y, X]))
+        scores = as_json(capsys, *command)["scores"]
+        assert scores == {name: net.score(X, Y, name) for name in expected}
+
+
 def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = Network([64, 10], seed=0)
     net.save(tmp_path / "a.model")

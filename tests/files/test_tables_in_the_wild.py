@@ -55,7 +55,7 @@ READ: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ("1 2\n3 4\n", {}, "1 2 3 4"),
     ("  1   2\n 30  40\n", {}, "1 2 30 40"),
     ("a  b\t c\n1\t\t2 3\n10\t20   30\n", {}, "[a,b,c] 1 2 3 10 20 30"),
-    ("a\t\tb\n1\t\t2\n3\t\t4\n", {}, "[a,b] 1 2 3 4"),  # doubled tabulators
+    ("a\t\tb\n1\t\t2\n3\t\t4\n", {}, "[a,b] 1 2 3 4"),  # doubled tabs
     ("a, b\n1, 2\n", {}, "[a,b] 1 2"),
     ('"a", "b"\n"1", "2"\n', {}, "[a,b] 1 2"),
     ("a , b\n1 , 2\n", {}, "[a,b] 1 2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from support import BACKENDS, PAIRS, Array, both_dtypes, every_backend, state
 
 from cbackprop import LBFGS, SGD, Adam, Cost, LevenbergMarquardt, Network
+from cbackprop.training import loop
 
 N = 11
 
@@ -184,6 +186,45 @@ def test_every_optimizer_learns_from_what_is_there(optimizer: Any, backend: str)
         ValueError, match="missing_targets is True with the cost 'mine' of your own"
     ):
         Network([2, 2], cost=own, backend=backend).fit(X, seen, missing_targets=True)
+
+
+@every_backend
+def test_examples_without_a_single_target_are_not_met_perfectly(backend: Any) -> None:
+    X, Y = examples(3, "quadratic")
+    nothing = np.full_like(Y, np.nan)
+    net = Network([4, 5, 3], seed=2, backend=backend)
+    before = state(net)
+    first, last = nothing.copy(), nothing.copy()
+    first[0], last[-1] = 0.2, 0.2
+    for targets, options, what in (
+        (nothing, {}, "Y"),
+        (Y, {"validation_data": (X, nothing)}, "validation_data[1]"),
+        (first, {"validation_fraction": 0.3}, "Y of the examples held out"),
+        (last, {"validation_fraction": 0.3}, "Y of the examples to train on"),
+    ):
+        asked: Any = options
+        with pytest.raises(ValueError, match=rf"^{re.escape(what)} has nothing but nan; expected"):
+            net.fit(X, targets, shuffle=False, missing_targets=True, **asked)
+        assert state(net) == before
+
+
+@every_backend
+def test_a_pass_that_cannot_begin_leaves_the_network_without_missing_targets(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError("none left")
+
+    X, Y = examples(3, "quadratic")
+    net = Network([4, 5, 3], seed=2, backend=backend)
+    monkeypatch.setattr(loop, "Snapshot", no_memory)
+    for call in (
+        lambda: net.partial_fit(X, Y, options={"missing_targets": True}),
+        lambda: net.fit(X, Y, missing_targets=True),
+    ):
+        with pytest.raises(MemoryError, match="none left"):
+            call()
+        assert not net._model.engine.missing_targets
 
 
 def test_the_oracle_says_the_same_of_rows_that_are_whole() -> None:

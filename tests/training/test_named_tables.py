@@ -317,11 +317,6 @@ def test_a_training_that_fails_takes_no_names(backend, tmp_path):
     net = Network(SIZES, seed=3, backend=backend)
     before = state(net)
     x, y = Table(X, NAMES), Table(Y, CLASSES)
-
-    def stop(network, history):
-        assert network.feature_names == NAMES
-        raise KeyError("a callback's")
-
     large = Table(np.where(np.arange(24)[:, None] == 23, 1e200, X), NAMES)
     for error, call in (
         (ValueError, lambda: net.fit(x, y, validation_data=(X[:, :2], Y))),
@@ -336,22 +331,24 @@ def test_a_training_that_fails_takes_no_names(backend, tmp_path):
         with pytest.raises(error):
             call()
         assert state(net) == before
-    with pytest.raises(KeyError):
-        net.fit(x, y, callbacks=[stop])
-    assert (net.feature_names, net.class_names) == (None, None)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, KeyError])
 @every_backend
-def test_names_stay_after_an_interruption(backend):
+def test_names_stay_after_an_interruption_and_after_what_a_callback_raises(backend, error):
     """So do the parameters that were trained on these columns."""
     net = Network(SIZES, seed=3, backend=backend)
+    before = net.parameters
 
-    def interrupt(network, history):
-        raise KeyboardInterrupt
+    def stop(network, history):
+        assert network.feature_names == NAMES
+        network.class_names = ["other", "names"]
+        raise error
 
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(Table(X, NAMES), Y, callbacks=[interrupt])
-    assert net.feature_names == NAMES
+    with pytest.raises(error):
+        net.fit(Table(X, NAMES), Table(Y, CLASSES), callbacks=[stop])
+    assert not np.array_equal(net.parameters, before)
+    assert (net.feature_names, net.class_names) == (NAMES, ("other", "names"))
 
 
 @every_backend

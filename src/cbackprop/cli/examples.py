@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbackprop import Network, datasets
+from cbackprop.classes import classes_of
 from cbackprop.cli import about
 from cbackprop.cli.options import names
 from cbackprop.cli.terminal import note, printable
@@ -153,7 +154,10 @@ def targets_of(table: Table, net: Network, labels: Sequence[str] | None) -> tupl
     numeric = all(column.dtype.kind != "U" for column in columns)
     if len(columns) == n_out and numeric and labels is None:
         columns = _in_order(table, net.class_names)
-        return np.stack(columns, axis=1).astype(np.float64), net.cost_function == "cross_entropy"
+        Y = np.stack(columns, axis=1).astype(np.float64)
+        # Of probabilities, which cross_entropy takes as well, there is no accuracy.
+        found = None if net.cost_function != "cross_entropy" else classes_of(net.activations[-1], Y)
+        return Y, found is not None
     if len(columns) != 1:
         raise ValueError(
             f"target is {printable(name)}, {len(columns)} columns; expected {n_out} of numbers or "

@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         for word in args:
             before = joined[-1] if joined else ""
             options = [known[before]] if before in known else []
-            if not options and before.startswith("--"):  # the begin of one alone stands for it
+            if not options and before.startswith("--"):  # the beginning of one alone
                 options = [known[name] for name in known if name.startswith(before)]
             takes_value = len(options) == 1 and options[0].nargs in (None, "?")
             if takes_value and word[:1] == "-" and word[:2] not in ("-", "--", "-h"):
@@ -173,7 +173,7 @@ def add_examples(parser: argparse.ArgumentParser, mnist: str, target: str) -> No
     reading.add_argument(
         "--delimiter",
         metavar="CHARACTER",
-        help="between the cells, or tab (, ; | tabulators or blanks, as the lines have it)",
+        help="between the cells, or tab (, ; | tabs or blanks, as the lines have it)",
     )
     reading.add_argument(
         "--encoding", metavar="NAME", help="of a CSV file's letters, such as cp1252 (utf-8)"

@@ -28,7 +28,7 @@ def printable(text: str, besides: str = "") -> str:
 
 
 class _Shown:
-    """A text stream that shows control characters; tabulators and line ends are layout."""
+    """A text stream that shows control characters; tabs and line ends are layout."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

@@ -15,7 +15,7 @@ from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.tables import Table
 from cbackprop.training.metrics import MetricName
-from cbackprop.validation import held_out, integer, shown
+from cbackprop.validation import first_repeated, held_out, integer, shown
 
 MOST_CLASSES = 20  # of whole numbers; with more of them they are numbers to be met
 MOST_CLASSES_BY_ITSELF = 1000  # of names; more of them have to be asked for
@@ -116,8 +116,8 @@ def _names(table: Table, names: tuple[str, ...]) -> tuple[str, ...] | None:
     """The columns' names, by which the model will know them; None where the file has none."""
     if not table.named:
         return None
-    if len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+    twice = first_repeated(names)
+    if twice is not None:
         raise ValueError(
             f"the columns {shown(twice)} have one name; expected one for each, by which the model "
             "will know them: rename one, or --drop it by its number"

@@ -12,7 +12,8 @@
  *    more in each child, tells that from a call that will end.
  * d) A thread's number is its own for ever. The system's identifiers return: in a forked child a new thread may have
  *    that of one which the fork has left behind.
- * e) Of the words of threads that a fork has taken along only the number counts: a callback may fork, and go on.
+ * e) Whether a word is a thread's own, its number alone says, whatever the generation: a callback may fork, and the fit
+ *    goes on in the child, too.
  */
 #ifndef CBACKPROP_LOCK_H
 #define CBACKPROP_LOCK_H
@@ -121,7 +122,7 @@ static int cbackprop_read_along(uintptr_t *lock_word, int scratch)
     }
 }
 
-/* The begin of a call that reads: as above, and asking for the scratch. Mostly nobody else is there. */
+/* The start of a call that reads: as above, and asking for the scratch. Mostly nobody else is there. */
 static inline int cbackprop_read(uintptr_t *lock_word)
 {
     uintptr_t alone = cbackprop_generation | CBACKPROP_READ | CBACKPROP_SCRATCH | CBACKPROP_ONE;

@@ -61,7 +61,8 @@ class Form(NamedTuple):
         stands in it and below it.
     delimiter : str or None
         The character between a CSV file's cells, a blank for any number of blanks; None: the one of
-        comma, semicolon, tabulator, bar and blanks that makes rows of numbers of the first lines.
+        comma, semicolon, tab, vertical bar and blanks that makes rows of numbers of the first
+        lines.
     encoding : str or None
         How a CSV file's letters are encoded; None: UTF-8, or UTF-16 with its mark.
     x_key, y_key : str or None

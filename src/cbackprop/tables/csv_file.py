@@ -33,7 +33,7 @@ from cbackprop.tables.numbers import (
 from cbackprop.validation import shown
 
 DELIMITERS = (",", ";", "\t", "|")
-BLANKS = " "  # any number of blanks and tabulators
+BLANKS = " "  # any number of blanks and tabs
 SAMPLE_LINES, SAMPLE_LETTERS, SAMPLE_CELLS = 200, 1 << 18, 100_000
 LONGEST_CLASS = 200
 MOST_COLUMNS_TOLD = 50
@@ -561,7 +561,7 @@ def _told(name: str, heading: Heading, faults: list[_Fault], besides: str) -> st
 
 def _separated(delimiter: str) -> str:
     """What was taken for the delimiter, and what to do where it is none."""
-    words = {",": "commas", ";": "semicolons", "\t": "tabulators", BLANKS: "blanks", "|": "bars"}
+    words = {",": "commas", ";": "semicolons", "\t": "tabs", BLANKS: "blanks", "|": "vertical bars"}
     return (
         f"cells are separated by {words.get(delimiter, shown(delimiter))}; --delimiter names "
         "another character"

@@ -36,25 +36,18 @@ def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     Exception
         Whatever a function of the user's raises, or MemoryError.
 
-    After any of them parameters, optimiser and generator are as they were at the start of that
-    epoch, and before the first one as they were before the call; only what comes after an epoch,
-    such as a callback, finds it completed, and leaves it so. Ctrl-C leaves the parameters of the
-    last full batch, or those of the best epoch where early stopping brings them back. The model
+    After any of them parameters, optimiser, generator and names are as they were at the start of
+    that epoch, and before the first one as they were before the call; only what comes after an
+    epoch, such as a callback, finds it completed, and leaves it so. Ctrl-C leaves the parameters of
+    the last full batch, or those of the best epoch where early stopping brings them back. The model
     has the history then, too.
     """
     with model.engine:
         _require_trainable(model, plan.optimizer, plan.options)
         model.engine.begin_fit()
-        model.engine.missing_targets = plan.options is not None and plan.options.missing_targets
-        before = model.about
-        model.take_names(plan.names)
         try:
+            model.engine.missing_targets = plan.options is not None and plan.options.missing_targets
             return _run(model, X, Y, plan)
-        except Exception:
-            model.about = model.about._replace(
-                feature_names=before.feature_names, class_names=before.class_names
-            )
-            raise
         finally:
             model.engine.missing_targets = False
 
@@ -88,7 +81,6 @@ def run_pass(
         chosen = resolve(optimizer, learning_rate)
         _require_trainable(model, chosen, options)
         model.engine.begin_fit()
-        model.engine.missing_targets = options is not None and options.missing_targets
         before = Snapshot(model)
         try:
             if names is not None:
@@ -102,6 +94,7 @@ def run_pass(
             before.restore(model)
             raise
         try:
+            model.engine.missing_targets = options is not None and options.missing_targets
             _train_once(model, examples, targets, None, batch_size, sample_weight, options, None)
         except Exception:
             before.restore(model)
@@ -144,6 +137,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
 
     progress = Progress(plan.epochs, plan.progress)
     try:
+        model.take_names(plan.names)
         if plan.checkpoint is not None:
             # A folder that is not there is found out now, and not after the first epoch.
             os.stat(os.path.dirname(os.path.abspath(plan.checkpoint)))

@@ -131,6 +131,7 @@ def make(
     n_held_out = validation.held_out(share, pair, n)
     judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables, missing)
     if judged is not None:
+        validation.some_target("validation_data[1]", judged[1])
         judged = model.apart(judged[0]), model.apart(judged[1])
     wanted = named(validation.metrics(asked["metrics"], METRICS))
     functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))
@@ -290,6 +291,8 @@ def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array,
     left[rows] = False
     weight = None if plan.sample_weight is None else plan.sample_weight[left]
     validation.some_weight_left(weight, len(rows))
+    validation.some_target("Y of the examples held out", Y[rows])
+    validation.some_target("Y of the examples to train on", Y[left])
     # The largest may have gone.
     weight, _ = validation.sample_weight("sample_weight", weight, len(X) - len(rows), "float64")
     changed = plan._replace(sample_weight=weight, validation_data=(X[rows], Y[rows]))

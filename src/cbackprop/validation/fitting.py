@@ -324,7 +324,7 @@ def noise_hides_costs(noise_multiplier: float, looks_at_costs: bool, what: str) 
 def frozen_layers(argument: str, value: object, n_layers: int) -> tuple[int, ...]:
     """Layers of 1 … n_layers, in order; not all of them."""
     expected = f"numbers of layers, each from 1 to {n_layers}"
-    if not _has_an_order(value):
+    if not _has_entries(value):
         raise wrong_type(argument, value, expected)
     layers = [scalars.integer(f"{argument}[{i}]", entry, 1) for i, entry in enumerate(value)]
     for i, layer in enumerate(layers):
@@ -480,7 +480,7 @@ def same_plan(found: object, expected: Mapping[str, object], later: Collection[s
 def metrics(value: object, known: Collection[Word]) -> tuple[Word | Callable[..., Any], ...]:
     """Names of metrics, or functions of (predictions, targets)."""
     entries = (value,) if isinstance(value, str) or callable(value) else value
-    if not _has_an_order(entries):
+    if not _has_entries(entries):
         raise wrong_type("metrics", value, "names or functions")
     return tuple(metric(f"metrics[{i}]", entry, known) for i, entry in enumerate(entries))
 
@@ -496,7 +496,7 @@ def functions(argument: str, value: object) -> tuple[Callable[..., Any], ...]:
     """One function or several."""
     if callable(value):
         return (value,)
-    if not _has_an_order(value):
+    if not _has_entries(value):
         raise wrong_type(argument, value, "functions")
     entries: list[Callable[..., Any]] = []
     for i, entry in enumerate(value):
@@ -506,7 +506,7 @@ def functions(argument: str, value: object) -> tuple[Callable[..., Any], ...]:
     return tuple(entries)
 
 
-def _has_an_order(value: object) -> TypeGuard[Iterable[object]]:
+def _has_entries(value: object) -> TypeGuard[Iterable[object]]:
     """Whether it can be gone through, one entry after the other (no 0-d array can)."""
     if isinstance(value, (str, bytes)) or scalars.has_no_order(value):
         return False
