@@ -123,7 +123,7 @@ def state(net: Network) -> State:
             repr(whole_batch.numbers),
         ),
         generator=repr(net._model.random.state),
-        about=(net.feature_names, net.class_names, dict(net.metadata)),
+        about=(net.feature_names, net.class_names, *net.metadata.items()),
     )
 
 

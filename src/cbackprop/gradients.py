@@ -160,7 +160,7 @@ class Gradient:
     def __mul__(self, other: object) -> Gradient | Array:
         if _is_number(other):
             factor = validation.real_number("the factor of a Gradient", other)
-            return Gradient(self.vector * factor, self.cost * factor, self._sizes)
+            return self._scaled(operator.mul, factor)
         return self.vector * other if _has_axes(other) else NotImplemented
 
     def __rmul__(self, other: float) -> Gradient:
@@ -175,7 +175,7 @@ class Gradient:
             divisor = validation.real_number("the divisor of a Gradient", other)
             if divisor == 0:
                 raise ZeroDivisionError(f"the divisor of a Gradient is {divisor:g}")
-            return Gradient(self.vector / divisor, self.cost / divisor, self._sizes)
+            return self._scaled(operator.truediv, divisor)
         return self.vector / other if _has_axes(other) else NotImplemented
 
     def __matmul__(self, other: Gradient | Array) -> Any:
@@ -183,6 +183,21 @@ class Gradient:
             self._require_fitting("@", other)
             return self.vector @ other.vector
         return self.vector @ other if _has_axes(other) else NotImplemented
+
+    def _scaled(self, scale: Callable[[Any, float], Any], number: float) -> Gradient:
+        """Times or divided by a number, which need not be one of the vector's number type."""
+        own = np.finfo(self.vector.dtype)
+        wide = not float(own.tiny) <= abs(number) <= float(own.max) and number != 0
+        with np.errstate(all="ignore"):  # what vanishes is 0
+            numbers = self.vector.astype(np.float64) if wide else self.vector
+            vector: Floats = scale(numbers, number).astype(self.vector.dtype, copy=False)
+            cost = scale(self.cost, number)
+        if not np.isfinite(vector).all() and np.isfinite(self.vector).all():
+            raise FloatingPointError(
+                f"the Gradient overflows {self.vector.dtype} by the number {number:g}; expected "
+                "a finite result"
+            )
+        return Gradient(vector, cost, self._sizes)
 
     def _require_fitting(self, operator: str, other: Gradient) -> None:
         validation.gradients_fit(

@@ -436,7 +436,7 @@ class Network:
         backend: Literal["compiled", "reference"] = "compiled",
         allow_nonfinite: bool = False,
     ) -> Self:
-        """The network in a model file, its parameters the same to the bit.
+        """The network in a model file, its parameters the same to the bit: a new one.
 
         Nothing runs from a file: it names its functions, by words of a list.
 

@@ -309,3 +309,20 @@ def test_drawn_files_and_options(kind: str, folder: Path) -> None:
     module.models(folder)  # type: ignore[attr-defined]
     _, faults = module.run(kind, 60, 1, folder)  # type: ignore[attr-defined]
     assert faults == []
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("option", ["--save", "--checkpoint"])
+def test_the_table_is_not_written_over(tmp_path, capsys, option, link):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "".join(f"{i},{i * i},{i % 2}.5\n" for i in range(12)))
+    before = table.read_bytes()
+    place = tmp_path / "place" if link else table
+    if link:
+        place.symlink_to(table)
+    assert cli.main(["train", str(table), "--epochs", "1", option, str(place)]) == 2
+    assert "which is DATA, too; expected a file of its own" in capsys.readouterr().err
+    assert table.read_bytes() == before
+    both = ["--save", str(tmp_path / "m"), "--checkpoint", str(tmp_path / "m")]
+    assert cli.main(["train", str(table), "--epochs", "1", *both]) == 2
+    assert not (tmp_path / "m").exists()

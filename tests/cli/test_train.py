@@ -724,7 +724,7 @@ def test_going_on_with_another_table_is_refused(
         changed = [*cells[:column], "7.25", *cells[column + 1 :]]
         copy.write_text("\n".join([*rows[:7], ",".join(changed), *rows[8:]]))
         error = refusal(capsys, "train", str(copy), *command, "4", "--resume", "--json")
-        assert "data" in error
+        assert "X, Y" in error
 
 
 def test_activation_means_the_hidden_layers_everywhere(

@@ -1044,7 +1044,9 @@ def test_a_predict_between_two_epochs_does_not_stop_the_fit(backend):
 
     def other():
         for call in (lambda: net.predict(X), lambda: net.partial_fit(X, Y), net.copy, net.reset):
-            with pytest.raises(RuntimeError, match=r"^a fit .* is running .*use copy\(\)") as error:
+            with pytest.raises(
+                RuntimeError, match=r"^a fit .* is running .*use a copy\(\)"
+            ) as error:
                 call()
             errors.append(error)
 

@@ -579,8 +579,8 @@ HOSTILE: dict[str, tuple[Bytes, str]] = {
     "7 bytes": (lambda: bytes(7), "has 7 bytes"),
     "header length 0": (lambda: bytes(8), "length is 0"),
     "header length 1": (lambda: struct.pack("<Q", 1) + b"{", "length is 1;"),
-    "header length 2^63": (lambda: struct.pack("<Q", 2**63) + b"{}", f"length is {2**63}"),
-    "header length 2^64 - 1": (lambda: b"\xff" * 8 + b"{}", f"length is {2**64 - 1}"),
+    "header length 2^63": (lambda: struct.pack("<Q", 2**63) + b"{}", "no model file"),
+    "header length 2^64 - 1": (lambda: b"\xff" * 8 + b"{}", "no model file"),
     "header length over 1 MiB": (
         lambda: raw_file(padded(compact({"__metadata__": {"x": "y" * (1 << 20)}}))),
         "expected 2 to 1048576 bytes",

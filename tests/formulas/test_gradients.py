@@ -280,3 +280,19 @@ def test_drawn_expressions(seed):
     np.testing.assert_array_equal(result.vector, vector)
     np.testing.assert_array_equal(result.cost, cost)
     assert result.weights[0].shape[-2:] == (sizes[1], sizes[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_beyond_the_number_type(dtype):
+    """A number that the type does not have is no infinity, and what vanishes raises nothing."""
+    net = Network([2, 3, 1], dtype=dtype, seed=0)
+    g = net.gradient(np.eye(2), np.ones((2, 1)))
+    g.vector[0] = 0
+    with np.errstate(all="raise"):
+        small = g * 1e-30
+        back = small * 1e40
+        assert back.vector[0] == 0
+        np.testing.assert_allclose(back.vector, g.vector.astype(np.float64) * 1e10, rtol=1e-6)
+        assert not (g / 1e300 / 1e300).vector.any()
+        with pytest.raises(FloatingPointError, match="overflows"):
+            g * 1e300 * 1e300

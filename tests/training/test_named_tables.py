@@ -161,7 +161,7 @@ def test_one_example_of_a_table(row, backend):
 
 @every_backend
 def test_labels_that_are_no_names_go_by_position(backend):
-    """pandas' own numbers, years, pairs; an only number has one place, whatever it is called."""
+    """pandas' own numbers and years; an only number has one place, whatever it is called."""
     net, plain = named(backend), Network(SIZES, seed=3, backend=backend)
     for labels in (
         [0, 1, 2],
@@ -170,7 +170,8 @@ def test_labels_that_are_no_names_go_by_position(backend):
         [("a", 1), ("a", 2), ("b", 1)],
         [[], 0, ()],
     ):
-        for each in (net, plain):
+        numbers = all(isinstance(label, (int, float)) for label in labels)
+        for each in (net, plain) if numbers else (plain,):  # where there are no names to miss
             assert each.predict(Table(X, labels)).tobytes() == each.predict(X).tobytes()
             each.partial_fit(Table(X, labels), Y)
     assert net.feature_names == NAMES
@@ -372,3 +373,28 @@ def test_a_checkpoint_has_the_columns_that_it_was_trained_on(backend, tmp_path):
     net = named(backend)
     net.fit(reversed_columns("Table", X, NAMES), y, epochs=4, checkpoint=file, resume=True)
     assert state(net) == state(whole)
+
+
+def test_a_table_to_judge_a_resumed_fit_by_needs_names(tmp_path):
+    """Those of the checkpoint are read after the table would have been taken by position."""
+    path = tmp_path / "fit"
+    Network(SIZES, seed=0).fit(Table(X, NAMES), Y, epochs=1, checkpoint=path)
+    other = Table(X, NAMES).chosen(*NAMES[::-1])
+    net = Network(SIZES, seed=0)
+    before = state(net)
+    with pytest.raises(ValueError, match=r"validation_data\[0\] has the columns"):
+        net.fit(X, Y, epochs=2, checkpoint=path, resume=True, validation_data=(other, Y))
+    assert state(net) == before
+    net.feature_names = NAMES
+    history = net.fit(X, Y, epochs=2, checkpoint=path, resume=True, validation_data=(other, Y))
+    assert history.validation_cost[-1] == net.cost(X, Y)
+
+
+@pytest.mark.parametrize(
+    "labels", [[("c", "q"), ("a", "q"), ("b", "q")], [b"a", b"b", b"c"], [None, None, None]]
+)
+def test_labels_that_are_no_numbers_are_no_places(labels):
+    net = Network(SIZES, seed=0, feature_names=NAMES)
+    with pytest.raises(ValueError, match="in any order"):
+        net.predict(Table(X, labels))
+    assert (net.predict(Table(X, range(3))) == net.predict(X)).all()

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from support import both_dtypes, every_backend, state
 
-from cbackprop import Network
+from cbackprop import Activation, EarlyStopping, Network
 from cbackprop.training import plan
 
 # ---- weights of examples and classes -------------------------------------------------------------
@@ -444,3 +444,28 @@ def test_examples_without_a_class_are_warned_of():
     ):
         net.fit(X, Y, epochs=1)
     Network([1, 3], "sigmoid", "cross_entropy", seed=0).fit(X, Y, epochs=1)  # none of the labels
+
+
+def test_a_metric_called_like_a_cost_is_not_taken_for_it():
+    """Early stopping by "cost" looks at the training cost, whatever a metric is called."""
+    values = iter([3.0, 1.0, 2.0])
+
+    def cost(predictions, targets):
+        return next(values)
+
+    X, Y = data()
+    history = Network([4, 3], seed=0).fit(
+        X, Y, epochs=3, metrics=[cost], early_stopping=EarlyStopping(9, monitor="cost")
+    )
+    assert history.metrics == {"cost 2": [3.0, 1.0, 2.0]}
+    assert history.best_epoch == int(np.argmin(history.cost))
+
+
+def test_functions_that_no_checkpoint_holds_are_refused_before_the_first_epoch(tmp_path):
+    X, Y = data()
+    net = Network([4, 3], Activation(np.sin, np.cos), seed=0)
+    before = state(net)
+    with pytest.raises(TypeError, match="a model file holds no code"):
+        net.fit(X, Y, epochs=1, checkpoint=tmp_path / "fit")
+    assert state(net) == before
+    assert not list(tmp_path.iterdir())

@@ -54,6 +54,7 @@ def _run(argv: list[str]) -> int:
         if arguments.run is None:
             parser.print_help(sys.stderr)
             return 2
+        _require_files_apart(vars(arguments))
         status: int = arguments.run(arguments)
         # Here and not at interpreter exit, where a closed pipe could no longer be caught.
         if sys.stdout is not None:
@@ -70,6 +71,22 @@ def _run(argv: list[str]) -> int:
         return failed(error, 1)
     except (OSError, TypeError, ValueError) as error:
         return failed(error, 2)
+
+
+def _require_files_apart(arguments: dict[str, object]) -> None:
+    """What is written must not replace what is read, or what is written besides."""
+    taken: dict[str, str] = {}
+    for name in ("data", "model", "checkpoint", "save", "out", "svg", "html"):
+        path = arguments.get(name)
+        # Devices and pipes are nobody's own.
+        if not isinstance(path, str) or (os.path.exists(path) and not os.path.isfile(path)):
+            continue
+        place = os.path.realpath(path)
+        if place in taken and name != "model":
+            raise ValueError(
+                f"--{name} is {path!r}, which is {taken[place]}, too; expected a file of its own"
+            )
+        taken[place] = name.upper() if name in ("data", "model") else f"--{name}"
 
 
 def _parser() -> Parser:

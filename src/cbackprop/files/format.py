@@ -262,6 +262,11 @@ def _header_length(file: FileIO, size: int) -> int:
     first = bytearray(8)
     _fill(file, first)
     length = int.from_bytes(first, "little")
+    if first[-1] > 0:
+        # No file is as long as that; eight letters are.
+        raise ModelFileError(
+            f"it begins with {bytes(first)!r}; expected the length of a header: it is no model file"
+        )
     if not 2 <= length <= LONGEST_HEADER:
         raise ModelFileError(
             f"its header's length is {length}; expected 2 to {LONGEST_HEADER} bytes: "

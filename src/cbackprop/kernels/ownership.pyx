@@ -140,8 +140,8 @@ cdef int refuse(Core core) except -1:
         raise RuntimeError("this network was in use when the process was forked, and what another thread did with "
                            "it will never be finished here; use a copy() made before the fork")
     if is_fit(&core.lock_word) and not is_own(&core.lock_word):
-        raise RuntimeError("a fit of this network is running in another thread; use copy() to work on it at the "
-                           "same time")
+        raise RuntimeError("a fit of this network is running in another thread; use a copy() made before it "
+                           "began to work at the same time")
     if is_read(&core.lock_word):
         raise RuntimeError("this network is already in use: it cannot be changed while another call reads it, in "
                            "another thread or around this one; use copy() to work on it at the same time")

@@ -107,8 +107,8 @@ class Shared:
             )
         if self._fitting and other.thread is not use.thread:
             raise RuntimeError(
-                "a fit of this network is running in another thread; use copy() to work on it at "
-                "the same time"
+                "a fit of this network is running in another thread; use a copy() made before it "
+                "began to work at the same time"
             )
         if not other.changes:
             raise RuntimeError(

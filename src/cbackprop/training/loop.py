@@ -139,7 +139,11 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
     try:
         model.take_names(plan.names)
         if plan.checkpoint is not None:
-            # A folder that is not there is found out now, and not after the first epoch.
+            # A folder that is not there and functions that no file can hold are found out now, and
+            # not after the first epoch.
+            from cbackprop.files.model import described
+
+            described(model)
             os.stat(os.path.dirname(os.path.abspath(plan.checkpoint)))
         if plan.epochs > 0:
             model.set_optimizer(plan.optimizer)

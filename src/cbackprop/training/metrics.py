@@ -78,12 +78,12 @@ LARGER_IS_BETTER: dict[str, bool] = {"accuracy": True, "mse": False, "mae": Fals
 
 
 def named(metrics: Iterable[MetricName | Metric]) -> dict[str, MetricName | Metric]:
-    """Each metric by a name; a second one of a name is numbered."""
+    """Each metric by a name; a second one of a name, or of a cost's, is numbered."""
     by_name: dict[str, MetricName | Metric] = {}
     for metric in metrics:
         own = _function_name(metric) if callable(metric) else metric
         name, count = own, 1
-        while name in by_name:
+        while name in by_name or name in ("cost", "validation_cost"):  # as EarlyStopping calls them
             count += 1
             name = f"{own} {count}"
         by_name[name] = metric

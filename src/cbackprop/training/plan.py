@@ -121,7 +121,8 @@ def make(
     targets = validation.targets(
         "Y", Y, n, False, *network_facts, model.cost_function, missing=missing
     )
-    validation.some_target("Y", targets)
+    if missing:
+        validation.some_target("Y", targets)
     examples, targets = model.apart(examples), model.apart(targets)
     output = model.activations[-1]
     validation.reachable_targets(targets, output)
@@ -129,9 +130,12 @@ def make(
     pair, path = asked["validation_data"], asked["checkpoint"]
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
+    if asked["resume"] is True and tables.features is None:
+        validation.no_table_to_judge_by(pair)  # the names of its columns are in the checkpoint
     judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables, missing)
     if judged is not None:
-        validation.some_target("validation_data[1]", judged[1])
+        if missing:
+            validation.some_target("validation_data[1]", judged[1])
         judged = model.apart(judged[0]), model.apart(judged[1])
     wanted = named(validation.metrics(asked["metrics"], METRICS))
     functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))

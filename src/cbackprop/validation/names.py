@@ -108,6 +108,17 @@ def table_names(
     )
 
 
+def no_table_to_judge_by(pair: object) -> None:
+    """Where X is an array and names are still to come, a table to judge by would go by position."""
+    X = pair[0] if is_list(pair) and len(pair) == 2 else None
+    labels = None if X is None or is_array(X) or is_list(X) else _columns(X)
+    if labels is not None and not all(scalars.is_real(name) for name in labels):
+        raise ValueError(
+            f"validation_data[0] has the columns {shown(list(labels))}, and X has none; expected "
+            "a table as X, too, or feature_names: resume finds the names too late"
+        )
+
+
 def _in_order(argument: str, value: object, names: Names | None, attribute: str) -> object:
     """A table with its columns in the order of these names; anything else as it came.
 
@@ -120,7 +131,7 @@ def _in_order(argument: str, value: object, names: Names | None, attribute: str)
     labels = _columns(value)
     if labels is None:
         labels = _labels_of_one_example(value, count)
-    if labels is None or labels == names or not any(isinstance(name, str) for name in labels):
+    if labels is None or labels == names or all(scalars.is_real(name) for name in labels):
         return value
     # Labels of other kinds need not be hashable.
     places = {name: place for place, name in enumerate(labels) if isinstance(name, str)}
