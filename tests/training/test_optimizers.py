@@ -421,6 +421,8 @@ def fits(draw):
             [("sigmoid", "quadratic"), ("softmax", "cross_entropy"), ("identity", "huber")]
         )
     )
+    if output == "softmax":
+        sizes[-1] = max(sizes[-1], 2)
     amount = st.one_of(st.just(0.0), st.floats(1e-3, 0.5))
     limit = st.one_of(st.none(), st.floats(0.1, 2))
     options = {
