@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Numbers = float | Floats
 
 
+def _multiplied(one: Any, other: Any) -> Any:
+    return one * other
+
+
 def _divided(one: Any, other: Any) -> Any:
     return one / other
 
@@ -160,7 +164,7 @@ class Gradient:
     def __mul__(self, other: object) -> Gradient | Array:
         if _is_number(other):
             factor = validation.real_number("the factor of a Gradient", other)
-            return self._scaled(operator.mul, factor)
+            return self._scaled(_multiplied, factor)
         return self.vector * other if _has_axes(other) else NotImplemented
 
     def __rmul__(self, other: float) -> Gradient:
@@ -175,7 +179,7 @@ class Gradient:
             divisor = validation.real_number("the divisor of a Gradient", other)
             if divisor == 0:
                 raise ZeroDivisionError(f"the divisor of a Gradient is {divisor:g}")
-            return self._scaled(operator.truediv, divisor)
+            return self._scaled(_divided, divisor)
         return self.vector / other if _has_axes(other) else NotImplemented
 
     def __matmul__(self, other: Gradient | Array) -> Any:
