@@ -4,10 +4,11 @@ The calculus of backpropagation, compiled: ∂C/∂w_jk = ∂z_j/∂w_jk · ∂a
 paths and averaged over examples, with every factor open to inspection.
 """
 
+from typing import TYPE_CHECKING
+
 from cbackprop import datasets, schedules
 from cbackprop._version import __version__ as __version__
 from cbackprop.backend import info
-from cbackprop.chain_rule import ChainRule
 from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Activation, Cost
 from cbackprop.gradients import Backward, Forward, Gradient
@@ -23,6 +24,9 @@ from cbackprop.optimizers import (
     Rprop,
 )
 from cbackprop.training import EarlyStopping, History
+
+if TYPE_CHECKING:
+    from cbackprop.chain_rule import ChainRule
 
 __all__ = [
     "LBFGS",
@@ -47,3 +51,18 @@ __all__ = [
     "info",
     "schedules",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What few programs need, imported when it is asked for (PEP 562)."""
+    from importlib import import_module
+
+    if name in ("chain_rule", "gradient_check"):
+        return import_module(f"cbackprop.{name}")
+    if name == "ChainRule":
+        return import_module("cbackprop.chain_rule").ChainRule
+    raise AttributeError(f"module 'cbackprop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import numpy as np
 
 from cbackprop import backend as backends
-from cbackprop import neuron_names, validation
-from cbackprop.chain_rule import ChainRule
+from cbackprop import validation
 from cbackprop.classes import are_classes
 from cbackprop.functions import (
     Activation,
@@ -34,6 +33,7 @@ from cbackprop.update_rules import StepOptions
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from cbackprop.chain_rule import ChainRule
     from cbackprop.gradient_check import GradientCheck
 
 # No ArrayLike, which any word would be.
@@ -518,6 +518,8 @@ class Network:
             f"{self.n_parameters} parameters, {self.dtype.name}, "
             f"cost {name_of(self.cost_function)}, {computed}"
         )
+        from cbackprop import neuron_names
+
         lines += [f"{what}: {text}" for what, text in neuron_names.about(self)]
         return "\n".join(lines)
 
@@ -1121,6 +1123,8 @@ class Network:
         validation.require_finite("x", examples)
         with self._engine.reading():
             backward = self._model.backward(examples, targets, True)
+            from cbackprop.chain_rule import ChainRule
+
             return ChainRule(self._model, examples[0], backward, targets[0])
 
     def check_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> GradientCheck:

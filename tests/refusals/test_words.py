@@ -288,7 +288,9 @@ def test_names_of_classes(kind, n_L):
     net = Network([3, n_L])
     targets = kind(names)
     message = message_of(lambda: net.fit(X, targets), TypeError)
-    assert ", not text; names of classes become targets by " in message
+    assert (
+        ", not text; names of classes, in the order of the alphabet, become targets by " in message
+    )
     way = message.rpartition(" by ")[2]
     net.fit(X, eval(way, {"np": np, "datasets": datasets, "Y": targets}), epochs=1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ from cbackprop.functions import Activation, Array
 from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, resolve
 from cbackprop.schedules import RateOfEpoch, ReduceOnPlateau
-from cbackprop.training.fingerprint import fingerprint
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import (
     LARGER_IS_BETTER,
@@ -75,6 +73,8 @@ class Plan(NamedTuple):
 
     def description(self, X: Array, Y: Array) -> dict[str, object]:
         """What must be the same for a fit to go on from a checkpoint."""
+        from cbackprop.training.fingerprint import fingerprint  # for checkpoints alone
+
         shuffle: object = self.shuffle
         order = shuffle if validation.is_array(shuffle) else None
         return {
@@ -224,6 +224,8 @@ def _with_direction(
     known |= {
         name: LARGER_IS_BETTER[word] for name, word in wanted.items() if isinstance(word, str)
     }
+    from copy import copy  # which starts slowly, for fits that stop early alone
+
     changed = copy(stopping)
     changed.larger_is_better = validation.direction(
         stopping.monitor, known, stopping.larger_is_better

@@ -266,7 +266,7 @@ def _advice_on_names(argument: str, n_L: int) -> str:
     """What makes targets of names of classes."""
     numbered = f"np.unique({argument}, return_inverse=True)[1]"
     targets = f"{numbered}.reshape(-1, 1)" if n_L == 1 else f"datasets.one_hot({numbered}, {n_L})"
-    return f"; names of classes become targets by {targets}, numbered in the order of the alphabet"
+    return f"; names of classes, in the order of the alphabet, become targets by {targets}"
 
 
 def _advice_on_targets(

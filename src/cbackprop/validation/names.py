@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from cbackprop.validation import scalars
 from cbackprop.validation.arrays import as_array
@@ -69,11 +69,11 @@ def names_to_go_on_with(argument: str, own: Names | None, found: Names | None) -
 # ---- tables --------------------------------------------------------------------------------------
 
 
-class TableNames(NamedTuple):
+class TableNames:
     """What the columns of tables are called; None where they go by position."""
 
-    features: Names | None
-    outputs: Names | None
+    def __init__(self, features: Names | None, outputs: Names | None) -> None:
+        self.features, self.outputs = features, outputs
 
     def examples(self, argument: str, X: object) -> object:
         """A table X with its columns in the order of the features; anything else as it came."""
