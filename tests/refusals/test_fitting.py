@@ -362,7 +362,7 @@ def option_rows():
         "fit", "validation_fraction", 0.5, ValueError, r" is 0.5 with validation_data given; exp",
         validation_data=(X, Y),
     )  # fmt: skip
-    stops = r"; validation_data makes a validation_cost"
+    stops = r"; validation_data or validation_fraction makes a validation_cost"
     for value, error, pattern in (
         (0, ValueError, r" is 0; expected at least 1"),
         (True, TypeError, r" is True; expected an integer"),

@@ -193,7 +193,8 @@ def meant_together(argv: Sequence[str], rest: Sequence[str]) -> str:
             continue
         values = list(argv[start + 1 : start + 2])
         for word in argv[start + 2 :]:
-            if not (word.isdigit() if name in NUMBERS else word in rest):
+            is_another = word.isdigit() if name in NUMBERS else word in rest
+            if not is_another or word.startswith("--"):
                 break
             values.append(word)
         if len(values) > 1:

@@ -430,7 +430,9 @@ def monitor(monitored: str, names: tuple[str, ...], is_judged: bool) -> None:
     """What early stopping looks at must be there to look at."""
     known = ("cost", *(("validation_cost",) if is_judged else ()), *names)
     if monitored not in known:
-        hint = "" if is_judged else "; validation_data makes a validation_cost"
+        hint = (
+            "" if is_judged else "; validation_data or validation_fraction makes a validation_cost"
+        )
         raise ValueError(
             f"early_stopping monitors {monitored!r}; expected one of "
             f"{', '.join(repr(name) for name in known)}{hint}"
