@@ -280,15 +280,19 @@ cdef object failure_of(Core core, bint failed):
     return (QUANTITIES[core.failed_quantity], core.failed_layer) if failed else None
 
 
-cdef int look_for_signals(Core core, Py_ssize_t work) except -1 nogil:
+cdef inline int look_for_signals(Core core, Py_ssize_t work) except -1 nogil:
     """Ctrl-C arrives here, between two pieces of work, and whoever watches a pass hears how many batches are done."""
     core.work += work
-    if core.work >= SIGNAL_WORK:
-        core.work = 0
-        with gil:
-            PyErr_CheckSignals()
-            if core.watcher is not None:
-                core.watcher(core.batch)
+    # Apart, so that the steps of tiny networks have no more than the question in them.
+    return meet_signals(core) if core.work >= SIGNAL_WORK else 0
+
+
+cdef int meet_signals(Core core) except -1 nogil:
+    core.work = 0
+    with gil:
+        PyErr_CheckSignals()
+        if core.watcher is not None:
+            core.watcher(core.batch)
     return 0
 
 
