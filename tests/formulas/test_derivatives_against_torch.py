@@ -202,6 +202,8 @@ def random_case(number: int, output: str, cost: str) -> Case:
     depth = 1 + number % 4
     widths, counts = (WIDE, MANY) if number % 10 == 9 else (WIDTHS, COUNTS)
     sizes = tuple(integer(*widths) for _ in range(depth + 1))
+    if output == "softmax":  # A network refuses one of a single output, which would always be 1.
+        sizes = (*sizes[:-1], max(2, sizes[-1]))
     activations = (*(HIDDEN[integer(0, len(HIDDEN) - 1)] for _ in range(depth - 1)), output)
     n, n2 = integer(*counts), integer(*counts)
     X = normal(n + n2, sizes[0])
