@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import one_line_error, printed
+from command_line import one_line_error, printed, refusal
 from support import REPOSITORY, output_of, run_python
 
 import cbackprop
@@ -218,9 +219,56 @@ def test_plain_letters_for_a_terminal_without_the_lessons(monkeypatch: pytest.Mo
     assert "times the sum of w2 to the cost" in " ".join(raw.getvalue().decode("ascii").split())
 
 
-def test_closed_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    assert cli.main(["info"]) == 0
+PRINTING = (
+    "info",
+    "--help",
+    "--version",
+    "check --sizes 2,1",
+    "check --sizes 2,1 --json",
+    "step",
+    "demo --epochs 1",
+    "train --digits --epochs 1 --hidden 2",
+    "predict a.model --digits",
+    "predict a.model --digits --json",
+    "explain a.model --digits",
+    "explain a.model --digits --latex",
+)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cbackprop.Network([64, 10], seed=0).save("a.model")
+
+
+@pytest.mark.parametrize("command", PRINTING)
+@pytest.mark.usefixtures("saved")
+def test_closed_standard_output(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)
+        assert cli.main(command.split()) == 2
+        assert sys.stdout is None
+    assert one_line_error(capsys).startswith("cbackprop: error: standard output: closed")
+
+
+@pytest.mark.usefixtures("saved")
+def test_closed_streams_that_are_not_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is for standard error goes nowhere else, above all not among the outputs."""
+    answers = ["predict", "a.model", "--digits"]
+    assert cli.main(answers) == 0
+    outputs = capsys.readouterr().out
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stderr", None)
+        assert cli.main(answers) == 0
+        assert cli.main(["predict", "none.model", "--digits"]) == 2
+        closed.setattr(sys, "stdout", None)
+        assert cli.main([*answers, "--out", "a.csv"]) == 0
+    assert capsys.readouterr().out == outputs
+    assert Path("a.csv").read_text() == outputs
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such pipes on Windows")
@@ -240,7 +288,59 @@ def test_a_reader_that_goes_away() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_line() -> None:
+@pytest.mark.parametrize("command", PRINTING)
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.usefixtures("saved")
+def test_a_full_disk_is_one_line(
+    command: str,
+    buffered: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as full, open("/dev/full", "wb", 0) as raw:
+        stream = io.TextIOWrapper(raw if not buffered else io.BufferedWriter(raw), "utf-8")
+        full.setattr(sys, "stdout", stream)
+        assert cli.main(command.split()) == 2
+    text = os.strerror(errno.ENOSPC)
+    assert one_line_error(capsys) == f"cbackprop: error: standard output: {text}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("step --out /dev/full", "/dev/full"),
+        ("explain a.model --digits --svg /dev/full", "/dev/full"),
+        ("explain a.model --digits --html /dev/full", "/dev/full"),
+        ("train --digits --epochs 1 --json --save /dev/full", "/dev/full"),
+        ("train --digits --epochs 1 --json --checkpoint /dev/full", "/dev/full"),
+        ("predict a.model --digits --out full.csv", "full.csv"),
+        ("predict a.model --digits --out full.npy", "full.npy"),
+        ("predict a.model --digits --labels --out full.npy", "full.npy"),
+    ],
+)
+@pytest.mark.usefixtures("saved")
+def test_a_file_that_cannot_be_written_is_named(
+    command: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("full.csv", "full.npy"):
+        Path(name).symlink_to("/dev/full")
+    text = os.strerror(errno.ENOSPC)
+    assert refusal(capsys, *command.split()) == f"cbackprop: error: {file}: {text}\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
+@pytest.mark.parametrize("command", ["train {}", "predict a.model {}", "predict {} --digits"])
+@pytest.mark.usefixtures("saved")
+def test_a_file_that_cannot_be_read_is_named(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(capsys, *command.format("/proc/self/mem").split())
+    assert error == f"cbackprop: error: /proc/self/mem: {os.strerror(errno.EIO)}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_process_whose_output_has_no_room() -> None:
     with open("/dev/full", "wb") as full:
         result = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "cbackprop", "info"],
@@ -249,5 +349,5 @@ def test_a_full_disk_is_one_line() -> None:
             timeout=60,
         )
     assert result.returncode == 2
-    assert result.stderr.startswith(b"cbackprop: error: ")
+    assert result.stderr.startswith(b"cbackprop: error: standard output: ")
     assert result.stderr.count(b"\n") == 1

@@ -57,8 +57,7 @@ def _run(argv: list[str]) -> int:
         _require_files_apart(vars(arguments))
         status: int = arguments.run(arguments)
         # Here and not at interpreter exit, where a closed pipe could no longer be caught.
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         note("interrupted")

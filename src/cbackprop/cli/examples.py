@@ -11,7 +11,7 @@ from cbackprop import Network, datasets
 from cbackprop.classes import classes_of
 from cbackprop.cli import about
 from cbackprop.cli.options import names
-from cbackprop.cli.terminal import note, printable
+from cbackprop.cli.terminal import naming, note, printable
 from cbackprop.files import format as file_format
 from cbackprop.functions import Array
 from cbackprop.tables import LAST_COLUMN, Form, Table, kinds, read_table, some
@@ -60,20 +60,21 @@ def read(arguments: argparse.Namespace, net: Network | None, last: bool, mixed: 
     if target is None and last:
         target = LAST_COLUMN if net is None else _targets_of_training(net) or LAST_COLUMN
     delimiter = {"tab": "\t", "\\t": "\t"}.get(arguments.delimiter, arguments.delimiter)
-    table = read_table(
-        arguments.data,
-        Form(
-            target=target,
-            drop=arguments.drop,
-            header=arguments.header,
-            delimiter=delimiter,
-            encoding=arguments.encoding,
-            x_key=arguments.x_key,
-            y_key=arguments.y_key,
-            mixed=mixed,
-            inputs=None if net is None else net.feature_names,
-        ),
-    )
+    with naming(arguments.data):
+        table = read_table(
+            arguments.data,
+            Form(
+                target=target,
+                drop=arguments.drop,
+                header=arguments.header,
+                delimiter=delimiter,
+                encoding=arguments.encoding,
+                x_key=arguments.x_key,
+                y_key=arguments.y_key,
+                mixed=mixed,
+                inputs=None if net is None else net.feature_names,
+            ),
+        )
     for text in table.notes:
         note(text)
     return table
@@ -95,7 +96,7 @@ def as_table(target: str, X: Array, labels: Array) -> Table:
 def model(path: str) -> Network:
     """The network of a model file. A checkpoint is none: its inputs may be standardised ones."""
     name = file_path("model", path)
-    with open(name, "rb") as stream:
+    with naming(path), open(name, "rb") as stream:
         start = stream.read(kinds.LONGEST)
     if start[8:9] != b"{":
         kind = kinds.of_bytes(start)

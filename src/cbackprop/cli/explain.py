@@ -13,7 +13,7 @@ from cbackprop.chain_rule import WeightTerm
 from cbackprop.cli import examples
 from cbackprop.cli.lesson import facts_of, print_digit, print_nudges
 from cbackprop.cli.options import add_command, add_examples, add_json, print_json
-from cbackprop.cli.terminal import print_wrapped, printable
+from cbackprop.cli.terminal import print_wrapped, printable, write_text
 from cbackprop.functions import Array
 from cbackprop.tables import Table
 from cbackprop.validation import integer, layer_number, neuron
@@ -134,14 +134,13 @@ def _weight(
 
 def _write_pictures(term: WeightTerm, svg: str | None, html: str | None) -> None:
     if svg is not None:
-        with open(svg, "w", encoding="utf-8") as stream:
-            stream.write(term.svg())
+        write_text(svg, term.svg())
     if html is not None:
-        with open(html, "w", encoding="utf-8") as stream:
-            stream.write(
-                f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-                f"<title>∂C/∂{term.name}</title>\n{term._repr_html_()}\n</html>\n"
-            )
+        write_text(
+            html,
+            f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
+            f"<title>∂C/∂{term.name}</title>\n{term._repr_html_()}\n</html>\n",
+        )
 
 
 def _input_name(net: Network, table: Table, layer: int, k: int) -> str:

@@ -32,6 +32,12 @@ class Parser(argparse.ArgumentParser):
         short = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
         raise ValueError(f"{short} (see {self.prog} --help)")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Let what cannot be written be an error, which argparse does not tell."""
+        stream = file or sys.stdout
+        stream.write(message)
+        stream.flush()
+
     def parse_known_args(  # type: ignore[override]  # of one form of several
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import sys
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from cbackprop import Network
 from cbackprop.cli import examples
 from cbackprop.cli.options import add_command, add_examples, add_json, print_json
-from cbackprop.cli.terminal import data_output
+from cbackprop.cli.terminal import aside, data_output, naming
 from cbackprop.functions import Array
 from cbackprop.tables import Table
 from cbackprop.validation import file_path
@@ -74,17 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     header = _header(net, labels)
     if arguments.out is None:
-        stream = data_output()
-        if stream is not None:
-            _write_csv(stream, outputs, classes, header)
+        _write_csv(data_output(), outputs, classes, header)
     elif arguments.out.endswith(".npy"):
         asked = arguments.labels is not None
-        np.save(arguments.out, np.array(classes) if asked else outputs)
+        with naming(arguments.out):
+            np.save(arguments.out, np.array(classes) if asked else outputs)
     else:
-        with open(arguments.out, "w", encoding="utf-8", newline="") as file:
+        with naming(arguments.out), open(arguments.out, "w", encoding="utf-8", newline="") as file:
             _write_csv(file, outputs, classes, header)
     if scores is not None:
-        print(examples.in_words(scores, len(outputs)), file=sys.stderr)
+        aside(examples.in_words(scores, len(outputs)))
     return 0
 
 

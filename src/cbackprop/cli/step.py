@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cbackprop.cli import options
+from cbackprop.cli.terminal import write_text
 from cbackprop.functions import COSTS
 
 # Exclusive or: what one neuron cannot learn, and a small network with a hidden layer can. (1, 1)
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         title="Backpropagation, step by step: exclusive or",
     )
     path = Path(arguments.out)
-    path.write_text(page, encoding="utf-8")
+    write_text(arguments.out, page)
     opened = False
     if arguments.open:
         import webbrowser

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import errno
+import io
 import os
 import sys
 import textwrap
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 WIDTH = 80
@@ -27,42 +29,80 @@ def printable(text: str, besides: str = "") -> str:
     )
 
 
-class _Shown:
-    """A text stream that shows control characters; tabs and line ends are layout."""
+@contextmanager
+def naming(file: str) -> Generator[None, None, None]:
+    """Let an error of the system say in which file it was, where that was opened already."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # NumPy's own, of a disk without room, has no number.
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), file) from None
 
-    def __init__(self, stream: TextIO) -> None:
+
+def write_text(path: str, text: str) -> None:
+    """Write a file of text."""
+    with naming(path), open(path, "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+class _Shown:
+    """Standard output, which shows control characters; tabs and line ends are layout."""
+
+    def __init__(self, stream: TextIO, as_they_are: bool = False) -> None:
         self.stream = stream
+        self.as_they_are = as_they_are
 
     def write(self, text: str) -> int:
-        self.stream.write(printable(text, "\n\t"))
+        with naming("standard output"):
+            self.stream.write(text if self.as_they_are else printable(text, "\n\t"))
         return len(text)
+
+    def flush(self) -> None:
+        with naming("standard output"):
+            self.stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
+class _Closed(io.TextIOBase):
+    """In the place of a standard output that is closed: what nobody can read is not done."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "closed; expected a file, a pipe or a terminal")
+
+
 @contextmanager
 def shown_output() -> Generator[None, None, None]:
     """While it lasts, what is printed for people sends no control character."""
-    stream = sys.stdout
-    if stream is not None:  # where there is none, nothing is printed
-        sys.stdout = cast("TextIO", _Shown(stream))
+    stream: TextIO | None = sys.stdout
+    sys.stdout = cast("TextIO", _Shown(cast("TextIO", _Closed()) if stream is None else stream))
     try:
         yield
     finally:
-        sys.stdout = stream
+        sys.stdout = cast("TextIO", stream)
 
 
-def data_output() -> TextIO | None:
+def data_output() -> TextIO:
     """Where data go, every character as it is, unless a terminal would obey it."""
-    stream: TextIO | None = sys.stdout
-    shown: object = stream
-    return shown.stream if isinstance(shown, _Shown) and not shown.isatty() else stream
+    shown: object = sys.stdout
+    if isinstance(shown, _Shown) and not shown.isatty():
+        return cast("TextIO", _Shown(shown.stream, as_they_are=True))
+    return sys.stdout
 
 
 def note(text: str) -> None:
     """Say on stderr, in one line, what should be known of what is printed elsewhere."""
-    print(f"cbackprop: {printable(' '.join(text.split()))}", file=sys.stderr)
+    aside(f"cbackprop: {printable(' '.join(text.split()))}")
+
+
+def aside(text: str) -> None:
+    """Print a line on stderr; where it cannot be written, there is nowhere to say so."""
+    if sys.stderr is not None:  # print would take standard output instead
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def print_wrapped(text: str, indent: str = "  ") -> None:
@@ -79,8 +119,7 @@ def failed(error: Exception, status: int) -> int:
         text = f"{error.filename}: {error.strerror}"
     note(f"error: {text}")
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         # Standard output itself is what failed; Python would try it again at exit.
         discard_output()

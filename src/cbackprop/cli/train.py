@@ -208,7 +208,7 @@ def _fit(
     metric: MetricName,
 ) -> History:
     # A table of epochs on a terminal; otherwise what fit itself shows of long ones, on stderr.
-    table = not arguments.json and sys.stdout is not None and sys.stdout.isatty()
+    table = not arguments.json and sys.stdout.isatty()
     if table:
         print()
     return net.fit(
