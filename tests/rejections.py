@@ -153,6 +153,35 @@ class Frame:
         return np.array(list(self.content.values())).T
 
 
+class Query:
+    """What polars' lazy frames look like from outside."""
+
+    @property
+    def columns(self):
+        warnings.warn("to know the columns takes a run of the query", stacklevel=1)
+        return ["a", "b", "c", "d"]
+
+    def collect(self):
+        raise NotImplementedError
+
+
+class FailingProperty:
+    """An array by all accounts, one of whose attributes is a property that raises."""
+
+    columns = ndim = None
+
+    def __init__(self, name):
+        self.name = name
+
+    def __getattribute__(self, name):
+        if name == object.__getattribute__(self, "name"):
+            raise KeyError("not now")
+        return object.__getattribute__(self, name)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.zeros((6, 4))
+
+
 class NullableInteger:
     """A data frame's own number type, whose columns may lack entries."""
 

@@ -154,8 +154,16 @@ class Model:
         self.optimizer = optimizer
 
     def take_names(self, names: validation.TableNames) -> None:
-        """Of a table's columns, where the network has none yet."""
+        """Of a table's columns, where the network has none yet.
+
+        Raises
+        ------
+        RuntimeError
+            If it has got others since the columns were put in order by these.
+        """
         about = self.about
+        validation.same_names("feature_names", about.feature_names, names.features)
+        validation.same_names("class_names", about.class_names, names.outputs)
         self.about = about._replace(
             feature_names=about.feature_names or names.features,
             class_names=about.class_names or names.outputs,

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from cbackprop.gradient_check import GradientCheck
 
 # No ArrayLike, which any word would be.
-ClassWeight = Mapping[int, float] | Sequence[float] | Array | Literal["balanced"]
+ClassWeight = (
+    Mapping[int, float] | Mapping[str, float] | Sequence[float] | Array | Literal["balanced"]
+)
 
 
 class _NotInitialised:
@@ -538,16 +540,16 @@ class Network:
         Y: npt.ArrayLike,
         needed_for: str = "",
         names: tuple[str, str] = ("X", "Y"),
-        like: tuple[object, object] = (None, None),
+        tables: validation.TableNames | None = None,
         missing: bool | None = None,
     ) -> tuple[Array, Array, bool]:
         """X and Y likewise; at least one example where they are needed for something.
 
-        The columns of tables come in the order of the network's names, without those as in `like`.
+        The columns of tables come in the order of ``tables``, without it of the network's names.
         """
         given: tuple[object, object] = X, Y
         if type(X) is not np.ndarray or type(Y) is not np.ndarray:
-            given = self._tables(*like).pair(X, Y, names)
+            given = (self._tables() if tables is None else tables).pair(X, Y, names)
         pair = validation.pair(
             *given, self.sizes, self.dtype.name, self.cost_function, names, missing
         )
@@ -869,11 +871,12 @@ class Network:
         .. [1] G. Pruthi et al., "Estimating training data influence by tracing gradient descent",
            2020, arXiv:2002.08484.
         """
-        examples, targets, single = self._pair(X, Y)
+        tables = self._tables(X, Y)
+        examples, targets, single = self._pair(X, Y, tables=tables)
         validation.both_or_neither(("X2", X2), ("Y2", Y2))
         examples2, targets2, single2 = None, None, single
         if X2 is not None and Y2 is not None:
-            examples2, targets2, single2 = self._pair(X2, Y2, names=("X2", "Y2"), like=(X, Y))
+            examples2, targets2, single2 = self._pair(X2, Y2, names=("X2", "Y2"), tables=tables)
         n2 = len(examples if examples2 is None else examples2)
         validation.result_size("the Gram matrix", len(examples), n2)
         gram = self._model.gradient_gram(examples, targets, examples2, targets2)
@@ -1261,8 +1264,10 @@ class Network:
             (n,) ≥ 0. A batch's gradient is Σ w_i ∇C_i / Σ w_i over the batch; a batch whose weights
             are all 0 makes no step. Only ratios count: 1e-300 for all is 1 for all.
         class_weight : dict, array_like or "balanced", optional
-            A weight for each class, (n_L,), or (2,) with one output, times ``sample_weight``. An
-            example's class is what "accuracy" takes for it; rows of several labels have none.
+            A weight for each class, (n_L,), or (2,) with one output, times ``sample_weight``; a
+            dict, or a Series of pandas', by the classes' numbers or ``class_names``, 1 where it has
+            none. An example's class is what "accuracy" takes for it; rows of several labels have
+            none.
             "balanced": n/(classes · examples of the class).
         l1, l2 : float
             Add l1 Σ|w| + (l2/2) Σw² to the cost, of weights, not of biases. In scikit-learn alpha
@@ -1446,7 +1451,10 @@ class Network:
         asked = step_options or StepOptions()
         validation.noise_alone(asked.noise_multiplier, sample_weight=sample_weight)
         needed_for = "" if asked.noise_multiplier > 0 else "training"
-        examples, targets, _ = self._pair(X, Y, needed_for, missing=asked.missing_targets)
+        tables = self._tables(X, Y)
+        examples, targets, _ = self._pair(
+            X, Y, needed_for, tables=tables, missing=asked.missing_targets
+        )
         weight, _ = validation.sample_weight(
             "sample_weight", sample_weight, len(examples), self.dtype.name
         )
@@ -1460,7 +1468,7 @@ class Network:
             learning_rate,
             weight,
             step_options,
-            self._tables(X, Y),
+            tables,
         )
         return self
 

@@ -239,7 +239,8 @@ def option_rows():
         (2.0, ValueError, r" has shape \(\); expected \(3,\)"),
         ([1, -1, 1], ValueError, r" has a negative number; expected numbers >= 0"),
         ([1, np.inf, 1], ValueError, r" has inf at .*; expected finite numbers"),
-        ({3: 1.0}, ValueError, r" has the class 3; expected 0 to 2"),
+        ({3: 1.0}, ValueError, r" key is 3; expected 0 to 2"),
+        ({"no": 1.0}, TypeError, r" key is 'no' .*; expected an integer, because the network has"),
         ({0: -1.0}, ValueError, r"\[0\] is -1.0; expected a number >= 0"),
         ({1: "2"}, TypeError, rf"\[1\] is '2' {number}"),
         ({1, 2, 3}, TypeError, r" is \{1, 2, 3\} \(set\)"),
@@ -274,7 +275,8 @@ def option_rows():
         named=r"metrics\[1\] 'accuracy'", Y=labels / 2,
     )  # fmt: skip
     for value, error, pattern in (
-        (1, TypeError, r" is 1 \(.*\); expected True, False, None or \(6,\) labels"),
+        (1, TypeError, r" is 1 \(int\); expected True, False, None or \(6,\) labels"),
+        (np.array(1.5), TypeError, r" is array\(1.5\) \(ndarray\); expected True, False, None or"),
         ("classes", TypeError, r" is 'classes' \(str\); expected True, False, None or \(6,\)"),
         ({1, 2}, TypeError, r" is \{1, 2\} \(set\); expected True"),
         (

@@ -13,6 +13,7 @@ import pytest
 from support import both_dtypes, data, every_backend, state
 
 from cbackprop import Network
+from cbackprop.datasets import one_hot
 
 SIZES = [3, 4, 2]
 NAMES, CLASSES = ("age", "dose", "Größe"), ("no", "yes")
@@ -48,7 +49,7 @@ class ArrowTable(Table):
 class Row:
     """One example of a pandas table."""
 
-    ndim, iloc = 1, None
+    ndim, iloc = 1, ()
 
     def __init__(self, content, index):
         self.content, self.index = np.asarray(content), list(index)
@@ -398,3 +399,200 @@ def test_labels_that_are_no_numbers_are_no_places(labels):
     with pytest.raises(ValueError, match="in any order"):
         net.predict(Table(X, labels))
     assert (net.predict(Table(X, range(3))) == net.predict(X)).all()
+
+
+class Meanwhile(Table):
+    """Gives the network names when it becomes an array: between a call's look and its training."""
+
+    def __init__(self, content, columns, act):
+        super().__init__(content, columns)
+        self.act = act
+
+    def __array__(self, dtype=None, copy=None):
+        act, self.act = self.act, lambda: None
+        act()
+        return super().__array__(dtype)
+
+
+@every_backend
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_names_that_come_between_the_look_and_the_training(call, backend):
+    """Columns are put in the order of one set of names, and not called by another."""
+    other = NAMES[::-1]
+    net = Network(SIZES, seed=3, backend=backend)
+
+    def act():
+        net.partial_fit(Table(X, other), Y)
+
+    for x, y in (
+        (Meanwhile(X, NAMES, act), Y),
+        (X, Meanwhile(Y, CLASSES, lambda: setattr(net, "class_names", CLASSES[::-1]))),
+    ):
+        with pytest.raises(RuntimeError, match=r"^(feature|class)_names has become .*; call again"):
+            getattr(net, call)(x, y)
+    twin = Network(SIZES, seed=3, backend=backend).partial_fit(Table(X, other), Y)
+    twin.class_names = CLASSES[::-1]
+    assert state(net) == state(twin)
+    # The same names are no others.
+    same = Meanwhile(X, other, lambda: setattr(net, "feature_names", other))
+    getattr(net, call)(same, Y)
+
+
+@every_backend
+def test_names_that_come_between_two_tables_of_a_call(backend):
+    net = Network(SIZES, seed=3, backend=backend)
+    x = Meanwhile(X, NAMES, lambda: setattr(net, "feature_names", NAMES[::-1]))
+    twin = Network(SIZES, seed=3, backend=backend)
+    assert (net.gradient_gram(x, Y, Table(X, NAMES), Y) == twin.gradient_gram(X, Y, X, Y)).all()
+
+
+# ---- gaps in a table, and what is no table -------------------------------------------------------
+
+
+class Gaps(Table):
+    """As pandas' tables whose columns may lack entries: objects to NumPy, unless asked for more."""
+
+    def __init__(self, content, columns):
+        super().__init__(content, columns)
+        self.dtypes = [MaybeNumber()] * len(self.columns)
+
+    def __array__(self, dtype=None, copy=None):
+        array = self.content.astype(object)
+        array[np.isnan(self.content)] = "<NA>"
+        return array
+
+    def isna(self):
+        return np.isnan(self.content)
+
+    def to_numpy(self, dtype, na_value):
+        assert (dtype, np.isnan(na_value)) == ("float64", True)
+        return self.content.copy()
+
+
+class MaybeNumber:
+    kind = "f"
+
+
+def pandas_gaps(content, columns):
+    """One column of whole numbers with a gap, the others of NumPy's own type."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(content, columns=list(columns))
+    return table.astype({columns[0]: "Float64"}) if np.isnan(content).any() else table
+
+
+def polars_gaps(content, columns):
+    polars = pytest.importorskip("polars")
+    return polars.DataFrame(
+        {
+            name: [None if np.isnan(entry) else float(entry) for entry in column]
+            for name, column in zip(columns, content.T, strict=True)
+        }
+    )
+
+
+@every_backend
+@pytest.mark.parametrize("make", [Gaps, pandas_gaps, polars_gaps])
+def test_a_gap_in_a_table_is_a_missing_number(make, backend):
+    with_gaps = Y.copy()
+    with_gaps[[1, 5, 7], 0] = np.nan
+    net, twin = (Network(SIZES, seed=3, backend=backend) for _ in "ab")
+    asked = {"epochs": 2, "missing_targets": True, "metrics": ["mse"]}
+    found = net.fit(X, make(with_gaps, CLASSES), **asked)
+    assert found.metrics == twin.fit(X, with_gaps, **asked).metrics
+    assert np.array_equal(net.parameters, twin.parameters)
+    options = {"missing_targets": True}
+    net.partial_fit(X, make(with_gaps, CLASSES), options=options)
+    twin.partial_fit(X, with_gaps, options=options)
+    assert np.array_equal(net.parameters, twin.parameters)
+    before = state(net)
+    hole = X.copy()
+    hole[3, 0] = np.nan
+    for call, message in (
+        (
+            lambda: net.fit(X, make(with_gaps, CLASSES)),
+            r"^Y has nan at \[1, 0\]; .*missing_targets",
+        ),
+        (lambda: net.cost(X, make(with_gaps, CLASSES)), r"^Y has nan at \[1, 0\]; expected finite"),
+        (
+            lambda: net.predict(make(hole, NAMES)),
+            r"^X has nan at \[3, 0\]; expected finite numbers",
+        ),
+        (lambda: net.fit(make(hole, NAMES), Y), r"^X has nan at \[3, 0\]; expected finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert state(net) == before
+
+
+def test_a_column_that_may_have_gaps():
+    pandas = pytest.importorskip("pandas")
+    net, twin = (Network([3, 1], seed=3) for _ in "ab")
+    weight = pandas.Series(range(24), dtype="Int64")
+    net.fit(X, Y[:, :1], sample_weight=weight, epochs=1)
+    twin.fit(X, Y[:, :1], sample_weight=np.arange(24), epochs=1)
+    assert state(net) == state(twin)
+    with pytest.raises(ValueError, match=r"^sample_weight has nan at \[1\]; expected finite"):
+        net.fit(X, Y[:, :1], sample_weight=weight.mask(weight == 1))
+    with pytest.raises(ValueError, match=r"^labels has nan at \[1\]; expected finite numbers"):
+        one_hot(weight.mask(weight == 1), 24)
+    mixed = pandas.DataFrame(X, columns=list(NAMES)).astype({"age": "Float64"})
+    assert net.predict(mixed).tobytes() == net.predict(X).tobytes()
+
+
+def test_a_lazy_table_is_to_be_collected(recwarn):
+    polars = pytest.importorskip("polars")
+    lazy = polars.DataFrame(X, schema=list(NAMES)).lazy()
+    for net in (Network(SIZES), named()):
+        for call in (net.predict, lambda x, net=net: net.fit(x, Y)):
+            with pytest.raises(TypeError, match=r"^X is a LazyFrame, .* use \.collect\(\)$"):
+                call(lazy)
+    assert not recwarn.list
+
+
+# ---- weights by the names of classes -------------------------------------------------------------
+
+
+class Labelled(Row):
+    """As pandas' columns: weights, each with a label."""
+
+    def items(self):
+        return zip(self.index, self.content, strict=True)
+
+
+@every_backend
+@pytest.mark.parametrize(
+    "make", [Labelled, pandas_row, lambda weights, index: dict(zip(index, weights, strict=True))]
+)
+def test_class_weights_go_by_their_labels(make, backend):
+    classes = np.eye(3)[np.arange(24) % 3]
+
+    def parameters(weight, names=None, targets=classes):
+        net = Network([3, np.shape(targets)[1]], seed=0, backend=backend, class_names=names)
+        net.fit(X, targets, epochs=1, class_weight=weight)
+        return net.parameters.tobytes()
+
+    right, names = parameters([1.0, 2.0, 3.0]), ("cat", "dog", "eel")
+    assert parameters(make([3.0, 1.0, 2.0], [2, 0, 1])) == right  # as value_counts() has them
+    assert parameters(make([3.0, 1.0, 2.0], ["eel", "cat", "dog"]), names) == right
+    assert parameters(make([3.0, 2.0], ["eel", "dog"]), names) == right
+    assert parameters([1.0, 2.0, 3.0], names) == right
+    # Two names of one output, and those that the same call takes of its table.
+    one = classes[:, :1]
+    assert parameters(make([5.0, 2.0], ["yes", "no"]), CLASSES, one) == parameters(
+        [2, 5], None, one
+    )
+    assert (
+        parameters(make([3.0, 1.0, 2.0], ["eel", "cat", "dog"]), None, Table(classes, names))
+        == right
+    )
+    for weight, own, message in (
+        (make([1.0], ["dgo"]), names, "class_weight key is 'dgo'; .*; did you mean 'dog'"),
+        (make([1.0], ["dog"]), None, "class_weight key is 'dog' .* the network has no class_names"),
+        (
+            make([1.0, 2.0], ["dog", 1]),
+            names,
+            "class_weight has the class 1 2 times; expected each",
+        ),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+            parameters(weight, own)

@@ -105,9 +105,8 @@ def make(
     """
     chosen = resolve(asked["optimizer"], asked["learning_rate"])
     network_facts = (model.sizes, model.dtype.name)
-    tables = validation.table_names(
-        model.about.feature_names, model.about.class_names, model.sizes, X, Y
-    )
+    about = model.about  # once: another thread may assign
+    tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
     X, Y = tables.pair(X, Y)
     examples = validation.batch("X", X, *network_facts)
     n = len(examples)
@@ -126,11 +125,18 @@ def make(
     examples, targets = model.apart(examples), model.apart(targets)
     output = model.activations[-1]
     validation.reachable_targets(targets, output)
-    weight = combined_weight(asked["sample_weight"], asked["class_weight"], output, targets)
+    weight = combined_weight(
+        asked["sample_weight"],
+        asked["class_weight"],
+        output,
+        targets,
+        about.class_names or tables.outputs,
+    )
     pair, path = asked["validation_data"], asked["checkpoint"]
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
-    if asked["resume"] is True and tables.features is None:
+    resume = validation.flag("resume", asked["resume"])
+    if resume and tables.features is None:
         validation.no_table_to_judge_by(pair)  # the names of its columns are in the checkpoint
     judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables, missing)
     if judged is not None:
@@ -170,7 +176,7 @@ def make(
         ),
         progress=validation.progress(asked["progress"]),
         checkpoint_generator=validation.flag("checkpoint_generator", asked["checkpoint_generator"]),
-        resume=validation.flag("resume", asked["resume"]),
+        resume=resume,
         names=tables,
     )
     validation.resume_needs_checkpoint(plan.resume, plan.checkpoint)
@@ -245,12 +251,16 @@ def _functions(
 
 
 def combined_weight(
-    sample_weight: object, class_weight: object, output: str | Activation, Y: Array
+    sample_weight: object,
+    class_weight: object,
+    output: str | Activation,
+    Y: Array,
+    class_names: tuple[str, ...] | None,
 ) -> Array | None:
     """Each example's weight (n,), as `validation.sample_weight` gives it; None where all are 1."""
     dtype, n = Y.dtype.name, len(Y)
     weight, _ = validation.sample_weight("sample_weight", sample_weight, n, dtype)
-    by_class = validation.class_weight("class_weight", class_weight, output, Y)
+    by_class = validation.class_weight("class_weight", class_weight, output, Y, class_names)
     if by_class is None:
         return weight
     # Scaled before it is multiplied, so that no product overflows.

@@ -12,6 +12,7 @@ import numpy as np
 from cbackprop import quantities
 from cbackprop.functions import COSTS, Array, Cost
 from cbackprop.validation.scalars import (
+    attribute,
     is_array,
     is_text,
     refuse_masked_entries,
@@ -51,12 +52,14 @@ def numbers(argument: str, value: object, dtype: str, text_advice: str = "") -> 
     return converted
 
 
-def as_array(argument: str, value: object, text_advice: str = "") -> Array:
+def as_array(argument: str, value: Any, text_advice: str = "") -> Array:
     if type(value) is not np.ndarray:
         _refuse_what_is_no_array(argument, value)
         refuse_masked_entries(argument, value)
     try:
         array = np.asarray(value)
+        if array.dtype.kind == "O" and _is_nullable(argument, value):
+            array = value.to_numpy(dtype="float64", na_value=np.nan)
     except MemoryError:
         raise
     except Exception as error:
@@ -88,20 +91,42 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
         raise TypeError(f"{argument} is None; expected an array of numbers")
     if _is_no_array(value):
         raise wrong_type(argument, value, "an array of numbers")
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+    if is_lazy(value):
+        raise TypeError(
+            f"{argument} is a {type(value).__name__}, which is a query; expected its numbers: use "
+            ".collect()"
+        )
+    if None not in (attribute(argument, value, "toarray"), attribute(argument, value, "nnz")):
         raise TypeError(
             f"{argument} is a sparse {type(value).__name__}; expected a dense array: use .toarray()"
         )
-    if hasattr(value, "columns") and hasattr(value, "dtypes"):
-        for column, dtype in zip(value.columns, value.dtypes, strict=False):
+    columns, dtypes = (attribute(argument, value, name) for name in ("columns", "dtypes"))
+    if columns is not None and dtypes is not None:
+        for column, dtype in zip(columns, dtypes, strict=False):
             # Data frames whose types have no kind make their own arrays, NaN for what is missing.
-            kind = getattr(dtype, "kind", "f")
-            nullable = not isinstance(dtype, np.dtype) and hasattr(value[column], "isna")
-            if kind not in "fiub" or (nullable and np.any(value[column].isna())):
+            if getattr(dtype, "kind", "f") not in "fiub":
                 raise TypeError(
-                    f"{argument} has dtype {dtype} in column {column!r}; "
-                    "expected real numbers without missing values"
+                    f"{argument} has dtype {dtype} in column {column!r}; expected real numbers"
                 )
+
+
+def is_lazy(value: object) -> bool:
+    """Whether it is a table still to be computed, such as polars' LazyFrame."""
+    return _has(value, "collect") and not _has(value, "__array__")
+
+
+def _is_nullable(argument: str, value: object) -> bool:
+    """Whether it is pandas' of numbers some of which may be missing.
+
+    NumPy makes objects of those, and of columns of which only some are of such a type.
+    """
+    dtypes = attribute(argument, value, "dtypes")
+    try:
+        types = tuple(dtypes)
+    except TypeError:
+        types = (dtypes,)  # of a column
+    kinds = {getattr(dtype, "kind", "O") for dtype in types}
+    return _has(value, "isna") and _has(value, "to_numpy") and kinds <= {*"fiub"}
 
 
 def _no_array(argument: str, value: object, error: Exception) -> TypeError | ValueError:
@@ -297,7 +322,10 @@ def class_labels(argument: str, value: object) -> NDArray[np.integer[Any]]:
     if array.size == 0 and isinstance(value, (list, tuple)):
         array = array.astype(np.intp)  # NumPy calls [] a float array
     if array.dtype.kind not in "iu":
-        hint = "; use .astype(int) if the values are whole" if array.dtype.kind == "f" else ""
+        hint = ""
+        if array.dtype.kind == "f":
+            require_finite(argument, array)  # a missing label, which .astype(int) would invent
+            hint = "; use .astype(int) if the values are whole"
         raise TypeError(f"{argument} has dtype {array.dtype}; expected an integer dtype{hint}")
     if array.ndim != 1:
         raise ValueError(f"{argument} has shape {array.shape}; expected (n,)")

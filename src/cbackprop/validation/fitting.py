@@ -11,8 +11,16 @@ from cbackprop.classes import Classes, classes_of
 from cbackprop.functions import ACTIVATIONS, Activation, Array, Cost
 from cbackprop.update_rules import StepOptions
 from cbackprop.validation import arrays, scalars
-from cbackprop.validation.names import TableNames
-from cbackprop.validation.scalars import Word, choice, is_flag, is_list, is_mapping, wrong_type
+from cbackprop.validation.names import Names, TableNames, first_repeated, is_series
+from cbackprop.validation.scalars import (
+    Word,
+    choice,
+    is_flag,
+    is_list,
+    is_mapping,
+    is_text,
+    wrong_type,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,11 +164,13 @@ def single_classes(argument: str, output: str | Activation, Y: Array, otherwise:
 
 
 def class_weight(
-    argument: str, value: object, output: str | Activation, Y: Array
+    argument: str, value: Any, output: str | Activation, Y: Array, names: Names | None = None
 ) -> NDArray[np.float64] | None:
     """A weight for each example, (n,) float64, from a weight for each class.
 
-    The class of an example is what accuracy takes for it.
+    The class of an example is what accuracy takes for it; ``names`` are those of the classes. A
+    series of pandas' is taken by its labels, as a dict is: value_counts() has the classes in the
+    order of their counts.
     """
     if value is None:
         return None
@@ -169,15 +179,18 @@ def class_weight(
     weights = None
     if isinstance(value, str):
         choice(argument, value, ("balanced",), ", a dict or an array of weights")
-    elif is_mapping(value):
+    elif is_mapping(value) or (not is_list(value) and is_series(argument, value)):
         weights = np.ones(n_classes)
-        for key, weight in value.items():
-            number = scalars.integer(f"{argument} key", key, 0)
-            if number >= n_classes:
-                raise ValueError(
-                    f"{argument} has the class {number}; expected 0 to {n_classes - 1}"
-                )
-            weights[number] = scalars.non_negative(f"{argument}[{number}]", weight)
+        entries = tuple(value.items())
+        numbers = [_class_number(f"{argument} key", key, n_classes, names) for key, _ in entries]
+        repeated = first_repeated(tuple(numbers))
+        if repeated is not None:
+            raise ValueError(
+                f"{argument} has the class {repeated} {numbers.count(repeated)} times; expected "
+                "each class once"
+            )
+        for number, (key, weight) in zip(numbers, entries, strict=True):
+            weights[number] = scalars.non_negative(f"{argument}[{scalars.shown(key)}]", weight)
     else:
         weights = arrays.numbers(argument, value, "float64")
         if weights.shape != (n_classes,):
@@ -195,6 +208,19 @@ def class_weight(
         weights = n / (np.count_nonzero(counts) * np.maximum(counts, 1))
     each: NDArray[np.float64] = weights[labels]
     return each
+
+
+def _class_number(argument: str, key: object, n_classes: int, names: Names | None) -> int:
+    """The number of a class that is given by it, or by its name."""
+    if is_text(key):
+        if names is None or len(names) != n_classes:
+            raise wrong_type(argument, key, "an integer, because the network has no class_names")
+        name = choice(argument, key, names)
+        return names.index(name)
+    number = scalars.integer(argument, key, 0)
+    if number >= n_classes:
+        raise ValueError(f"{argument} is {number}; expected 0 to {n_classes - 1}")
+    return number
 
 
 def strata(
@@ -239,13 +265,15 @@ def _labels(argument: str, value: object, n: int) -> Array:
     scalars.refuse_masked_entries(argument, value)
     try:
         array = np.asarray(value)
-        np.sort(array)
+        np.sort(array.reshape(-1))
     except MemoryError:
         raise
     except Exception as error:
         raise TypeError(
             f"{argument} is {scalars.shown(value)} ({error}); expected {expected}"
         ) from None
+    if array.ndim == 0:
+        raise wrong_type(argument, value, expected)
     if array.shape != (n,):
         raise ValueError(
             f"{argument} has shape {array.shape}; expected ({n},), a label for each example"

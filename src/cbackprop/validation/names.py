@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from cbackprop.validation import scalars
-from cbackprop.validation.arrays import as_array
-from cbackprop.validation.scalars import is_array, is_list, is_mapping, shown, wrong_type
+from cbackprop.validation.arrays import as_array, is_lazy
+from cbackprop.validation.scalars import attribute, is_array, is_list, is_mapping, shown, wrong_type
 
 Names = tuple[str, ...]
 
@@ -66,6 +66,15 @@ def names_to_go_on_with(argument: str, own: Names | None, found: Names | None) -
     return found if own is None else own
 
 
+def same_names(argument: str, own: Names | None, used: Names | None) -> None:
+    """What another call has called the columns meanwhile, they may not be in the order of."""
+    if own is not None and used is not None and own != used:
+        raise RuntimeError(
+            f"{argument} has become {shown(list(own))} by another call while this one looked at "
+            f"its examples by {shown(list(used))}; call again"
+        )
+
+
 # ---- tables --------------------------------------------------------------------------------------
 
 
@@ -101,8 +110,8 @@ def table_names(
     The latter where all of them could be assigned: no numbers, none of them twice. Two names of one
     output are those of its targets, and no column's.
     """
-    features = _names_of_columns(X, sizes[0]) if feature_names is None else feature_names
-    outputs = _names_of_columns(Y, sizes[-1]) if class_names is None else class_names
+    features = _names_of_columns("X", X, sizes[0]) if feature_names is None else feature_names
+    outputs = _names_of_columns("Y", Y, sizes[-1]) if class_names is None else class_names
     return TableNames(
         features, outputs if outputs is not None and len(outputs) == sizes[-1] else None
     )
@@ -111,7 +120,8 @@ def table_names(
 def no_table_to_judge_by(pair: object) -> None:
     """Where X is an array and names are still to come, a table to judge by would go by position."""
     X = pair[0] if is_list(pair) and len(pair) == 2 else None
-    labels = None if X is None or is_array(X) or is_list(X) else _columns(X)
+    given = X is not None and not is_array(X) and not is_list(X)
+    labels = _columns("validation_data[0]", X) if given else None
     if labels is not None and not all(scalars.is_real(name) for name in labels):
         raise ValueError(
             f"validation_data[0] has the columns {shown(list(labels))}, and X has none; expected "
@@ -128,9 +138,9 @@ def _in_order(argument: str, value: object, names: Names | None, attribute: str)
     if names is None or is_array(value) or is_list(value):
         return value
     count = len(names)
-    labels = _columns(value)
+    labels = _columns(argument, value)
     if labels is None:
-        labels = _labels_of_one_example(value, count)
+        labels = _labels_of_one_example(argument, value, count)
     if labels is None or labels == names or all(scalars.is_real(name) for name in labels):
         return value
     # Labels of other kinds need not be hashable.
@@ -160,8 +170,8 @@ def _in_order(argument: str, value: object, names: Names | None, attribute: str)
     return array[..., [places[name] for name in names]]
 
 
-def _names_of_columns(value: object, count: int) -> Names | None:
-    labels = None if is_array(value) or is_list(value) else _columns(value)
+def _names_of_columns(argument: str, value: object, count: int) -> Names | None:
+    labels = None if is_array(value) or is_list(value) else _columns(argument, value)
     if labels is None or len(labels) != count or not all(isinstance(name, str) for name in labels):
         return None
     try:
@@ -170,9 +180,9 @@ def _names_of_columns(value: object, count: int) -> Names | None:
         return None
 
 
-def _columns(value: Any) -> tuple[object, ...] | None:
-    """The labels of a table's columns."""
-    columns = getattr(value, "columns", None)
+def _columns(argument: str, value: object) -> tuple[object, ...] | None:
+    """The labels of a table's columns; None where there are none, or a query has still to run."""
+    columns = None if is_lazy(value) else attribute(argument, value, "columns")
     if columns is None:
         return None
     try:
@@ -181,18 +191,25 @@ def _columns(value: Any) -> tuple[object, ...] | None:
         return None
     if not any(isinstance(label, str) for label in labels):
         # pyarrow's tables have the columns themselves there.
-        names = getattr(value, "column_names", None)
+        names = attribute(argument, value, "column_names")
         if is_list(names) and len(names) == len(labels):
             return tuple(names)
     return labels
 
 
-def _labels_of_one_example(value: Any, count: int) -> tuple[object, ...] | None:
+def _labels_of_one_example(argument: str, value: Any, count: int) -> tuple[object, ...] | None:
     """Those of pandas' rows; one number alone has but one place, whatever it is called."""
-    if getattr(value, "ndim", None) != 1 or not hasattr(value, "iloc") or count == 1:
+    if count == 1 or not is_series(argument, value):
         return None
     labels: tuple[object, ...] = tuple(value.index)
     return labels if len(labels) == count else None
+
+
+def is_series(argument: str, value: object) -> bool:
+    """Whether it is pandas' array with a label for each entry."""
+    return (
+        attribute(argument, value, "ndim") == 1 and attribute(argument, value, "iloc") is not None
+    )
 
 
 def _listed(names: Sequence[object]) -> str:

@@ -115,6 +115,19 @@ def is_text(value: object) -> TypeGuard[str]:
     return is_a(value, str)
 
 
+def attribute(argument: str, value: object, name: str) -> Any:
+    """One of an object's attributes, None where it has none; a property of the user's may fail."""
+    try:
+        return getattr(value, name, None)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise TypeError(
+            f"{argument} is {shown(value)} ({type(value).__name__}), whose {name} cannot be read "
+            f"({error}); expected an array of numbers"
+        ) from error
+
+
 def has_no_order(value: object) -> bool:
     """Whether it is a set or a dict, whose entries stand in no place that means something."""
     return issubclass(type(value), (Set, Mapping))
