@@ -458,18 +458,33 @@ def test_on_a_terminal_epochs_are_shown(
     assert "held-out R²" in output
     output = printed(capsys, "train", houses, "--epochs", "3", "--validation-fraction", "0")
     assert "training R²" in output
-    # Never with --json; and where there is a table, no other progress.
+    # Never with --json. What fit itself shows of long epochs is left to fit.
     asked = []
     fit = Network.fit
 
     def recording(net: Network, *arguments: object, **options: object) -> History:
-        asked.append((options["progress"], len(options["callbacks"])))  # type: ignore[arg-type]
+        assert "progress" not in options
+        asked.append(len(options["callbacks"]))  # type: ignore[arg-type]
         return fit(net, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Network, "fit", recording)
     printed(capsys, "train", houses, "--epochs", "1")
     assert as_json(capsys, "train", houses, "--epochs", "3")["epochs"] == 3
-    assert asked == [(False, 1), (None, 0)]
+    assert asked == [1, 0]
+
+
+def test_rows_of_the_table_stand_above_the_progress_of_an_epoch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line that fit shows is emptied before each row, if it is on a terminal."""
+    history = History()
+    history.cost = [1.0]
+    for on_a_terminal, expected in ((False, ""), (True, "\r\x1b[K")):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_one=on_a_terminal: is_one)
+        EpochTable("test")(Network([1, 1]), history)
+        assert capsys.readouterr().err == expected
+    monkeypatch.setattr(sys, "stderr", None)
+    EpochTable("test")(Network([1, 1]), history)
 
 
 def run_apart(*arguments: str, **options: object) -> subprocess.Popen[str]:
@@ -507,7 +522,10 @@ def test_a_real_terminal(houses: str) -> None:
                 shown += os.read(controller, 4096)
         assert re.search(rb"epoch +training cost +held-out cost", shown)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60)[1] == "cbackprop: interrupted\n"
+        assert process.communicate(timeout=60)[1] == (
+            "cbackprop: interrupted; nothing was saved: with --checkpoint FILE a training can go "
+            "on\n"
+        )
     finally:
         process.kill()
         process.wait()
@@ -532,16 +550,28 @@ def test_a_pipe_has_no_epochs_and_an_interrupted_training_goes_on(
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, error) == (130, "cbackprop: interrupted\n")
+    assert process.returncode == 130
+    assert error == f"cbackprop: interrupted; --resume goes on from {checkpoint}\n"
     assert not epoch_rows(output)
     assert output.endswith("epsilon=1e-08)\n")
     # What came of it is what an uninterrupted training has by then, and goes on to the same bits.
-    done = as_json(capsys, "train", *options.split(), "--epochs", "0", "--resume")["epochs"]
+    assert cli.main(["train", *options.split(), "--epochs", "0", "--resume", "--json"]) == 0
+    captured = capsys.readouterr()
+    done = json.loads(captured.out)["epochs"]
+    assert captured.err == (
+        f"cbackprop: the checkpoint has {done} epochs, and --epochs is 0: nothing is left to "
+        "train\n"
+    )
     epochs = str(done + 5)
     resumed, whole = tmp_path / "resumed.model", tmp_path / "whole.model"
     command = ["train", *options.split(), "--epochs", epochs]
     facts = as_json(capsys, *command, "--resume", "--save", str(resumed))
     assert facts["epochs"] == done + 5
+    # Without --resume it would be lost after the first epoch.
+    kept = checkpoint.read_bytes()
+    assert "which is there already; expected --resume" in refusal(capsys, *command)
+    assert checkpoint.read_bytes() == kept
+    checkpoint.write_bytes(b"")
     as_json(capsys, *command, "--save", str(whole))
     assert resumed.read_bytes() == whole.read_bytes()
 
@@ -622,7 +652,7 @@ def test_bad_options(
         ("1,2.5\n", "--validation-fraction 0.5", "validation_fraction is 0.5 of 1 examples: none"),
         ("1,0\n2,1\n", "--output relu --cost cross_entropy", "cost is 'cross_entropy'"),
         ("1,0\n2,1\n", "--train-size 2", "argument --train-size: only with --mnist"),
-        ("1,0\n2,1\n", "--checkpoint none --resume", "none"),
+        ("1,0\n2,1\n", "--checkpoint none --resume", "checkpoint is 'none', which is not there"),
         ("1,0\n2,1\n", "--x-key a", "x_key is 'a'; expected none:"),
     ],
 )

@@ -67,7 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
         validation_data=(X_test, Y_test),
         metrics=("accuracy",),
         callbacks=() if arguments.json else (EpochTable("test"),),
-        progress=None if arguments.json else False,  # the table shows it
     )
     accuracy = net.score(X_test, Y_test)
     example, hidden = _most_to_learn(net, X_test, Y_test)

@@ -6,6 +6,7 @@ import itertools
 import time
 
 from cbackprop import Network
+from cbackprop.cli.terminal import clear_progress
 from cbackprop.training import History
 
 MOST_LINES = 40
@@ -13,7 +14,7 @@ SECONDS_BETWEEN = 1.0
 
 
 class EpochTable:
-    """A callback of fit: a line per epoch.
+    """A callback of fit: a line per epoch, above what fit itself shows of a long one.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ class EpochTable:
             done = self.n_examples * (history.epochs - self.shown)
             cells.append(("seconds", 10, f"{seconds:.3f}"))
             cells.append(("examples/s", 13, f"{done / seconds:,.0f}" if seconds > 0 else "-"))
+        clear_progress()
         if not self.shown:
             print("".join(f"{name:>{width}}" for name, width, _ in cells))
         print("".join(f"{value:>{width}}" for _, width, value in cells), flush=True)

@@ -105,6 +105,13 @@ def aside(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
+def clear_progress() -> None:
+    """Empty the line of a terminal that fit's progress is on; it comes again below."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        with suppress(OSError):
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 def print_wrapped(text: str, indent: str = "  ") -> None:
     """Print lines of any length; what follows the first row of each is indented."""
     for line in text.splitlines():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cbackprop import Network
 from cbackprop.cli import about, examples, options, training_examples
 from cbackprop.cli.epochs import EpochTable
 from cbackprop.cli.scaling import NO_SCALES, Scales, scales_of
+from cbackprop.cli.terminal import note
 from cbackprop.cli.training_examples import MNIST_TRAIN_SIZE, Data, Sets
 from cbackprop.cli.training_report import Report
 from cbackprop.functions import COSTS, can_serve
@@ -138,7 +140,7 @@ def add(commands: Any) -> None:
     )
     training.add_argument("--save", metavar="FILE", help="where to write the model")
     training.add_argument(
-        "--checkpoint", metavar="FILE", help="written after each epoch, for --resume"
+        "--checkpoint", metavar="FILE", help="a new one, written after each epoch, for --resume"
     )
     training.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, to the bit"
@@ -186,7 +188,11 @@ def run(arguments: argparse.Namespace) -> int:
         report.before()
     # After it, which has told all of this.
     net.feature_names, net.class_names, net.metadata = data.inputs, data.outputs, metadata
-    history = _fit(net, asked, arguments, sets, scales, data.metric)
+    try:
+        history = _fit(net, asked, arguments, sets, scales, data.metric)
+    except KeyboardInterrupt:
+        note(f"interrupted; {_what_remains(arguments.checkpoint)}")
+        return 130
     scales.fold(net)
     if arguments.save is not None:
         net.save(arguments.save)
@@ -207,11 +213,16 @@ def _fit(
     scales: Scales,
     metric: MetricName,
 ) -> History:
-    # A table of epochs on a terminal; otherwise what fit itself shows of long ones, on stderr.
+    # A table of epochs on a terminal; and what fit itself shows of long ones, on stderr.
     table = not arguments.json and sys.stdout.isatty()
+    callbacks: list[Callable[[Network, History], object]] = []
     if table:
         print()
-    return net.fit(
+        callbacks.append(EpochTable(sets.name, asked.epochs, len(sets.learn[0])))
+    trained: list[int] = []
+    if arguments.resume:
+        callbacks.append(lambda _, history: trained.append(history.epochs))
+    history = net.fit(
         *scales.apply(sets.learn),
         epochs=asked.epochs,
         batch_size=asked.batch_size,
@@ -220,11 +231,23 @@ def _fit(
         validation_data=None if sets.judged is None else scales.apply(sets.judged),
         metrics=(metric,),
         early_stopping=asked.early_stopping,
-        callbacks=(EpochTable(sets.name, asked.epochs, len(sets.learn[0])),) if table else (),
-        progress=False if table else None,
+        callbacks=callbacks,
         checkpoint=arguments.checkpoint,
         resume=arguments.resume,
     )
+    if arguments.resume and not trained:
+        note(
+            f"the checkpoint has {history.epochs} epochs, and --epochs is {asked.epochs}: nothing "
+            "is left to train"
+        )
+    return history
+
+
+def _what_remains(checkpoint: str | None) -> str:
+    """Of a training that was stopped."""
+    if checkpoint is not None and os.path.isfile(checkpoint) and os.path.getsize(checkpoint) > 0:
+        return f"--resume goes on from {checkpoint}"
+    return "nothing was saved: with --checkpoint FILE a training can go on"
 
 
 # ---- what is asked ------------------------------------------------------------------------------
@@ -248,6 +271,7 @@ def _asked(arguments: argparse.Namespace, source: str) -> _Asked:
         raise ValueError("argument --resume: only with --checkpoint, the file to go on from")
     for option in ("save", "checkpoint"):
         _require_folder(option, getattr(arguments, option))
+    _require_checkpoint(arguments.checkpoint, arguments.resume)
     patience = arguments.early_stopping
     held = arguments.validation_fraction
     if patience is not None and held == 0:
@@ -278,6 +302,23 @@ def _require_folder(option: str, path: str | None) -> None:
         raise FileNotFoundError(f"{option} is {path!r}; expected a folder that is there: {folder}")
     if os.path.isdir(path):
         raise IsADirectoryError(f"{option} is {path!r}; expected a file, not a folder")
+
+
+def _require_checkpoint(path: str | None, resume: bool) -> None:
+    """A file to go on from, or none yet: one word forgotten must not cost a long training."""
+    if path is None:
+        return
+    if resume and not os.path.exists(path):
+        raise FileNotFoundError(
+            f"checkpoint is {path!r}, which is not there; expected one to go on from (without "
+            "--resume the training begins)"
+        )
+    # A file without contents is one that was made to be written.
+    if not resume and os.path.isfile(path) and os.path.getsize(path) > 0:
+        raise FileExistsError(
+            f"checkpoint is {path!r}, which is there already; expected --resume to go on from it, "
+            "or a file of another name"
+        )
 
 
 def _share(asked: _Asked, source: str, n: int) -> float:
