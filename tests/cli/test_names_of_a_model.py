@@ -65,6 +65,27 @@ def test_columns_in_every_order(model: str, capsys: pytest.CaptureFixture[str]) 
         assert facts["cost"] == net.cost(ROWS[4], [0.0, 1.0, 0.0])
 
 
+def test_a_table_without_answers_to_explain(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The column that would be taken for them is an input."""
+    for columns, last in (("x,y", "y"), ("y,x", "x")):
+        Path("a.csv").write_text(table(columns))
+        assert (
+            f"target is '{last}', the last column, an input of the model; expected a column of "
+            "answers, 'kind' in the training: --target names it"
+        ) in refusal(capsys, "explain", model, "a.csv")
+    Path("a.csv").write_text("\n".join(table("x,y").splitlines()[1:]))
+    error = refusal(capsys, "explain", model, "a.csv", "--no-header")
+    assert "have 1 inputs; expected 2, as the model has, besides the target, 'column 1'" in error
+    # A network that does not know what it was trained to tell.
+    net = Network.load(model)
+    net.metadata = {}
+    net.class_names = None
+    net.save("b.model")
+    Path("a.csv").write_text(table("x,y"))
+    error = refusal(capsys, "explain", "b.model", "a.csv")
+    assert "an input of the model; expected a column of answers: --target names it" in error
+
+
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
@@ -77,6 +98,7 @@ def test_columns_in_every_order(model: str, capsys: pytest.CaptureFixture[str]) 
             "has 'kind' besides; expected the model's 2 inputs by their names: --target",
         ),
         ("x,y", "--drop y", "the table lacks 'y'"),
+        ("x,kind", "--target x", "target is 'x', an input of the model; expected a column of"),
         ("X,y", "", "the table lacks 'x' and has 'X' besides"),
     ],
 )

@@ -50,7 +50,9 @@ def _run(argv: list[str]) -> int:
         if not rest and data is not None and data.isdigit() and not os.path.exists(data):
             rest = [data] if meant_together(argv, [data]) else []
         if rest:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}{meant_together(argv, rest)}")
+            asked: Parser = arguments.parser
+            hint = meant_together(argv, rest) or asked.meant_by(rest[0])
+            asked.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
         if arguments.run is None:
             parser.print_help(sys.stderr)
             return 2
@@ -95,7 +97,7 @@ def _parser() -> Parser:
         "the chain rule open to inspection.",
     )
     parser.add_argument("--version", action="version", version=f"cbackprop {__version__}")
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="command")
     for command in (demo, train, predict, explain, step, check, bench, info):
         command.add(commands)

@@ -226,7 +226,11 @@ def require_inputs(table: Table, net: Network) -> None:
     """As many inputs as the model has."""
     n_in = table.X.shape[1]
     if n_in != net.sizes[0]:
-        hint = ": --target and --drop say which columns are none" if n_in > net.sizes[0] else ""
+        hint = ""
+        if n_in > net.sizes[0]:
+            hint = ": --target and --drop say which columns are none"
+        elif table.targets:
+            hint = f", besides the target, {some(table.target_names)}"
         raise ValueError(
             f"the examples have {n_in} inputs; expected {net.sizes[0]}, as the model has{hint}"
         )

@@ -14,6 +14,7 @@ from cbackprop import Network
 from cbackprop.functions import ACTIVATIONS, INITS
 from cbackprop.tables import listed
 from cbackprop.validation import is_list, is_mapping
+from cbackprop.validation.keywords import meaning
 
 LONGEST_MESSAGE = 500  # letters; an argument that is shown may have thousands
 
@@ -37,6 +38,16 @@ class Parser(argparse.ArgumentParser):
         stream = file or sys.stdout
         stream.write(message)
         stream.flush()
+
+    def meant_by(self, word: str) -> str:
+        """The end of a message about an unknown option: what is meant, or what it is in Python."""
+        if word[:1] != "-":
+            return ""
+        own = [name.lstrip("-").replace("-", "_") for name in self._option_string_actions]
+        found, call = meaning(word.lstrip("-").partition("=")[0], own)
+        if call is not None:
+            return f"; in Python {found} is an argument of {call}()"
+        return f"; did you mean --{found.replace('_', '-')}?" if found else ""
 
     def parse_known_args(  # type: ignore[override]  # of one form of several
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -74,7 +85,7 @@ def add_command(
         epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip("\n"), "  "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

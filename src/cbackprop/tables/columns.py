@@ -192,6 +192,7 @@ class Heading:
             if column not in taken and column not in self.left_out
         ]
         if form.inputs is not None and self.names is not None:
+            self._require_answers(targets, form)
             inputs = self._in_order(inputs, form.inputs)
         if not inputs:
             raise ValueError(
@@ -201,6 +202,21 @@ class Heading:
                 "inputs"
             )
         return inputs, targets
+
+    def _require_answers(self, targets: list[int], form: Form) -> None:
+        """Refuse an input of the model as a target: where nothing else is said, it stands last."""
+        known = {name.strip() for name in form.inputs or ()}
+        for name in map(self.name_of, targets):
+            if name not in known or len(self._places.get(name, ())) > 1:
+                continue
+            last = "" if isinstance(form.target, str) else ", the last column"
+            told = (
+                f", {some(form.target)} in the training" if isinstance(form.target, tuple) else ""
+            )
+            raise ValueError(
+                f"target is {shown(name)}{last}, an input of the model; expected a column of "
+                f"answers{told}: --target names it"
+            )
 
     def _in_order(self, inputs: list[int], expected: tuple[str, ...]) -> list[int]:
         """The inputs in the order of these names, which must be theirs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -41,15 +41,22 @@ def _parameters(call: Callable[..., Any]) -> list[str]:
 
 
 def _meaning(word: str, name: str) -> str:
+    found, elsewhere = meaning(word, _parameters(_calls[name]))
+    if elsewhere is not None:
+        return f"; {found} is an argument of {elsewhere}()"
+    return f"; did you mean {found!r}?" if found else ""
+
+
+def meaning(word: str, own: Sequence[str]) -> tuple[str | None, str | None]:
+    """What a word means that is none of a call's own, and the other call that takes it, if any."""
     from cbackprop.validation import words
 
-    own = _parameters(_calls[name])
-    meant = words.same(word, own)
-    if meant is None:
+    found = words.same(word, own)
+    if found is None:
         # The network's own calls before those of optimisers.
         for other in sorted(_calls, key=lambda other: not other.startswith("Network")):
             elsewhere = words.same(word, _parameters(_calls[other]))
             if elsewhere is not None:
-                return f"; {elsewhere} is an argument of {other}()"
-        meant = words.meant(word, own)
-    return f"; did you mean {meant!r}?" if meant else ""
+                return elsewhere, other
+        found = words.meant(word, own)
+    return found, None

@@ -49,6 +49,7 @@ OTHER_WORDS = {
         "layers layersizes layerdims hiddenlayersizes hiddensizes hiddenlayers hiddenunits units "
         "architecture topology"
     ),
+    "hidden": "layers hiddenlayersizes hiddensizes hiddenlayers hiddenunits units",
     "activation": "activations activationfunction nonlinearity transferfunction",
     "cost": "loss lossfunction lossfn criterion objective costfunction",
     "init": "initializer initialiser initialization kernelinitializer weightinitializer",
