@@ -66,8 +66,7 @@ def classes_of(output: str | Activation, *targets: Array) -> Classes | None:
     )
     if not (zeros or minuses):
         return None
-    signed = minuses and not (zeros and _bounds(output)[0] != -1)
-    threshold = 0.0 if signed else 0.5
+    threshold = 0.5 if not minuses else 0.0 if not zeros else threshold_of(output)
     if n_L == 1:
         return Classes("one of two", threshold)
     # Whether every row has a single 1, as far as it is known.
@@ -92,6 +91,20 @@ def are_classes(output: str | Activation, cost: str | Cost, Y: Array) -> bool:
         return True
     known = Y[~np.isnan(Y)]
     return bool((known != known[:1]).any())
+
+
+def by_itself(output: str | Activation, n_L: int, n_names: int) -> bool:
+    """Whether outputs tell one of several classes, as far as that is known without targets.
+
+    Softmax's do, and one output with two names. Several outputs of other activations may be labels
+    that do not exclude one another.
+    """
+    return (output == "softmax" and n_L > 1) or (n_L == 1 and n_names == 2)
+
+
+def threshold_of(output: str | Activation) -> float:
+    """What tells two classes apart where no targets do: 0 between −1 and 1, else ½."""
+    return 0.0 if _bounds(output) == (-1, 1) else 0.5
 
 
 def _bounds(output: str | Activation) -> tuple[float, float]:

@@ -81,6 +81,63 @@ def test_one_output_tells_two_classes_apart(
     assert [row[0] for row in values] == ["yes", "yes", "no"]
 
 
+@pytest.mark.parametrize("activation", ["tanh", "softsign"])
+@pytest.mark.parametrize("names", [("no", "yes"), ("-1", "1")])
+def test_one_output_between_minus_one_and_one_tells_them_apart_at_0(
+    activation: str, names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the network's own score of targets that are −1 and 1 has it; explain's targets are so."""
+    net = Network([1, 1], activation, class_names=names)
+    net.weights[0][:] = 1
+    net.biases[0][:] = 0
+    model, rows = str(tmp_path / "a.model"), tmp_path / "a.csv"
+    net.save(model)
+    X = [[-2.0], [-0.25], [0.25], [0.5]]  # of the last two outputs none is above 1/2
+    Y = [[-1], [1], [1], [1]]
+    assert net.score(X, Y) == 0.75
+    rows.write_text(
+        "x,kind\n" + "".join(f"{x},{names[y > 0]}\n" for [x], [y] in zip(X, Y, strict=True))
+    )
+    facts = as_json(capsys, "predict", model, str(rows), "--target", "kind")
+    assert facts["labels"] == [names[i] for i in (0, 0, 1, 1)]
+    assert facts["scores"] == {"accuracy": 0.75}
+    for row in range(4):
+        facts = as_json(capsys, "explain", model, str(rows), "--target", "kind", "--row", str(row))
+        assert facts["cost"] == net.cost(X[row], Y[row])
+
+
+@pytest.mark.parametrize(
+    ("cost", "targets"),
+    [
+        ("quadratic", [0, 1, 1]),
+        ("quadratic", [0, 2, 1]),
+        ("mse", [0, 1, 1]),
+        ("mse", [0, 2, 1]),
+        ("cross_entropy", [0, 1, 1]),
+        ("poisson", [0, 1, 1]),
+    ],
+)
+def test_numbers_are_judged_as_the_network_judges_them(
+    cost: str, targets: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network([2, 1], "sigmoid", cost, seed=3)
+    net.save(tmp_path / "a.model")
+    lines = [f"{x},{y},{t}" for (x, y), t in zip(X.tolist(), targets, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,t", *lines]))
+    facts = as_json(
+        capsys, "predict", str(tmp_path / "a.model"), str(tmp_path / "a.csv"), "--target", "t"
+    )
+    first = next(iter(facts["scores"].values()))
+    assert first == net.score(X, np.array(targets, float)[:, np.newaxis])
+    # What train says of its model goes first.
+    net.metadata = {"task": "regression"}
+    net.save(tmp_path / "a.model")
+    facts = as_json(
+        capsys, "predict", str(tmp_path / "a.model"), str(tmp_path / "a.csv"), "--target", "t"
+    )
+    assert list(facts["scores"]) == ["r2", "mae"]
+
+
 def test_json(model: str, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
     facts = as_json(capsys, "predict", model, rows)
     assert facts == {

@@ -621,7 +621,7 @@ def test_divergence_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         ("--no-header", "argument --header: only with DATA"),
         ("--digits", "--digits and --mnist came; expected one of DATA, --digits, --mnist DIR"),
         ("more", "DATA and --mnist came; expected one of DATA, --digits, --mnist DIR"),
-        ("more and more", "unrecognized arguments: and more (see cbackprop --help)"),
+        ("more and more", "unrecognized arguments: and more (see cbackprop train --help)"),
         ("--resume", "argument --resume: only with --checkpoint"),
         ("--save no/such/folder", "save is 'no/such/folder'; expected a folder that is there"),
         ("--checkpoint no/such", "checkpoint is 'no/such'; expected a folder that is there"),

@@ -47,6 +47,7 @@ CASES = [
     ("tanh", column(1, 1), (TWO, 0.0), True),
     ("sigmoid", column(1, 1), (TWO, 0.5), True),
     ("identity", column(1, 1), (TWO, 0.5), False),
+    ("elu", column(1, 1), (TWO, 0.5), False),  # from −1 on, without an upper bound
     ("identity", column(0, 0), (TWO, 0.5), False),
     ("relu", np.zeros((4, 2)), (ANY, 0.5), False),
     (OWN, column(-1, -1), (TWO, 0.0), False),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cbackprop import Network
+from cbackprop.classes import by_itself
 
 if TYPE_CHECKING:
     from cbackprop.cli.scaling import Scales
@@ -24,17 +25,12 @@ LONGEST = 1 << 18  # letters: a model file's header has room for a million
 
 
 def task(net: Network) -> str:
-    """ "classification" where the largest output tells a class, "regression" or "" otherwise.
-
-    Of a network that does not say it: softmax outputs are of classes, and so is one output with
-    two names. Several sigmoid outputs may be of labels that do not exclude one another.
-    """
+    """ "classification" where the largest output tells a class, "regression" or "" otherwise."""
     said = net.metadata.get(TASK)
     if said is not None:
         return said
-    by_itself = net.activations[-1] == "softmax" and net.sizes[-1] > 1
-    two = net.sizes[-1] == 1 and len(net.class_names or ()) == 2
-    return "classification" if by_itself or two else ""
+    found = by_itself(net.activations[-1], net.sizes[-1], len(net.class_names or ()))
+    return "classification" if found else ""
 
 
 def classes(net: Network) -> list[str] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbackprop import Network, datasets
-from cbackprop.classes import classes_of
+from cbackprop.classes import are_classes, threshold_of
 from cbackprop.cli import about
 from cbackprop.cli.options import names
 from cbackprop.cli.terminal import naming, note, printable
@@ -156,9 +156,8 @@ def targets_of(table: Table, net: Network, labels: Sequence[str] | None) -> tupl
     if len(columns) == n_out and numeric and labels is None:
         columns = _in_order(table, net.class_names)
         Y = np.stack(columns, axis=1).astype(np.float64)
-        # Of probabilities, which cross_entropy takes as well, there is no accuracy.
-        found = None if net.cost_function != "cross_entropy" else classes_of(net.activations[-1], Y)
-        return Y, found is not None
+        found = are_classes(net.activations[-1], net.cost_function, Y)
+        return Y, found and about.task(net) != "regression"
     if len(columns) != 1:
         raise ValueError(
             f"target is {printable(name)}, {len(columns)} columns; expected {n_out} of numbers or "
@@ -179,7 +178,10 @@ def targets_of(table: Table, net: Network, labels: Sequence[str] | None) -> tupl
             "outputs"
         )
     Y = one_hot(columns[0], classes, printable(name))
-    return (Y if n_out > 1 else Y[:, 1:]), True
+    if n_out > 1:
+        return Y, True
+    # 0 and 1, or −1 and 1 where the outputs are between them.
+    return (Y[:, 1:] if threshold_of(net.activations[-1]) else Y[:, 1:] - Y[:, :1]), True
 
 
 def _in_order(table: Table, outputs: tuple[str, ...] | None) -> tuple[Array, ...]:

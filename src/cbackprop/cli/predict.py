@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from cbackprop import Network
+from cbackprop.classes import threshold_of
 from cbackprop.cli import examples
 from cbackprop.cli.options import add_command, add_examples, add_json, print_json
 from cbackprop.cli.terminal import aside, data_output, naming
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     table = examples.read(arguments, net, last=False, mixed=True)
     examples.require_inputs(table, net)
     outputs = net.predict(table.X)
-    classes = None if labels is None else [labels[j] for j in _largest(outputs)]
+    classes = None if labels is None else [labels[j] for j in _largest(net, outputs)]
     scores = _scores(net, table, labels) if table.targets else None
     if arguments.json:
         facts = {"outputs": outputs.tolist(), "labels": classes, "scores": scores}
@@ -86,10 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _largest(outputs: Array) -> list[int]:
+def _largest(net: Network, outputs: Array) -> list[int]:
     """The number of each example's class."""
     if outputs.shape[1] == 1:
-        return [int(above) for above in (outputs[:, 0] > 0.5).tolist()]
+        threshold = threshold_of(net.activations[-1])
+        return [int(above) for above in (outputs[:, 0] > threshold).tolist()]
     classes: list[int] = outputs.argmax(axis=1).tolist()
     return classes
 
