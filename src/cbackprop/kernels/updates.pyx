@@ -322,14 +322,16 @@ cdef void begin_update(Core core, double total) noexcept nogil:
     cdef UpdateRule *rule = &core.update_rule
     cdef double root, cost
     core.step_count += 1
+    # By itself, for its steps are the shortest there are: registers need not be kept for what the others call.
+    if rule.kind == SGD:
+        rule.step_size = <real> (-core.learning_rate / total)
+        return
     rule.step_size = <real> core.learning_rate
     if rule.compares_costs:
         cost = ldexp(core.cost_total + core.cost_correction, core.weight_shift) / total
         rule.cost_has_grown = cost > core.previous_cost
         core.previous_cost = cost
-    if rule.kind == SGD:
-        rule.step_size = <real> (-core.learning_rate / total)
-    elif rule.kind == ADAM or rule.kind == ADAMW:
+    if rule.kind == ADAM or rule.kind == ADAMW:
         root = sqrt(1 - pow(rule.beta2, <double> core.step_count))
         rule.step_size = <real> (core.learning_rate / (1 - pow(rule.beta1, <double> core.step_count)) * root)
         rule.epsilon_root = <real> (rule.epsilon * root)
