@@ -9,7 +9,7 @@ import pytest
 from support import DTYPES
 
 from cbackprop import backend
-from cbackprop.update_rules import UpdateRule
+from cbackprop.update_rules import StepOptions, UpdateRule
 
 if backend.simd_level() is None:
     pytest.skip("the compiled core is not built", allow_module_level=True)
@@ -123,6 +123,36 @@ def test_an_order_that_leads_outside(dtype):
     assert np.array_equal(engine.parameter_arrays()[2], before)
     assert train(engine, X, Y, np.arange(5)[::-1].copy())[0] is None
     assert not np.array_equal(engine.parameter_arrays()[2], before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layers_to_freeze_that_are_not_there_or_are_all(dtype):
+    (X, Y), engines = examples(dtype), [engine_of(dtype) for _ in range(2)]
+    for engine in engines:
+        engine.set_optimizer(UpdateRule("sgd", {}, ()))
+        engine.learning_rate = 0.1
+    engine, again = engines
+    before = engine.parameter_arrays()[2].copy()
+
+    def train(engine, *frozen):
+        return engine.train(X, Y, None, 2, None, StepOptions(frozen=frozen), 0)[0]
+
+    for wrong in (0, -1, 3, -(2**62), 2**62):
+        for frozen in ((wrong,), (1, wrong)):
+            with pytest.raises(
+                ValueError, match=f"^frozen has {wrong}; expected layers from 1 to 2$"
+            ):
+                train(engine, *frozen)
+    for frozen in ((1, 2), (2, 1, 2)):
+        with pytest.raises(ValueError, match=r"^frozen has all 2 layers; expected one at least"):
+            train(engine, *frozen)
+    assert np.array_equal(engine.parameter_arrays()[2], before)
+    # Nothing of it is left for the next pass; and a layer may be named twice.
+    assert train(engine, 1, 1) is None
+    assert train(again, 1) is None
+    after = engine.parameter_arrays()[2]
+    assert np.array_equal(after, again.parameter_arrays()[2])
+    assert not np.array_equal(after, before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

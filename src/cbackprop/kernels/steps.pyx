@@ -202,48 +202,62 @@ cdef double batch_weight(Core core, const Call *call, Py_ssize_t first, Py_ssize
     return ldexp(total, core.weight_shift)
 
 
+# What is done with a row of sums: gets what came of the rows before it, returns what comes of them and of this one.
+ctypedef double (*row_work)(real *row, Py_ssize_t n, double so_far, double number) noexcept nogil
+
+
+cdef double each_learning_row(Core core, real *sums, row_work work, double number) noexcept nogil:
+    """What comes, from 0 on, of all rows of the sums, in the layout of the parameters, of the layers that learn."""
+    cdef Py_ssize_t l, k
+    cdef Layer *layer
+    cdef double so_far = 0
+    for l in range(core.lowest, core.n_layers):
+        layer = &core.layers[l]
+        if not layer.is_frozen:
+            for k in range(layer.n_in + 1):
+                so_far = work(sums + layer.offset + k * layer.ld, layer.n_out, so_far, number)
+    return so_far
+
+
+cdef double add_squares(real *row, Py_ssize_t n, double so_far, double number) noexcept nogil:
+    return so_far + sum_of_squares(row, n)
+
+
+cdef double take_largest(real *row, Py_ssize_t n, double so_far, double number) noexcept nogil:
+    return max(so_far, <double> largest(row, n))
+
+
+cdef double add_scaled_squares(real *row, Py_ssize_t n, double so_far, double scale) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        so_far += (<double> row[j] / scale) * (<double> row[j] / scale)
+    return so_far
+
+
+cdef double multiply_row(real *row, Py_ssize_t n, double so_far, double factor) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        row[j] = <real> (<double> row[j] * factor)
+    return so_far
+
+
 cdef void clip_sums(
     Core core,
     real *sums,  # IN/OUT in the layout of the parameters
     double total,
 ) noexcept nogil:
     """The sums of the layers that learn times min(1, clip_gradient_norm / |sums / total|)."""
-    cdef Py_ssize_t l, k, j
-    cdef Layer *layer
-    cdef real *row
-    cdef double squares = 0, scale = 1, factor
-    for l in range(core.lowest, core.n_layers):
-        layer = &core.layers[l]
-        if not layer.is_frozen:
-            for k in range(layer.n_in + 1):
-                squares += sum_of_squares(sums + layer.offset + k * layer.ld, layer.n_out)
+    cdef double scale = 1, factor, squares = each_learning_row(core, sums, add_squares, 0)
     if not (squares >= LEAST_SUM_OF_SQUARES and squares - squares == 0):
         # Squares have left the numbers: once more, of sums divided by the largest.
-        scale = squares = 0
-        for l in range(core.lowest, core.n_layers):
-            layer = &core.layers[l]
-            if not layer.is_frozen:
-                for k in range(layer.n_in + 1):
-                    scale = max(scale, <double> largest(sums + layer.offset + k * layer.ld, layer.n_out))
+        scale = each_learning_row(core, sums, take_largest, 0)
         if scale == 0:
             return
-        for l in range(core.lowest, core.n_layers):
-            layer = &core.layers[l]
-            if not layer.is_frozen:
-                for k in range(layer.n_in + 1):
-                    row = sums + layer.offset + k * layer.ld
-                    for j in range(layer.n_out):
-                        squares += (<double> row[j] / scale) * (<double> row[j] / scale)
+        squares = each_learning_row(core, sums, add_scaled_squares, scale)
     # One by one: the norm itself may not be a number.
     factor = core.clip_gradient_norm / scale * total / sqrt(squares)
     if factor < 1:
-        for l in range(core.lowest, core.n_layers):
-            layer = &core.layers[l]
-            if not layer.is_frozen:
-                for k in range(layer.n_in + 1):
-                    row = sums + layer.offset + k * layer.ld
-                    for j in range(layer.n_out):
-                        row[j] = <real> (<double> row[j] * factor)
+        each_learning_row(core, sums, multiply_row, factor)
 
 
 cdef int take_step(
@@ -326,9 +340,13 @@ cdef int begin_pass(Core core, options, key) except -1:
     core.noise = <double> options.noise_multiplier * core.clip_norm
     core.is_private = options.noise_multiplier > 0
     for l in options.frozen:
+        if not 1 <= l <= core.n_layers:
+            raise ValueError(f"frozen has {l}; expected layers from 1 to {core.n_layers}")
         core.layers[l - 1].is_frozen = True
-    while core.layers[core.lowest].is_frozen:
+    while core.lowest < core.n_layers and core.layers[core.lowest].is_frozen:
         core.lowest += 1
+    if core.lowest == core.n_layers:
+        raise ValueError(f"frozen has all {core.n_layers} layers; expected one at least that learns")
     dropout = options.dropout
     core.dropping = dropout > 0
     core.dropout_key = key
