@@ -551,6 +551,56 @@ def test_what_is_read_through_several_calls_is_not_changed_between_them(backend)
     together([lambda: net.partial_fit(X, Y), lambda: None])
 
 
+@every_backend
+def test_nothing_changes_while_its_own_thread_reads_a_network_that_it_keeps(backend):
+    """`with engine.reading()` says the same inside `with engine` and outside."""
+    X, Y = data(6, (4, 5, 3))
+    net = Network((4, 5, 3), seed=0, backend=backend)
+    engine = net._engine
+    before = state(net)
+    changes = (
+        lambda: net.partial_fit(X, Y),
+        lambda: net.partial_fit(X[0], Y[0]),
+        lambda: net.fit(X, Y),
+        lambda: engine.set_optimizer(SGD().rule),
+        lambda: setattr(net, "parameters", np.zeros(net.n_parameters)),
+        engine.__enter__,
+        net.reset,
+    )
+    with engine:
+        with engine.reading(), engine.reading():
+            expected = bits(net.predict(X))
+            for change in changes:
+                with pytest.raises(
+                    RuntimeError, match="cannot be changed while another call reads it"
+                ):
+                    change()
+            assert bits(net.predict(X)) == expected
+            with pytest.raises(RuntimeError, match="another call on it is running"):
+                together([lambda: net.partial_fit(X, Y)])
+        assert state(net) == before
+        with engine:  # changes it again, and reads in that
+            net.parameters = np.zeros(net.n_parameters)
+            with engine.reading():
+                assert not net.parameters.any()
+    together([lambda: net.partial_fit(X, Y)])
+
+
+@every_backend
+def test_a_reading_that_ends_after_what_it_stood_in_leaves_the_network_free(backend):
+    net = Network((4, 5, 3), seed=0, backend=backend)
+    X, Y = data(6, net.sizes)
+    engine = net._engine
+    reading = engine.reading()
+    engine.__enter__()
+    reading.__enter__()
+    engine.__exit__(None, None, None)
+    with pytest.raises(RuntimeError, match=REFUSED):
+        together([lambda: net.partial_fit(X, Y)])
+    reading.__exit__(None, None, None)
+    together([lambda: net.partial_fit(X, Y)])
+
+
 @needs_compiled
 def test_memory_of_readers_is_kept_for_the_next(monkeypatch):
     """As many have some of their own as were reading beside another one, however often."""

@@ -14,7 +14,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-from cbackprop.kernels.lock cimport give_back, is_fit, is_free, is_own, set_fit, take
+from cbackprop.kernels.lock cimport is_fit, is_free, is_own, set_fit, take
 from cbackprop.kernels.simd cimport LANES, real
 
 
@@ -406,16 +406,14 @@ cdef class Engine(Core):
         """
         if take(&self.lock_word):
             self.depth = 1
-        elif not is_own(&self.lock_word) or self.busy:
+        elif not may_change(self):
             refuse(self)
         else:
             self.depth += 1
         return self
 
     def __exit__(self, kind, error, traceback):
-        self.depth -= 1
-        if self.depth == 0:
-            give_back(&self.lock_word)
+        keep_no_longer(self)
 
     @property
     def is_fitting(self):

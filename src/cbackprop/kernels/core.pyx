@@ -136,11 +136,11 @@ cdef class Core:
     cdef uint64_t dropout_key, dropout_threshold
     cdef real dropout_scale
     cdef Py_ssize_t block_row
-    # Who has the network, see lock.h. The next three are for a thread that keeps it alone to read and to change.
+    # Who has the network, see lock.h. The next four are for a thread that keeps it alone to read and to change.
     cdef uintptr_t lock_word
     cdef bint busy         # a call is under way, with the scratch that lies here
     cdef bint changing     # and changes something
-    cdef Py_ssize_t depth  # how many `with` the thread keeps it by
+    cdef Py_ssize_t depth, readings  # how many `with` the thread keeps it by, and in how many of them nothing changes
     cdef Core next_twin    # the first of those that nobody uses, or the next of them, see ownership.pyx
     # The call under way.
     cdef double cost_total, cost_correction

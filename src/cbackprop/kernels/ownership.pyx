@@ -7,7 +7,7 @@
 #    many as calls have been reading beside another one.
 # c) No exception is caught where memory may fail: Cython's way of catching one takes memory, too.
 # d) A thread that keeps the network by `with engine` reads and changes it by itself; `busy` and `changing` say which of
-#    its calls is under way.
+#    its calls is under way, `readings` that there are several which read: then it may not change the network, either.
 
 from cython cimport critical_section
 
@@ -57,12 +57,17 @@ cdef int leave_read(Core core, Core used) except -1:
     return 0
 
 
+cdef bint may_change(Core core) noexcept:
+    """Whether a network that somebody has is this thread's, and nothing of its own goes on that reads or changes it."""
+    return is_own(&core.lock_word) and not core.busy and core.readings == 0
+
+
 cdef int enter_change(Core core) except -1:
     """The start of a call that changes something. RuntimeError if another one is under way, or another thread keeps
     the network.
     """
     if not take_for_call(&core.lock_word):
-        if not is_own(&core.lock_word) or core.busy:
+        if not may_change(core):
             refuse(core)
         core.busy = core.changing = True
     begin_sums(core)
@@ -123,13 +128,23 @@ cdef class Reading:
             if not is_own(&core.lock_word) or core.changing:
                 refuse(core)
             core.depth += 1
+            core.readings += 1
 
     def __exit__(self, kind, error, traceback):
         cdef Core core = self.core
         if is_read(&core.lock_word):
             end_read(&core.lock_word, False)
         else:
-            core.depth -= 1
+            core.readings -= 1
+            keep_no_longer(core)
+
+
+cdef int keep_no_longer(Core core) except -1:
+    """The end of one `with` of the thread that keeps the network."""
+    core.depth -= 1
+    if core.depth == 0:
+        give_back(&core.lock_word)
+    return 0
 
 
 cdef int refuse(Core core) except -1:
@@ -142,7 +157,7 @@ cdef int refuse(Core core) except -1:
     if is_fit(&core.lock_word) and not is_own(&core.lock_word):
         raise RuntimeError("a fit of this network is running in another thread; use a copy() made before it "
                            "began to work at the same time")
-    if is_read(&core.lock_word):
+    if is_read(&core.lock_word) or (is_own(&core.lock_word) and not core.changing):
         raise RuntimeError("this network is already in use: it cannot be changed while another call reads it, in "
                            "another thread or around this one; use copy() to work on it at the same time")
     raise RuntimeError("this network is already in use: another call on it is running, in another thread or "
