@@ -194,6 +194,15 @@ def test_a_stream_that_fails_does_not_stop_the_fit(wanted, monkeypatch):
         ).cost == costs  # fmt: skip
 
 
+def test_a_mistake_in_what_is_shown_is_not_taken_for_a_stream_that_fails(monkeypatch):
+    def mistaken(history):
+        raise ValueError("mistaken")
+
+    monkeypatch.setattr(progress, "_text", mistaken)
+    with pytest.raises(ValueError, match=r"^mistaken$"):
+        shown(monkeypatch, Terminal(), 10.0)
+
+
 def _closing_bar(total, unit, file):
     """A bar that writes to its stream as tqdm does: to a closed one it raises ValueError."""
     bar = FakeBar(total, unit, file)

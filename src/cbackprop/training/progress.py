@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -77,24 +78,24 @@ class Progress:
             if now - self._start < max(self._wait, between) or now - self._last < between:
                 return
             self._last = now
-            try:
-                self._write_share(history, min(batches * batch_size / n, 1.0), now, self._stream)
-            except (OSError, ValueError):
-                self._stream = None
+            self._show_share(history, min(batches * batch_size / n, 1.0), now)
 
         return watch
 
-    def _write_share(self, history: History, share: float, now: float, stream: TextIO) -> None:
-        self._open(stream)
-        if self._bar is not None:
-            self._bar.n = history.epochs + round(share, 2)
-            self._bar.refresh()
-            return
+    def _show_share(self, history: History, share: float, now: float) -> None:
         assert self._first is not None
         done = history.epochs - self._first + share
         left = (now - self._start) * (self._epochs - self._first - done) / max(done, 1e-9)
         text = f"epoch {history.epochs + 1}/{self._epochs}  {share:.0%}  {in_words(left)} left"
-        self._line(f"{text}  {_text(history)}" if history.cost else text, stream)
+        if history.cost:
+            text = f"{text}  {_text(history)}"
+        with self._while_it_lasts() as stream:
+            self._open(stream)
+            if self._bar is not None:
+                self._bar.n = history.epochs + round(share, 2)
+                self._bar.refresh()
+            else:
+                self._line(text, stream)
 
     def show(self, history: History, done: bool) -> None:
         """After an epoch; ``done`` says that it was the last one."""
@@ -104,22 +105,29 @@ class Progress:
         if now - self._start < self._wait or (now - self._last < SECONDS_BETWEEN and not done):
             return
         self._last = now
-        try:
-            self._write(history, self._stream)
-        except (OSError, ValueError):
-            # The stream was closed, or the other end of a pipe: the fit goes on without.
-            self._stream = None
-
-    def _write(self, history: History, stream: TextIO) -> None:
-        self._open(stream)
         text = _text(history)
-        if self._bar is not None:
-            self._bar.n = self._shown
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(history.epochs - self._shown)
-        else:
-            self._line(f"epoch {history.epochs}/{self._epochs}  {text}", stream)
+        with self._while_it_lasts() as stream:
+            self._open(stream)
+            if self._bar is not None:
+                self._bar.n = self._shown
+                self._bar.set_postfix_str(text, refresh=False)
+                self._bar.update(history.epochs - self._shown)
+            else:
+                self._line(f"epoch {history.epochs}/{self._epochs}  {text}", stream)
         self._shown = history.epochs
+
+    @contextmanager
+    def _while_it_lasts(self) -> Iterator[TextIO]:
+        """The stream to write to, and to nothing else: what is shown is made before.
+
+        Where it was closed, or cannot write that text, or nobody reads the pipe any more, the fit
+        goes on without.
+        """
+        assert self._stream is not None
+        try:
+            yield self._stream
+        except (OSError, ValueError):
+            self._stream = None
 
     def _open(self, stream: TextIO) -> None:
         if not self._is_shown:
@@ -135,14 +143,12 @@ class Progress:
         """Leave the terminal on a line of its own."""
         if self._stream is None or not self._is_shown:
             return
-        try:
+        with self._while_it_lasts() as stream:
             if self._bar is not None:
                 self._bar.close()
             elif self._on_terminal:
-                self._stream.write("\n")
-                self._stream.flush()
-        except (OSError, ValueError):
-            self._stream = None
+                stream.write("\n")
+                stream.flush()
 
 
 def _tqdm(epochs: int, stream: TextIO) -> Bar | None:
