@@ -192,9 +192,11 @@ def divided(data: Data, share: float, sizes: Sequence[int], seed: int) -> Sets:
 
 
 def _held_out(data: Data, share: float, sizes: Sequence[int], seed: int) -> tuple[Pair, Pair]:
+    """Not by `fit`: its inputs are scaled, by those that are left to learn from."""
     n = len(data.X)
     count = held_out(share, None, n)
-    # After the words that have gone into the parameters.
+    # After the words that have gone into the parameters. Checkpoints know their examples again: a
+    # seed must hold out the same ones for good.
     random = RandomNumbers(seed)
     random.words(layout.n_parameters(tuple(sizes)))
     order = np.argsort(random.words(n), kind="stable")
