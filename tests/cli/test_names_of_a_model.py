@@ -89,17 +89,29 @@ def test_a_table_without_answers_to_explain(model: str, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ("x,kind", "--target kind", "the table lacks 'y'; expected the model's 2 inputs by their"),
-        ("x,z,kind", "--target kind", "the table lacks 'y' and has 'z' besides; expected"),
-        ("x,y,z,kind", "--target kind", "the table has 'z' besides; expected the model's 2 inputs"),
+        (
+            "x,kind",
+            "--target kind",
+            "the table has the inputs 'x', without 'y'; expected the model's 2, 'x', 'y'\n",
+        ),
+        (
+            "x,z,kind",
+            "--target kind",
+            "has the inputs 'x', 'z', without 'y' and with 'z'; expected",
+        ),
+        (
+            "x,y,z,kind",
+            "--target kind",
+            "has the inputs 'x', 'y', 'z', with 'z'; expected the model's 2",
+        ),
         (
             "x,y,kind",
             "",
-            "has 'kind' besides; expected the model's 2 inputs by their names: --target",
+            "'x', 'y', 'kind', with 'kind'; expected the model's 2, 'x', 'y': --target",
         ),
-        ("x,y", "--drop y", "the table lacks 'y'"),
+        ("x,y", "--drop y", "the table has the inputs 'x', without 'y'"),
         ("x,kind", "--target x", "target is 'x', an input of the model; expected a column of"),
-        ("X,y", "", "the table lacks 'x' and has 'X' besides"),
+        ("X,y", "", "has the inputs 'X', 'y', without 'x' and with 'X'"),
     ],
 )
 def test_columns_that_are_others(
@@ -245,3 +257,19 @@ def test_pandas_index_is_left_out_with_a_word(
     assert captured.err == f"cbackprop: a.csv: {told}\n"
     Path("b.csv").write_text(table("x,y"))
     assert captured.out == printed(capsys, "predict", model, "b.csv")
+
+
+def test_columns_of_numbers_go_by_the_names_of_the_outputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = Network([1, 2], "identity", "mse", class_names=["p", "q"], feature_names=["x"], seed=0)
+    net.save("a.model")
+    Path("a.csv").write_text("q,x,p\n0.5,1,2\n0.25,3,4\n")
+    facts = as_json(capsys, "predict", "a.model", "a.csv", "--target", "q,p")
+    assert facts["scores"]["mae"] == net.score([[1.0], [3.0]], [[2.0, 0.5], [4.0, 0.25]], "mae")
+    Path("a.csv").write_text("r,x,p\n0.5,1,2\n0.25,3,4\n")
+    assert (
+        "target has the columns 'r', 'p', without 'q' and with 'r'; expected those of the model's "
+        "outputs, 'p', 'q'"
+    ) in refusal(capsys, "predict", "a.model", "a.csv", "--target", "r,p")

@@ -254,9 +254,9 @@ REFUSED: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ('a,b\n1,"2\n', {}, "t.csv:2: unexpected end of data; expected CSV, its quotes in pairs"),
     ("a b\n1 \"2\n", {}, "expected"),
     # ---- what a model knows
-    ("a,c\n1,2\n", {"inputs": ("a", "b")}, "the table lacks 'b' and has 'c' besides; expected the"),
-    ("a,b,c\n1,2,x\n", {"inputs": ("a", "b")}, "has 'c' besides; expected the model's 2 inputs by"),
-    ("a,a,b\n1,2,3\n", {"inputs": ("a", "b")}, "columns 0 and 1 are both called 'a'; expected eac"),
+    ("a,c\n1,2\n", {"inputs": ("a", "b")}, "without 'b' and with 'c'; expected the model's"),
+    ("a,b,c\n1,2,x\n", {"inputs": ("a", "b")}, "with 'c'; expected the model's 2, 'a', 'b': --"),
+    ("a,a,b\n1,2,3\n", {"inputs": ("a", "b")}, "'a', 'a', 'b', with 'a' 2 times; expected the"),
 )  # fmt: skip
 
 

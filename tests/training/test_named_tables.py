@@ -204,7 +204,7 @@ OTHERS = {
     "one less": (("age", "dose"), "X has the columns ['age', 'dose'], without 'Größe'; expected"),
     "one twice": (
         ("age", "dose", "Größe", "dose"),
-        "X has the column 'dose' 2 times; expected those of feature_names, every one once",
+        "X has the columns ['age', 'dose', 'Größe', 'dose'], with 'dose' 2 times; expected",
     ),
     "one twice for another": (
         ("age", "age", "dose"),
@@ -215,7 +215,8 @@ OTHERS = {
     "many": (
         tuple(f"x{i}" for i in range(50)),
         "X has the columns ['x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7', 'x8', 'x..., without "
-        "'age', 'dose', 'Größe' and with 'x0', 'x1', 'x2', 'x3', 'x4' and 45 more; expected those",
+        "'age', 'dose', 'Größe' and with 'x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7' and "
+        "42 more; expected those",
     ),
 }
 

@@ -14,9 +14,9 @@ from cbackprop.cli.options import names
 from cbackprop.cli.terminal import naming, note, printable
 from cbackprop.files import format as file_format
 from cbackprop.functions import Array
-from cbackprop.tables import LAST_COLUMN, Form, Table, kinds, read_table, some
+from cbackprop.tables import LAST_COLUMN, Form, Table, kinds, read_table
 from cbackprop.training.metrics import MetricName
-from cbackprop.validation import file_path, shown
+from cbackprop.validation import file_path, in_order, shown, some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,12 +188,13 @@ def _in_order(table: Table, outputs: tuple[str, ...] | None) -> tuple[Array, ...
     """The target columns in the order of the outputs' names, where both have names."""
     if not table.named or outputs is None or len(outputs) != len(table.targets) or len(outputs) < 2:
         return table.targets
-    if set(outputs) != set(table.target_names):
+    places, misfit = in_order(table.target_names, outputs)
+    if misfit:
         raise ValueError(
-            f"target has the columns {some(table.target_names)}; expected those of the model's "
-            f"outputs, {some(outputs)}"
+            f"target has the columns {some(table.target_names)}, {misfit}; expected those of the "
+            f"model's outputs, {some(outputs)}"
         )
-    return tuple(table.targets[table.target_names.index(name)] for name in outputs)
+    return tuple(table.targets[place] for place in places)
 
 
 def labels_of(option: str | None, net: Network) -> list[str] | None:

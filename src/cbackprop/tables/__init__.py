@@ -15,7 +15,7 @@ import sys
 from typing import IO
 
 from cbackprop.tables import arrays, csv_file, kinds
-from cbackprop.tables.columns import LAST_COLUMN, Form, Table, listed, some
+from cbackprop.tables.columns import LAST_COLUMN, Form, Table, listed
 from cbackprop.validation import shown
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "kinds",
     "listed",
     "read_table",
-    "some",
 ]
 
 STANDARD_INPUT = "-"

@@ -17,8 +17,8 @@ import numpy as np
 
 from cbackprop.functions import Array
 from cbackprop.tables import kinds
-from cbackprop.tables.columns import LAST_COLUMN, Form, Heading, Table, some, whole_if_so
-from cbackprop.validation import shown
+from cbackprop.tables.columns import LAST_COLUMN, Form, Heading, Table, whole_if_so
+from cbackprop.validation import shown, some
 
 _MOST_BY_DEFLATE = 1032  # bytes that one byte of a compressed file can become
 _STORED, _DEFLATED = 0, 8  # zipfile's numbers of the methods, which np.savez uses

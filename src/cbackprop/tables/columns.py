@@ -9,9 +9,8 @@ from typing import Final, NamedTuple, NoReturn
 import numpy as np
 
 from cbackprop.functions import Array
-from cbackprop.validation import did_you_mean, shown
+from cbackprop.validation import did_you_mean, in_order, shown, some
 
-MOST_NAMES_SHOWN = 8
 LAST_COLUMN: Final = -1
 
 _LARGEST_WHOLE = 2**53  # up to here every whole number is a float64
@@ -220,28 +219,16 @@ class Heading:
 
     def _in_order(self, inputs: list[int], expected: tuple[str, ...]) -> list[int]:
         """The inputs in the order of these names, which must be theirs."""
-        places: dict[str, int] = {}
-        for column in inputs:
-            name = self.name_of(column)
-            if name in places:
-                raise ValueError(
-                    f"columns {places[name]} and {column} are both called {shown(name)}; expected "
-                    "each of the model's inputs once"
-                )
-            places[name] = column
-        wanted = [name.strip() for name in expected]
-        missing = [name for name in wanted if name not in places]
-        known = set(wanted)
-        others = [name for name in places if name not in known]
-        if missing or others:
-            parts = [f"lacks {some(missing)}"] if missing else []
-            parts += [f"has {some(others)} besides"] if others else []
-            hint = "" if missing else ": --target and --drop say which columns are no inputs"
+        found, wanted = list(map(self.name_of, inputs)), [name.strip() for name in expected]
+        places, misfit = in_order(found, wanted)
+        if misfit:
+            more = len(found) > len(wanted)
+            hint = ": --target and --drop say which columns are none" if more else ""
             raise ValueError(
-                f"the table {' and '.join(parts)}; expected the model's {len(wanted)} inputs by "
-                f"their names{hint}"
+                f"the table has the inputs {some(found)}, {misfit}; expected the model's "
+                f"{len(wanted)}, {some(wanted)}{hint}"
             )
-        return [places[name] for name in wanted]
+        return [inputs[place] for place in places]
 
 
 def listed(option: str, text: str) -> list[str]:
@@ -261,12 +248,6 @@ def listed(option: str, text: str) -> list[str]:
             f"{option} is {shown(text)}; expected names with commas between: {error}"
         ) from None
     return [word.strip() for word in rows[0]] if rows else []
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of the names, as messages show them."""
-    more = ", …" if len(names) > MOST_NAMES_SHOWN else ""
-    return ", ".join(shown(name) for name in names[:MOST_NAMES_SHOWN]) + more
 
 
 def whole_if_so(numbers: Array) -> Array:

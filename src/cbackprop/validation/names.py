@@ -14,6 +14,7 @@ from cbackprop.validation.arrays import as_array, is_lazy
 from cbackprop.validation.scalars import attribute, is_array, is_list, is_mapping, shown, wrong_type
 
 Names = tuple[str, ...]
+MOST_NAMES_SHOWN = 8
 
 
 def feature_names(value: object, sizes: tuple[int, ...]) -> Names | None:
@@ -143,23 +144,11 @@ def _in_order(argument: str, value: object, names: Names | None, attribute: str)
         labels = _labels_of_one_example(argument, value, count)
     if labels is None or labels == names or all(scalars.is_real(name) for name in labels):
         return value
-    # Labels of other kinds need not be hashable.
-    places = {name: place for place, name in enumerate(labels) if isinstance(name, str)}
-    missing = [name for name in names if name not in places]
-    known = set(names)
-    unexpected = [name for name in labels if not isinstance(name, str) or name not in known]
-    if missing or unexpected:
-        parts = [f"without {_listed(missing)}"] if missing else []
-        parts += [f"with {_listed(unexpected)}"] if unexpected else []
+    places, misfit = in_order(labels, names)
+    if misfit:
         raise ValueError(
-            f"{argument} has the columns {shown(list(labels))}, {' and '.join(parts)}; expected "
-            f"those of {attribute}, {shown(list(names))}, in any order (an array goes by position)"
-        )
-    if len(labels) != count:
-        repeated = first_repeated(labels)
-        raise ValueError(
-            f"{argument} has the column {shown(repeated)} {labels.count(repeated)} times; expected "
-            f"those of {attribute}, every one once"
+            f"{argument} has the columns {shown(list(labels))}, {misfit}; expected those of "
+            f"{attribute}, {shown(list(names))}, in any order (an array goes by position)"
         )
     array = as_array(argument, value)
     if array.ndim == 0 or array.shape[-1] != count:
@@ -167,7 +156,24 @@ def _in_order(argument: str, value: object, names: Names | None, attribute: str)
             f"{argument} has {count} columns and the shape {array.shape}; expected as many numbers "
             "in a row"
         )
-    return array[..., [places[name] for name in names]]
+    return array[..., places]
+
+
+def in_order(found: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], str]:
+    """The place of each wanted name among those found, and in words what does not fit, if anything.
+
+    What is found and no text fits nothing, and need not be hashable.
+    """
+    places = {name: place for place, name in enumerate(found) if isinstance(name, str)}
+    known = set(wanted)
+    missing = [name for name in wanted if name not in places]
+    others = [name for name in found if not isinstance(name, str) or name not in known]
+    parts = [f"without {some(missing)}"] if missing else []
+    parts += [f"with {some(others)}"] if others else []
+    if not parts and len(found) > len(wanted):
+        repeated = first_repeated(tuple(found))
+        parts = [f"with {shown(repeated)} {found.count(repeated)} times"]
+    return [] if parts else [places[name] for name in wanted], " and ".join(parts)
 
 
 def _names_of_columns(argument: str, value: object, count: int) -> Names | None:
@@ -212,9 +218,11 @@ def is_series(argument: str, value: object) -> bool:
     )
 
 
-def _listed(names: Sequence[object]) -> str:
-    first = ", ".join(shown(name) for name in names[:5])
-    return first if len(names) <= 5 else f"{first} and {len(names) - 5} more"
+def some(names: Sequence[object]) -> str:
+    """The first of the names, as messages show them, and how many more there are."""
+    first = ", ".join(map(shown, names[:MOST_NAMES_SHOWN]))
+    more = len(names) - MOST_NAMES_SHOWN
+    return f"{first} and {more} more" if more > 0 else first
 
 
 # ---- names ---------------------------------------------------------------------------------------
