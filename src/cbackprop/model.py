@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +36,7 @@ class About(NamedTuple):
 
     feature_names: tuple[str, ...] | None = None  # n_0
     class_names: tuple[str, ...] | None = None  # n_L, or 2 of one output
-    metadata: Mapping[str, str] = MappingProxyType({})
+    metadata: Mapping[str, str] = validation.Texts()
 
     def given(self) -> list[tuple[str, object]]:
         """What there is of it, with its name."""

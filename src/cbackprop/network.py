@@ -54,6 +54,19 @@ class _NotInitialised:
         raise RuntimeError("this Network is not initialised; call super().__init__(sizes, …) first")
 
 
+class _MethodOfTheClass(classmethod):  # type: ignore[type-arg]  # none at run time
+    """A classmethod that makes a network, and is not to be taken for one that changes it."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:  # Any: the method
+        if instance is not None:
+            raise AttributeError(
+                "load makes another network and leaves this one as it is; use "
+                f"net = {type(instance).__name__}.load(path)"
+            )
+        # Not super(): classmethod is generic for type checkers alone.
+        return vars(classmethod)["__get__"](self, instance, owner)
+
+
 class Network:
     """A dense feed-forward network.
 
@@ -104,8 +117,8 @@ class Network:
     feature_names, class_names : tuple of str or None
         As given, or the columns' names of the first table that `fit` or `partial_fit` took;
         assignable.
-    metadata : mapping of str to str
-        Read-only; assignable as a whole.
+    metadata : dict of str to str
+        Read-only; assignable as a whole. Its copies are plain dicts.
 
     Raises
     ------
@@ -192,6 +205,9 @@ class Network:
                 f"{name} cannot be assigned; write into weights[i][...] or biases[i][...], assign "
                 "parameters, or make another Network"
             )
+        # Nobody would look there; a subclass says itself what it has.
+        if type(self) is Network and (name == "cost" or not hasattr(Network, name)):
+            validation.own_attribute(name, vars(Network))
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -440,7 +456,8 @@ class Network:
     ) -> Self:
         """The network in a model file, its parameters the same to the bit: a new one.
 
-        Nothing runs from a file: it names its functions, by words of a list.
+        Of the class, ``Network.load(path)``: a network that there is stays as it is. Nothing runs
+        from a file: it names its functions, by words of a list.
 
         Parameters
         ----------
@@ -1522,6 +1539,7 @@ _FIXED_ATTRIBUTES = tuple(Network.__annotations__)
 _OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
 for _name in _OWN_ATTRIBUTES:
     setattr(Network, _name, _NotInitialised())
+setattr(Network, "load", _MethodOfTheClass(vars(Network)["load"].__func__))  # noqa: B010 - typed
 
 
 def _first_if(single: bool, array: Array) -> Floats:

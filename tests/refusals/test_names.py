@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import re
 import threading
 from types import MappingProxyType
@@ -95,13 +98,42 @@ def test_names_become_plain_strings(names):
     assert net.feature_names is None
 
 
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda value: pickle.loads(pickle.dumps(value)), copy.copy, copy.deepcopy, dict, dict.copy,
+        lambda value: json.loads(json.dumps(value)),
+    ],
+)  # fmt: skip
+def test_metadata_go_wherever_a_dict_goes(copied):
+    net = Network([3, 2], metadata={"b": "1", "a": "2"})
+    texts = copied(net.metadata)
+    assert type(texts) is dict
+    assert texts == net.metadata == {"b": "1", "a": "2"}
+    texts["c"] = "3"
+    assert "c" not in net.metadata
+    net.metadata = texts
+    assert copied(net.copy().metadata) == texts
+
+
 def test_metadata_are_a_copy_and_read_only():
     mine = {"b": "1", "a": "2"}
     net = Network([3, 2], metadata=mine)
     mine["c"] = "3"
     assert list(net.metadata.items()) == [("b", "1"), ("a", "2")]
-    with pytest.raises(TypeError, match="does not support item assignment"):
-        net.metadata["c"] = "3"  # type: ignore[index]
+    for change in (
+        lambda texts: texts.__setitem__("c", "3"),
+        lambda texts: texts.__delitem__("b"),
+        lambda texts: texts.__ior__({"c": "3"}),
+        lambda texts: texts.update(c="3"),
+        lambda texts: texts.setdefault("c", "3"),
+        lambda texts: texts.pop("b", None),
+        lambda texts: texts.popitem(),
+        lambda texts: texts.clear(),
+    ):
+        with pytest.raises(TypeError, match=r"^metadata cannot be changed in place; assign all of"):
+            change(net.metadata)
+    assert list(net.metadata.items()) == [("b", "1"), ("a", "2")]
     net.metadata = MappingProxyType({**net.metadata, "c": "3"})
     assert net.metadata["c"] == "3"
     net.metadata = None

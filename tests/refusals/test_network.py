@@ -50,6 +50,62 @@ def test_what_the_engine_would_not_see(name, backend):
     assert net.note.startswith("anything")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("frozen", ": frozen is an argument of Network.fit()"),
+        ("lr", ": learning_rate is an argument of Network.fit()"),
+        ("learning_rate", ": learning_rate is an argument of Network.fit()"),
+        ("optimizer", ": optimizer is an argument of Network.fit()"),
+        ("dropout", ": dropout is an argument of Network.fit()"),
+        ("cost", ": cost is an argument of Network()"),
+        ("loss", ": cost is an argument of Network()"),
+        ("activation", ": activation is an argument of Network()"),
+        ("momentum", ": momentum is an argument of SGD()"),
+        ("parameter", "; did you mean 'parameters'?"),
+        ("params", "; did you mean 'parameters'?"),
+        ("weight", ": sample_weight is an argument of Network.fit()"),
+        ("bias", "; did you mean 'biases'?"),
+        ("feature_name", "; did you mean 'feature_names'?"),
+        ("classes", "; did you mean 'class_names'?"),
+        ("class_name", "; did you mean 'class_names'?"),
+    ],
+)
+def test_an_attribute_that_would_change_nothing(name, says):
+    net = Network([3, 4, 2], seed=0)
+    with pytest.raises(AttributeError) as raised:
+        setattr(net, name, None)
+    assert str(raised.value) == f"a Network has no attribute {name!r}{says}"
+    assert name not in vars(net)
+
+    class Own(Network):
+        pass
+
+    own = Own([3, 4, 2], seed=0)
+    setattr(own, name, (1,))
+    assert getattr(own.copy(), name) == (1,)
+
+
+@pytest.mark.parametrize("name", ["note", "tag", "data", "scaler", "owner", "_private"])
+def test_attributes_of_the_user_s_own(name):
+    net = Network([3, 4, 2], seed=0)
+    setattr(net, name, 1)
+    assert getattr(net, name) == 1
+
+
+def test_load_of_an_instance(tmp_path):
+    """It makes another network, and would leave this one as it was."""
+    net, path = Network([3, 4, 2], seed=0), tmp_path / "model"
+    net.save(path)
+    other = Network([3, 4, 2], seed=1)
+    with pytest.raises(AttributeError, match=r"^load makes .* use net = Network\.load\(path\)$"):
+        other.load(path)
+    assert np.array_equal(type(other).load(path).parameters, net.parameters)
+    assert "load" in dir(Network)
+    assert inspect.ismethod(Network.load)
+    assert next(iter(inspect.signature(Network.load).parameters)) == "path"
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_parameters_while_a_fit_is_running(backend):
     net = Network([3, 4, 2], seed=0, backend=backend)

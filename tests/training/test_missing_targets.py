@@ -237,3 +237,37 @@ def test_the_oracle_says_the_same_of_rows_that_are_whole() -> None:
     model = oracle.Model(net.weights, net.biases, net.activations, net.cost_function)
     expected = np.array(oracle.gradients(model, X[3:4], Y[3:4])[0], dtype=float)
     np.testing.assert_allclose(step(net, X[3:4], Y[3:4]), expected, rtol=0, atol=1e-15)
+
+
+@every_backend
+@pytest.mark.parametrize("where", ["training", "validation", "held out"])
+def test_accuracy_of_no_whole_row_is_refused_before_the_first_epoch(where, backend):
+    X = np.linspace(-1, 1, 24).reshape(8, 3)
+    Y = np.eye(2)[np.arange(8) % 2]
+    Y[6:, 1] = np.nan
+    gaps = Y.copy()
+    gaps[:, 0] = np.nan
+    net = Network([3, 2], seed=0, backend=backend)
+    before = state(net)
+    asked, argument = {
+        "training": ({"X": X, "Y": gaps[:6]}, "Y"),
+        "validation": ({"X": X, "Y": Y, "validation_data": (X, gaps)}, r"validation_data\[1\]"),
+        "held out": (
+            {"X": X, "Y": Y, "validation_fraction": 0.25, "shuffle": False},
+            "Y of the examples held out",
+        ),
+    }[where]
+    X, Y = asked.pop("X")[: len(asked["Y"])], asked.pop("Y")
+    calls = []
+    words = (
+        rf"^metrics\[1\] 'accuracy' needs an example whose targets are all there, and {argument} "
+    )
+    with pytest.raises(ValueError, match=words):
+        net.fit(
+            X, Y, missing_targets=True, metrics=("mse", "accuracy"), callbacks=calls.append, **asked
+        )
+    assert state(net) == before
+    # What is not judged by it may have gaps in every row.
+    gaps = np.where(np.arange(2), np.nan, np.eye(2)[np.arange(len(X)) % 2])
+    asked = {"metrics": "accuracy", "validation_data": (X[:2], np.eye(2))}
+    net.fit(X, gaps, missing_targets=True, epochs=1, **asked)

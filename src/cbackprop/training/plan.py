@@ -19,6 +19,7 @@ from cbackprop.training.metrics import (
     METRICS,
     Metric,
     MetricName,
+    accuracy,
     function_of,
     named,
 )
@@ -145,6 +146,9 @@ def make(
         judged = model.apart(judged[0]), model.apart(judged[1])
     wanted = named(validation.metrics(asked["metrics"], METRICS))
     functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))
+    if n_held_out == 0:
+        judged_Y = ("Y", targets) if judged is None else ("validation_data[1]", judged[1])
+        _accuracy_has_rows(functions, *judged_Y)
     stopping = _early_stopping(asked["early_stopping"])
     has_judges = judged is not None or n_held_out > 0
     if stopping is not None:
@@ -250,6 +254,13 @@ def _functions(
     return {name: function_of(metric, classes) for name, metric in wanted.items()}
 
 
+def _accuracy_has_rows(functions: Mapping[str, Metric], argument: str, Y: Array) -> None:
+    """That of no example would not be a number, and be found out after an epoch."""
+    for place, metric in enumerate(functions.values()):
+        if getattr(metric, "func", None) is accuracy:
+            validation.some_whole_row(f"metrics[{place}]", argument, Y)
+
+
 def combined_weight(
     sample_weight: object,
     class_weight: object,
@@ -309,6 +320,7 @@ def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array,
     validation.some_weight_left(weight, len(rows))
     validation.some_target("Y of the examples held out", Y[rows])
     validation.some_target("Y of the examples to train on", Y[left])
+    _accuracy_has_rows(plan.metrics, "Y of the examples held out", Y[rows])
     # The largest may have gone.
     weight, _ = validation.sample_weight("sample_weight", weight, len(X) - len(rows), "float64")
     changed = plan._replace(sample_weight=weight, validation_data=(X[rows], Y[rows]))

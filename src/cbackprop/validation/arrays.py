@@ -52,14 +52,14 @@ def numbers(argument: str, value: object, dtype: str, text_advice: str = "") -> 
     return converted
 
 
-def as_array(argument: str, value: Any, text_advice: str = "") -> Array:
+def as_array(argument: str, value: object, text_advice: str = "") -> Array:
     if type(value) is not np.ndarray:
         _refuse_what_is_no_array(argument, value)
         refuse_masked_entries(argument, value)
     try:
         array = np.asarray(value)
-        if array.dtype.kind == "O" and _is_nullable(argument, value):
-            array = value.to_numpy(dtype="float64", na_value=np.nan)
+        if array.dtype.kind == "O":
+            array = _from_nullable(argument, value, array)
     except MemoryError:
         raise
     except Exception as error:
@@ -115,18 +115,21 @@ def is_lazy(value: object) -> bool:
     return _has(value, "collect") and not _has(value, "__array__")
 
 
-def _is_nullable(argument: str, value: object) -> bool:
-    """Whether it is pandas' of numbers some of which may be missing.
+def _from_nullable(argument: str, value: Any, objects: Array) -> Array:
+    """The numbers of pandas' types some of which may be missing, which are NaN; else the objects.
 
     NumPy makes objects of those, and of columns of which only some are of such a type.
     """
     dtypes = attribute(argument, value, "dtypes")
     try:
-        types = tuple(dtypes)
+        types: tuple[object, ...] = tuple(dtypes)
     except TypeError:
         types = (dtypes,)  # of a column
     kinds = {getattr(dtype, "kind", "O") for dtype in types}
-    return _has(value, "isna") and _has(value, "to_numpy") and kinds <= {*"fiub"}
+    if not (_has(value, "isna") and _has(value, "to_numpy") and kinds <= {*"fiub"}):
+        return objects
+    array: Array = value.to_numpy(dtype="float64", na_value=np.nan)
+    return array
 
 
 def _no_array(argument: str, value: object, error: Exception) -> TypeError | ValueError:

@@ -147,6 +147,16 @@ def classes_of_accuracy(argument: str, output: str | Activation, *targets: Array
         raise ValueError(f"{error}; or 'r2', 'mse', 'mae', or a function of your own") from None
 
 
+def some_whole_row(argument: str, Y_argument: str, Y: Array) -> None:
+    """Accuracy is that of the examples whose targets are all there."""
+    if np.isnan(Y).any(axis=1).all():
+        raise ValueError(
+            f"{argument} 'accuracy' needs an example whose targets are all there, and "
+            f"{Y_argument} has nan in every row; expected 'r2', 'mse', 'mae', or a function of "
+            "your own"
+        )
+
+
 def single_classes(argument: str, output: str | Activation, Y: Array, otherwise: str) -> Classes:
     """One class for each example."""
     found = classes(argument, output, Y)

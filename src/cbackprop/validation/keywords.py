@@ -1,9 +1,9 @@
-"""Keyword arguments that a call does not take: which one is meant, or which call takes it."""
+"""Keyword arguments that a call, and attributes that a network, does not take: what is meant."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -34,6 +34,24 @@ def names_keywords(call: Call) -> Call:
             ) from None
 
     return cast("Call", named)
+
+
+def own_attribute(name: str, known: Iterable[str]) -> None:
+    """Of one that a network does not have: refuse what is meant for an option, or for one it has.
+
+    Any other is the user's own.
+    """
+    from difflib import get_close_matches  # for attributes of the user's alone
+
+    option, call = meaning(name, ())
+    if call is not None:
+        raise AttributeError(
+            f"a Network has no attribute {name!r}: {option} is an argument of {call}()"
+        )
+    public = [word for word in known if not word.startswith("_")]
+    near = get_close_matches(name, public, 1, 0.75)
+    if near:
+        raise AttributeError(f"a Network has no attribute {name!r}; did you mean {near[0]!r}?")
 
 
 def _parameters(call: Callable[..., Any]) -> list[str]:

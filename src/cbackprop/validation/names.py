@@ -5,9 +5,8 @@ A table is what has ``columns``, whichever library it is from: none is imported 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from cbackprop.validation import scalars
 from cbackprop.validation.arrays import as_array, is_lazy
@@ -31,10 +30,29 @@ def class_names(value: object, sizes: tuple[int, ...]) -> Names | None:
     return _names("class_names", value, (1, 2), because)
 
 
-def metadata(value: object) -> Mapping[str, str]:
+class Texts(dict[str, str]):
+    """Texts by text, read-only; its copies and pickles are plain dicts."""
+
+    def refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError(
+            "metadata cannot be changed in place; assign all of it: "
+            "net.metadata = {**net.metadata, key: text}"
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:
+        return dict, (dict(self),)
+
+
+for _name in (
+    "__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"
+):  # fmt: skip
+    setattr(Texts, _name, Texts.refuse)
+
+
+def metadata(value: object) -> Texts:
     """Texts by text, read-only; None is none."""
     if value is None:
-        return MappingProxyType({})
+        return Texts()
     if not is_mapping(value):
         raise wrong_type("metadata", value, "a dict of texts by text")
     texts: dict[str, str] = {}
@@ -42,7 +60,7 @@ def metadata(value: object) -> Mapping[str, str]:
         # Keys first: a message about an entry shows its key.
         name = unicode_text("a key of metadata", key)
         texts[name] = unicode_text(f"metadata[{shown(name)}]", entry)
-    return MappingProxyType(texts)
+    return Texts(texts)
 
 
 def unicode_text(argument: str, value: object) -> str:
