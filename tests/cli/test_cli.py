@@ -18,6 +18,7 @@ from support import REPOSITORY, output_of, run_python
 
 import cbackprop
 from cbackprop import cli
+from cbackprop.cli.options import Parser
 
 # ---- help ---------------------------------------------------------------------------------------
 
@@ -41,6 +42,33 @@ def test_help_has_examples_that_can_be_asked(
         arguments, rest = cli._parser().parse_known_args(example.split())
         assert example.split()[0] == command
         assert (arguments.run is not None, rest) == (True, [])
+
+
+def test_help_has_no_colours_on_a_terminal() -> None:
+    """Those of argparse from Python 3.14 on: their escapes would be shown as text."""
+    parser = Parser(prog="a")
+    command = parser.add_subparsers().add_parser("b")
+    assert (parser.color, command.color) == (False, False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals on Windows")
+def test_help_on_a_real_terminal() -> None:
+    import pty
+
+    controller, terminal = pty.openpty()
+    try:
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "cbackprop", "bench", "--help"],
+            stdout=terminal,
+            check=True,
+            timeout=60,
+        )
+        shown = os.read(controller, 1 << 16)
+    finally:
+        os.close(terminal)
+        os.close(controller)
+    assert shown.startswith(b"usage: cbackprop bench [-h]")
+    assert b"x1b" not in shown
 
 
 def test_the_page_of_the_command_line_has_every_command() -> None:

@@ -296,7 +296,7 @@ def test_pictures(
         ("flowers.csv --layer 1 --j -1", "j is -1; expected at least 0"),
         ("flowers.csv --j 5", "j is 5 and k is None; expected neurons that one of the layers has"),
         ("flowers.csv --target a", "flowers.csv:2: column 2 ('kind') is 'q'; expected a number"),
-        ("flowers.csv --drop a", "the examples have 1 inputs; expected 2"),
+        ("flowers.csv --drop a", "the examples have 1 input; expected 2"),
         ("flowers.csv --labels p,q", "labels is 'p,q'; expected 3 names, as the model has 3"),
         ("flowers.csv --labels p,q,s", "labels is 'p,q,s'; expected none: the model has the names"),
         ("--digits", "the examples have 64 inputs; expected 2"),

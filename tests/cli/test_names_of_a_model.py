@@ -75,7 +75,7 @@ def test_a_table_without_answers_to_explain(model: str, capsys: pytest.CaptureFi
         ) in refusal(capsys, "explain", model, "a.csv")
     Path("a.csv").write_text("\n".join(table("x,y").splitlines()[1:]))
     error = refusal(capsys, "explain", model, "a.csv", "--no-header")
-    assert "have 1 inputs; expected 2, as the model has, besides the target, 'column 1'" in error
+    assert "have 1 input; expected 2, as the model has, besides the target, 'column 1'" in error
     # A network that does not know what it was trained to tell.
     net = Network.load(model)
     net.metadata = {}

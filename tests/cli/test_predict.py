@@ -304,7 +304,7 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     [
         ("", "no DATA came; expected one of DATA, --digits, --mnist DIR"),
         ("three.csv", "the examples have 3 inputs; expected 2, as the model has: --target and"),
-        ("one.csv", "the examples have 1 inputs; expected 2, as the model has\n"),
+        ("one.csv", "the examples have 1 input; expected 2, as the model has\n"),
         ("none.csv", "none.csv: No such file or directory"),
         ("rows.csv --labels a,b", "labels is 'a,b'; expected 3 names, as the model has 3 outputs"),
         ("rows.csv --labels a,b,a", "labels is 'a,b,a'; expected no name twice"),

@@ -235,7 +235,8 @@ def require_inputs(table: Table, net: Network) -> None:
         elif table.targets:
             hint = f", besides the target, {some(table.target_names)}"
         raise ValueError(
-            f"the examples have {n_in} inputs; expected {net.sizes[0]}, as the model has{hint}"
+            f"the examples have {n_in} input{'' if n_in == 1 else 's'}; expected {net.sizes[0]}, "
+            f"as the model has{hint}"
         )
 
 

@@ -29,6 +29,11 @@ class Options(Protocol):
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, like every other error of this program."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # From Python 3.14 on help has colours, whose escapes this program shows and does not send.
+        self.color = False
+
     def error(self, message: str) -> NoReturn:
         short = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
         raise ValueError(f"{short} (see {self.prog} --help)")
