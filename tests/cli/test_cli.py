@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import io
 import json
 import os
@@ -74,6 +75,17 @@ def test_help_on_a_real_terminal() -> None:
 def test_the_page_of_the_command_line_has_every_command() -> None:
     page = (REPOSITORY / "docs" / "command_line.md").read_text(encoding="utf-8")
     assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == COMMANDS
+
+
+def test_the_page_says_what_only_python_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs" / "command_line.md").read_text(encoding="utf-8")
+    [told] = re.findall(r"^- Python's `fit` alone takes (.*?), and what", page, re.DOTALL | re.M)
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    options = re.findall(r"^ +--([a-z0-9-]+)", capsys.readouterr().out, re.MULTILINE)
+    arguments = list(inspect.signature(cbackprop.Network.fit).parameters)[3:]  # after self, X and Y
+    expected = [name for name in arguments if name.replace("_", "-") not in options]
+    assert re.findall(r"`(.*?)`", told) == expected
 
 
 def test_the_readme_s_commands(
