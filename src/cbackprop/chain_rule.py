@@ -550,7 +550,7 @@ class ChainRule:
         """Every layer's numbers, from the input up to the cost."""
         back = self.backward
         lines = [
-            f"layer 0, input, {self.sizes[0]} neurons",
+            f"layer 0, input, {validation.counted(self.sizes[0], 'neuron')}",
             *_aligned(
                 *_names(self, 0), ("a = x", _some(back.a[0])), ("∂C/∂a", _some(back.dC_da[0]))
             ),
@@ -559,7 +559,7 @@ class ChainRule:
             # Of a softmax layer ∂a_i/∂z_j is a matrix, too large to print: its diagonal stands.
             slopes = "∂a_j/∂z_j" if activation == "softmax" else "∂a/∂z"
             lines += [
-                f"layer {l}, {name_of(activation)}, {self.sizes[l]} neurons",
+                f"layer {l}, {name_of(activation)}, {validation.counted(self.sizes[l], 'neuron')}",
                 *_aligned(
                     *_names(self, l),
                     ("z", _some(back.z[l])),

@@ -91,8 +91,10 @@ class Gradient:
     gradient of that. One for each example goes with as many others, or with a single one, which
     every row then gets. ``g @ h`` is the inner product; per example (n,), one with each row.
 
-    With an array a Gradient is its ``vector``, and the result an array, as NumPy's rules have it:
-    ``net.parameters - 0.1 * g``.
+    With an array, and in NumPy's functions, a Gradient is its ``vector``, and the result an array,
+    as NumPy's rules have it: ``net.parameters - 0.1 * g``, ``np.array([g, h])`` (2, P), of which
+    ``np.mean([g, h])`` is one number; ``(g + h) / 2`` is a Gradient. ``g == h`` asks for the same
+    object, ``np.array_equal(g, h)`` for the same numbers.
     """
 
     __slots__ = ("_sizes", "cost", "vector")
@@ -240,7 +242,7 @@ class Gradient:
         layers = "-".join(str(n) for n in self._sizes)
         if self.vector.ndim == 2:
             n, P = self.vector.shape
-            return f"<Gradient of {n} examples, {layers}, P = {P}>"
+            return f"<Gradient of {validation.counted(n, 'example')}, {layers}, P = {P}>"
         return (
             f"<Gradient {layers}, P = {self.vector.shape[0]}, cost {self.cost:.6g}, "
             f"norm {self.norm():.6g}>"

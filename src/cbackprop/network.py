@@ -567,8 +567,9 @@ class Network:
         given: tuple[object, object] = X, Y
         if type(X) is not np.ndarray or type(Y) is not np.ndarray:
             given = (self._tables() if tables is None else tables).pair(X, Y, names)
+        classes = self._model.about.class_names
         pair = validation.pair(
-            *given, self.sizes, self.dtype.name, self.cost_function, names, missing
+            *given, self.sizes, self.dtype.name, self.cost_function, names, missing, classes
         )
         if needed_for:
             validation.at_least_one_example(names[0], len(pair[0]), needed_for)
@@ -1139,7 +1140,9 @@ class Network:
             If finite inputs overflow.
         """
         pair = self._tables().pair(x, y, ("x", "y"))
-        examples, targets, _ = self._pair(*validation.one_example(*pair), names=("x", "y"))
+        examples, targets, _ = self._pair(
+            *validation.one_example(*pair, self.sizes[-1]), names=("x", "y")
+        )
         validation.require_finite("x", examples)
         with self._engine.reading():
             backward = self._model.backward(examples, targets, True)
@@ -1330,7 +1333,8 @@ class Network:
             An int is the patience.
         schedule : callable, optional
             f(epoch, learning_rate) returns the epoch's rate, see `cbackprop.schedules`. After the
-            fit, however it ends, the network has the optimiser's own rate again.
+            fit, however it ends, the network has the optimiser's own rate again. Not for
+            whole-batch optimisers.
         callbacks : sequence of callable, optional
             Each called as f(network, history) after each epoch; one that returns True stops the
             fit.
@@ -1344,7 +1348,9 @@ class Network:
             False keeps the generator's state out of that file, from which the noise of a private
             training could be told. A fit that goes on from it draws random numbers of its own.
         resume : bool
-            Go on from ``checkpoint``, bit for bit as if the fit had not been stopped. The data,
+            Go on from ``checkpoint``, bit for bit as if the fit had not been stopped; an OSError
+            where there is no such file (``resume=os.path.exists(path)`` begins there), and nothing
+            to train where it has as many ``epochs`` already. The data,
             their weights and order, what is held out, batch_size, optimiser and its learning rate,
             and the options of a step must be what they were (a fingerprint of them is in the file);
             epochs, schedule, validation_data, metrics, early stopping and callbacks may be others.

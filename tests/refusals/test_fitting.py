@@ -375,7 +375,7 @@ def option_rows():
         (
             EarlyStopping(monitor="mse"),
             ValueError,
-            rf" monitors 'mse'; expected one of 'cost'{stops}",
+            r" monitors 'mse'; expected one of 'cost'; metrics=\['mse'\] makes it",
         ),
     ):
         yield row("fit", "early_stopping", value, error, pattern)

@@ -295,6 +295,90 @@ def test_names_of_classes(kind, n_L):
     net.fit(X, eval(way, {"np": np, "datasets": datasets, "Y": targets}), epochs=1)
 
 
+def test_names_of_classes_that_the_network_knows():
+    """In the order of the network, whatever the alphabet's is."""
+    for n_L, known in ((3, ("c", "a", "b")), (1, ("no", "a"))):
+        net = Network([3, n_L], class_names=known, seed=0)
+        targets = [known[i] for i in (0, 1, 1, 0)]
+        message = message_of(lambda net=net, t=targets: net.fit(X, t), TypeError)
+        assert "; names of classes, in the order of class_names, become targets by " in message
+        assert message_of(lambda net=net, t=targets: net.cost(X, t), TypeError) == message
+        way = message.rpartition(" by ")[2]
+        put_right = eval(way, {"np": np, "datasets": datasets, "Y": targets, "net": net})
+        expected = np.array([0, 1, 1, 0])
+        assert (put_right == (expected[:, None] if n_L == 1 else np.eye(3)[expected])).all()
+
+
+def test_labels_beyond_the_outputs_and_no_examples_get_no_way_that_fails():
+    for labels, says in (([1, 2, 3, 3], 3), ([0, -1, 0, 1], -1), ([[0], [7], [8], [1]], 7)):
+        message = message_of(lambda y=labels: Network([3, 3]).fit(X, y), ValueError)
+        assert message.endswith(f"; class labels are 0 to 2, and Y has {says}")
+    for x, y in ((np.zeros((0, 3, 1)), Y[:0]), (X[:0], np.zeros((0, 2, 1))), (X[:0], np.zeros(0))):
+        message = message_of(lambda x=x, y=y: network().cost(x, y), ValueError)
+        assert "reshape" not in message, message
+        assert "one_hot" not in message, message
+
+
+def test_a_class_label_of_one_example():
+    message = message_of(lambda: network().chain_rule(X[0], 1), ValueError)
+    assert message.endswith("; a class label becomes targets by datasets.one_hot([y], 2)")
+    network().chain_rule(X[0], datasets.one_hot([1], 2))
+    for wrong in (0.5, [[0, 1], [1, 0]]):
+        assert "one_hot" not in message_of(lambda y=wrong: network().chain_rule(X[0], y))
+
+
+def test_names_in_the_place_of_labels():
+    names = np.array(["b", "a", "b"])
+    message = message_of(lambda: datasets.one_hot(names, 2), TypeError)
+    way = message.rpartition("; ")[2].removesuffix(" numbers them, in the order of the alphabet")
+    assert eval(way, {"np": np, "labels": names}).tolist() == [1, 0, 1]
+
+
+def test_what_early_stopping_looks_at():
+    def stop(**options):
+        asked = {name: options.pop(name) for name in ("metrics", "clip_norm", "noise_multiplier")
+                 if name in options}  # fmt: skip
+        return message_of(
+            lambda: network().fit(X, Y, early_stopping=EarlyStopping(**options), **asked)
+        )
+
+    assert stop(monitor="r2").endswith("expected one of 'cost'; metrics=['r2'] makes it")
+    assert stop(monitor=max) == (
+        "monitor is <built-in function max> (builtin_function_or_method); expected a string: "
+        "'max', with the function among metrics"
+    )
+    assert stop(mode="min").endswith("'mode'; did you mean 'larger_is_better'?")
+    # Under noise the training data's cost is no way out.
+    private = {"clip_norm": 1.0, "noise_multiplier": 1.0}
+    assert stop(**private).endswith(
+        "expected one of 'validation_cost'; validation_data or validation_fraction makes a "
+        "validation_cost"
+    )
+    assert "such as the validation_cost" in stop(monitor="cost", **private)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", LevenbergMarquardt()])
+def test_a_schedule_that_would_have_no_effect(optimizer):
+    name = optimizer if isinstance(optimizer, str) else optimizer.name
+    message = message_of(
+        lambda: network().fit(X, Y, optimizer=optimizer, schedule=lambda epoch, rate: rate / 2),
+        ValueError,
+    )
+    assert message == (
+        f"schedule is given with optimizer {name!r}; expected None: it sets its steps itself"
+    )
+
+
+def test_one_of_a_thing_is_singular():
+    net = Network([3, 1, 2], seed=0)
+    history = net.fit(X, Y, epochs=1)
+    assert repr(history).startswith("<History of 1 epoch, ")
+    assert "over 1 epoch<" in history.plot() or 'over 1 epoch"' in history.plot()
+    assert ", 1 neuron\n" in str(net.chain_rule(X[0], Y[0]))
+    assert repr(net.gradient(X[:1], Y[:1], per_example=True)).startswith("<Gradient of 1 example, ")
+    assert "has 1 neuron, counted" in message_of(lambda: net.chain_rule(X[0], Y[0]).bias(1, 1))
+
+
 def test_targets_that_are_no_labels_get_no_advice_on_labels():
     for wrong in (np.array([0.5, 1, 2, 3]), np.zeros((4, 3)), np.zeros((4, 5, 6)), np.zeros(())):
         message = message_of(lambda wrong=wrong: network().fit(X, wrong), ValueError)

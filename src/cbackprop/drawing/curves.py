@@ -38,8 +38,9 @@ def panels(history: History) -> list[tuple[str, dict[str, Sequence[float]]]]:
 
 
 def draw(history: History, theme: str = "auto") -> Drawing:
-    canvas = Canvas(f"Training over {history.epochs} epochs", theme)
-    lines = [f"{history.epochs} epochs, stop reason: {history.stop_reason}"]
+    epochs = f"{history.epochs} epoch{'' if history.epochs == 1 else 's'}"
+    canvas = Canvas(f"Training over {epochs}", theme)
+    lines = [f"{epochs}, stop reason: {history.stop_reason}"]
     y = 0.0
     for title, curves in panels(history):
         _panel(canvas, y, title, curves, history)

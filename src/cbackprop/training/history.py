@@ -48,7 +48,7 @@ class EarlyStopping:
     ) -> None:
         self.patience = validation.integer("patience", patience, 1)
         self.min_delta = validation.non_negative("min_delta", min_delta)
-        self.monitor = validation.text("monitor", monitor)
+        self.monitor = validation.monitored_name("monitor", monitor)
         self.restore_best = validation.flag("restore_best", restore_best)
         self.larger_is_better = (
             None
@@ -110,7 +110,8 @@ class History:
         l1 Σ|w| + (l2/2) Σw² at the end of each epoch; empty without l1 and l2. It is not part of
         ``cost``.
     best_epoch : int or None
-        With early stopping the best epoch's number, from 0.
+        With early stopping the best epoch's number, from 0: its place in the lists above. The
+        command line counts epochs from 1, as messages do.
     seconds : float
         Time of the training passes alone, without validation, metrics and callbacks.
     stop_reason : str
@@ -144,7 +145,8 @@ class History:
         if self.validation_cost:
             parts.append(f"validation cost {self.validation_cost[-1]:.6g}")
         parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
-        return f"<History of {self.epochs} epochs, {', '.join(parts)}, {self.seconds:.3g} s>"
+        epochs = validation.counted(self.epochs, "epoch")
+        return f"<History of {epochs}, {', '.join(parts)}, {self.seconds:.3g} s>"
 
     def plot(self, ax: object = None, *, matplotlib: bool = False, theme: str = "auto") -> Any:
         """The curves of the costs and metrics, of the learning rate where it moves.

@@ -11,7 +11,7 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.functions import Activation, Array
 from cbackprop.model import Model
-from cbackprop.optimizers import Optimizer, resolve
+from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import RateOfEpoch, ReduceOnPlateau
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import (
@@ -119,8 +119,9 @@ def make(
         noise, sample_weight=asked["sample_weight"], class_weight=asked["class_weight"]
     )
     targets = validation.targets(
-        "Y", Y, n, False, *network_facts, model.cost_function, missing=missing
-    )
+        "Y", Y, n, False, *network_facts, model.cost_function,
+        missing=missing, class_names=about.class_names,
+    )  # fmt: skip
     if missing:
         validation.some_target("Y", targets)
     examples, targets = model.apart(examples), model.apart(targets)
@@ -152,12 +153,15 @@ def make(
     stopping = _early_stopping(asked["early_stopping"])
     has_judges = judged is not None or n_held_out > 0
     if stopping is not None:
-        validation.monitor(stopping.monitor, tuple(functions), has_judges)
+        validation.monitor(stopping.monitor, tuple(functions), METRICS, has_judges, noise)
         stopping = _with_direction(stopping, wanted)
     schedule = validation.schedule(asked["schedule"])
+    validation.schedule_applies(schedule, chosen.name, isinstance(chosen, WholeBatch))
     if stopping is not None:
         looks = stopping.monitor == "cost" or not has_judges
-        validation.noise_hides_costs(noise, looks, f"early_stopping by {stopping.monitor!r}")
+        judged_by = ", such as the validation_cost, of validation_data or validation_fraction"
+        what = f"early_stopping by {stopping.monitor!r}"
+        validation.noise_hides_costs(noise, looks, what, judged_by)
     looks = isinstance(schedule, ReduceOnPlateau) and not has_judges
     validation.noise_hides_costs(noise, looks, "schedule is a ReduceOnPlateau")
     callbacks = asked["callbacks"]

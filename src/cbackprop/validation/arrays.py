@@ -226,7 +226,7 @@ def _advice_on_examples(argument: str, X: object, shape: tuple[int, ...], n_0: i
         if n_0 == 1:
             return f"; {_reshaped(argument, X, '-1, 1')}"
         return f", or ({n_0},) for one example"
-    if len(shape) > 2 and math.prod(shape[1:]) == n_0:  # pictures, say
+    if len(shape) > 2 and shape[0] > 0 and math.prod(shape[1:]) == n_0:  # pictures, say
         return f"; {_reshaped(argument, X, f'len({argument}), -1')}"
     if len(shape) == 2 and shape[0] == n_0:
         return "; the transpose has that shape"
@@ -256,13 +256,15 @@ def targets(
     cost: str | Cost,
     examples_argument: str = "X",
     missing: bool | None = None,
+    class_names: tuple[str, ...] | None = None,
 ) -> Array:
     """Y as (n, n_L), finite, and in the range the cost asks for.
 
     With ``missing`` NaN passes, for a target that is not there; None where the call knows no such.
+    ``class_names`` are for the advice where words come.
     """
     n_L = sizes[-1]
-    array = numbers(argument, Y, dtype, _advice_on_names(argument, n_L))
+    array = numbers(argument, Y, dtype, _advice_on_names(argument, n_L, class_names))
     if single and array.shape == (n_L,):
         array = array.reshape(1, n_L)
     elif array.ndim != 2 or array.shape[1] != n_L or single:
@@ -290,11 +292,15 @@ def targets(
     return array
 
 
-def _advice_on_names(argument: str, n_L: int) -> str:
+def _advice_on_names(argument: str, n_L: int, class_names: tuple[str, ...] | None) -> str:
     """What makes targets of names of classes."""
-    numbered = f"np.unique({argument}, return_inverse=True)[1]"
-    targets = f"{numbered}.reshape(-1, 1)" if n_L == 1 else f"datasets.one_hot({numbered}, {n_L})"
-    return f"; names of classes, in the order of the alphabet, become targets by {targets}"
+    order, numbered = "of the alphabet", f"np.unique({argument}, return_inverse=True)[1]"
+    if class_names is not None and len(class_names) == max(n_L, 2):
+        order, numbered = "of class_names", f"[net.class_names.index(y) for y in {argument}]"
+    targets = f"np.reshape({numbered}, (-1, 1))"
+    if n_L > 1:
+        targets = f"datasets.one_hot({numbered}, {n_L})"
+    return f"; names of classes, in the order {order}, become targets by {targets}"
 
 
 def _advice_on_targets(
@@ -306,14 +312,17 @@ def _advice_on_targets(
         return f"; {_reshaped(argument, Y, '-1')}" if array.size == n_L else ""
     if len(shape) == 1 and n_L == 1:
         return f"; {_reshaped(argument, Y, '-1, 1')}"
-    if len(shape) > 2 and math.prod(shape[1:]) == n_L:
+    if len(shape) > 2 and shape[0] > 0 and math.prod(shape[1:]) == n_L:
         return f"; {_reshaped(argument, Y, f'len({argument}), -1')}"
     if len(shape) == 2 and shape == (n_L, n):
         return "; the transpose has that shape"
     if shape == (n_L,) and n == 1:
         return f"; {_reshaped(argument, Y, '1, -1')}"
     is_column = len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
-    if n_L > 1 and is_column and (array == np.rint(array)).all():
+    if n_L > 1 and is_column and array.size and (array == np.rint(array)).all():
+        outside = array[(array < 0) | (array >= n_L)]
+        if outside.size:
+            return f"; class labels are 0 to {n_L - 1}, and {argument} has {outside.flat[0]:g}"
         labels = argument if len(shape) == 1 else f"np.ravel({argument})"
         return f"; class labels become targets by datasets.one_hot({labels}, {n_L})"
     return ""
@@ -321,7 +330,9 @@ def _advice_on_targets(
 
 def class_labels(argument: str, value: object) -> NDArray[np.integer[Any]]:
     """Integers (n,), whatever they are."""
-    array = as_array(argument, value)
+    numbered = f"np.unique({argument}, return_inverse=True)[1]"
+    advice = f"; {numbered} numbers them, in the order of the alphabet"
+    array = as_array(argument, value, advice)
     if array.size == 0 and isinstance(value, (list, tuple)):
         array = array.astype(np.intp)  # NumPy calls [] a float array
     if array.dtype.kind not in "iu":
@@ -393,14 +404,17 @@ def pair(
     cost: str | Cost,
     names: tuple[str, str] = ("X", "Y"),
     missing: bool | None = None,
+    class_names: tuple[str, ...] | None = None,
 ) -> tuple[Array, Array, bool]:
     """X (n, n_0) and Y (n, n_L), and whether they came as a single example."""
     checked, single = examples(names[0], X, sizes, dtype)
-    checked_Y = targets(names[1], Y, len(checked), single, sizes, dtype, cost, names[0], missing)
+    checked_Y = targets(
+        names[1], Y, len(checked), single, sizes, dtype, cost, names[0], missing, class_names
+    )
     return checked, checked_Y, single
 
 
-def one_example(x: object, y: object) -> tuple[Array, Array]:
+def one_example(x: object, y: object, n_L: int) -> tuple[Array, Array]:
     """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
     result: list[Array] = []
     for argument, value in (("x", x), ("y", y)):
@@ -408,7 +422,10 @@ def one_example(x: object, y: object) -> tuple[Array, Array]:
         if array.ndim == 2 and array.shape[0] == 1:
             array = array[0]
         elif array.ndim != 1:
-            raise ValueError(f"{argument} has shape {array.shape}; expected one example")
+            is_label = argument == "y" and array.ndim == 0 and array.dtype.kind in "iu" and n_L > 1
+            way = f"; a class label becomes targets by datasets.one_hot([y], {n_L})"
+            hint = way if is_label else ""
+            raise ValueError(f"{argument} has shape {array.shape}; expected one example{hint}")
         result.append(array)
     return result[0], result[1]
 

@@ -51,7 +51,7 @@ def validation_pair(
     arrays.require_finite("validation_data[0]", X)
     Y = arrays.targets(
         "validation_data[1]", given_Y, len(X), False, sizes, dtype, cost, "validation_data[0]",
-        missing,
+        missing, tables.outputs,
     )  # fmt: skip
     return X, Y
 
@@ -352,12 +352,14 @@ def noise_alone(noise_multiplier: float, **weights: object) -> None:
             )
 
 
-def noise_hides_costs(noise_multiplier: float, looks_at_costs: bool, what: str) -> None:
+def noise_hides_costs(
+    noise_multiplier: float, looks_at_costs: bool, what: str, otherwise: str = ""
+) -> None:
     """What looks at costs or metrics of the training data tells of them without noise."""
     if noise_multiplier > 0 and looks_at_costs:
         raise ValueError(
             f"{what} with noise_multiplier {noise_multiplier}; expected what looks at noisy "
-            "gradients alone: costs of the training data have no noise"
+            f"gradients alone{otherwise}: costs of the training data have no noise"
         )
 
 
@@ -415,6 +417,15 @@ def whole_batch_options(optimizer: str, options: StepOptions | None) -> None:
             )
 
 
+def schedule_applies(schedule: object, optimizer: str, is_whole_batch: bool) -> None:
+    """A whole-batch optimiser finds its steps' lengths anew each time."""
+    if schedule is not None and is_whole_batch:
+        raise ValueError(
+            f"schedule is given with optimizer {optimizer!r}; expected None: it sets its steps "
+            "itself"
+        )
+
+
 def learning_rate_applies(optimizer: str, steps_set_by: str) -> None:
     """Levenberg–Marquardt's steps have the length they have."""
     if steps_set_by != "learning_rate":
@@ -464,17 +475,36 @@ def schedule(value: object) -> Callable[..., Any] | None:
     )
 
 
-def monitor(monitored: str, names: tuple[str, ...], is_judged: bool) -> None:
+def monitor(
+    monitored: str,
+    names: tuple[str, ...],
+    metrics: Collection[str],
+    is_judged: bool,
+    noise_multiplier: float,
+) -> None:
     """What early stopping looks at must be there to look at."""
     known = ("cost", *(("validation_cost",) if is_judged else ()), *names)
-    if monitored not in known:
-        hint = (
-            "" if is_judged else "; validation_data or validation_fraction makes a validation_cost"
-        )
-        raise ValueError(
-            f"early_stopping monitors {monitored!r}; expected one of "
-            f"{', '.join(repr(name) for name in known)}{hint}"
-        )
+    if monitored in known:
+        return
+    if noise_multiplier > 0:  # which is not stopped by what is seen of the training data
+        known = known[1:] if is_judged else ("validation_cost",)
+    hint = ""
+    if monitored in metrics:
+        hint = f"; metrics=[{monitored!r}] makes it"
+    elif not is_judged:
+        hint = "; validation_data or validation_fraction makes a validation_cost"
+    raise ValueError(
+        f"early_stopping monitors {monitored!r}; expected one of "
+        f"{', '.join(repr(name) for name in known)}{hint}"
+    )
+
+
+def monitored_name(argument: str, value: object) -> str:
+    """What early stopping looks at, by its name."""
+    if callable(value):
+        name = getattr(value, "__name__", "its name")
+        raise wrong_type(argument, value, f"a string: {name!r}, with the function among metrics")
+    return scalars.text(argument, value)
 
 
 def direction(monitored: str, known: Mapping[str, bool], larger_is_better: bool | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cbackprop import layout
-from cbackprop.validation.scalars import integer, shown, wrong_type
+from cbackprop.validation.scalars import counted, integer, shown, wrong_type
 
 # What a page of `Network.stepper_html` can show; a number takes some 20 bytes of it.
 STEPPER_NEURONS = 16
@@ -21,7 +21,7 @@ def neuron(argument: str, value: object, count: int, layer: int) -> int:
     if number >= count:
         raise ValueError(
             f"{argument} is {number}; expected 0 to {count - 1} because layer {layer} has "
-            f"{count} neurons, counted from 0"
+            f"{counted(count, 'neuron')}, counted from 0"
         )
     return number
 
@@ -84,8 +84,8 @@ def gradients_fit(
         )
     if operator == "@" and len(other_shape) == 2:
         raise ValueError(
-            f"{what} {other_shape[0]} examples on the right; expected one gradient there, or the "
-            "arrays, g.vector @ h.vector.T"
+            f"{what} {counted(other_shape[0], 'example')} on the right; expected one gradient "
+            "there, or the arrays, g.vector @ h.vector.T"
         )
     if len(shape) == len(other_shape) == 2 and shape != other_shape:
         raise ValueError(

@@ -74,6 +74,11 @@ def _pieces_of_entries(opening: str, entries: Iterator[object], closing: str) ->
     yield closing
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, of which one is singular."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def wrong_type(argument: str, value: object, expected: str) -> TypeError:
     """What to raise for a value of a type that cannot be meant."""
     return TypeError(f"{argument} is {shown(value)} ({type(value).__name__}); expected {expected}")

@@ -83,6 +83,7 @@ OTHER_WORDS = {
     "learning_rate_decay": "lrdecay",
     "min_delta": "tol tolerance",
     "restore_best": "restorebestweights",
+    "larger_is_better": "mode greaterisbetter",
     "memory": "historysize maxcor",
 }
 
