@@ -90,7 +90,7 @@ def _load_npz(stream: IO[bytes], name: str, form: Form) -> tuple[Array, Array | 
         x_key, y_key = files[0], None
     if x_key is None or x_key == y_key:
         raise ValueError(
-            f"{name} has the arrays {_listed(files)}; expected X or x for the inputs, and Y or y "
+            f"{name} has the arrays {some(files)}; expected X or x for the inputs, and Y or y "
             "for the targets, or x_key and y_key to name others"
         )
     with _naming_damage(name, "npz"):
@@ -153,13 +153,9 @@ def _key(
         return next((one for one in usual if one in files), None)
     if key not in files:
         raise ValueError(
-            f"{option} is {shown(key)}; expected one of the arrays of {name}: {_listed(files)}"
+            f"{option} is {shown(key)}; expected one of the arrays of {name}: {some(files)}"
         )
     return key
-
-
-def _listed(names: list[str]) -> str:
-    return some(names) if names else "none at all"
 
 
 def _columns_of(where: str, array: Array, form: Form) -> Table:
