@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -117,7 +117,7 @@ class Progress:
         self._shown = history.epochs
 
     @contextmanager
-    def _while_it_lasts(self) -> Iterator[TextIO]:
+    def _while_it_lasts(self) -> Generator[TextIO, None, None]:
         """The stream to write to, and to nothing else: what is shown is made before.
 
         Where it was closed, or cannot write that text, or nobody reads the pipe any more, the fit
