@@ -428,8 +428,8 @@ def not_integer(integer):
     yield 10**5000, ValueError, r" is an object of type int; expected at most"
     yield True, TypeError, r" is True; expected an integer, not a boolean"
     yield np.False_, TypeError, r" is np.False_; expected an integer, not a boolean"
-    yield np.ma.array(2, mask=True), ValueError, r" has 1 masked entries; expected none"
-    yield np.ma.masked, ValueError, r" has 1 masked entries; expected none"
+    yield np.ma.array(2, mask=True), ValueError, r" has 1 masked entry; expected none"
+    yield np.ma.masked, ValueError, r" has 1 masked entry; expected none"
     for value in (
         1.0, np.float32(1), np.nan, np.inf, "3", b"3", 1j, [3], np.array([3]), np.array([[3]]),
         np.array(3.0), np.array("3"), np.array(True), decimal.Decimal(1), fractions.Fraction(1),

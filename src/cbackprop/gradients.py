@@ -136,6 +136,7 @@ class Gradient:
     @overload
     def __add__(self, other: Array) -> Array: ...
     def __add__(self, other: object) -> Gradient | Array:
+        """The gradient of the sum of the costs; with an array the sum of the numbers."""
         if isinstance(other, Gradient):
             self._require_fitting("+", other)
             return Gradient(self.vector + other.vector, self.cost + other.cost, self._sizes)
@@ -144,6 +145,7 @@ class Gradient:
         return self.vector + other if _has_axes(other) else NotImplemented
 
     def __radd__(self, other: int) -> Gradient:
+        """0 + g, with which ``sum(gradients)`` begins."""
         return self * 1 if _is_number(other) and other == 0 else NotImplemented
 
     @overload
@@ -151,12 +153,14 @@ class Gradient:
     @overload
     def __sub__(self, other: Array) -> Array: ...
     def __sub__(self, other: object) -> Gradient | Array:
+        """The gradient of the difference of the costs; with an array that of the numbers."""
         if isinstance(other, Gradient):
             self._require_fitting("-", other)
             return Gradient(self.vector - other.vector, self.cost - other.cost, self._sizes)
         return self.vector - other if _has_axes(other) else NotImplemented
 
     def __neg__(self) -> Gradient:
+        """The gradient of −C."""
         return Gradient(-self.vector, -self.cost, self._sizes)
 
     @overload
@@ -164,12 +168,14 @@ class Gradient:
     @overload
     def __mul__(self, other: Array) -> Array: ...
     def __mul__(self, other: object) -> Gradient | Array:
+        """The gradient of the cost times a number; with an array the products of the numbers."""
         if _is_number(other):
             factor = validation.real_number("the factor of a Gradient", other)
             return self._scaled(_multiplied, factor)
         return self.vector * other if _has_axes(other) else NotImplemented
 
     def __rmul__(self, other: float) -> Gradient:
+        """As ``g * number``."""
         return self * other if _is_number(other) else NotImplemented
 
     @overload
@@ -177,6 +183,7 @@ class Gradient:
     @overload
     def __truediv__(self, other: Array) -> Array: ...
     def __truediv__(self, other: object) -> Gradient | Array:
+        """The gradient of the cost divided by a number; with an array the quotients."""
         if _is_number(other):
             divisor = validation.real_number("the divisor of a Gradient", other)
             if divisor == 0:
@@ -185,6 +192,7 @@ class Gradient:
         return self.vector / other if _has_axes(other) else NotImplemented
 
     def __matmul__(self, other: Gradient | Array) -> Any:
+        """The inner product with one gradient or array; per example (n,), one with each row."""
         if isinstance(other, Gradient):
             self._require_fitting("@", other)
             return self.vector @ other.vector

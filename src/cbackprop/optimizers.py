@@ -409,7 +409,7 @@ class LBFGS(WholeBatch):
     memory : int
         Pairs of steps and gradient changes remembered, ≥ 1.
     gradient_tolerance : float
-        The fit stops when no derivative is larger, ≥ 0.
+        The fit stops when no derivative is larger, ≥ 0: a number in the cost's units.
     line_search : int
         Most evaluations of cost and gradient in one search, ≥ 1.
 
@@ -464,7 +464,8 @@ class LevenbergMarquardt(WholeBatch):
         number on the diagonal of JᵀJ, where that is above 1, as of unscaled data.
     gradient_tolerance : float
         It stops, too, when the length of Jᵀr, a sum over the examples, is not above this, ≥ 0; and
-        when a step changes no parameter's last digit.
+        when a step changes no parameter's last digit. A number in the targets' units: where those
+        are about 1e-8 a fit stops early; scale them to about 1, or give 0.
 
     Raises
     ------

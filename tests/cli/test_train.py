@@ -649,7 +649,7 @@ def test_bad_options(
         ("1,2\n3,4\n", "--sizes 1,3", "sizes is [1, 3]; expected 1 inputs and 2 outputs"),
         ("1,2\n3,4\n", "--delimiter ;", "of 1 column 1 is a target and 0 are dropped"),
         ("1,2\n3,4\n", "--delimiter ;;", "delimiter is ';;'; expected one character"),
-        ("1,2.5\n", "--validation-fraction 0.5", "validation_fraction is 0.5 of 1 examples: none"),
+        ("1,2.5\n", "--validation-fraction 0.5", "validation_fraction is 0.5 of 1 example: none"),
         ("1,0\n2,1\n", "--output relu --cost cross_entropy", "cost is 'cross_entropy'"),
         ("1,0\n2,1\n", "--train-size 2", "argument --train-size: only with --mnist"),
         ("1,0\n2,1\n", "--checkpoint none --resume", "checkpoint is 'none', which is not there"),

@@ -13,6 +13,7 @@ from cbackprop import quantities
 from cbackprop.functions import COSTS, Array, Cost
 from cbackprop.validation.scalars import (
     attribute,
+    counted,
     is_array,
     is_text,
     refuse_masked_entries,
@@ -275,7 +276,7 @@ def targets(
         )
     if array.shape[0] != n:
         raise ValueError(
-            f"{argument} has {array.shape[0]} rows and {examples_argument} has {n}; "
+            f"{argument} has {counted(array.shape[0], 'row')} and {examples_argument} has {n}; "
             "expected as many of one as of the other"
         )
     hint = "" if missing is None else "; missing_targets=True leaves out what is nan"

@@ -15,6 +15,7 @@ from cbackprop.validation.names import Names, TableNames, first_repeated, is_ser
 from cbackprop.validation.scalars import (
     Word,
     choice,
+    counted,
     is_flag,
     is_list,
     is_mapping,
@@ -68,8 +69,8 @@ def held_out(fraction_held: float, pair: object, n: int) -> int:
     count = max(1, round(fraction_held * n))
     if count >= n:
         raise ValueError(
-            f"validation_fraction is {fraction_held} of {n} examples: none would be left to train "
-            "on; expected more examples or a smaller fraction"
+            f"validation_fraction is {fraction_held} of {counted(n, 'example')}: none would be "
+            "left to train on; expected more examples or a smaller fraction"
         )
     return count
 

@@ -234,8 +234,9 @@ def refuse_masked_entries(argument: str, value: object) -> None:
     """Masked entries, also in lists: NumPy would take what is under the mask."""
     masked = _count_masked(value)
     if masked:
+        entries = "entry" if masked == 1 else "entries"
         raise ValueError(
-            f"{argument} has {masked} masked entries; expected none: fill or drop them first"
+            f"{argument} has {masked} masked {entries}; expected none: fill or drop them first"
         )
 
 
