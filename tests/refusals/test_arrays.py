@@ -342,7 +342,7 @@ def shape_rows():
         for n in (0, 1, 5, 7):
             yield Row(
                 f"{call} {n} rows of Y", call, ValueError,
-                rf"Y has {n} rows and X has 6; expected as many",
+                rf"Y has {n} rows? and X has 6; expected as many",
                 lambda net, n=n: {"Y": np.zeros((n, 3))},
             )  # fmt: skip
     for call in ONE_EXAMPLE_IS_FINE:
