@@ -1350,7 +1350,7 @@ class Network:
         resume : bool
             Go on from ``checkpoint``, bit for bit as if the fit had not been stopped; an OSError
             where there is no such file (``resume=os.path.exists(path)`` begins there), and nothing
-            to train where it has as many ``epochs`` already. The data,
+            to train where it has as many ``epochs`` or more. The data,
             their weights and order, what is held out, batch_size, optimiser and its learning rate,
             and the options of a step must be what they were (a fingerprint of them is in the file);
             epochs, schedule, validation_data, metrics, early stopping and callbacks may be others.

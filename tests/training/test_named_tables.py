@@ -377,7 +377,8 @@ def test_a_checkpoint_has_the_columns_that_it_was_trained_on(backend, tmp_path):
     assert state(net) == state(whole)
 
 
-def test_a_table_to_judge_a_resumed_fit_by_needs_names(tmp_path):
+@pytest.mark.parametrize("yes", [True, np.True_])
+def test_a_table_to_judge_a_resumed_fit_by_needs_names(tmp_path, yes):
     """Those of the checkpoint are read after the table would have been taken by position."""
     path = tmp_path / "fit"
     Network(SIZES, seed=0).fit(Table(X, NAMES), Y, epochs=1, checkpoint=path)
@@ -385,7 +386,7 @@ def test_a_table_to_judge_a_resumed_fit_by_needs_names(tmp_path):
     net = Network(SIZES, seed=0)
     before = state(net)
     with pytest.raises(ValueError, match=r"validation_data\[0\] has the columns"):
-        net.fit(X, Y, epochs=2, checkpoint=path, resume=True, validation_data=(other, Y))
+        net.fit(X, Y, epochs=2, checkpoint=path, resume=yes, validation_data=(other, Y))
     assert state(net) == before
     net.feature_names = NAMES
     history = net.fit(X, Y, epochs=2, checkpoint=path, resume=True, validation_data=(other, Y))
