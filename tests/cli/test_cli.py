@@ -358,6 +358,61 @@ def test_a_full_disk_is_one_line(
     assert one_line_error(capsys) == f"cbackprop: error: standard output: {text}\n"
 
 
+class Unread(io.StringIO):
+    """A stream whose reader goes away."""
+
+    def __init__(self, error: OSError, writes: int, terminal: bool) -> None:
+        super().__init__()
+        self.error, self.writes, self.terminal = error, writes, terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def write(self, text: str) -> int:
+        self.writes -= 1
+        if self.writes < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        ("train --digits --epochs 2 --save b.model --checkpoint b.checkpoint", 2),
+        ("train --digits --epochs 2 --save b.model --json", 1),
+        ("train --digits --epochs 2 --checkpoint b.checkpoint", 1),
+        ("explain a.model --digits --svg b.svg --html b.html", 2),
+        ("step --out b.html", 1),
+    ],
+)
+@pytest.mark.parametrize("writes", [None, 0, 1, 40])
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.usefixtures("saved")
+def test_files_are_written_though_nobody_reads(
+    command: str, files: int, writes: int | None, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the status is that of the error; of a training nothing is lost."""
+    for error, status in (
+        (BrokenPipeError(errno.EPIPE, "gone"), 141),
+        (OSError(errno.EIO, "gone"), 2),
+    ):
+        stream = None if writes is None else Unread(error, writes, terminal)
+        with monkeypatch.context() as unread:
+            unread.setattr(sys, "stdout", stream)
+            unread.setattr("cbackprop.cli.discard_output", lambda: None)
+            ended = cli.main(command.split())
+        if stream is None:
+            assert ended == 2
+        else:
+            assert ended == (status if stream.writes < 0 else 0)
+        written = list(Path().glob("b.*"))
+        assert len(written) == files
+        for path in written:
+            if path.suffix == ".model":
+                cbackprop.Network.load(path)
+            path.unlink()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
     ("command", "file"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from command_line import as_json, printed, refusal
 
-from cbackprop import Network, datasets
+from cbackprop import Network, cli, datasets
 
 
 @pytest.fixture
@@ -199,6 +199,29 @@ def test_data_from_standard_input_behind_options(
     expected = as_json(capsys, "explain", model, table, "--row", "2")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(table).read_bytes())))
     assert as_json(capsys, "explain", model, "--row", "2", "-") == expected
+
+
+def test_targets_of_an_archive_for_a_model_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model knows its target by a name that an array of targets does not have."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("a,b,klass\n1,2,p\n3,1,q\n2,2,p\n")
+    train = ["train", "a.csv", "--epochs", "1", "--save", "a.model"]
+    for kind, Y in (
+        ([], ["p", "q"]),
+        (["--target", "b", "--drop", "klass", "--task", "regression"], [2.0, 1.5]),
+    ):
+        assert cli.main([*train, *kind]) == 0
+        capsys.readouterr()
+        X = np.array([[1.0, 2.0], [3.0, 1.0]])[:, : 1 if kind else 2]
+        np.savez("a.npz", X=X, Y=np.array(Y))
+        cost = as_json(capsys, "explain", "a.model", "a.npz", "--row", "1")["cost"]
+        net = Network.load("a.model")
+        y = [Y[1]] if kind else [0.0, 1.0]
+        assert cost == net.cost(X[1], y)
+        error = refusal(capsys, "explain", "a.model", "a.npz", "--target", "klass")
+        assert "target is 'klass'; expected none, because array 'Y' of a.npz has" in error
 
 
 def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,6 +218,50 @@ def test_true_probabilities_have_no_accuracy(
         assert scores == {name: net.score(X, Y, name) for name in expected}
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "numbers.csv --drop y,z --labels",
+            "argument --labels: only for a model that tells classes",
+        ),
+        ("numbers.csv --drop y,z --labels p,q", "argument --labels: only for a model that tells"),
+        (
+            "names.csv --target y",
+            "target is y, 1 column with names; expected {} of numbers, because",
+        ),
+        (
+            "names.csv --target y,z",
+            "target is y, z, 2 columns with names; expected {} of numbers, b",
+        ),
+    ],
+)
+@pytest.mark.parametrize("targets", ["y", "y,z"])
+@pytest.mark.parametrize("task", [[], ["--task", "regression"]])
+def test_a_model_of_numbers_has_no_classes(
+    task: list[str],
+    targets: str,
+    options: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("numbers.csv").write_text("a,y,z\n1,2.5,1\n3,4,2\n5,1,3\n")
+    Path("names.csv").write_text("a,y,z\n1,p,1\n3,q,2\n")
+    train = ["train", "numbers.csv", "--target", targets, "--epochs", "1", "--save", "n.model"]
+    if targets == "y":
+        train += ["--drop", "z"]
+    assert cli.main([*train, *task]) == 0
+    capsys.readouterr()
+    if options.endswith("--target y"):
+        options += " --drop z"
+    assert message.format(targets.count(",") + 1) in refusal(
+        capsys, "predict", "n.model", *options.split()
+    )
+
+
 def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = Network([64, 10], seed=0)
     net.save(tmp_path / "a.model")

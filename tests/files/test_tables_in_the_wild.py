@@ -15,6 +15,7 @@ from cbackprop.tables import Form, Table, read_table
 
 IRIS = "5.1,3.5,setosa\n4.9,3.0,setosa\n7.0,3.2,versicolor\n6.4,3.1,versicolor\n"
 INDEXED = "".join(f"{i},{row}\n" for i, row in enumerate(IRIS.split()))
+WHOLE = "3,10,a\n36,0,b\n1,2,a\n" * 6
 IRIS_READ = "5.1 3.5|setosa 4.9 3|setosa 7 3.2|versicolor 6.4 3.1|versicolor"
 
 
@@ -123,6 +124,7 @@ READ: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ("2,6,4\n1,2,0\n", {}, "2 6 4 1 2 0"),
     ("1,2,a\n3,4,b\n", LAST, "1 2|a 3 4|b"),
     ("0,1,a\n1,0,b\n1,1,a\n", LAST, "0 1|a 1 0|b 1 1|a"),
+    ("5,2,a\n3,4,b\n5,2,a\n7,1,b\n", LAST, "5 2|a 3 4|b 5 2|a 7 1|b"),  # again, and no header
     ("a,2\n1,2\n", {"target": "a"}, "[2] 2|1"),
     ("0,1,a\n2,3,b\n", {"target": "a"}, "[0,1] 2 3|b"),  # whoever names it knows it is a name
     ("2019,2020\n5,6\n", {"inputs": ("2020", "2019")}, "[2020,2019] 6 5"),
@@ -160,7 +162,11 @@ READ: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ("a,k\n1,True\n2,False\n", LAST, "[a] 1|True 2|False"),
     ("a,k\n1,none\n2,mild\n", LAST, "[a] 1|none 2|mild"),
     ("a,k\n1,+\n2,-\n", LAST, "[a] 1|+ 2|-"),
-    ("a,k\n1,NA\n2,EU\n", {**LAST, "mixed": True}, "[a] 1|NA 2|EU"),
+    *(
+        (f"a,k\n1,{word}\n2,x\n", LAST, f"[a] 1|{word} 2|x")
+        for word in ("NONE", "nil", ".", "missing", "unknown")
+    ),
+    ("a,k\n1,NA\n2,None\n", {**LAST, "mixed": True}, "[a] 1|NA 2|None"),
     # ---- what a model knows
     ("b,a\n1,2\n", {"inputs": ("a", "b")}, "[a,b] 2 1"),
     ("b,k,a\n1,x,2\n", {"inputs": ("a", "b"), "target": "k"}, "[a,b] 2 1|x"),
@@ -207,7 +213,10 @@ REFUSED: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ("a,b\n1,\n", {}, "t.csv:2: column 1 ('b') is empty; expected a number: what is missing is no"),
     *((f"a,b\n1,{word}\n", {}, f"is '{word}'; expected a number: what is missing is not filled in")
       for word in ("NA", "nan", "NaN", "?", "-", "NULL", "#N/A", "null", "None", "<NA>", ".")),
-    ("a,k\n1,NA\n2,x\n", LAST, "t.csv:2: column 1 ('k') is 'NA'; expected a number or the name"),
+    *((f"a,k\n1,{word}\n2,x\n", LAST,
+       f"t.csv:2: column 1 ('k') is '{word}'; expected a number or the name of a class: what is "
+       "missing is not filled in (--task classification takes it for a name)")
+      for word in ("NA", "na", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "NULL", "?", "None")),
     ("a,k\n1,\n2,x\n", LAST, "t.csv:2: column 1 ('k') is empty; expected a number or the name"),
     ("?,?,setosa\n1.5,2,setosa\n", LAST, "t.csv:1: column 0 is '?', column 1 is '?'; expected num"),
     # ---- headers: what cannot be known
@@ -218,6 +227,14 @@ REFUSED: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ("0,1,2\n3,4,5\n6,7,8\n", LAST, "expected --header or --no-header, which say it"),
     ("2019,2020,2021\n1500,2500,3500\n2100,100,2200\n", LAST, "expected --header or --no-header"),
     ("5.1,x,1.4\n4.9,3.0,1.3\n", LAST, "expected --header or --no-header"),
+    ("1,2,klass\n" + WHOLE, LAST, "expected --header or --no-header"),
+    ("1,klass,2\n" + "3,a,4\n5,b,6\n" * 9 + "1,klass,2\n7,c,8\n", {"target": "1"}, "--no-header"),
+    ("10,20,klass\n" + WHOLE + "7,8,once\n", LAST, "expected --header or --no-header"),
+    # ---- headers that come again
+    ("a,b,klass\n" + WHOLE + "a,b,klass\n", LAST, "t.csv:20: column 0 ('a') is 'a', column 1"),
+    ("a,b,klass\n1,2,p\na,b,klass\n3,4,q\n5,6,q\n", LAST, "t.csv:3: column 0 ('a') is 'a'"),
+    ("a,b,klass\n" + WHOLE + "b,a,klass\n", LAST, "t.csv:20: column 0 ('a') is 'b', column 1"),
+    ("x,y,p\nz,1,p\nw,2,p\n", {"target": "0"}, "; expected"),
     # ---- encodings
     ("é,b\n1,2\n".encode("latin-1"), {}, "column 0 has the byte 0xe9, which is no UTF-8; expected"),
     ("é,b\n1,2\n".encode("utf-16-le"), {}, "t.csv has NUL bytes; expected CSV, .npy or .npz (--en"),

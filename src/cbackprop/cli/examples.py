@@ -153,15 +153,19 @@ def targets_of(table: Table, net: Network, labels: Sequence[str] | None) -> tupl
     columns = table.targets
     name = ", ".join(dict.fromkeys(table.target_names))
     numeric = all(column.dtype.kind != "U" for column in columns)
+    regression = about.task(net) == "regression"
     if len(columns) == n_out and numeric and labels is None:
         columns = _in_order(table, net.class_names)
         Y = np.stack(columns, axis=1).astype(np.float64)
         found = are_classes(net.activations[-1], net.cost_function, Y)
-        return Y, found and about.task(net) != "regression"
-    if len(columns) != 1:
+        return Y, found and not regression
+    if len(columns) != 1 or regression:
+        came = f"{len(columns)} column{'s' if len(columns) > 1 else ''}"
+        came += "" if numeric else " with names"
         raise ValueError(
-            f"target is {printable(name)}, {len(columns)} columns; expected {n_out} of numbers or "
-            f"one of classes, because the model has {n_out} output{'s' if n_out > 1 else ''}"
+            f"target is {printable(name)}, {came}; expected {n_out} of numbers"
+            f"{'' if regression else ' or one of classes'}, because the model has {n_out} "
+            f"output{'s' if n_out > 1 else ''}{' of numbers' if regression else ''}"
         )
     expected = max(n_out, 2)  # one output tells two classes apart
     labels = labels or about.classes(net)
@@ -206,6 +210,11 @@ def labels_of(option: str | None, net: Network) -> list[str] | None:
     known = about.classes(net)
     if option is None:
         return known if about.task(net) == "classification" else None
+    if about.task(net) == "regression":
+        raise ValueError(
+            "argument --labels: only for a model that tells classes; this one was trained for "
+            "numbers"
+        )
     if not option:
         return known or [str(j) for j in range(n_classes)]
     given = names("labels", option)

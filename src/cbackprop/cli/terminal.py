@@ -85,6 +85,40 @@ def shown_output() -> Generator[None, None, None]:
         sys.stdout = cast("TextIO", stream)
 
 
+class _Waiting(_Shown):
+    """Standard output whose failure waits: what comes after it is for nobody."""
+
+    failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        if self.failure is None:
+            try:
+                self.stream.write(text)
+            except OSError as error:
+                self.failure = error
+        return len(text)
+
+    def flush(self) -> None:
+        if self.failure is None:
+            try:
+                self.stream.flush()
+            except OSError as error:
+                self.failure = error
+
+
+@contextmanager
+def output_may_fail() -> Generator[None, None, None]:
+    """Let output that cannot be written stop nothing before the end, where it is the error."""
+    stream = sys.stdout
+    sys.stdout = waiting = cast("Any", _Waiting(stream))
+    try:
+        yield
+    finally:
+        sys.stdout = stream
+    if waiting.failure is not None:
+        raise waiting.failure
+
+
 def data_output() -> TextIO:
     """Where data go, every character as it is, unless a terminal would obey it."""
     shown: object = sys.stdout

@@ -12,7 +12,7 @@ from cbackprop import Network
 from cbackprop.cli import about, examples, options, training_examples
 from cbackprop.cli.epochs import EpochTable
 from cbackprop.cli.scaling import NO_SCALES, Scales, scales_of
-from cbackprop.cli.terminal import note
+from cbackprop.cli.terminal import note, output_may_fail
 from cbackprop.cli.training_examples import MNIST_TRAIN_SIZE, Data, Sets
 from cbackprop.cli.training_report import Report
 from cbackprop.functions import COSTS, can_serve
@@ -161,6 +161,13 @@ class _Asked(NamedTuple):
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, say how well it went, and save."""
+    if arguments.save is None and arguments.checkpoint is None:
+        return _run(arguments)
+    with output_may_fail():  # a long training is not lost because nobody reads of it
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     source = examples.source(arguments)
     asked = _asked(arguments, source)
     if source == "data":

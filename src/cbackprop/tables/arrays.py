@@ -51,7 +51,8 @@ def read_npz(stream: IO[bytes], name: str, form: Form) -> Table:
     where = f"{name}: array {x_key!r}"
     if Y is None:
         return _columns_of(where, X, form)
-    if form.target not in (None, LAST_COLUMN, str(LAST_COLUMN)):
+    # A model's own names, a tuple, are of what Y has; an option's would be columns of X.
+    if isinstance(form.target, str) and form.target != str(LAST_COLUMN):
         raise ValueError(
             f"target is {shown(form.target)}; expected none, because array {y_key!r} of {name} "
             "has the targets"

@@ -484,7 +484,7 @@ def _fault(word: str, column: int, line: int, notation: Notation, guessed: bool)
     elif with_comma(word):
         advice = "with a point and no comma, which may begin decimals or group thousands"
     elif guessed:
-        advice = "the first line has numbers, so it is no header (--header if it is one)"
+        advice = "the first line is taken for an example (--header if it has names)"
     elif notation is Notation.COMMA and Notation.POINT.is_number(word):
         advice = "with a decimal comma, as in the lines before"
     else:
@@ -503,10 +503,11 @@ def _target(
     n_numbers = sum(numeric)
     for row, cell in enumerate(cells):
         expected = "a number or the name of a class"
-        if not cell or (cell.lower() in MISSING_CLASSES and not mixed):
-            came = shown(cell) if cell else "empty"
-            advice = "what is missing is not filled in"
-            return _Fault(column, lines[row], cell, came, expected, advice if cell else "")
+        if not cell:
+            return _Fault(column, lines[row], cell, "empty", expected, "")
+        if not mixed and not MISSING_CLASSES.isdisjoint((cell, cell.lower())):
+            advice = "what is missing is not filled in (--task classification takes it for a name)"
+            return _Fault(column, lines[row], cell, shown(cell), expected, advice)
         if len(cell) > LONGEST_CLASS:
             expected = f"the name of a class, of {LONGEST_CLASS} letters at most"
             return _Fault(column, lines[row], cell, shown(cell), expected, "")

@@ -19,6 +19,7 @@ Row = Sequence[str]
 FEWEST_POSITIONS = 3  # 0, 1 may as well be an example
 SURELY_POSITIONS = 6
 FEWEST_IN_STEP = 4
+MOST_REPEATED = 0.1  # of the rows; where more are the same, examples are
 FEWEST_BELOW = 3  # rows that say where a column's numbers lie
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
 _WITH_DECIMALS = re.compile(r"[.,eE]")
@@ -40,6 +41,11 @@ def is_header(first: Row, below: Sequence[Row], notation: Notation) -> bool | No
     bool or None
         None where it cannot be known.
     """
+    # Tables that were put one below the other have their header again: that makes it no example.
+    own = list(first)
+    others = [row for row in below if [cell.strip() for cell in row] != own]
+    if len(below) - len(others) <= MOST_REPEATED * len(below):
+        below = others
     columns = [_Column(cell, cells, notation) for cell, *cells in zip(first, *below, strict=True)]
     numbers = [column for column in columns if column.is_number]
     if not below:
@@ -47,7 +53,7 @@ def is_header(first: Row, below: Sequence[Row], notation: Notation) -> bool | No
     words_over_numbers = any(column.is_word and column.over_numbers for column in columns)
     again = any(column.occurs_again for column in columns)
     if not numbers:
-        if words_over_numbers:
+        if any(column.is_word and column.mostly_over_numbers for column in columns):
             return True
         # A row of missing values, or of classes that come again, is an example, if a bad one.
         return not again and not any(column.is_missing for column in columns)
@@ -80,6 +86,7 @@ class _Column:
         self.below = there  # without what is missing
         self.notation = notation
         self.over_numbers = bool(there) and all(are_numbers)
+        self.mostly_over_numbers = 2 * sum(are_numbers) > len(there)
         self.over_words = len(there) > 1 and not any(are_numbers)
         # One of its classes, which may be called by numbers, too.
         self.occurs_again = not self.over_numbers and cell in there
@@ -105,11 +112,11 @@ class _Column:
         distance = max(least - own, own - most)
         return distance > 2 * max(most - least, abs(least), abs(most))
 
-    @property
-    def over_classes(self) -> bool:
-        """A word over words each of which occurs more than once, unlike this one."""
+    def over_classes(self, share: float = 1.0) -> bool:
+        """A word over words of which this share at least occur more than once, unlike this one."""
         counts = Counter(self.below)
-        return self.is_word and bool(counts) and min(counts.values()) > 1
+        n_again = sum(count for count in counts.values() if count > 1)
+        return self.is_word and bool(counts) and n_again >= share * len(self.below)
 
 
 def is_index(cells: Sequence[str]) -> bool:
@@ -129,10 +136,12 @@ def _words_over_words(
         return False
     positions = _are_positions(numbers)
     odd = [column.over_decimals or column.far_outside for column in numbers]
-    classes = any(column.over_classes for column in columns)
+    classes = any(column.over_classes() for column in columns)
     if len(numbers) > 1 and (all(odd) or (positions and (classes or any(odd)))):
         return True
-    return None if positions or all(odd) else False
+    # 1,2,species over 5,3,setosa: a word that does not come again where most others do.
+    odd_word = any(column.over_classes(share=0.5) for column in columns)
+    return None if positions or all(odd) or odd_word else False
 
 
 def _numbers_over_numbers(

@@ -15,8 +15,8 @@ from enum import Enum
 MISSING = frozenset(
     "nan na n/a #n/a #na <na> nat null nil none ? - -- . inf -inf +inf infinity -infinity".split()
 ) | {""}
-# In a column of classes these may be names: of what is less certain than NaN.
-MISSING_CLASSES = frozenset("nan na n/a #n/a #na <na> nat null ?".split()) | {""}
+# In a column of classes others may be names. None is what pandas takes for missing; none is not.
+MISSING_CLASSES = frozenset("nan na n/a #n/a #na <na> nat null ? None".split())
 
 _EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
 _POINT = re.compile(rf"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){_EXPONENT}")
