@@ -207,7 +207,7 @@ class Network:
             )
         # Nobody would look there; a subclass says itself what it has.
         if type(self) is Network and (name == "cost" or not hasattr(Network, name)):
-            validation.own_attribute(name, vars(Network))
+            validation.own_attribute(name, _ASSIGNABLE)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -1542,6 +1542,7 @@ class Network:
 
 
 _FIXED_ATTRIBUTES = tuple(Network.__annotations__)
+_ASSIGNABLE = ("parameters", *About._fields)
 _OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
 for _name in _OWN_ATTRIBUTES:
     setattr(Network, _name, _NotInitialised())

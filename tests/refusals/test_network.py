@@ -63,11 +63,9 @@ def test_what_the_engine_would_not_see(name, backend):
         ("activation", ": activation is an argument of Network()"),
         ("momentum", ": momentum is an argument of SGD()"),
         ("parameter", "; did you mean 'parameters'?"),
-        ("params", "; did you mean 'parameters'?"),
-        ("weight", ": sample_weight is an argument of Network.fit()"),
-        ("bias", "; did you mean 'biases'?"),
+        ("paramaters", "; did you mean 'parameters'?"),
+        ("meta_data", "; did you mean 'metadata'?"),
         ("feature_name", "; did you mean 'feature_names'?"),
-        ("classes", "; did you mean 'class_names'?"),
         ("class_name", "; did you mean 'class_names'?"),
     ],
 )
@@ -86,7 +84,14 @@ def test_an_attribute_that_would_change_nothing(name, says):
     assert getattr(own.copy(), name) == (1,)
 
 
-@pytest.mark.parametrize("name", ["note", "tag", "data", "scaler", "owner", "_private"])
+@pytest.mark.parametrize(
+    "name",
+    (
+        "note tag data scaler owner _private predictions my_history history_ gradient_log costs "
+        "scores features units rate weight bias weight_log classes params X Y path device name "
+        "metadata_ parameters_before feature_names_in_ n_layers best_cost gradients losses"
+    ).split(),
+)
 def test_attributes_of_the_user_s_own(name):
     net = Network([3, 4, 2], seed=0)
     setattr(net, name, 1)

@@ -393,6 +393,33 @@ def test_a_table_to_judge_a_resumed_fit_by_needs_names(tmp_path, yes):
     assert history.validation_cost[-1] == net.cost(X, Y)
 
 
+@pytest.mark.parametrize("examples", [X, Table(X, NAMES)], ids=["array", "table"])
+def test_a_table_of_targets_to_judge_a_resumed_fit_by_needs_names(tmp_path, examples):
+    path = tmp_path / "fit"
+    table, other = Table(Y, CLASSES), Table(Y, CLASSES).chosen(*CLASSES[::-1])
+    Network(SIZES, seed=0).fit(Table(X, NAMES), table, epochs=1, checkpoint=path)
+    net = Network(SIZES, seed=0)
+    before = state(net)
+    with pytest.raises(ValueError, match=r"validation_data\[1\] .*a table as Y, too, or class_na"):
+        net.fit(
+            examples, Y, epochs=2, checkpoint=path, resume=True, validation_data=(examples, other)
+        )
+    assert state(net) == before
+    history = net.fit(
+        examples, table, epochs=2, checkpoint=path, resume=True, validation_data=(X, other)
+    )
+    assert history.validation_cost[-1] == net.cost(X, Y)
+    again = Network(SIZES, seed=0, class_names=CLASSES)
+    again.fit(X, Y, epochs=2, checkpoint=path, resume=True, validation_data=(X, other))
+    one = Network([3, 1], seed=0)
+    one.fit(X, Y[:, :1], epochs=1, checkpoint=path)
+    one.fit(
+        X, Y[:, :1], epochs=2, checkpoint=path, resume=True,
+        validation_data=(X, Table(Y[:, :1], ["y"])),
+    )  # fmt: skip
+    assert one.history.validation_cost[-1] == one.cost(X, Y[:, :1])
+
+
 @pytest.mark.parametrize(
     "labels", [[("c", "q"), ("a", "q"), ("b", "q")], [b"a", b"b", b"c"], [None, None, None]]
 )

@@ -138,8 +138,8 @@ def make(
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
     resume = validation.flag("resume", asked["resume"])
-    if resume and tables.features is None:
-        validation.no_table_to_judge_by(pair)  # the names of its columns are in the checkpoint
+    if resume:  # the names of its columns are in the checkpoint
+        validation.no_table_to_judge_by(pair, tables, (about.feature_names, about.class_names))
     judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables, missing)
     if judged is not None:
         if missing:

@@ -36,26 +36,37 @@ def names_keywords(call: Call) -> Call:
     return cast("Call", named)
 
 
-def own_attribute(name: str, known: Iterable[str]) -> None:
-    """Of one that a network does not have: refuse what is meant for an option, or for one it has.
+def own_attribute(name: str, assignable: Iterable[str]) -> None:
+    """Of one that a network does not have: refuse an option's name, or a slip in an assignable one.
 
-    Any other is the user's own.
+    Any other is the user's own, also where it is like a method's or another library's word.
     """
     from difflib import get_close_matches  # for attributes of the user's alone
 
-    option, call = meaning(name, ())
-    if call is not None:
+    # What models and optimisers of Keras and PyTorch have to assign, and we by another name.
+    option = {"lr": "learning_rate", "loss": "cost"}.get(name, name)
+    # Without X and Y: who keeps those with the network changes nothing by it.
+    takes = [call for call in _calls if option in _parameters(_calls[call], options=True)]
+    if takes:
+        # The network's own calls before those of optimisers.
+        call = min(takes, key=lambda call: not call.startswith("Network"))
         raise AttributeError(
             f"a Network has no attribute {name!r}: {option} is an argument of {call}()"
         )
-    public = [word for word in known if not word.startswith("_")]
-    near = get_close_matches(name, public, 1, 0.75)
+    # More than the whole word is another one: parameters_before, my_metadata.
+    words = [word for word in assignable if word not in name]
+    near = get_close_matches(name, words, 1, 0.85)
     if near:
         raise AttributeError(f"a Network has no attribute {name!r}; did you mean {near[0]!r}?")
 
 
-def _parameters(call: Callable[..., Any]) -> list[str]:
-    return [name for name in inspect.signature(call).parameters if name != "self"]
+def _parameters(call: Callable[..., Any], *, options: bool = False) -> list[str]:
+    """The names of all arguments, or of those that need not be given."""
+    return [
+        name
+        for name, parameter in inspect.signature(call).parameters.items()
+        if name != "self" and not (options and parameter.default is parameter.empty)
+    ]
 
 
 def _meaning(word: str, name: str) -> str:

@@ -136,15 +136,26 @@ def table_names(
     )
 
 
-def no_table_to_judge_by(pair: object) -> None:
-    """Where X is an array and names are still to come, a table to judge by would go by position."""
-    X = pair[0] if is_list(pair) and len(pair) == 2 else None
-    given = X is not None and not is_array(X) and not is_list(X)
-    labels = _columns("validation_data[0]", X) if given else None
-    if labels is not None and not all(scalars.is_real(name) for name in labels):
+def no_table_to_judge_by(pair: object, tables: TableNames, own: tuple[Names | None, ...]) -> None:
+    """Where X or Y is an array and names are still to come, its table would go by position.
+
+    ``own`` are the network's feature_names and class_names. One column has but one place.
+    """
+    if not is_list(pair) or len(pair) != 2:
+        return
+    found = (tables.features, tables.outputs)
+    for i, given in enumerate(("X", "Y")):
+        value = pair[i]
+        if found[i] is not None or own[i] is not None or is_array(value) or is_list(value):
+            continue
+        argument = f"validation_data[{i}]"
+        labels = _columns(argument, value)
+        if labels is None or len(labels) < 2 or all(scalars.is_real(name) for name in labels):
+            continue
         raise ValueError(
-            f"validation_data[0] has the columns {shown(list(labels))}, and X has none; expected "
-            "a table as X, too, or feature_names: resume finds the names too late"
+            f"{argument} has the columns {shown(list(labels))}, and {given} has none; expected "
+            f"a table as {given}, too, or {('feature_names', 'class_names')[i]}: resume finds the "
+            "names too late"
         )
 
 
