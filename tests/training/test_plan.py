@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fits import EVERYTHING, OPTIMIZERS, data, network, one_pass, step_taken
@@ -10,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from support import both_dtypes, every_backend, state
 
-from cbackprop import Activation, EarlyStopping, Network
+from cbackprop import SGD, Activation, EarlyStopping, ModelFileError, Network
 from cbackprop.training import plan
 
 # ---- weights of examples and classes -------------------------------------------------------------
@@ -469,3 +472,50 @@ def test_functions_that_no_checkpoint_holds_are_refused_before_the_first_epoch(t
         net.fit(X, Y, epochs=1, checkpoint=tmp_path / "fit")
     assert state(net) == before
     assert not list(tmp_path.iterdir())
+
+
+class OwnSGD(SGD):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"optimizer": OwnSGD(0.1)}, ModelFileError, "of a class of your own"),
+        ({"metadata": {"text": "x" * (2 << 20)}}, ModelFileError, "header has .*'metadata' alone"),
+        ({"checkpoint": ""}, ValueError, "checkpoint"),
+        ({"checkpoint": "."}, IsADirectoryError, r"\."),
+        ({"checkpoint": "none/fit"}, FileNotFoundError, "none"),
+        ({"checkpoint": "link"}, FileNotFoundError, "none"),
+        ({"checkpoint": "pipe"}, ModelFileError, "expected a regular file"),
+        ({"checkpoint": "x" * 300}, OSError, "xxx"),
+        ({"checkpoint": "read-only"}, PermissionError, "read-only"),
+        ({"checkpoint": "closed/fit"}, PermissionError, "closed"),
+    ],
+)
+@every_backend
+def test_what_no_checkpoint_takes_is_refused_before_the_first_epoch(
+    change, error, says, backend, tmp_path, monkeypatch
+):
+    X, Y = data()
+    monkeypatch.chdir(tmp_path)
+    if os.name == "posix":
+        os.mkfifo("pipe")
+        os.symlink("none/fit", "link")
+        Path("read-only").touch(0o400)
+        Path("closed").mkdir(0o500)
+        if error is PermissionError and os.access("closed", os.W_OK):
+            pytest.skip("this user may write everywhere")
+    elif change.get("checkpoint") in ("link", "pipe", "read-only", "closed/fit"):
+        pytest.skip("of POSIX systems")
+    net = Network([4, 3], seed=0, backend=backend, metadata=change.get("metadata"))
+    before = state(net)
+    options = {"checkpoint": "fit", "validation_fraction": 0.2, "optimizer": "adam"} | {
+        name: value for name, value in change.items() if name != "metadata"
+    }
+    epochs_seen = []
+    with pytest.raises(error, match=says):
+        net.fit(X, Y, epochs=2, callbacks=[lambda *_: epochs_seen.append(1)], **options)
+    assert state(net) == before
+    assert not epochs_seen
+    assert not Path("fit").exists()

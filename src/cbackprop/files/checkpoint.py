@@ -545,6 +545,7 @@ def write_fit(
     held_out: Array | None,
     *,
     generator: bool,
+    rehearsal: bool = False,
 ) -> None:
     """Write a fit's checkpoint after an epoch.
 
@@ -558,6 +559,8 @@ def write_fit(
         As `Fit` has them.
     generator
         As `write_checkpoint`'s.
+    rehearsal : bool
+        Whether it is only found out, before an epoch, what would be raised after it.
 
     Raises
     ------
@@ -571,7 +574,10 @@ def write_fit(
     with file_format.naming(path):
         series, others = _history_parts(history)
     state = {"plan": plan, "best_epoch": epoch, "history": others, **numbers}
-    write_checkpoint(path, model, extra | arrays | series, state, generator=generator)
+    contents = _readable_file(
+        path, model, extra | arrays | series, state, generator=generator, allow_nonfinite=False
+    )
+    (file_format.require_writable if rehearsal else file_format.write)(path, *contents)
 
 
 def read_fit(

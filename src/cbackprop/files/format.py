@@ -76,6 +76,23 @@ def write(path: str, tensors: Tensors, metadata: Metadata) -> None:
         _replace(path, _pieces(tensors, metadata))
 
 
+def require_writable(path: str, tensors: Tensors, metadata: Metadata) -> None:
+    """What `write` would find wrong before its first byte; nothing is written.
+
+    Raises
+    ------
+    ModelFileError, OSError
+        As `write`.
+    """
+    with naming(path):
+        _pieces(tensors, metadata)
+        status = _status_of_old(path)
+    if status is None or not stat.S_ISCHR(status.st_mode):
+        folder = os.path.dirname(os.path.realpath(path))
+        os.stat(folder)
+        _require_access(folder)
+
+
 def read(path: str) -> tuple[Tensors, Metadata]:
     """The tensors and the metadata of a file that `write` wrote, and of no other.
 
@@ -144,12 +161,8 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
     """Put a new file at ``path`` in one instant."""
     target = os.path.realpath(path)
     mode = None
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        if not os.path.basename(path):  # no name at all, or a folder's that is not there
-            raise
-    else:
+    status = _status_of_old(path)
+    if status is not None:
         if stat.S_ISCHR(status.st_mode):  # /dev/stdout, /dev/full: there is nothing to replace
             try:
                 with open(path, "wb", buffering=0) as file:
@@ -157,10 +170,6 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
             except OSError as error:
                 raise _with_path(error, path) from None
             return
-        _require_regular(path, status)
-        # Replacing asks for no right to the old file itself, but who took it away meant something.
-        if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         mode = stat.S_IMODE(status.st_mode) & 0o777
     folder = os.path.dirname(target)
     # As long as any: a name made of the target's could become longer than names may be.
@@ -182,6 +191,26 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
             raise _with_path(error, path) from None
         raise
     _sync_folder(folder)
+
+
+def _status_of_old(path: str) -> os.stat_result | None:
+    """That of what stands at ``path``, which may be written to; None where nothing does."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        if not os.path.basename(path):  # no name at all, or a folder's that is not there
+            raise
+        return None
+    if not stat.S_ISCHR(status.st_mode):
+        _require_regular(path, status)
+        # Replacing asks for no right to the old file itself, but who took it away meant something.
+        _require_access(path)
+    return status
+
+
+def _require_access(path: str) -> None:
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _with_path(error: OSError, path: str) -> OSError:

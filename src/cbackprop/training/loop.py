@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -135,16 +134,25 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         if best is not None and stopping is not None and stopping.restore_best:
             model.set_parameters(best[1])
 
+    def checkpoint(rehearsal: bool = False) -> None:
+        if plan.checkpoint is None:
+            return
+        from cbackprop.files.checkpoint import write_fit
+
+        write_fit(
+            plan.checkpoint,
+            model,
+            description,
+            vars(history),
+            best,
+            rows,
+            generator=plan.checkpoint_generator,
+            rehearsal=rehearsal,
+        )
+
     progress = Progress(plan.epochs, plan.progress)
     try:
         model.take_names(plan.names)
-        if plan.checkpoint is not None:
-            # A folder that is not there and functions that no file can hold are found out now, and
-            # not after the first epoch.
-            from cbackprop.files.model import described
-
-            described(model)
-            os.stat(os.path.dirname(os.path.abspath(plan.checkpoint)))
         if plan.epochs > 0:
             model.set_optimizer(plan.optimizer)
         if plan.resume:
@@ -156,6 +164,8 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
         first = history.epochs
         best_epoch = history.best_epoch if best is None else best[0]
+        if first < plan.epochs and not is_over():
+            checkpoint(rehearsal=True)  # what no file can hold is not found out after an epoch
         # What a failure goes back to; None when an epoch is complete.
         epoch_start = None if plan.resume else before
     except BaseException:
@@ -182,18 +192,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
             answers = [callback(history) for callback in plan.callbacks]
             if any(bool(answer) for answer in answers if validation.is_flag(answer)):
                 reason = "callback"
-            if plan.checkpoint is not None:
-                from cbackprop.files.checkpoint import write_fit
-
-                write_fit(
-                    plan.checkpoint,
-                    model,
-                    description,
-                    vars(history),
-                    best,
-                    rows,
-                    generator=plan.checkpoint_generator,
-                )
+            checkpoint()
             progress.show(history, reason is not None or epoch + 1 == plan.epochs or is_over())
             if reason is not None:
                 history.stop_reason = reason
