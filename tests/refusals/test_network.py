@@ -63,7 +63,7 @@ def test_what_the_engine_would_not_see(name, backend):
         ("activation", ": activation is an argument of Network()"),
         ("momentum", ": momentum is an argument of SGD()"),
         ("parameter", "; did you mean 'parameters'?"),
-        ("paramaters", "; did you mean 'parameters'?"),
+        ("paraneters", "; did you mean 'parameters'?"),
         ("meta_data", "; did you mean 'metadata'?"),
         ("feature_name", "; did you mean 'feature_names'?"),
         ("class_name", "; did you mean 'class_names'?"),
