@@ -125,6 +125,11 @@ READ: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ("1,2,a\n3,4,b\n", LAST, "1 2|a 3 4|b"),
     ("0,1,a\n1,0,b\n1,1,a\n", LAST, "0 1|a 1 0|b 1 1|a"),
     ("5,2,a\n3,4,b\n5,2,a\n7,1,b\n", LAST, "5 2|a 3 4|b 5 2|a 7 1|b"),  # again, and no header
+    (
+        "0,1,2\n0.5,1,2\n0,1,2\n",
+        {**LAST, "header": True},
+        "[0,1] 0.5 1|2 0 1|2",
+    ),  # an example like the header
     ("a,2\n1,2\n", {"target": "a"}, "[2] 2|1"),
     ("0,1,a\n2,3,b\n", {"target": "a"}, "[0,1] 2 3|b"),  # whoever names it knows it is a name
     ("2019,2020\n5,6\n", {"inputs": ("2020", "2019")}, "[2020,2019] 6 5"),
@@ -231,8 +236,10 @@ REFUSED: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
     ("1,klass,2\n" + "3,a,4\n5,b,6\n" * 9 + "1,klass,2\n7,c,8\n", {"target": "1"}, "--no-header"),
     ("10,20,klass\n" + WHOLE + "7,8,once\n", LAST, "expected --header or --no-header"),
     # ---- headers that come again
-    ("a,b,klass\n" + WHOLE + "a,b,klass\n", LAST, "t.csv:20: column 0 ('a') is 'a', column 1"),
-    ("a,b,klass\n1,2,p\na,b,klass\n3,4,q\n5,6,q\n", LAST, "t.csv:3: column 0 ('a') is 'a'"),
+    ("a,b,klass\n" + WHOLE + "a,b,klass\n", LAST, "t.csv:20: the header comes again; expected"),
+    ("a,b,klass\n1,2,p\na,b,klass\n3,4,q\n5,6,q\n", LAST, "t.csv:3: the header comes again"),
+    ("a,b\n1,2\na,b\n3,4\n5,6\n", LAST, "t.csv:3: the header comes again; expected an"),
+    ("1,2,klass\n" + WHOLE + "1,2,klass\n", {**LAST, "header": True}, "t.csv:20: the header comes"),
     ("a,b,klass\n" + WHOLE + "b,a,klass\n", LAST, "t.csv:20: column 0 ('a') is 'b', column 1"),
     ("x,y,p\nz,1,p\nw,2,p\n", {"target": "0"}, "; expected"),
     # ---- encodings

@@ -431,7 +431,10 @@ def _read(
     numbers: list[int] = []
     faults: list[_Fault] = []
     good, picked = inputs, _picker(inputs)
+    header = None if all(map(like_a_number, layout.names or ())) else layout.names
     for line, row in rows:
+        if row == header:
+            raise ValueError(f"{name}:{line}: the header comes again; expected an example")
         if len(row) != width:
             raise ValueError(
                 f"{name}:{line}: {len(row)} column{'s' if len(row) != 1 else ''}; expected {width} "
