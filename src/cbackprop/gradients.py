@@ -34,6 +34,7 @@ _OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
     np.multiply: operator.mul,
     np.divide: _divided,
     np.negative: operator.neg,
+    np.positive: operator.pos,
 }
 # By layer, ndarray but for None at l = 0, where there is none: a reader of l ≥ 1 is not asked.
 ByLayer = list[Any]
@@ -89,7 +90,9 @@ class Gradient:
     ``g - h``, ``-g``, ``2 * g``, ``g / n``, ``sum(gradients)``. The result is a new Gradient, of
     the same number type whatever the number's, and its cost is the same sum of the costs: it is the
     gradient of that. One for each example goes with as many others, or with a single one, which
-    every row then gets. ``g @ h`` is the inner product; per example (n,), one with each row.
+    every row then gets. ``g @ h`` is the inner product; per example (n,), one with each row. Finite
+    numbers whose result does not fit their type, in the vector or the cost, are a
+    FloatingPointError.
 
     With an array, and in NumPy's functions, a Gradient is its ``vector``, and the result an array,
     as NumPy's rules have it: ``net.parameters - 0.1 * g``, ``np.array([g, h])`` (2, P), of which
@@ -139,7 +142,7 @@ class Gradient:
         """The gradient of the sum of the costs; with an array the sum of the numbers."""
         if isinstance(other, Gradient):
             self._require_fitting("+", other)
-            return Gradient(self.vector + other.vector, self.cost + other.cost, self._sizes)
+            return self._combined(operator.add, "sum", other)
         if _is_number(other) and other == 0:  # where sum() begins
             return self * 1
         return self.vector + other if _has_axes(other) else NotImplemented
@@ -156,8 +159,12 @@ class Gradient:
         """The gradient of the difference of the costs; with an array that of the numbers."""
         if isinstance(other, Gradient):
             self._require_fitting("-", other)
-            return Gradient(self.vector - other.vector, self.cost - other.cost, self._sizes)
+            return self._combined(operator.sub, "difference", other)
         return self.vector - other if _has_axes(other) else NotImplemented
+
+    def __pos__(self) -> Gradient:
+        """The same numbers, in a new Gradient."""
+        return self * 1
 
     def __neg__(self) -> Gradient:
         """The gradient of −C."""
@@ -195,8 +202,20 @@ class Gradient:
         """The inner product with one gradient or array; per example (n,), one with each row."""
         if isinstance(other, Gradient):
             self._require_fitting("@", other)
-            return self.vector @ other.vector
+            with np.errstate(all="ignore"):
+                product = self.vector @ other.vector
+            _require_fitting_result("the inner product of Gradients", product, self, other)
+            return product
         return self.vector @ other if _has_axes(other) else NotImplemented
+
+    def _combined(self, combine: Callable[[Any, Any], Any], name: str, other: Gradient) -> Gradient:
+        with np.errstate(all="ignore"):  # what vanishes is 0
+            vector: Floats = combine(self.vector, other.vector)
+            cost = combine(self.cost, other.cost)
+        what = f"the {name} of Gradients"
+        _require_fitting_result(what, vector, self, other)
+        _require_fitting_result(f"the cost of {what}", cost, self, other)
+        return Gradient(vector, cost, self._sizes)
 
     def _scaled(self, scale: Callable[[Any, float], Any], number: float) -> Gradient:
         """Times or divided by a number, which need not be one of the vector's number type."""
@@ -206,11 +225,9 @@ class Gradient:
             numbers = self.vector.astype(np.float64) if wide else self.vector
             vector: Floats = scale(numbers, number).astype(self.vector.dtype, copy=False)
             cost = scale(self.cost, number)
-        if not np.isfinite(vector).all() and np.isfinite(self.vector).all():
-            raise FloatingPointError(
-                f"the Gradient overflows {self.vector.dtype} by the number {number:g}; expected "
-                "a finite result"
-            )
+        what = f"by the number {number:g} the Gradient"
+        _require_fitting_result(what, vector, self)
+        _require_fitting_result(f"{what}'s cost", cost, self)
         return Gradient(vector, cost, self._sizes)
 
     def _require_fitting(self, operator: str, other: Gradient) -> None:
@@ -260,6 +277,14 @@ class Gradient:
         from cbackprop.drawing import html
 
         return html.gradient(self)
+
+
+def _require_fitting_result(what: str, result: Any, *operands: Gradient) -> None:
+    """Numbers that are finite come to such, or to an error; others go their way, as NumPy's do."""
+    if np.isfinite(result).all():
+        return
+    if all(np.isfinite(x.vector).all() and np.isfinite(x.cost).all() for x in operands):
+        raise FloatingPointError(f"{what} overflows {np.asarray(result).dtype}; expected a finite result")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

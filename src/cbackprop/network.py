@@ -1346,7 +1346,9 @@ class Network:
             optimiser's state, the generator and the history.
         checkpoint_generator : bool
             False keeps the generator's state out of that file, from which the noise of a private
-            training could be told. A fit that goes on from it draws random numbers of its own.
+            training could be told. A fit that goes on from it draws random numbers of its own. It
+            takes a seed that nobody can guess (None): which rows are held out stands in the file,
+            and tells a right guess.
         resume : bool
             Go on from ``checkpoint``, bit for bit as if the fit had not been stopped; an OSError
             where there is no such file (``resume=os.path.exists(path)`` begins there), and nothing

@@ -296,3 +296,50 @@ def test_numbers_beyond_the_number_type(dtype):
         assert not (g / 1e300 / 1e300).vector.any()
         with pytest.raises(FloatingPointError, match="overflows"):
             g * 1e300 * 1e300
+
+
+@every_backend
+@both_dtypes
+def test_what_does_not_fit_is_an_error_of_every_operator(dtype, backend):
+    """In the vector or in the cost alone, of one gradient and of one for each example."""
+    _, g, _, G, _ = gradients(dtype, backend)
+    factor = np.finfo(dtype).max * 0.9
+
+    def enlarged(one):
+        result = one * 1
+        result.vector[...] = one.vector / np.abs(one.vector).max() * factor
+        return result
+
+    for one in (g, G):
+        large = enlarged(one)
+        for act in (
+            lambda x: x + x,
+            lambda x: x - -x,
+            lambda x: 3 * x,
+            lambda x: x / 0.1,
+            lambda x: sum([x, x]),
+            lambda x: np.add(x, x),
+            lambda x: x @ enlarged(g),
+        ):
+            before = large.vector.copy()
+            with pytest.raises(FloatingPointError, match=f"overflows {dtype}; expected a finite"):
+                act(large)
+            np.testing.assert_array_equal(large.vector, before)
+        dear = one * 0
+        dear.cost = one.cost * 0 + np.finfo(np.asarray(one.cost).dtype).max
+        for act in (lambda x: x + x, lambda x: x - -x, lambda x: 3 * x, lambda x: x / 0.1):
+            with pytest.raises(FloatingPointError, match="cost.* overflows"):
+                act(dear)
+        # What is none before is NumPy's.
+        dear.cost = one.cost * 0 + np.inf
+        assert np.isinf((dear + dear).cost).all()
+        large.vector[..., 0] = np.inf
+        assert np.isinf((large * 2).vector[..., 0]).all()
+
+
+def test_a_plus_before_it():
+    _, g, _, G, _ = gradients()
+    for one in (g, G):
+        for result in (+one, np.positive(one)):
+            assert_is(result, one.vector, one.cost)
+            assert not np.shares_memory(result.vector, one.vector)

@@ -416,7 +416,7 @@ def _optimizer_as_json(optimizer: Optimizer | None) -> dict[str, JSON] | None:
             return {"name": name, "arguments": dict(optimizer.arguments())}
     raise ModelFileError(
         f"optimizer is {validation.shown(optimizer)}, of a class of your own; expected one of "
-        f"{', '.join(OPTIMIZERS)}: a checkpoint holds no code"
+        f"{', '.join(OPTIMIZERS)}: neither a checkpoint nor a pickle of a network holds its code"
     )
 
 
