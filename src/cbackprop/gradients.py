@@ -284,7 +284,9 @@ def _require_fitting_result(what: str, result: Any, *operands: Gradient) -> None
     if np.isfinite(result).all():
         return
     if all(np.isfinite(x.vector).all() and np.isfinite(x.cost).all() for x in operands):
-        raise FloatingPointError(f"{what} overflows {np.asarray(result).dtype}; expected a finite result")
+        raise FloatingPointError(
+            f"{what} overflows {np.asarray(result).dtype}; expected a finite result"
+        )
 
 
 def _is_number(value: object) -> TypeGuard[float]:

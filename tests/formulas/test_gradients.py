@@ -328,7 +328,7 @@ def test_what_does_not_fit_is_an_error_of_every_operator(dtype, backend):
         dear = one * 0
         dear.cost = one.cost * 0 + np.finfo(np.asarray(one.cost).dtype).max
         for act in (lambda x: x + x, lambda x: x - -x, lambda x: 3 * x, lambda x: x / 0.1):
-            with pytest.raises(FloatingPointError, match="cost.* overflows"):
+            with pytest.raises(FloatingPointError, match=r"cost.* overflows"):
                 act(dear)
         # What is none before is NumPy's.
         dear.cost = one.cost * 0 + np.inf

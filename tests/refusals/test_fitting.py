@@ -287,6 +287,16 @@ def option_rows():
         (np.zeros(5), ValueError, r" has shape \(5,\); expected \(6,\), a label for each example"),
         (np.zeros((6, 1)), ValueError, r" has shape \(6, 1\); expected \(6,\)"),
         ([0, 0, 0, 1, 1, np.nan], ValueError, r" has nan at \[5\]; expected finite numbers"),
+        (
+            np.array(["2026-01-01"] * 2 + ["2026-01-02"] * 2 + ["NaT"] * 2, "M8[D]"),
+            ValueError,
+            r" has NaT at \[4\]; expected a label for each example",
+        ),
+        (
+            np.array([0, 0, 0, 0, np.nan, np.nan], object),
+            ValueError,
+            r" has nan at \[4\]; expected",
+        ),
         ([0, 0, 0, 1, 1, 2], ValueError, r" has one example of the class of row 5; expected two"),
         (
             [0, 0, 1, 1, 2, 2],

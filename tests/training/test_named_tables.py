@@ -7,6 +7,7 @@ where they are installed.
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +47,15 @@ class ArrowTable(Table):
         return type(self)(self.content[:, places], labels)
 
 
+class Struct(Table):
+    """As polars has a column of structs: its type has fields, in order."""
+
+    def __init__(self, content, columns):
+        super().__init__(content, columns)
+        self.dtype = SimpleNamespace(fields=[SimpleNamespace(name=name) for name in columns])
+        del self.columns
+
+
 class Row:
     """One example of a pandas table."""
 
@@ -66,6 +76,10 @@ def polars_table(content, columns):
     return pytest.importorskip("polars").DataFrame(content, schema=list(columns))
 
 
+def polars_struct(content, columns):
+    return polars_table(content, columns).to_struct("row")
+
+
 def arrow_table(content, columns):
     return pytest.importorskip("pyarrow").table(list(content.T), names=list(columns))
 
@@ -73,8 +87,10 @@ def arrow_table(content, columns):
 MAKERS = {
     "Table": Table,
     "ArrowTable": ArrowTable,
+    "Struct": Struct,
     "pandas": pandas_table,
     "polars": polars_table,
+    "polars struct": polars_struct,
     "pyarrow": arrow_table,
 }
 every_library = pytest.mark.parametrize("library", MAKERS)

@@ -277,6 +277,7 @@ def _labels(argument: str, value: object, n: int) -> Array:
     try:
         array = np.asarray(value)
         np.sort(array.reshape(-1))
+        gaps = np.flatnonzero(array != array)  # NaN and NaT alone, also among objects
     except MemoryError:
         raise
     except Exception as error:
@@ -291,6 +292,10 @@ def _labels(argument: str, value: object, n: int) -> Array:
         )
     if array.dtype.kind == "f":
         arrays.require_finite(argument, array)
+    if len(gaps):
+        raise ValueError(
+            f"{argument} has {array[gaps[0]]} at [{gaps[0]}]; expected a label for each example"
+        )
     return array
 
 

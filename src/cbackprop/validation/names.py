@@ -219,7 +219,10 @@ def _columns(argument: str, value: object) -> tuple[object, ...] | None:
     """The labels of a table's columns; None where there are none, or a query has still to run."""
     columns = None if is_lazy(value) else attribute(argument, value, "columns")
     if columns is None:
-        return None
+        # polars' column of structs, which becomes an array of as many columns.
+        fields = attribute(argument, attribute(argument, value, "dtype"), "fields")
+        names = [getattr(field, "name", None) for field in fields] if is_list(fields) else []
+        return tuple(names) or None
     try:
         labels: tuple[object, ...] = tuple(columns)
     except TypeError:
