@@ -80,7 +80,7 @@ class Gradient:
         (P,), or (n, P) per example, in the order W⁽¹⁾, b⁽¹⁾, …, W⁽ᴸ⁾, b⁽ᴸ⁾, each W row by row.
     weights, biases : tuple of ndarray
         Views onto ``vector``: ∂C/∂W⁽ˡ⁾ (n_l, n_{l-1}) and ∂C/∂b⁽ˡ⁾ (n_l,) for l = 1 … L, with a
-        leading n axis per example.
+        leading n axis per example. Example i's gradient is ``vector[i]``.
     cost : float or ndarray
         The mean cost, or the cost C_i of each example, (n,).
 

@@ -100,7 +100,8 @@ class Network:
     feature_names : sequence of str, optional
         A name for each input, every one once.
     class_names : sequence of str, optional
-        A name for each output, every one once; with one output also two, of the targets 0 and 1.
+        A name for each output, every one once; with one output also two, of the targets 0 (or
+            −1) and 1.
     metadata : dict of str to str, optional
         Whatever else should go along with the network: units, sources, a version.
 
@@ -115,8 +116,8 @@ class Network:
     parameters : ndarray
         (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row: a read-only copy; assignable.
     feature_names, class_names : tuple of str or None
-        As given, or the columns' names of the first table that `fit` or `partial_fit` took;
-        assignable.
+        As given, or the columns' names, where they are texts, of the first table that `fit` or
+        `partial_fit` took; assignable.
     metadata : dict of str to str
         Read-only; assignable as a whole. Its copies are plain dicts.
 
@@ -221,7 +222,8 @@ class Network:
     def parameters(self) -> Floats:
         """All weights and biases, (P,), in the order W⁽¹⁾, b⁽¹⁾, …, each W row by row.
 
-        A read-only copy. Assigning P numbers replaces them, all or none.
+        A read-only copy. Assigning P numbers replaces them, all or none: a step is
+        ``net.parameters = net.parameters - 0.1 * g``, for ``-=`` would write into the copy.
 
         Raises
         ------
@@ -274,7 +276,7 @@ class Network:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The outputs' names (n_L), of one output also those of the targets 0 and 1, or None.
+        """The outputs' names (n_L), of one also those of the targets 0 (or −1) and 1; or None.
 
         Raises
         ------
@@ -462,7 +464,8 @@ class Network:
         Parameters
         ----------
         path : str, bytes or os.PathLike
-            A file of `save`, or a checkpoint of `fit`.
+            A file of `save`, or a checkpoint of `fit`, whose parameters are the last epoch's: those
+            of the best one `fit` brings back, with ``resume`` and `EarlyStopping`.
         threads : int
             As `Network` takes it; it is not in the file.
         backend : {"compiled", "reference"}
@@ -1343,7 +1346,8 @@ class Network:
             tqdm's bar where that is installed.
         checkpoint : path, optional
             A file written after each epoch: parameters, also those of the best epoch, the
-            optimiser's state, the generator and the history.
+            optimiser's state, the generator and the history. Without ``resume`` it replaces a
+            file that is there.
         checkpoint_generator : bool
             False keeps the generator's state out of that file, from which the noise of a private
             training could be told. A fit that goes on from it draws random numbers of its own. It

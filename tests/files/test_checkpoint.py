@@ -127,8 +127,8 @@ def test_a_finished_fit_goes_no_further(tmp_path: Path) -> None:
         ({"learning_rate": 0.5}, "optimizer"),
         ({"l2": 0.1}, r"options {'l2': 0\.0}, this one has {'l2': 0\.1}"),
         ({"shuffle": False}, "shuffle"),
-        ({"sample_weight": np.ones(60)}, "weighted"),
-        ({"validation_fraction": 0.1}, "held out"),
+        ({"sample_weight": np.ones(60)}, r"weights \(sample_weight or class_weight\) False"),
+        ({"validation_fraction": 0.1}, r"held out \(validation_fraction\) 0"),
     ],
 )
 def test_another_fit_does_not_go_on(change: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -543,7 +543,7 @@ def test_other_data_of_the_same_shape_do_not_go_on(
 ) -> None:
     fit_of(tmp_path / "fit", 2, **first)
     with pytest.raises(
-        ValueError, match=r"^resume: X, Y, the weights or the order of the examples are not"
+        ValueError, match=r"^resume: X, Y, sample_weight, class_weight, stratify or the order"
     ):
         fit_of(tmp_path / "fit", 3, resume=True, **{**first, **second})
     fit_of(tmp_path / "fit", 3, resume=True, **first)

@@ -280,9 +280,14 @@ def option_rows():
         ("classes", TypeError, r" is 'classes' \(str\); expected True, False, None or \(6,\)"),
         ({1, 2}, TypeError, r" is \{1, 2\} \(set\); expected True"),
         (
-            [0, "a", None, 1, 2, 3],
+            [0, "a", 1, 1, None, 3],
+            ValueError,
+            r" has missing labels, the first of them None at row 4; expected one for",
+        ),
+        (
+            np.array([0, "a", 1, 1, 2, 3], object),
             TypeError,
-            r" is \[0, 'a', None.*; expected True, False, None or",
+            r" is array\(\[0, 'a', 1.*; expected True, False, None or",
         ),
         (np.zeros(5), ValueError, r" has shape \(5,\); expected \(6,\), a label for each example"),
         (np.zeros((6, 1)), ValueError, r" has shape \(6, 1\); expected \(6,\)"),
@@ -290,12 +295,12 @@ def option_rows():
         (
             np.array(["2026-01-01"] * 2 + ["2026-01-02"] * 2 + ["NaT"] * 2, "M8[D]"),
             ValueError,
-            r" has NaT at \[4\]; expected a label for each example",
+            r" has missing labels, the first of them NaT at row 4; expected one for each",
         ),
         (
             np.array([0, 0, 0, 0, np.nan, np.nan], object),
             ValueError,
-            r" has nan at \[4\]; expected",
+            r" has missing labels, the first of them nan at row 4; expected",
         ),
         ([0, 0, 0, 1, 1, 2], ValueError, r" has one example of the class of row 5; expected two"),
         (

@@ -281,7 +281,32 @@ def test_one_example_s_targets():
     assert message.endswith("use np.reshape(X, (1, -1)) for one example")
 
 
-@pytest.mark.parametrize("kind", [list, np.array, lambda names: np.array(names, object)])
+class Frame:
+    """As a data frame of one column, the entries of which iteration does not give."""
+
+    columns = ("label",)
+
+    def __init__(self, names, dtype="O"):
+        self.names, self.dtypes = names, (np.dtype(dtype),)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.names, object)[:, None]
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+KINDS_OF_LABELS = [
+    list,
+    np.array,
+    lambda names: np.array(names, object),
+    lambda names: np.array(names)[:, None],
+    lambda names: [[name] for name in names],
+    Frame,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LABELS)
 @pytest.mark.parametrize("n_L", [1, 2])
 def test_names_of_classes(kind, n_L):
     names = ["setosa", "virginica", "setosa", "virginica"]
@@ -295,18 +320,62 @@ def test_names_of_classes(kind, n_L):
     net.fit(X, eval(way, {"np": np, "datasets": datasets, "Y": targets}), epochs=1)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("known", [None, ("c", "a", "b")])
+def test_names_of_classes_in_a_data_frame(library, known):
+    labels = ["c", "a", "b", "c"]
+    Y = pytest.importorskip(library).DataFrame({"label": labels})
+    net = Network([3, 3], class_names=known)
+    way = message_of(lambda: net.fit(X, Y), TypeError).rpartition(" by ")[2]
+    put_right = eval(way, {"np": np, "datasets": datasets, "Y": Y, "net": net})
+    assert put_right.argmax(axis=1).tolist() == [(known or "abc").index(label) for label in labels]
+
+
+def test_texts_of_several_columns_get_no_way_that_fails():
+    message = message_of(lambda: network().fit(X, [["a", "b"]] * len(X)), TypeError)
+    assert message == "Y has dtype <U1; expected real numbers, not text"
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+@pytest.mark.parametrize("row", [0, 2])
+def test_missing_names_of_classes(missing, row):
+    """NumPy would make a class "nan" of some, and cannot put others in order."""
+    names = ["a", "b", "a", "b"]
+    names[row] = missing
+    for labels in (names, tuple(names), np.array(names, object), Frame(names)):
+        for argument, call in (
+            ("Y", lambda labels=labels: network().fit(X, labels)),
+            ("labels", lambda labels=labels: datasets.one_hot(labels, 2)),
+            (
+                "stratify",
+                lambda labels=labels: network().fit(
+                    X, Y, stratify=np.ravel(np.array(labels, object)), validation_fraction=0.5
+                ),
+            ),
+        ):
+            assert message_of(call, ValueError) == (
+                f"{argument} has missing labels, the first of them {missing} at row {row}; "
+                "expected one for each example"
+            )
+
+
 def test_names_of_classes_that_the_network_knows():
     """In the order of the network, whatever the alphabet's is."""
     for n_L, known in ((3, ("c", "a", "b")), (1, ("no", "a"))):
         net = Network([3, n_L], class_names=known, seed=0)
-        targets = [known[i] for i in (0, 1, 1, 0)]
-        message = message_of(lambda net=net, t=targets: net.fit(X, t), TypeError)
-        assert "; names of classes, in the order of class_names, become targets by " in message
-        assert message_of(lambda net=net, t=targets: net.cost(X, t), TypeError) == message
-        way = message.rpartition(" by ")[2]
-        put_right = eval(way, {"np": np, "datasets": datasets, "Y": targets, "net": net})
-        expected = np.array([0, 1, 1, 0])
-        assert (put_right == (expected[:, None] if n_L == 1 else np.eye(3)[expected])).all()
+        names = [known[i] for i in (0, 1, 1, 0)]
+        for kind in KINDS_OF_LABELS:
+            check_way_of_the_network(net, kind(names), n_L)
+
+
+def check_way_of_the_network(net, targets, n_L):
+    message = message_of(lambda: net.fit(X, targets), TypeError)
+    assert "; names of classes, in the order of class_names, become targets by " in message
+    assert message_of(lambda: net.cost(X, targets), TypeError) == message
+    way = message.rpartition(" by ")[2]
+    put_right = eval(way, {"np": np, "datasets": datasets, "Y": targets, "net": net})
+    expected = np.array([0, 1, 1, 0])
+    assert (put_right == (expected[:, None] if n_L == 1 else np.eye(3)[expected])).all()
 
 
 def test_labels_beyond_the_outputs_and_no_examples_get_no_way_that_fails():

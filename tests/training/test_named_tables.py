@@ -305,15 +305,139 @@ def test_a_network_with_names_keeps_its_own(backend):
 
 
 @every_backend
-@pytest.mark.parametrize(
-    "labels",
-    [[0, 1, 2], ["a", "b", 3], ["a", "b", "a"], ["a", "b", "\ud800"], [("a", 1), "b", "c"]],
-)
-def test_names_that_no_network_can_have_are_not_taken(labels, backend):
+@pytest.mark.parametrize("labels", [[0, 1, 2], [("a", 1), ("a", 2), ("b", 1)], [None] * 3])
+def test_labels_without_a_text_are_not_taken_for_names(labels, backend):
     net, twin = (Network(SIZES, seed=3, backend=backend) for _ in range(2))
     net.fit(Table(X, labels), Y, epochs=1)
     twin.fit(X, Y, epochs=1)
     assert state(net) == state(twin)
+
+
+@every_backend
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (["a", "b", 3], TypeError, r" has the columns \['a', 'b', 3\], with 3 beside text"),
+        ([("a", 1), "b", "c"], TypeError, r" has the columns .*, with \('a', 1\) beside text"),
+        (["a", "b", "a"], ValueError, r"\.columns has 'a' 2 times"),
+        (["a", "b", "\ud800"], ValueError, r"\.columns\[2\] is .*; expected Unicode"),
+    ],
+)
+def test_names_that_no_network_can_have(labels, error, message, call, backend):
+    three_and_three = Network([3, 3], seed=3, backend=backend)
+    for net, argument, x, y in (
+        (Network(SIZES, seed=3, backend=backend), "X", Table(X, labels), Y),
+        (three_and_three, "Y", X, Table(X, labels)),
+    ):
+        before = state(net)
+        with pytest.raises(error, match=f"^{argument}{message}"):
+            getattr(net, call)(x, y)
+        assert state(net) == before
+
+
+@every_backend
+def test_the_only_column_of_targets_is_not_that_of_the_first_class(backend):
+    net = Network([3, 1], seed=0, backend=backend, class_names=CLASSES)
+    before = state(net)
+    for call in (net.fit, net.partial_fit, net.cost, net.gradient, net.score):
+        with pytest.raises(ValueError, match=r"^Y has the column 'no', which class_names has for"):
+            call(X, Table(Y[:, :1], ["no"]))
+    assert state(net) == before
+    for label in ("yes", "ill", 0):
+        assert net.cost(X, Table(Y[:, :1], [label])) == net.cost(X, Y[:, :1])
+
+
+class Indexed(Table):
+    """As pandas' tables: rows have labels, too."""
+
+    iloc = ()
+
+    def __init__(self, content, index):
+        super().__init__(content, range(np.shape(content)[-1]))
+        self.index, self.ndim = Index(index), self.content.ndim
+
+
+class Index(tuple):
+    def equals(self, other):
+        return self == other
+
+
+def indexed(content, index):
+    pandas = pytest.importorskip("pandas")
+    return (pandas.DataFrame if np.ndim(content) == 2 else pandas.Series)(content, index=index)
+
+
+@every_backend
+@pytest.mark.parametrize("make", [Indexed, indexed])
+def test_rows_with_the_same_labels_in_another_order(make, backend):
+    """Rows go by position: only what surely does not belong together is refused."""
+    net = Network(SIZES, seed=0, backend=backend)
+    before = state(net)
+    rows = list(range(len(X)))
+    x, weight = make(X, rows), np.ones(len(X))
+    message = r"^X and {} have the same rows in another order, first at row 0: 0 and 23; expected"
+    for call in (net.fit, net.partial_fit, net.cost, net.score):
+        with pytest.raises(ValueError, match=message.format("Y")):
+            call(x, make(Y, rows[::-1]))
+    with pytest.raises(ValueError, match=message.format("sample_weight")):
+        net.fit(x, Y, sample_weight=make(weight, rows[::-1]))
+    with pytest.raises(ValueError, match=message.format("stratify")):
+        net.fit(x, Y, stratify=make(weight, rows[::-1]), validation_fraction=0.5)
+    assert state(net) == before
+    for other in (rows, [i + 1 for i in rows[::-1]], [f"row {i}" for i in rows]):
+        assert net.cost(x, make(Y, other)) == net.cost(X, Y)
+    # The labels of one example are those of columns.
+    square = Network([2, 2], seed=0, backend=backend)
+    row = make([0.1, 0.2], ["a", "b"]), make([0.2, 0.1], ["b", "a"])
+    assert square.cost(*row) == square.cost([0.1, 0.2], [0.2, 0.1])
+
+
+class PolarsType:
+    """As polars' types, which have no kind."""
+
+    def __init__(self, name, numeric):
+        self.name, self.is_numeric = name, lambda: numeric
+
+    def __str__(self):
+        return self.name
+
+
+def typed(name, numeric):
+    table = Table(X, NAMES)
+    table.dtypes = [
+        PolarsType("Float64", True),
+        PolarsType(name, numeric),
+        PolarsType("Int8", True),
+    ]
+    return table
+
+
+@every_backend
+def test_polars_columns_that_are_no_numbers(backend):
+    """Its frames make numbers of dates and times, in units that nobody asked for."""
+    net = Network(SIZES, seed=0, backend=backend)
+    for name in ("Date", "Datetime(time_unit='us')", "Duration", "Time", "String", "Categorical"):
+        for call in (net.predict, lambda x: net.fit(x, Y)):
+            with pytest.raises(TypeError, match=r"^X has dtype .* in column 'dose'; expected real"):
+                call(typed(name, False))
+    for name, numeric in (("Boolean", False), ("Null", False), ("Decimal", True)):
+        assert (net.predict(typed(name, numeric)) == net.predict(X)).all()
+
+
+def test_polars_own_dates():
+    polars = pytest.importorskip("polars")
+    import datetime
+
+    for value in (
+        datetime.date(2020, 1, 1),
+        datetime.datetime(2020, 1, 1),
+        datetime.timedelta(1),
+        datetime.time(1),
+    ):
+        table = polars.DataFrame({"age": [1.0], "day": [value], "dose": [1]})
+        with pytest.raises(TypeError, match=r"^X has dtype .* in column 'day'; expected real"):
+            Network(SIZES).predict(table)
 
 
 @every_backend
@@ -633,6 +757,7 @@ def test_class_weights_go_by_their_labels(make, backend):
     for weight, own, message in (
         (make([1.0], ["dgo"]), names, "class_weight key is 'dgo'; .*; did you mean 'dog'"),
         (make([1.0], ["dog"]), None, "class_weight key is 'dog' .* the network has no class_names"),
+        (make([1.0], [1]), ("1", "2", "3"), "class_weight key is 1, .* '2', and '1' is the name"),
         (
             make([1.0, 2.0], ["dog", 1]),
             names,
@@ -641,3 +766,7 @@ def test_class_weights_go_by_their_labels(make, backend):
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{message}"):
             parameters(weight, own)
+    # A number that is its own name's is nobody else's.
+    assert parameters(make([2.0], [1]), ("0", "1", "2")) == parameters([1.0, 2.0, 1.0])
+    with pytest.raises(TypeError, match=r"^class_weight key is 'ill' .* the output's name alone"):
+        parameters(make([2.0], ["ill"]), ("ill",), one)

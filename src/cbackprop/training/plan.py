@@ -108,6 +108,8 @@ def make(
     network_facts = (model.sizes, model.dtype.name)
     about = model.about  # once: another thread may assign
     tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
+    for argument in ("sample_weight", "stratify"):
+        validation.same_order_of_rows(("X", argument), X, asked[argument])
     X, Y = tables.pair(X, Y)
     examples = validation.batch("X", X, *network_facts)
     n = len(examples)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from cbackprop.validation.scalars import (
     attribute,
     counted,
     is_array,
+    is_list,
     is_text,
     refuse_masked_entries,
     shown,
@@ -24,14 +26,15 @@ from cbackprop.validation.scalars import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Advice = Callable[[str], str]  # what to do with labels that are written so
 LARGEST_ARRAY = sys.maxsize // 8  # numbers; float64 ones then take as many bytes as there can be
 
 
-def numbers(argument: str, value: object, dtype: str, text_advice: str = "") -> Array:
+def numbers(argument: str, value: object, dtype: str, text_advice: Advice | None = None) -> Array:
     """Real numbers as a C-contiguous, aligned, native array of ``dtype``, in any shape.
 
     The caller's own array where it is one already; a copy otherwise. Numbers that are not finite
-    pass; `require_finite` looks for them. ``text_advice`` ends the message where words come.
+    pass; `require_finite` looks for them. ``text_advice`` ends the message where labels come.
     """
     array = as_array(argument, value, text_advice)
     try:
@@ -53,7 +56,7 @@ def numbers(argument: str, value: object, dtype: str, text_advice: str = "") -> 
     return converted
 
 
-def as_array(argument: str, value: object, text_advice: str = "") -> Array:
+def as_array(argument: str, value: object, text_advice: Advice | None = None) -> Array:
     if type(value) is not np.ndarray:
         _refuse_what_is_no_array(argument, value)
         refuse_masked_entries(argument, value)
@@ -65,6 +68,8 @@ def as_array(argument: str, value: object, text_advice: str = "") -> Array:
         raise
     except Exception as error:
         raise _no_array(argument, value, error) from error
+    if type(value) is not np.ndarray:
+        _refuse_columns(argument, value, array, text_advice)
     if array.dtype.kind == "O" and not is_array(value):
         if array.ndim == 0:
             raise wrong_type(argument, value, "an array of numbers")
@@ -72,7 +77,7 @@ def as_array(argument: str, value: object, text_advice: str = "") -> Array:
     if array.dtype.kind not in "fiub":
         advice = ""
         if _holds_text(array):
-            advice = f", not text{text_advice}"
+            advice = _not_text(argument, value, array, text_advice)
         elif array.dtype.kind == "O":
             as_floats = f"np.asarray({argument}, float)"
             if _has(value, "astype"):
@@ -101,14 +106,32 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
         raise TypeError(
             f"{argument} is a sparse {type(value).__name__}; expected a dense array: use .toarray()"
         )
+
+
+def _refuse_columns(argument: str, value: Any, array: Array, text_advice: Advice | None) -> None:
+    """Those of a data frame, which became this array, that have no numbers."""
     columns, dtypes = (attribute(argument, value, name) for name in ("columns", "dtypes"))
     if columns is not None and dtypes is not None:
         for column, dtype in zip(columns, dtypes, strict=False):
-            # Data frames whose types have no kind make their own arrays, NaN for what is missing.
-            if getattr(dtype, "kind", "f") not in "fiub":
+            if not _is_of_numbers(dtype):
+                advice = ""
+                if array.ndim > 0 and array.size == len(array) and _holds_text(array):
+                    advice = _not_text(argument, value, array, text_advice)
                 raise TypeError(
                     f"{argument} has dtype {dtype} in column {column!r}; expected real numbers"
+                    f"{advice}"
                 )
+
+
+def _is_of_numbers(dtype: object) -> bool:
+    """Whether a data frame's column of such a type has numbers, or gaps alone, which are NaN.
+
+    polars' types have no kind, and its frames make numbers of dates and times.
+    """
+    is_numeric = getattr(dtype, "is_numeric", None)
+    if hasattr(dtype, "kind") or not callable(is_numeric):
+        return getattr(dtype, "kind", "f") in "fiub"
+    return bool(is_numeric()) or str(dtype) in ("Boolean", "Null")
 
 
 def is_lazy(value: object) -> bool:
@@ -165,10 +188,47 @@ def _from_large_integers(argument: str, array: Array) -> Array:
 
 
 def _holds_text(array: Array) -> bool:
-    """Whether its entries are words: by its type, or by that of the first."""
-    return array.dtype.kind in "SUT" or (
-        array.dtype.kind == "O" and array.size > 0 and is_text(array.item(0))
-    )
+    """Whether its entries are words: by its type, or by that of the first that is not missing."""
+    if array.dtype.kind != "O":
+        return array.dtype.kind in "SUT"
+    return is_text(next((entry for entry in array.flat if not _is_missing(entry)), None))
+
+
+def _is_missing(entry: object) -> bool:
+    """Whether it is None, NaN, NaT or pandas' NA."""
+    kind = type(entry)
+    if kind.__name__ in ("NAType", "NaTType"):
+        return True
+    may_be_nan = issubclass(kind, (float, np.floating, np.datetime64, np.timedelta64))
+    return entry is None or (may_be_nan and entry != entry)
+
+
+def missing_label(argument: str, value: object, labels: Array) -> ValueError | None:
+    """What to raise where not every example has a label.
+
+    NumPy makes texts of all that a list has beside some.
+    """
+    if labels.dtype.kind == "U" and is_list(value):
+        labels = np.array(value, object)
+    for row, entry in enumerate(labels.flat if labels.dtype.kind in "OMm" else ()):
+        if _is_missing(entry):
+            return ValueError(
+                f"{argument} has missing labels, the first of them {entry} at row {row}; "
+                "expected one for each example"
+            )
+    return None
+
+
+def _not_text(argument: str, value: object, array: Array, advice: Advice | None) -> str:
+    """The end of a message about an array of words, with advice where they may be labels."""
+    if advice is None or array.ndim == 0 or array.size != len(array):
+        return ", not text"
+    missing = missing_label(argument, value, array)
+    if missing is not None:
+        raise missing
+    # One column more than NumPy's numbering takes; and pyarrow's entries are not Python's.
+    plain = is_array(value) or is_list(value) or attribute(argument, value, "iloc") is not None
+    return ", not text" + advice(argument if array.ndim == 1 and plain else f"np.ravel({argument})")
 
 
 def _has(value: object, method: str) -> bool:
@@ -265,7 +325,7 @@ def targets(
     ``class_names`` are for the advice where words come.
     """
     n_L = sizes[-1]
-    array = numbers(argument, Y, dtype, _advice_on_names(argument, n_L, class_names))
+    array = numbers(argument, Y, dtype, partial(_advice_on_names, n_L, class_names))
     if single and array.shape == (n_L,):
         array = array.reshape(1, n_L)
     elif array.ndim != 2 or array.shape[1] != n_L or single:
@@ -293,11 +353,15 @@ def targets(
     return array
 
 
-def _advice_on_names(argument: str, n_L: int, class_names: tuple[str, ...] | None) -> str:
+def _numbered(labels: str) -> str:
+    return f"np.unique({labels}, return_inverse=True)[1]"
+
+
+def _advice_on_names(n_L: int, class_names: tuple[str, ...] | None, labels: str) -> str:
     """What makes targets of names of classes."""
-    order, numbered = "of the alphabet", f"np.unique({argument}, return_inverse=True)[1]"
+    order, numbered = "of the alphabet", _numbered(labels)
     if class_names is not None and len(class_names) == max(n_L, 2):
-        order, numbered = "of class_names", f"[net.class_names.index(y) for y in {argument}]"
+        order, numbered = "of class_names", f"[net.class_names.index(y) for y in {labels}]"
     targets = f"np.reshape({numbered}, (-1, 1))"
     if n_L > 1:
         targets = f"datasets.one_hot({numbered}, {n_L})"
@@ -331,8 +395,10 @@ def _advice_on_targets(
 
 def class_labels(argument: str, value: object) -> NDArray[np.integer[Any]]:
     """Integers (n,), whatever they are."""
-    numbered = f"np.unique({argument}, return_inverse=True)[1]"
-    advice = f"; {numbered} numbers them, in the order of the alphabet"
+
+    def advice(labels: str) -> str:
+        return f"; {_numbered(labels)} numbers them, in the order of the alphabet"
+
     array = as_array(argument, value, advice)
     if array.size == 0 and isinstance(value, (list, tuple)):
         array = array.astype(np.intp)  # NumPy calls [] a float array

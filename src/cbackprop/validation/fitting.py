@@ -225,12 +225,22 @@ def _class_number(argument: str, key: object, n_classes: int, names: Names | Non
     """The number of a class that is given by it, or by its name."""
     if is_text(key):
         if names is None or len(names) != n_classes:
-            raise wrong_type(argument, key, "an integer, because the network has no class_names")
+            because = "the network has no class_names"
+            if names is not None:
+                because = f"class_names has the output's name alone, {scalars.shown(names[0])}"
+            raise wrong_type(argument, key, f"an integer, because {because}")
         name = choice(argument, key, names)
         return names.index(name)
     number = scalars.integer(argument, key, 0)
     if number >= n_classes:
         raise ValueError(f"{argument} is {number}; expected 0 to {n_classes - 1}")
+    namesake = str(number)
+    if names is not None and len(names) == n_classes and namesake in names:
+        if names[number] != namesake:
+            raise ValueError(
+                f"{argument} is {number}, the number of the class {names[number]!r}, and "
+                f"{namesake!r} is the name of another one; expected names, as texts"
+            )
     return number
 
 
@@ -276,8 +286,9 @@ def _labels(argument: str, value: object, n: int) -> Array:
     scalars.refuse_masked_entries(argument, value)
     try:
         array = np.asarray(value)
-        np.sort(array.reshape(-1))
-        gaps = np.flatnonzero(array != array)  # NaN and NaT alone, also among objects
+        missing = arrays.missing_label(argument, value, array)
+        if missing is None:
+            np.sort(array.reshape(-1))
     except MemoryError:
         raise
     except Exception as error:
@@ -290,12 +301,10 @@ def _labels(argument: str, value: object, n: int) -> Array:
         raise ValueError(
             f"{argument} has shape {array.shape}; expected ({n},), a label for each example"
         )
+    if missing is not None:
+        raise missing
     if array.dtype.kind == "f":
         arrays.require_finite(argument, array)
-    if len(gaps):
-        raise ValueError(
-            f"{argument} has {array[gaps[0]]} at [{gaps[0]}]; expected a label for each example"
-        )
     return array
 
 
@@ -537,6 +546,14 @@ def resume_needs_checkpoint(resume: bool, checkpoint: object) -> None:
         raise ValueError("resume is True without checkpoint; expected the path of one")
 
 
+# Of what a checkpoint says of its fit, by which arguments it came.
+_ARGUMENTS = {
+    "held out": "held out (validation_fraction)",
+    "weighted": "weights (sample_weight or class_weight)",
+    "by class": "stratify",
+}
+
+
 def same_plan(found: object, expected: Mapping[str, object], later: Collection[str]) -> None:
     """A fit goes on as it began; ``later`` is what files of earlier versions do not say."""
     if not is_mapping(found):
@@ -550,14 +567,15 @@ def same_plan(found: object, expected: Mapping[str, object], later: Collection[s
             continue
         if before != value and name == "data":
             raise ValueError(
-                "resume: X, Y, the weights or the order of the examples are not those of the "
-                "checkpoint's fit; expected the same"
+                "resume: X, Y, sample_weight, class_weight, stratify or the order that shuffle "
+                "gives is not that of the checkpoint's fit; expected the same"
             )
         if before != value and name == "options":
             before, value = _differences(before, value)
         if before != value:
             raise ValueError(
-                f"resume: the checkpoint's fit had {name} {scalars.shown(before)}, this one has "
+                f"resume: the checkpoint's fit had {_ARGUMENTS.get(name, name)} "
+                f"{scalars.shown(before)}, this one has "
                 f"{scalars.shown(value)}; expected the same"
             )
 

@@ -10,7 +10,15 @@ from typing import Any, NoReturn
 
 from cbackprop.validation import scalars
 from cbackprop.validation.arrays import as_array, is_lazy
-from cbackprop.validation.scalars import attribute, is_array, is_list, is_mapping, shown, wrong_type
+from cbackprop.validation.scalars import (
+    attribute,
+    is_array,
+    is_list,
+    is_mapping,
+    is_text,
+    shown,
+    wrong_type,
+)
 
 Names = tuple[str, ...]
 MOST_NAMES_SHOWN = 8
@@ -22,11 +30,11 @@ def feature_names(value: object, sizes: tuple[int, ...]) -> Names | None:
 
 
 def class_names(value: object, sizes: tuple[int, ...]) -> Names | None:
-    """A name for each output, or None; of one output also names of the targets 0 and 1."""
+    """A name for each output, or None; of one output also names of its two classes."""
     n_L = sizes[-1]
     if n_L > 1:
         return _names("class_names", value, (n_L,), f"sizes[-1] is {n_L}")
-    because = "sizes[-1] is 1: the output's name, or those of the targets 0 and 1"
+    because = "sizes[-1] is 1: the output's name, or those of the targets 0 (or -1) and 1"
     return _names("class_names", value, (1, 2), because)
 
 
@@ -98,10 +106,15 @@ def same_names(argument: str, own: Names | None, used: Names | None) -> None:
 
 
 class TableNames:
-    """What the columns of tables are called; None where they go by position."""
+    """What the columns of tables are called; None where they go by position.
 
-    def __init__(self, features: Names | None, outputs: Names | None) -> None:
-        self.features, self.outputs = features, outputs
+    ``zero`` is what the only column of targets is not called: the name of the target 0 (or −1).
+    """
+
+    def __init__(
+        self, features: Names | None, outputs: Names | None, zero: str | None = None
+    ) -> None:
+        self.features, self.outputs, self.zero = features, outputs, zero
 
     def examples(self, argument: str, X: object) -> object:
         """A table X with its columns in the order of the features; anything else as it came."""
@@ -111,10 +124,17 @@ class TableNames:
         self, X: object, Y: object, arguments: tuple[str, str] = ("X", "Y")
     ) -> tuple[object, object]:
         """X likewise, and Y in that of the outputs."""
-        return (
-            self.examples(arguments[0], X),
-            _in_order(arguments[1], Y, self.outputs, "class_names"),
-        )
+        if not (is_array(Y) or is_list(Y)):
+            if self.zero is not None and _columns(arguments[1], Y) == (self.zero,):
+                raise ValueError(
+                    f"{arguments[1]} has the column {shown(self.zero)}, which class_names has for "
+                    "the target 0 (or -1); expected a column that is 1 where the class is the other"
+                )
+            same_order_of_rows(arguments, X, Y)
+        outputs = self.outputs
+        if outputs is not None and len(outputs) > 1 and _is_one_column(arguments[1], Y):
+            outputs = None  # of labels, say: what becomes of them the targets' shape says
+        return self.examples(arguments[0], X), _in_order(arguments[1], Y, outputs, "class_names")
 
 
 def table_names(
@@ -126,14 +146,14 @@ def table_names(
 ) -> TableNames:
     """A network's names, and in the place of none those of X's and of Y's columns.
 
-    The latter where all of them could be assigned: no numbers, none of them twice. Two names of one
-    output are those of its targets, and no column's.
+    The latter where they are texts. Two names of one output are those of its targets, and no
+    column's.
     """
     features = _names_of_columns("X", X, sizes[0]) if feature_names is None else feature_names
     outputs = _names_of_columns("Y", Y, sizes[-1]) if class_names is None else class_names
-    return TableNames(
-        features, outputs if outputs is not None and len(outputs) == sizes[-1] else None
-    )
+    if outputs is not None and len(outputs) > sizes[-1]:
+        return TableNames(features, None, outputs[0])
+    return TableNames(features, outputs)
 
 
 def no_table_to_judge_by(pair: object, tables: TableNames, own: tuple[Names | None, ...]) -> None:
@@ -206,13 +226,43 @@ def in_order(found: Sequence[object], wanted: Sequence[str]) -> tuple[list[int],
 
 
 def _names_of_columns(argument: str, value: object, count: int) -> Names | None:
+    """Texts; None where no column has one, as numbers have it, or dates, or levels of labels."""
     labels = None if is_array(value) or is_list(value) else _columns(argument, value)
-    if labels is None or len(labels) != count or not all(isinstance(name, str) for name in labels):
+    if labels is None or len(labels) != count or not any(is_text(name) for name in labels):
         return None
-    try:
-        return _names("columns", labels, (count,), "")
-    except ValueError:  # one of them twice, or no Unicode
-        return None
+    others = [name for name in labels if not is_text(name)]
+    if others:
+        raise TypeError(
+            f"{argument} has the columns {shown(list(labels))}, with {some(others)} beside text; "
+            "expected names that are all texts, or none of them"
+        )
+    return _names(f"{argument}.columns", labels, (count,), "")
+
+
+def _is_one_column(argument: str, value: object) -> bool:
+    columns = None if is_array(value) or is_list(value) else _columns(argument, value)
+    return columns is not None and len(columns) == 1
+
+
+def same_order_of_rows(arguments: tuple[str, str], X: Any, other: Any) -> None:
+    """What is of pandas', and has labels of rows that X has, too, has them in the same order.
+
+    Rows go by position: those sorted or shuffled without the others would not belong together.
+    """
+    for argument, value in zip(arguments, (X, other), strict=True):
+        if is_array(value) or is_list(value) or attribute(argument, value, "iloc") is None:
+            return
+    # The labels of one example are those of the columns.
+    if X.ndim != 2 or X.index.equals(other.index):
+        return
+    one, other = list(X.index), list(other.index)
+    if len(one) == len(other) and set(one) == set(other):
+        place = next(i for i, label in enumerate(one) if label != other[i])
+        raise ValueError(
+            f"{arguments[0]} and {arguments[1]} have the same rows in another order, first at row "
+            f"{place}: {shown(one[place])} and {shown(other[place])}; expected one order, such as "
+            f"{arguments[1]}.loc[{arguments[0]}.index], or arrays, which go by position"
+        )
 
 
 def _columns(argument: str, value: object) -> tuple[object, ...] | None:
