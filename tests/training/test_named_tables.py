@@ -436,8 +436,9 @@ def test_polars_own_dates():
         datetime.time(1),
     ):
         table = polars.DataFrame({"age": [1.0], "day": [value], "dose": [1]})
-        with pytest.raises(TypeError, match=r"^X has dtype .* in column 'day'; expected real"):
-            Network(SIZES).predict(table)
+        for each in (table, table.to_struct()):
+            with pytest.raises(TypeError, match=r"^X has dtype .* in column 'day'; expected real"):
+                Network(SIZES).predict(each)
 
 
 @every_backend

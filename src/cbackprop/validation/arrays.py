@@ -111,6 +111,11 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
 def _refuse_columns(argument: str, value: Any, array: Array, text_advice: Advice | None) -> None:
     """Those of a data frame, which became this array, that have no numbers."""
     columns, dtypes = (attribute(argument, value, name) for name in ("columns", "dtypes"))
+    fields = attribute(argument, attribute(argument, value, "dtype"), "fields")
+    if columns is None and is_list(fields):  # polars' column of structs
+        columns, dtypes = (
+            [getattr(field, name, None) for field in fields] for name in ("name", "dtype")
+        )
     if columns is not None and dtypes is not None:
         for column, dtype in zip(columns, dtypes, strict=False):
             if not _is_of_numbers(dtype):
