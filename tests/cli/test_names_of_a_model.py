@@ -160,6 +160,24 @@ def test_classes_that_are_numbers(
             assert scores(capsys, "a.model", "a.csv", "--target", "kind") > 0.9
 
 
+@pytest.mark.parametrize("classes", [("01", "1", "2"), ("7", f"{2**53 + 1}", f"{2**53 + 3}")])
+def test_classes_that_are_codes(
+    classes: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A number would have become another class; rows of some of them alone go to the same."""
+    monkeypatch.chdir(tmp_path)
+    Path("train.csv").write_text(table("x,y,kind", classes))
+    printed(capsys, *"train train.csv --task classification --epochs 60 --save a.model".split())
+    assert Network.load("a.model").class_names == classes
+    for kinds in ([0, 1, 2], [0], [1], [2]):
+        rows = [i for i in range(90) if KINDS[i] in kinds]
+        Path("a.csv").write_text(table("x,y,kind", classes, rows))
+        assert scores(capsys, "a.model", "a.csv", "--target", "kind") > 0.9
+
+
 def test_labels_cannot_be_another_order(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.csv").write_text(table("x,y"))
     expected = printed(capsys, "predict", model, "a.csv")

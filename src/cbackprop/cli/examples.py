@@ -45,7 +45,13 @@ def source(arguments: argparse.Namespace) -> str:
     return named[0]
 
 
-def read(arguments: argparse.Namespace, net: Network | None, last: bool, mixed: bool) -> Table:
+def read(
+    arguments: argparse.Namespace,
+    net: Network | None,
+    last: bool,
+    mixed: bool,
+    codes: bool | None = False,
+) -> Table:
     """The examples that were named; of MNIST the 10,000 for testing.
 
     Inputs come in the order that the model knows them by. Where --target was not given, ``last``
@@ -72,6 +78,7 @@ def read(arguments: argparse.Namespace, net: Network | None, last: bool, mixed: 
                 x_key=arguments.x_key,
                 y_key=arguments.y_key,
                 mixed=mixed,
+                codes=codes if net is None else about.task(net) == "classification",
                 inputs=None if net is None else net.feature_names,
             ),
         )

@@ -81,7 +81,8 @@ class Sets(NamedTuple):
 
 
 def of_table(arguments: argparse.Namespace) -> Data:
-    table = examples.read(arguments, None, last=True, mixed=arguments.task == "classification")
+    codes = None if arguments.task is None else arguments.task == "classification"
+    table = examples.read(arguments, None, last=True, mixed=codes is True, codes=codes)
     name = printable(", ".join(dict.fromkeys(table.target_names)))
     inputs = _names(table, table.inputs)
     n, n_in = table.X.shape

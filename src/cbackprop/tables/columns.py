@@ -13,7 +13,7 @@ from cbackprop.validation import did_you_mean, in_order, shown, some
 
 LAST_COLUMN: Final = -1
 
-_LARGEST_WHOLE = 2**53  # up to here every whole number is a float64
+LARGEST_WHOLE = 2**53  # up to here every whole number is a float64
 
 
 class Table(NamedTuple):
@@ -69,6 +69,9 @@ class Form(NamedTuple):
     mixed : bool
         Whether a target column may have numbers in some rows and names in others; all are names
         then.
+    codes : bool or None
+        Whether what a number would lose of 01, or of a whole number that float64 does not have,
+        tells classes: True makes names of such a target column, None refuses 01.
     inputs : tuple of str or None
         The names that the inputs must have, where the file has names, and their order.
     """
@@ -81,6 +84,7 @@ class Form(NamedTuple):
     x_key: str | None = None
     y_key: str | None = None
     mixed: bool = False
+    codes: bool | None = False
     inputs: tuple[str, ...] | None = None
 
 
@@ -254,7 +258,7 @@ def whole_if_so(numbers: Array) -> Array:
     """int64 where every number is whole; 3.0 is the same class as 3."""
     if (
         numbers.dtype.kind == "f"
-        and not ((np.floor(numbers) == numbers) & (np.abs(numbers) <= _LARGEST_WHOLE)).all()
+        and not ((np.floor(numbers) == numbers) & (np.abs(numbers) <= LARGEST_WHOLE)).all()
     ):
         return numbers.astype(np.float64)
     return numbers.astype(np.int64)

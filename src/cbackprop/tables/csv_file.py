@@ -20,7 +20,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from cbackprop.functions import Array
-from cbackprop.tables.columns import Form, Heading, Table, whole_if_so
+from cbackprop.tables.columns import LARGEST_WHOLE, Form, Heading, Table, whole_if_so
 from cbackprop.tables.header import is_header, is_index
 from cbackprop.tables.numbers import (
     MISSING,
@@ -47,6 +47,7 @@ _MARKS = (
 )
 # What pandas calls a column of another table's row labels that was read as data.
 _INDEX_NAMES = ("", "Unnamed: 0")
+_CODE = re.compile(r"[+-]?[0-9]+")
 _CELLS_BETWEEN_BLANKS = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(\S+)')
 
 Row = list[str]
@@ -395,7 +396,7 @@ def _parsed(text: IO[str], name: str, form: Form, encoding: str) -> Table:
         raise ValueError(f"{name} has a header and no rows; expected rows of numbers below it")
     columns: list[Array] = []
     for column, words in zip(targets, cells, strict=True):
-        found = _target(words, numbers, column, layout.notation, form.mixed)
+        found = _target(words, numbers, column, layout.notation, form)
         if isinstance(found, _Fault):
             faults.append(found)
         else:
@@ -495,11 +496,36 @@ def _fault(word: str, column: int, line: int, notation: Notation, guessed: bool)
     return _Fault(column, line, word, came, expected, advice)
 
 
+def _loses_as_a_number(cell: str) -> bool:
+    """Whether it is a whole number with zeros before it, or one that float64 may not have."""
+    digits = cell.lstrip("+-")
+    if len(digits) < 2 or _CODE.fullmatch(cell) is None:
+        return False
+    return len(digits) > len(str(LARGEST_WHOLE)) or digits[0] == "0" or int(digits) > LARGEST_WHOLE
+
+
 def _target(
-    cells: list[str], lines: list[int], column: int, notation: Notation, mixed: bool
+    cells: list[str], lines: list[int], column: int, notation: Notation, form: Form
 ) -> Array | _Fault:
     """A target column: numbers if every cell is one, names if none is."""
-    found = notation.numbers_if_sure(cells)
+    mixed = form.mixed
+    codes = (
+        []
+        if form.codes is False
+        else [row for row, cell in enumerate(cells) if _loses_as_a_number(cell)]
+    )
+    if form.codes is None:
+        padded = [row for row in codes if cells[row].lstrip("+-").startswith("0")]
+        if padded:
+            cell = cells[padded[0]]
+            expected = (
+                "--task classification, which keeps it as it stands, or --task regression, which "
+                "takes the number"
+            )
+            came = f"{shown(cell)}, a code or a number"
+            return _Fault(column, lines[padded[0]], cell, came, expected, "")
+    names = bool(codes) and form.codes
+    found = None if names else notation.numbers_if_sure(cells)
     if found is not None:
         return whole_if_so(np.array(found))
     numeric = [notation.is_number(cell) for cell in cells]
@@ -514,7 +540,7 @@ def _target(
         if len(cell) > LONGEST_CLASS:
             expected = f"the name of a class, of {LONGEST_CLASS} letters at most"
             return _Fault(column, lines[row], cell, shown(cell), expected, "")
-    if n_numbers == len(cells):
+    if n_numbers == len(cells) and not names:
         values = [notation.number(cell) for cell in cells]
         if None in values:
             row = values.index(None)
