@@ -1377,6 +1377,22 @@ def test_a_file_that_may_not_be_written_is_not_replaced(open_folder: Path) -> No
 
 
 @posix_only
+def test_where_no_checkpoint_may_be_written_no_epoch_is_trained(open_folder: Path) -> None:
+    closed, file = open_folder / "closed", open_folder / "file"
+    closed.mkdir(0o555)
+    file.touch()
+    file.chmod(0o444)
+    net = small()
+    X, Y = np.ones((3, net.sizes[0])), np.ones((3, net.sizes[-1]))
+    for checkpoint in (closed / "fit", file):
+        with without_privileges(), pytest.raises(PermissionError):
+            net.fit(X, Y, epochs=2, checkpoint=checkpoint)
+        assert net.history is None
+        assert same_bits(net, small())
+    assert only_files(open_folder) == ["closed", "file"]
+
+
+@posix_only
 def test_a_file_that_may_not_be_read(open_folder: Path) -> None:
     path = open_folder / "model"
     small().save(path)

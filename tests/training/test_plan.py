@@ -489,8 +489,6 @@ class OwnSGD(SGD):
         ({"checkpoint": "link"}, FileNotFoundError, "none"),
         ({"checkpoint": "pipe"}, ModelFileError, "expected a regular file"),
         ({"checkpoint": "x" * 300}, OSError, "xxx"),
-        ({"checkpoint": "read-only"}, PermissionError, "read-only"),
-        ({"checkpoint": "closed/fit"}, PermissionError, "closed"),
     ],
 )
 @every_backend
@@ -502,11 +500,7 @@ def test_what_no_checkpoint_takes_is_refused_before_the_first_epoch(
     if os.name == "posix":
         os.mkfifo("pipe")
         os.symlink("none/fit", "link")
-        Path("read-only").touch(0o400)
-        Path("closed").mkdir(0o500)
-        if error is PermissionError and os.access("closed", os.W_OK):
-            pytest.skip("this user may write everywhere")
-    elif change.get("checkpoint") in ("link", "pipe", "read-only", "closed/fit"):
+    elif change.get("checkpoint") in ("link", "pipe"):
         pytest.skip("of POSIX systems")
     net = Network([4, 3], seed=0, backend=backend, metadata=change.get("metadata"))
     before = state(net)
