@@ -72,6 +72,7 @@ def write_checkpoint(
     *,
     generator: bool = True,
     allow_nonfinite: bool = False,
+    rehearsal: bool = False,
 ) -> None:
     """Write the network's model with its optimiser, its generator and what the fit is at.
 
@@ -88,18 +89,18 @@ def write_checkpoint(
         Whether the generator is among it: who reads its state knows every number that it drew.
     allow_nonfinite : bool
         Whether numbers that are not finite are written, too.
+    rehearsal : bool
+        Whether it is only found out what writing would raise.
 
     Raises
     ------
     TypeError, ValueError, ModelFileError, OSError
         As `save`; ModelFileError also for an optimiser of the user's own.
     """
-    file_format.write(
-        path,
-        *_readable_file(
-            path, model, extra, state, generator=generator, allow_nonfinite=allow_nonfinite
-        ),
+    contents = _readable_file(
+        path, model, extra, state, generator=generator, allow_nonfinite=allow_nonfinite
     )
+    (file_format.require_writable if rehearsal else file_format.write)(path, *contents)
 
 
 def _readable_file(
@@ -557,10 +558,8 @@ def write_fit(
         What must be the same for a fit to go on.
     history, best, held_out
         As `Fit` has them.
-    generator
+    generator, rehearsal
         As `write_checkpoint`'s.
-    rehearsal : bool
-        Whether it is only found out, before an epoch, what would be raised after it.
 
     Raises
     ------
@@ -574,10 +573,9 @@ def write_fit(
     with file_format.naming(path):
         series, others = _history_parts(history)
     state = {"plan": plan, "best_epoch": epoch, "history": others, **numbers}
-    contents = _readable_file(
-        path, model, extra | arrays | series, state, generator=generator, allow_nonfinite=False
+    write_checkpoint(
+        path, model, extra | arrays | series, state, generator=generator, rehearsal=rehearsal
     )
-    (file_format.require_writable if rehearsal else file_format.write)(path, *contents)
 
 
 def read_fit(
