@@ -31,6 +31,7 @@ SCRIPTS = {
     "W11": "predict_one.py",
     "W12": "size_and_import.py",
     "W13": "jacobian.py",
+    "W14": "matrix_exponential.py",
 }
 
 

@@ -12,6 +12,7 @@ from cbackprop.backend import info
 from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Activation, Cost
 from cbackprop.gradients import Backward, Forward, Gradient
+from cbackprop.model import EXAMPLES_PER_GROUP
 from cbackprop.network import Network
 from cbackprop.optimizers import (
     LBFGS,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cbackprop.chain_rule import ChainRule
 
 __all__ = [
+    "EXAMPLES_PER_GROUP",
     "LBFGS",
     "SGD",
     "Activation",

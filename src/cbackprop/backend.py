@@ -102,15 +102,31 @@ def available(backend: str) -> str:
     return "reference" if _LEVEL is None else backend
 
 
+def usable_cores() -> int:
+    """Processors that this process may use: by its affinity, and its group's share of time."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        return cores  # no such limit here
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
 def engine(
     backend: str,
     sizes: tuple[int, ...],
     activations: tuple[str | Activation, ...],
     cost: str | Cost,
     dtype: str,
-    threads: int,
+    threads: int | str,
 ) -> Engine:
     """An engine for one network; the compiled one has the reference's interface."""
+    if isinstance(threads, str):  # "auto"
+        threads = usable_cores()
     if backend == "compiled":
         compiled: Engine = kernels(dtype).Engine(sizes, activations, cost, dtype, threads)
         return compiled

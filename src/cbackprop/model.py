@@ -20,6 +20,10 @@ from cbackprop.optimizers import Optimizer, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.random_numbers import RandomNumbers
 
+# Sums over examples are made of sums over so many of them, joined by position (kernels/tree.pyx):
+# 2^k groups from a multiple of 2^k of them on are one part of that sum, whoever makes it.
+EXAMPLES_PER_GROUP = 256
+
 
 class Description(NamedTuple):
     """What a network is, but for its parameters."""
@@ -80,7 +84,7 @@ class Model:
     """
 
     def __init__(
-        self, description: Description, random: RandomNumbers, threads: int, backend: str
+        self, description: Description, random: RandomNumbers, threads: int | str, backend: str
     ) -> None:
         self.description = description
         self.about = About()

@@ -91,10 +91,12 @@ class Network:
         How the first parameters are drawn; auto is he for the relu family, glorot otherwise.
     seed : int or None
         Non-negative. Fixes the first parameters and every later shuffle, on any machine.
-    threads : int
-        At most this many threads share what takes 50 µs or more: products, updates and activations
-        of wide layers. The results have the same bits with any number, and no more of them than
-        there are cores makes sense (64 at most). The reference pays no heed to it.
+    threads : int or "auto"
+        At most this many threads share what takes 50 µs or more: the examples of a call or of a
+        large batch, or the products, updates and activations of wide layers. The results have the
+        same bits with any number, and no more of them than there are cores makes sense (64 at
+        most); "auto" is as many as this process may use, found anew where the network is loaded.
+        The reference pays no heed to it.
     backend : {"compiled", "reference"}
         The compiled kernels, or the NumPy specification they are checked against.
     feature_names : sequence of str, optional
@@ -149,7 +151,7 @@ class Network:
     activations: tuple[str | Activation, ...]
     cost_function: str | Cost
     dtype: np.dtype[np.floating[Any]]  # Any: NumPy's parameter of the width
-    threads: int
+    threads: int | Literal["auto"]
     backend: str
     n_parameters: int
     weights: Weights
@@ -165,7 +167,7 @@ class Network:
         dtype: npt.DTypeLike = "float64",
         init: InitName = "auto",
         seed: int | None = None,
-        threads: int = 1,
+        threads: int | Literal["auto"] = 1,
         backend: Literal["compiled", "reference"] = "compiled",
         feature_names: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
@@ -452,7 +454,7 @@ class Network:
         cls,
         path: validation.PathLike,
         *,
-        threads: int = 1,
+        threads: int | Literal["auto"] = 1,
         backend: Literal["compiled", "reference"] = "compiled",
         allow_nonfinite: bool = False,
     ) -> Self:
@@ -466,7 +468,7 @@ class Network:
         path : str, bytes or os.PathLike
             A file of `save`, or a checkpoint of `fit`, whose parameters are the last epoch's: those
             of the best one `fit` brings back, with ``resume`` and `EarlyStopping`.
-        threads : int
+        threads : int or "auto"
             As `Network` takes it; it is not in the file.
         backend : {"compiled", "reference"}
             Likewise.

@@ -51,11 +51,22 @@ def test_bench_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines[5]) == len(lines[4]) <= 100
 
 
+def test_bench_with_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["bench", "--only", "W14", "--rounds", "1", "--threads"]
+    assert cli.main([*command, "2"]) == 0
+    assert capsys.readouterr().out.startswith(f"{workloads.processor()}, 2 threads; one core's\n")
+    assert cli.main([*command, "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["machine"]["threads"] == 2
+    limits = workloads.Limits(multiply_adds=100.0, written=20.0, read=50.0)
+    assert limits.of(2) == workloads.Limits(multiply_adds=200.0, written=20.0, read=100.0)
+    assert limits._replace(multiply_adds=None).of(2).multiply_adds is None
+
+
 def test_bench_runs_every_workload(monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as each network takes what it is given; small ones, that this may take no time."""
     monkeypatch.setattr(workloads, "ROUND_SECONDS", 0.0)
     names = [workload.name for workload in workloads.WORKLOADS]
-    assert names == ["W1", "W2", "W3", "W3", "W4", "W5", "W6", "W7", "W8", "W10", "W11"]
+    assert names == ["W1", "W2", "W3", "W3", "W4", "W5", "W6", "W7", "W8", "W10", "W11", "W14"]
     for workload in workloads.WORKLOADS:
         n = min(workload.n, 4)
         small = workload._replace(

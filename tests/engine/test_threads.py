@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
+import pickle
 import platform
 import sys
 import textwrap
@@ -16,7 +17,8 @@ import pytest
 from support import bits, both_dtypes, needs_fork, output_at_level, output_of
 
 import cbackprop
-from cbackprop import SGD, Adam, Network
+from cbackprop import SGD, Adam, Network, Rprop
+from cbackprop.backend import kernels
 
 pytestmark = pytest.mark.skipif(
     cbackprop.info()["backend"] != "compiled", reason="the reference has no threads of its own"
@@ -90,6 +92,108 @@ def test_calls_have_the_same_bits_with_any_number_of_threads(sizes, dtype):
             arrays += [net.gradient(X[:4], Y[:4], per_example=True).vector]
             answers.append([bits(array) for array in arrays])
         assert all(answer == answers[0] for answer in answers[1:])
+
+
+# Few neurons and many examples: threads share the examples, of which a sum is made by position.
+NARROW = ((20, 30, 10), (5, 8, 3), (30, 60, 4))
+
+
+@both_dtypes
+@pytest.mark.parametrize("sizes", NARROW, ids=str)
+def test_calls_on_many_examples_have_the_same_bits_with_any_number_of_threads(sizes, dtype):
+    X, Y = data(sizes, 5000, dtype)
+    v = np.random.default_rng(1).normal(size=network(sizes, 1).n_parameters)
+    for n in (257, 700, 1100, 2048, 5000):
+        x, y, weight = X[:n], Y[:n], np.linspace(0, 2, n) + 0.5
+        answers = []
+        for threads in (1, 2, 3, 5, 8):
+            net = network(sizes, threads, dtype)
+            back = net.backward(x, y)
+            arrays = [*back.z[1:], *back.a, *back.delta[1:], *back.dC_da]
+            arrays += [net.predict(x), net.cost(x, y, per_example=True), np.array(net.cost(x, y))]
+            arrays += [np.array(net.cost(x, y, sample_weight=weight)), net.gradient_norms(x, y)]
+            arrays += [net.gradient(x, y).vector, net.clipped_gradient(x, y, 0.1).vector]
+            arrays += [net.gradient(x, y, sample_weight=weight).vector, net.input_jacobian(x)]
+            arrays += [moment.vector for moment in net.gradient_moments(x, y)]
+            arrays += [
+                net.hessian_vector_product(x, y, v),
+                net.gauss_newton_vector_product(x, y, v),
+            ]
+            if n < 2000:
+                arrays += [net.gradient(x, y, per_example=True).vector, net.jacobian(x)]
+            answers.append([bits(array) for array in arrays])
+        assert all(answer == answers[0] for answer in answers[1:]), n
+
+
+@both_dtypes
+@pytest.mark.parametrize("sizes", NARROW[:2], ids=str)
+def test_fits_of_large_batches_have_the_same_bits_with_any_number_of_threads(sizes, dtype):
+    X, Y = data(sizes, 3000, dtype)
+    weight = np.linspace(0, 2, 3000)
+    fits = []
+    for threads in (1, 2, 3, 5, 8):
+        net = network(sizes, threads, dtype)
+        costs = []
+        for options in (
+            {"batch_size": 3000, "optimizer": Adam(0.01)},
+            {"batch_size": 700, "dropout": 0.2, "l2": 0.01},
+            {"batch_size": 1000, "sample_weight": weight, "clip_gradient_norm": 0.1},
+            {"batch_size": 800, "clip_norm": 0.5, "noise_multiplier": 0.1},
+            {"batch_size": 3000, "optimizer": Rprop()},
+            {"batch_size": 600, "frozen": (1,)},
+        ):
+            costs.append(net.fit(X, Y, epochs=2, **options).cost)
+        fits.append((bits(net.parameters), costs))
+    assert all(fit == fits[0] for fit in fits[1:])
+
+
+@both_dtypes
+@pytest.mark.parametrize("leaves", [1, 2, 3, 4, 5, 7, 8, 13])
+@pytest.mark.parametrize("rest", [0, 64])
+def test_gradients_of_leaves_are_added_as_a_binary_counter_adds(leaves, rest, dtype):
+    """Leaves of powers of two: then their sums are their means times that number, to the bit."""
+    size = cbackprop.EXAMPLES_PER_GROUP
+    X, Y = data(NARROW[0], leaves * size + rest, dtype)
+    net = network(NARROW[0], 3, dtype)
+    waiting = []
+    for start in range(0, len(X), size):
+        x, y = X[start : start + size], Y[start : start + size]
+        level, total = 0, net.gradient(x, y).vector * len(x)
+        while waiting and waiting[-1][0] == level:
+            level, total = level + 1, waiting.pop()[1] + total
+        waiting.append((level, total))
+    total = waiting.pop()[1]
+    while waiting:
+        total = waiting.pop()[1] + total
+    expected = total / np.dtype(dtype).type(len(X))
+    assert bits(net.gradient(X, Y).vector) == bits(expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 8])
+def test_the_first_failure_among_many_examples_is_told(threads):
+    X, Y = data(NARROW[0], 3000, "float64")
+    net = network(NARROW[0], threads)
+    expected = net.gradient(X, Y).vector
+    net.weights[0][0] = 1e300
+    X[2500:, 0] = 1e10  # z of layer 1 overflows in the last leaves
+    for call in (net.gradient, net.cost, net.gradient_norms, net.gradient_moments):
+        with pytest.raises(FloatingPointError, match="layer 1"):
+            call(X, Y)
+    net.weights[0][0] = network(NARROW[0], 1).weights[0][0]
+    X, Y = data(NARROW[0], 3000, "float64")
+    assert bits(net.gradient(X, Y).vector) == bits(expected)
+
+
+def test_the_group_of_examples_is_the_kernels_leaf():
+    assert kernels("float64").examples_per_leaf == cbackprop.EXAMPLES_PER_GROUP
+
+
+def test_auto_is_as_many_threads_as_the_process_may_use():
+    net = network(NARROW[0], "auto")
+    assert net.threads == "auto"
+    assert pickle.loads(pickle.dumps(net)).threads == net.copy().threads == "auto"
+    X, Y = data(NARROW[0], 3000, "float64")
+    assert bits(net.gradient(X, Y).vector) == bits(network(NARROW[0], 1).gradient(X, Y).vector)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "gelu", "identity", "selu"])

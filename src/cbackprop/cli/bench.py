@@ -21,11 +21,15 @@ def add(commands: Any) -> None:
         """
         cbackprop bench
         cbackprop bench --only W1,W4 --dtype float64
+        cbackprop bench --threads 2
         """,
     )
     parser.add_argument("--dtype", default="float32", help="float32 or float64 (float32)")
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="measurements of each workload (5)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="that share the work, at most (1)"
     )
     parser.add_argument(
         "--only", metavar="NAME[,NAME...]", help="these workloads, such as W1,W4 (all)"
@@ -38,16 +42,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     dtype = number_type(arguments.dtype)
     rounds = integer("rounds", arguments.rounds, 1)
+    threads = integer("threads", arguments.threads, 1)
     chosen = workloads.chosen(arguments.only)
     limits = workloads.measured_limits(dtype)
-    machine = workloads.machine(dtype, limits)
+    machine = workloads.machine(dtype, limits, threads)
     if arguments.json:
-        rows = [workloads.row(workload, limits, dtype, rounds) for workload in chosen]
+        rows = [workloads.row(workload, limits, dtype, rounds, threads) for workload in chosen]
         print_json({"machine": machine, "rounds": rounds, "workloads": rows})
         return 0
     print(workloads.machine_lines(machine))
     print()
     print(workloads.HEADING, flush=True)
     for workload in chosen:
-        print(workloads.line(workloads.row(workload, limits, dtype, rounds)), flush=True)
+        print(workloads.line(workloads.row(workload, limits, dtype, rounds, threads)), flush=True)
     return 0

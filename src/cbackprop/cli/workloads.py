@@ -39,6 +39,11 @@ class Limits(NamedTuple):
     written: float  # GB/s
     read: float  # GB/s
 
+    def of(self, cores: int) -> Limits:
+        """What so many cores do, memory left out, which all of them share."""
+        peak = None if self.multiply_adds is None else cores * self.multiply_adds
+        return Limits(peak, self.written, cores * self.read)
+
 
 def measured_limits(dtype: str) -> Limits:
     """This machine's limits, for one number type."""
@@ -118,9 +123,9 @@ class Workload(NamedTuple):
     cost: CostName = "quadratic"
     optimizer: Optimizer = SGD(1.5)
 
-    def network(self, dtype: str) -> Network:
+    def network(self, dtype: str, threads: int = 1) -> Network:
         """The network, from seed 0."""
-        return Network(self.sizes, self.activation, self.cost, dtype=dtype, seed=0)
+        return Network(self.sizes, self.activation, self.cost, dtype=dtype, seed=0, threads=threads)
 
     def examples(self, n: int, dtype: str) -> tuple[Array, Array]:
         """(n, n_0) and (n, n_L) random numbers from seed 0, as sparse as MNIST where as wide."""
@@ -247,6 +252,17 @@ WORKLOADS = (
         call="net.gradient(X, Y)",
     ),
     Workload("W11", "predict one example, 784-30-10", "µs", DIGITS, 1, "net.predict(x)"),
+    Workload(
+        name="W14",
+        what="4-32-16-4 tanh, Adam, batch 10,000",
+        unit="examples/s",
+        sizes=(4, 32, 16, 4),
+        n=10_000,
+        epoch=10_000,
+        activation=["tanh", "tanh", "identity"],
+        cost="mse",
+        optimizer=Adam(),
+    ),
 )
 
 
@@ -268,9 +284,9 @@ def chosen(only: str | None) -> tuple[Workload, ...]:
 # ---- measuring ---------------------------------------------------------------------------------
 
 
-def seconds_of(workload: Workload, dtype: str, rounds: int) -> list[float]:
+def seconds_of(workload: Workload, dtype: str, rounds: int, threads: int = 1) -> list[float]:
     """Seconds of a step or call, the mean of each round; what comes before them is not counted."""
-    net = workload.network(dtype)
+    net = workload.network(dtype, threads)
     if not workload.call:
         return _inside_fit(workload, net, rounds)
     timer = timed_call(workload, net)
@@ -319,7 +335,7 @@ def _inside_fit(workload: Workload, net: Network, rounds: int) -> list[float]:
 # ---- what is told ------------------------------------------------------------------------------
 
 
-def machine(dtype: str, limits: Limits) -> dict[str, Any]:
+def machine(dtype: str, limits: Limits, threads: int = 1) -> dict[str, Any]:
     """Where this is measured, by what, and the limits there."""
     facts = info()
     return {
@@ -332,14 +348,20 @@ def machine(dtype: str, limits: Limits) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": facts["numpy"],
         "dtype": dtype,
+        "threads": threads,
     }
 
 
-def row(workload: Workload, limits: Limits, dtype: str, rounds: int) -> dict[str, Any]:
-    """Measure one workload: ``median``, ``min``, ``max`` and ``limit`` are in its ``unit``."""
-    seconds = seconds_of(workload, dtype, rounds)
+def row(
+    workload: Workload, limits: Limits, dtype: str, rounds: int, threads: int = 1
+) -> dict[str, Any]:
+    """Measure one workload: ``median``, ``min``, ``max`` and ``limit`` are in its ``unit``.
+
+    ``limits`` are of one core, ``limit`` is of as many as there are threads.
+    """
+    seconds = seconds_of(workload, dtype, rounds, threads)
     values = [workload.in_unit(each) for each in seconds]
-    least = workload.limit(limits, dtype)
+    least = workload.limit(limits.of(threads), dtype)
     return {
         "name": workload.name,
         "what": workload.what,
@@ -355,9 +377,10 @@ def row(workload: Workload, limits: Limits, dtype: str, rounds: int) -> dict[str
 def machine_lines(facts: dict[str, Any]) -> str:
     """The lines above the table."""
     peak = facts["multiply_adds_gflop_per_second"]
+    cores = "one core" if facts["threads"] == 1 else f"{facts['threads']} threads; one core's"
     told = "multiply-adds not measured" if peak is None else f"{peak:.0f} GFLOP/s of multiply-adds"
     return (
-        f"{facts['processor']}, one core\n"
+        f"{facts['processor']}, {cores}\n"
         f"limits: {told} ({facts['dtype']}), {facts['written_gb_per_second']:.1f} GB/s written, "
         f"{facts['read_from_cache_gb_per_second']:.0f} GB/s read from cache\n"
         f"cbackprop {facts['cbackprop']} ({facts['simd_level'] or 'the NumPy reference'}), "

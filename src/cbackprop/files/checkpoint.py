@@ -178,7 +178,9 @@ def save(
     file_format.write(name, *contents)
 
 
-def load(path: validation.PathLike, *, threads: int, backend: str, allow_nonfinite: bool) -> Model:
+def load(
+    path: validation.PathLike, *, threads: int | str, backend: str, allow_nonfinite: bool
+) -> Model:
     """The network in a model file, or in a checkpoint, where its training was.
 
     Returns

@@ -51,13 +51,6 @@ def shuffle(cnp.ndarray order, cnp.ndarray words, /):
 
 # ---- one call --------------------------------------------------------------------------------------------------------
 
-# What some calls need besides the scratch of a block.
-cdef enum:
-    NEEDS_SUMS = 1
-    NEEDS_INPUT_GRADIENT = 2
-    NEEDS_CURVATURE = 4
-
-
 cdef int begin_without_targets(Core core, Call *call, X) except -1:
     """A call on these examples; what it fills is still to be set."""
     memset(call, 0, sizeof(Call))
@@ -76,20 +69,18 @@ cdef int begin(Core core, Call *call, X, Y, sample_weight=None) except -1:
     return 0
 
 
-cdef tuple run(Core network, call_function work, const Call *call, Py_ssize_t rows, int needs=0, bint release=True):
-    """The work of a call that reads, with blocks of at most `rows`, without the GIL where `release` says so. What was
-    not finite, None or (quantity, layer), and the sum of the costs.
+cdef tuple run(
+    Core network, call_function work, Call *call, Py_ssize_t rows, Py_ssize_t passes, int needs=0, Py_ssize_t extra=0,
+    bint release=True,
+):
+    """The work of a call that reads, as `reserve_call` has prepared it, without the GIL where `release` says so. What
+    was not finite, None or (quantity, layer), and the sum of the costs.
     """
     cdef int failed
+    cdef Py_ssize_t n = call.n if call.second == NULL else max(call.n, call.second.n)
     cdef Core core = enter_read(network)
     try:
-        reserve(core, rows)
-        if needs & NEEDS_SUMS:
-            reserve_sums(core, rows)
-        if needs & NEEDS_INPUT_GRADIENT:
-            reserve_input_gradient(core, rows)
-        if needs & NEEDS_CURVATURE:
-            reserve_curvature(core, rows)
+        call.rows = reserve_call(core, n, rows, passes, needs, extra)
         if release:
             with nogil:
                 failed = work(core, call)
@@ -160,7 +151,7 @@ cdef class Engine(Core):
         z_table = pointer_table(self, z, call.n, 0)
         a_table = pointer_table(self, a, call.n, 0)
         call.z, call.a = pointers(z_table), pointers(a_table)
-        return run(self, forward_all, &call, call.n, 0, call.n * self.n_parameters > RELEASE_GIL_WORK)[0]
+        return run(self, forward_all, &call, call.n, 1, 0, 0, call.n * self.n_parameters > RELEASE_GIL_WORK)[0]
 
     def predict(self, X, out, /):
         """The outputs of plain arrays, (n_0,) or at most BLOCK rows of them, in `out` where it is given; the quick way.
@@ -219,14 +210,14 @@ cdef class Engine(Core):
         tables.append(pointer_table(self, dC_da, call.n, 1))
         call.z, call.a, call.da_dz = pointers(tables[0]), pointers(tables[1]), pointers(tables[2])
         call.delta, call.dC_da = pointers(tables[3]), pointers(tables[4])
-        return run(self, backward_all, &call, call.n, 0 if dC_da[0] is None else NEEDS_INPUT_GRADIENT)[0]
+        return run(self, backward_all, &call, call.n, 2, 0 if dC_da[0] is None else NEEDS_INPUT_GRADIENT)[0]
 
     def cost(self, X, Y, cost, sample_weight, /):
         """Fill the costs C_i (n,). Returns (None or what was not finite, sum_i w_i C_i); sample_weight may be None."""
         cdef Call call
         begin(self, &call, X, Y, sample_weight)
         call.C = pointer(cost, call.n, True)
-        return run(self, costs_all, &call, call.n)
+        return run(self, costs_all, &call, call.n, 1, NEEDS_LEAVES)
 
     def gradient(self, X, Y, sample_weight, double total_weight, out, /):
         """Fill out (P,) with sum_i w_i dC_i / total_weight. Returns (None or what was not finite, sum_i w_i C_i)."""
@@ -234,7 +225,7 @@ cdef class Engine(Core):
         begin(self, &call, X, Y, sample_weight)
         call.total_weight = total_weight
         call.out = pointer(out, self.n_parameters, True)
-        return run(self, mean_gradient, &call, call.n, NEEDS_SUMS)
+        return run(self, mean_gradient, &call, call.n, 3, NEEDS_LEAVES | NEEDS_SUMS)
 
     def clipped_gradient(self, X, Y, double max_norm, out, /):
         """Fill out (P,) with sum_i min(1, max_norm / |dC_i|) dC_i / n. Returns (None or what was not finite,
@@ -244,7 +235,7 @@ cdef class Engine(Core):
         begin(self, &call, X, Y)
         call.total_weight, call.clip_norm = <double> call.n, max_norm
         call.out = pointer(out, self.n_parameters, True)
-        return run(self, mean_gradient, &call, call.n, NEEDS_SUMS)
+        return run(self, mean_gradient, &call, call.n, 3, NEEDS_LEAVES | NEEDS_SUMS)
 
     def per_example_gradient(self, X, Y, out, bint fresh, cost, /):
         """Fill out (n, P), which may be fresh memory, with every dC_i, and the costs C_i (n,)."""
@@ -252,28 +243,28 @@ cdef class Engine(Core):
         begin(self, &call, X, Y)
         call.out, call.new_memory = pointer(out, call.n * self.n_parameters, True), fresh
         call.C = pointer(cost, call.n, True)
-        return run(self, per_example_gradients, &call, call.n)[0]
+        return run(self, per_example_gradients, &call, call.n, 3, WRITES_PARAMETERS)[0]
 
     def gradient_norms(self, X, Y, out, /):
         """Fill out (n,) with the Euclidean norm of every dC_i."""
         cdef Call call
         begin(self, &call, X, Y)
         call.out = pointer(out, call.n, True)
-        return run(self, gradient_norms_all, &call, call.n)[0]
+        return run(self, gradient_norms_all, &call, call.n, 2)[0]
 
     def jacobian(self, X, out, bint fresh, /):
         """Fill out (n, n_L, P), which may be fresh memory, with da_j/dparameters of every example and output j."""
         cdef Call call
         begin_without_targets(self, &call, X)
         call.out, call.new_memory = pointer(out, call.n * self.n_L * self.n_parameters, True), fresh
-        return run(self, jacobian_all, &call, call.n * self.n_L)[0]
+        return run(self, jacobian_all, &call, call.n * self.n_L, 2 * self.n_L, WRITES_PARAMETERS)[0]
 
     def input_jacobian(self, X, out, /):
         """Fill out (n, n_L, n_0) with da_j/dx of every example and output j."""
         cdef Call call
         begin_without_targets(self, &call, X)
         call.out = pointer(out, call.n * self.n_L * self.n_0, True)
-        return run(self, input_jacobian_all, &call, call.n * self.n_L, NEEDS_INPUT_GRADIENT)[0]
+        return run(self, input_jacobian_all, &call, call.n * self.n_L, self.n_L, NEEDS_INPUT_GRADIENT)[0]
 
     def gradient_gram(self, X, Y, X2, Y2, out, /):
         """Fill out (n, n2) with the inner products of all pairs of dC_i, i of X and j of X2, or of X where it is None.
@@ -284,9 +275,10 @@ cdef class Engine(Core):
         begin(self, &second, X if X2 is None else X2, Y if X2 is None else Y2)
         call.out = pointer(out, call.n * second.n, True)
         call.second = NULL if X2 is None else &second
-        call.gram_scratch = &scratch
+        call.gram_scratch = second.gram_scratch = &scratch
         _arrays = gram_arrays(self, &scratch, second.n)  # held until the work is done
-        return run(self, gradient_gram_all, &call, max(call.n, second.n))[0]
+        return run(self, gradient_gram_all, &call, max(call.n, second.n),
+                   3 + call.n * self.n_neurons // self.n_parameters)[0]
 
     def gradient_moments(self, X, Y, mean, variance, cost, /):
         """Fill mean and variance (P,) over the examples, and the costs C_i (n,). Returns (None or what was not finite,
@@ -296,10 +288,8 @@ cdef class Engine(Core):
         begin(self, &call, X, Y)
         call.out, call.variance = pointer(mean, self.n_parameters, True), pointer(variance, self.n_parameters, True)
         call.C = pointer(cost, call.n, True)
-        packed = aligned_zeros(self.storage_size + self.n_0 + 2 * self.n_neurons)
-        call.packed = data(packed)
-        call.first = call.packed + self.storage_size
-        return run(self, gradient_moments_all, &call, call.n, NEEDS_SUMS)
+        return run(self, gradient_moments_all, &call, call.n, 5, NEEDS_LEAVES | NEEDS_SUMS,
+                   2 * self.storage_size + self.n_0 + 2 * self.n_neurons)
 
     def curvature_product(self, X, Y, v, bint gauss_newton, out, /):
         """Fill out (P,) with Hv of the mean cost, or with the Gauss-Newton matrix's product."""
@@ -309,7 +299,7 @@ cdef class Engine(Core):
         call.out = pointer(out, self.n_parameters, True)
         packed = aligned_zeros(self.storage_size)
         call.packed = data(packed)
-        return run(self, curvature_product_all, &call, call.n, NEEDS_SUMS | NEEDS_CURVATURE)[0]
+        return run(self, curvature_product_all, &call, call.n, 8, NEEDS_LEAVES | NEEDS_SUMS | NEEDS_CURVATURE)[0]
 
     def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, watcher=None, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).

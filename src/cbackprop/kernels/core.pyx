@@ -23,7 +23,7 @@ from cbackprop import functions
 
 cdef enum:
     BLOCK = 256             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
-    GROUP_BLOCKS = 64
+    LEAF = BLOCK            # examples whose gradients are summed in one chain, see tree.pyx
     SMALL = 512             # numbers that may be kept on the stack
     # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least
@@ -70,6 +70,7 @@ cdef struct GramScratch  # see gram.pyx
 # What one call works on: the caller's arrays, judged, and NULL for what it has not. Written is what is not const.
 cdef struct Call:
     Py_ssize_t n
+    Py_ssize_t rows              # of a piece of the call, where nothing is summed over examples
     const real *X                # (n, n_0)
     const real *Y                # (n, n_L)
     const double *sample_weight  # (n,)
@@ -88,7 +89,6 @@ cdef struct Call:
     const real *v                # (P,), the direction of a curvature product
     bint gauss_newton
     real *packed                 # scratch in the layout of the parameters
-    real *first                  # (n_0 + 2 n_neurons,) of the first example, see moments.pyx
     const Call *second           # the other set of a Gram matrix; NULL for the same one
     GramScratch *gram_scratch
 
@@ -110,19 +110,29 @@ cdef class Core:
     cdef object layer_memory, storage_array, scratch_array, input_array, gathered_array, sums_array, constants_array
     cdef object piece_array, w_rowmajor_array, tangent_array
     cdef real *storage
-    cdef real *sums     # (2, storage_size): the group's sum, the total
+    cdef real *sums     # (n_tickets, sums_size): sums over examples, see tree.pyx
+    cdef Py_ssize_t sums_size
+    cdef int n_tickets
+    # Who does a call's leaves: this Core, and twins that share its parameters and do nothing else.
+    cdef void *crew[MOST_THREADS]
+    cdef int crew_size  # of the call under way
+    cdef list helpers
+    cdef int place  # in the crew; 0 for the caller
+    cdef bint has_user_functions
     cdef real *piece    # (threads, piece_size): a piece of a gradient on its way into an update
     cdef Py_ssize_t piece_size
     cdef real *w_rowmajor  # W of each layer but the first, where the network is tiny
     cdef real *zeros
-    cdef Panels panels  # see tile.pyx
+    cdef Panels panels  # see tile.pyx; its threads are one while the crew works
+    cdef int threads
     cdef real *output_mask
     cdef real *output_scratch
     cdef real *dC_da_output  # (BLOCK at most, ld)
     cdef real *dC_dx         # (BLOCK at most, ld_input)
     cdef real *gathered_X
     cdef real *gathered_Y
-    cdef Py_ssize_t block_capacity, input_capacity, sums_capacity, gathered_capacity
+    cdef Py_ssize_t block_capacity, input_capacity, gathered_capacity
+    cdef Py_ssize_t sums_capacity  # in numbers
     cdef Py_ssize_t ld_input  # row length of dC_dx, padded
     # Rows of X still to be asked for, see prefetch_rows.
     cdef const real *prefetch_X
@@ -227,7 +237,7 @@ cdef class Core:
         depth_max = min(CHUNK, (max(depth_max, BLOCK) + SQUARE - 1) // SQUARE * SQUARE)
         ld_max = max(ld_max, self.ld_input)
         self.panels.size = depth_max * 2 * LANES
-        self.panels.threads = max(1, min(threads, MOST_THREADS))
+        self.threads = self.panels.threads = max(1, min(threads, MOST_THREADS))
         self.constants_array = aligned_zeros(ld_max + 4 * layer.ld + self.panels.threads * self.panels.size)
         self.zeros = data(self.constants_array)
         self.output_mask = self.zeros + ld_max
@@ -235,6 +245,12 @@ cdef class Core:
         self.panels.first = self.output_scratch + 3 * layer.ld
         for l in range(layer.n_out):
             self.output_mask[l] = 1
+        self.crew[0] = <void *> self
+        self.crew_size = 1
+        self.helpers = []
+        self.has_user_functions = self.cost_kind == USER_COST
+        for l in range(self.n_layers):
+            self.has_user_functions = self.has_user_functions or self.layers[l].activation == USER_ACTIVATION
         self.slot_arrays = []
         self.update_rule.kind = NO_RULE
         self.previous_cost = INFINITY
@@ -254,6 +270,8 @@ cdef class Core:
                 start = array.ctypes.data - raw.ctypes.data + array.nbytes
                 if raw[start:].any():
                     raise AssertionError("numbers were written behind an allocation")
+        for helper in self.helpers:
+            (<Core> helper).check_guards()
         for array in (self.storage_array, *self.slot_arrays):
             for l in range(self.n_layers):
                 layer = &self.layers[l]
@@ -289,6 +307,9 @@ cdef inline int look_for_signals(Core core, Py_ssize_t work) except -1 nogil:
 
 cdef int meet_signals(Core core) except -1 nogil:
     core.work = 0
+    # A helper's thread is none of Python's.
+    if core.place > 0:
+        return 0
     with gil:
         PyErr_CheckSignals()
         if core.watcher is not None:

@@ -31,28 +31,29 @@ cdef void add_second_order(
                                        vec_load(R_delta + i)))
 
 
-cdef int curvature_product_all(Core core, const Call *call) except -1 nogil:
-    """sum_i R{dC_i/dparameters} along v, in the tree of the gradient's sums, over n into out (P,)."""
-    cdef Py_ssize_t start, m
+cdef int curvature_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """sum_i R{dC_i/dparameters} along v."""
     cdef real C[BLOCK]
-    cdef const real *block_X
-    cdef const real *block_Y
+    cdef const real *block_X = call.X + start * core.n_0
+    cdef const real *block_Y = call.Y + start * core.n_L
+    core.direction = call.packed
+    if forward_block(core, block_X, n, True) or output_block(core, C, block_Y, n):
+        return 1
+    # delta of the layers below is made again beside R{delta}, which wants dC/da before it becomes delta.
+    tangent_forward(core, block_X, n)
+    tangent_output(core, block_Y, n, call.gauss_newton)
+    if tangent_backward(core, n, call.gauss_newton):
+        return 1
+    sum_tangent_block(core, sums, block_X, n, call.gauss_newton)
+    return 0
+
+
+cdef int curvature_product_all(Core core, const Call *call) except -1 nogil:
+    """The sum over all examples, over n into out (P,)."""
     cdef real *sums
     pack(core, call.packed, call.v)
-    core.direction = call.packed
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        block_X = call.X + start * core.n_0
-        block_Y = call.Y + start * core.n_L
-        if forward_block(core, block_X, m, True) or output_block(core, C, block_Y, m):
-            return 1
-        # delta of the layers below is made again beside R{delta}, which wants dC/da before it becomes delta.
-        tangent_forward(core, block_X, m)
-        tangent_output(core, block_Y, m, call.gauss_newton)
-        if tangent_backward(core, m, call.gauss_newton):
-            return 1
-        sum_tangent_block(core, block_X, m, call.gauss_newton, begin_block(core, start))
-    sums = folded(core, call.n)
+    if do_leaves(core, call, curvature_leaf, join_sums, 0, call.n, LEAF, &sums):
+        return 1
     if not all_finite(sums, core.storage_size):
         return fail(core, QUANTITY_CURVATURE, 0)
     unpack(core, call.out, sums, <real> call.n)
@@ -190,30 +191,31 @@ cdef int tangent_backward(Core core, Py_ssize_t n, bint gauss_newton) except -1 
 
 cdef int sum_tangent_block(
     Core core,
+    real *sums,                   # OUT in the layout of the parameters
     const real *X, Py_ssize_t n,  # IN  (n, n_0)
-    bint gauss_newton, bint first,
+    bint gauss_newton,
 ) except -1 nogil:
-    """Add (or, for the first block, store) the block's sum_i R{dC_i/dparameters}."""
+    """The block's sum_i R{dC_i/dparameters}."""
     cdef Py_ssize_t l, j, width, step, lda
-    cdef real *sums
+    cdef real *layer_sums
     cdef Layer *layer
     cdef Tangent *tangent
     for l in range(core.n_layers):
         layer = &core.layers[l]
         tangent = &core.tangents[l]
         lda = layer.n_in if l == 0 else core.layers[l - 1].ld
-        sums = core.sums + layer.offset
+        layer_sums = sums + layer.offset
         step = columns_between_looks(core, layer.width, 2 * n * layer.n_in)
         for j from 0 <= j < layer.width by step:
             width = min(step, layer.width - j)
-            accumulate_gradient(sums + j, layer.ld, a_below(core, X, l, 0), lda, tangent.delta + j, layer.ld, n,
-                                layer.n_in, width, core.zeros, not first, 1, core.panels)
+            accumulate_gradient(layer_sums + j, layer.ld, a_below(core, X, l, 0), lda, tangent.delta + j, layer.ld, n,
+                                layer.n_in, width, core.zeros, False, 1, core.panels)
             # delta R{a below}^T: of the input nothing moves.
             if l > 0 and not gauss_newton:
-                accumulate_gradient(sums + j, layer.ld, core.tangents[l - 1].a, lda, layer.delta + j, layer.ld, n,
+                accumulate_gradient(layer_sums + j, layer.ld, core.tangents[l - 1].a, lda, layer.delta + j, layer.ld, n,
                                     layer.n_in, width, core.zeros, True, 1, core.panels)
             look_for_signals(core, 2 * width * n * layer.n_in)
-        accumulate_bias_gradient(sums + layer.n_in * layer.ld, tangent.delta, layer.ld, n, layer.width, not first, 1)
+        accumulate_bias_gradient(layer_sums + layer.n_in * layer.ld, tangent.delta, layer.ld, n, layer.width, False, 1)
     return 0
 
 

@@ -13,24 +13,26 @@ from libc.string cimport memset
 from cbackprop.kernels.simd cimport GROUP, real, stream_fence
 
 
-cdef int per_example_gradients(Core core, const Call *call) except -1 nogil:
+cdef int per_example_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
     """Every example's own gradient into out (n, P), one row after the other, and the costs."""
-    cdef Py_ssize_t start, m, i
-    cdef const real *block_X
-    cdef const real *end = call.out + call.n * core.n_parameters
+    cdef Py_ssize_t i
+    cdef const real *block_X = call.X + start * core.n_0
+    # A vector runs over the end of a row into the next one, which is then written; the last must not.
+    cdef const real *end = call.out + (start + n) * core.n_parameters
     cdef bint stream = past_the_caches(call.n * core.n_parameters, call.new_memory)
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        block_X = call.X + start * core.n_0
-        if deltas_block(core, block_X, call.Y + start * core.n_L, call.C + start, m):
-            return 1
-        # Before anything is written: a call that fails leaves nothing half done of this block.
-        if not outer_products_are_finite(core, block_X, m, 1, 0, m):
-            return 1
-        for i in range(m):
-            outer_products(core, call.out + (start + i) * core.n_parameters, end, block_X, i, m, i, stream)
-            look_for_signals(core, core.n_parameters)
+    if deltas_block(core, block_X, call.Y + start * core.n_L, call.C + start, n):
+        return 1
+    # Before anything is written: a call that fails leaves nothing half done of this block.
+    if not outer_products_are_finite(core, block_X, n, 1, 0, n):
+        return 1
+    for i in range(n):
+        outer_products(core, call.out + (start + i) * core.n_parameters, end, block_X, i, n, i, stream)
+        look_for_signals(core, core.n_parameters)
     return 0
+
+
+cdef int per_example_gradients(Core core, const Call *call) except -1 nogil:
+    return do_leaves(core, call, per_example_leaf, NULL, 0, call.n, call.rows, NULL)
 
 
 cdef bint outer_products_are_finite(
@@ -84,69 +86,72 @@ cdef void outer_products(
         stream_fence()
 
 
-cdef int gradient_norms_all(Core core, const Call *call) except -1 nogil:
+cdef int gradient_norms_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
     """The Euclidean norm of every example's gradient, which is not made, into out (n,)."""
-    cdef Py_ssize_t start, m, i
+    cdef Py_ssize_t i, next_start = min(start + core.crew_size * call.rows, call.n)
     cdef real C[BLOCK]
-    cdef const real *block_X
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        block_X = call.X + start * core.n_0
-        prefetch_later(core, block_X + m * core.n_0, NULL, min(call.n - start - m, BLOCK))
-        if deltas_block(core, block_X, call.Y + start * core.n_L, C, m):
-            return 1
-        for i in range(m):
-            call.out[start + i] = <real> gradient_norm(core, block_X, i)
-        if not all_finite(call.out + start, m):
-            return fail(core, QUANTITY_NORM, 0)
-        look_for_signals(core, 0)
+    cdef const real *block_X = call.X + start * core.n_0
+    prefetch_later(core, call.X + next_start * core.n_0, NULL, min(call.n - next_start, call.rows))
+    if deltas_block(core, block_X, call.Y + start * core.n_L, C, n):
+        return 1
+    for i in range(n):
+        call.out[start + i] = <real> gradient_norm(core, block_X, i)
+    if not all_finite(call.out + start, n):
+        return fail(core, QUANTITY_NORM, 0)
+    look_for_signals(core, 0)
     return 0
 
 
-cdef int jacobian_all(Core core, const Call *call) except -1 nogil:
+cdef int gradient_norms_all(Core core, const Call *call) except -1 nogil:
+    return do_leaves(core, call, gradient_norms_leaf, NULL, 0, call.n, call.rows, NULL)
+
+
+cdef int jacobian_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
     """da_j/dparameters of every example and output j into out (n, n_L, P).
 
     Each pair of them is a row of delta that starts as da_j/dz and is propagated as any other; the n_L rows of an
     example share its a and da_dz.
     """
-    cdef Py_ssize_t start, first, rows, m, r, i, n_L = core.n_L
-    cdef const real *block_X
-    cdef const real *end = call.out + call.n * n_L * core.n_parameters
+    cdef Py_ssize_t first, rows, r, i, n_L = core.n_L
+    cdef const real *block_X = call.X + start * core.n_0
+    cdef const real *end = call.out + (start + n) * n_L * core.n_parameters
     cdef bint stream = past_the_caches(call.n * n_L * core.n_parameters, call.new_memory)
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        block_X = call.X + start * core.n_0
-        if forward_block(core, block_X, m, True):
-            return 1
-        for first from 0 <= first < m * n_L by BLOCK:
-            rows = min(m * n_L - first, BLOCK)
-            if output_deltas(core, first, rows) or not outer_products_are_finite(core, block_X, m, n_L, first,
-                                                                                 rows):
-                # No cost is there: what overflowed is not a delta but a derivative of an output.
-                return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
-            for r in range(rows):
-                i = (first + r) // n_L
-                outer_products(core, call.out + (start * n_L + first + r) * core.n_parameters, end, block_X, i, m, r,
-                               stream)
-                look_for_signals(core, core.n_parameters)
+    if forward_block(core, block_X, n, True):
+        return 1
+    for first from 0 <= first < n * n_L by BLOCK:
+        rows = min(n * n_L - first, BLOCK)
+        if output_deltas(core, first, rows) or not outer_products_are_finite(core, block_X, n, n_L, first, rows):
+            # No cost is there: what overflowed is not a delta but a derivative of an output.
+            return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
+        for r in range(rows):
+            i = (first + r) // n_L
+            outer_products(core, call.out + (start * n_L + first + r) * core.n_parameters, end, block_X, i, n, r,
+                           stream)
+            look_for_signals(core, core.n_parameters)
+    return 0
+
+
+cdef int jacobian_all(Core core, const Call *call) except -1 nogil:
+    return do_leaves(core, call, jacobian_leaf, NULL, 0, call.n, call.rows, NULL)
+
+
+cdef int input_jacobian_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """da_j/dx of every example and output j into out (n, n_L, n_0): the same, passed back once more."""
+    cdef Py_ssize_t first, rows, n_L = core.n_L
+    cdef real *target
+    if forward_block(core, call.X + start * core.n_0, n, True):
+        return 1
+    for first from 0 <= first < n * n_L by BLOCK:
+        rows = min(n * n_L - first, BLOCK)
+        target = call.out + (start * n_L + first) * core.n_0
+        if output_deltas(core, first, rows) or input_gradient_block(core, target, rows):
+            return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
+        look_for_signals(core, rows * core.n_0 * core.layers[0].n_out)
     return 0
 
 
 cdef int input_jacobian_all(Core core, const Call *call) except -1 nogil:
-    """da_j/dx of every example and output j into out (n, n_L, n_0): the same, passed back once more."""
-    cdef Py_ssize_t start, first, rows, m, n_L = core.n_L
-    cdef real *target
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        if forward_block(core, call.X + start * core.n_0, m, True):
-            return 1
-        for first from 0 <= first < m * n_L by BLOCK:
-            rows = min(m * n_L - first, BLOCK)
-            target = call.out + (start * n_L + first) * core.n_0
-            if output_deltas(core, first, rows) or input_gradient_block(core, target, rows):
-                return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
-            look_for_signals(core, rows * core.n_0 * core.layers[0].n_out)
-    return 0
+    return do_leaves(core, call, input_jacobian_leaf, NULL, 0, call.n, call.rows, NULL)
 
 
 cdef int output_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 nogil:

@@ -17,6 +17,7 @@ import numpy as np
 
 cdef enum:
     RIGHT_BYTES = 32 << 20       # of the second set's a and delta, which stay while the first set passes by
+    PRODUCTS_SIZE = (2 * BLOCK + 1) * BLOCK
 
 
 cdef double power_of_two(const real *x, Py_ssize_t count) noexcept nogil:
@@ -68,118 +69,142 @@ cdef struct ScaledExamples:
     Py_ssize_t rows
 
 
-# `left` has room for a block of a call's examples, `right` for some blocks of the second set, whose copies stay while
-# the first set passes by: every block of it is then computed once for as much of the second as memory allows.
+# `left` has room for a block of a call's examples for each thread, `right` for some blocks of the second set, whose
+# copies stay while the first set passes by: a block of it is computed once for as much of the second as there is room.
 cdef struct GramScratch:
     ScaledExamples left, right
-    real *products  # (2 BLOCK + 1, BLOCK), whose last row stays 0
-    double *total   # (BLOCK, BLOCK)
+    real *products  # for each thread (2 BLOCK + 1, BLOCK), whose last row stays 0
+    double *total   # for each thread (BLOCK, BLOCK)
+    # The run under way: which copies are made, or which of them are multiplied.
+    ScaledExamples *copies
+    const ScaledExamples *rows
+    Py_ssize_t first, n      # examples of the first set, from which
+    Py_ssize_t first2, n2    # and of the second
 
 
 cdef list gram_arrays(Core core, GramScratch *scratch, Py_ssize_t n2):
     """Memory for the scratch with a second set of n2 examples: the arrays that own it."""
-    cdef Py_ssize_t l, size = 0, rows
+    cdef Py_ssize_t l, size = 0, rows, threads = core.threads, left = BLOCK * core.threads
     for l in range(core.n_layers):
         size += ld_below(core, l) + core.layers[l].ld
     rows = RIGHT_BYTES // (size * <Py_ssize_t> sizeof(real)) // BLOCK * BLOCK
     rows = min(max(rows, BLOCK), (n2 + BLOCK - 1) // BLOCK * BLOCK)
     # One array of numbers, for both sets and the products, and one of float64, for scales and totals.
-    numbers = aligned_zeros((rows + BLOCK) * size + (2 * BLOCK + 1) * BLOCK)
-    doubles = np.empty(2 * core.n_layers * (rows + BLOCK) + BLOCK * BLOCK)
+    numbers = aligned_zeros((rows + left) * size + threads * PRODUCTS_SIZE)
+    doubles = np.empty(2 * core.n_layers * (rows + left) + threads * BLOCK * BLOCK)
     scratch.right.rows = rows
-    scratch.left.rows = BLOCK
+    scratch.left.rows = left
     scratch.right.numbers = data(numbers)
     scratch.left.numbers = scratch.right.numbers + rows * size
-    scratch.products = scratch.left.numbers + BLOCK * size
+    scratch.products = scratch.left.numbers + left * size
     scratch.right.scales = <double *> cnp.PyArray_DATA(<cnp.ndarray> doubles)
     scratch.right.ones = scratch.right.scales + core.n_layers * rows
     scratch.left.scales = scratch.right.ones + core.n_layers * rows
-    scratch.left.ones = scratch.left.scales + core.n_layers * BLOCK
-    scratch.total = scratch.left.ones + core.n_layers * BLOCK
+    scratch.left.ones = scratch.left.scales + core.n_layers * left
+    scratch.total = scratch.left.ones + core.n_layers * left
     return [numbers, doubles]
 
 
 cdef int gradient_gram_all(Core core, const Call *call) except -1 nogil:
     """Inner products of the gradients of the call's examples and of the second set's, into out (n, n2)."""
-    cdef Py_ssize_t start, start2, rows2, m, m2, j
-    cdef bint both, symmetric = call.second == NULL
+    cdef Py_ssize_t start, start2
+    cdef bint symmetric = call.second == NULL
     cdef const Call *second = call if symmetric else call.second
     cdef GramScratch *scratch = call.gram_scratch
     for start2 from 0 <= start2 < second.n by scratch.right.rows:
-        rows2 = min(scratch.right.rows, second.n - start2)
-        if scale_examples(core, &scratch.right, second, start2, rows2):
+        scratch.first2, scratch.n2 = start2, min(scratch.right.rows, second.n - start2)
+        scratch.copies, scratch.first = &scratch.right, start2
+        if do_leaves(core, second, scaled_leaf, NULL, start2, scratch.n2, BLOCK, NULL):
             return 1
-        # A symmetric matrix has its lower blocks from the upper ones.
-        for start from 0 <= start < (min(call.n, start2 + rows2) if symmetric else call.n) by BLOCK:
-            m = min(call.n - start, BLOCK)
-            # Whether `right` has the block already.
-            both = symmetric and start >= start2
-            if not both and scale_examples(core, &scratch.left, call, start, m):
+        for start from 0 <= start < (start2 if symmetric else call.n) by scratch.left.rows:
+            scratch.first, scratch.n = start, min(scratch.left.rows, (start2 if symmetric else call.n) - start)
+            scratch.copies = &scratch.left
+            if do_leaves(core, call, scaled_leaf, NULL, start, scratch.n, BLOCK, NULL):
                 return 1
-            for j from (max(start - start2, 0) if symmetric else 0) <= j < rows2 by BLOCK:
-                m2 = min(rows2 - j, BLOCK)
-                inner_products_block(core, scratch, both, start - start2 if both else 0, m, j, m2)
-                if not copy_out_inner_products(call.out, second.n, scratch.total, start, m, start2 + j, m2, symmetric):
-                    return fail(core, QUANTITY_GRAM, 0)
-                look_for_signals(core, m * m2 * (core.n_0 + core.n_layers))
+            scratch.rows = &scratch.left
+            if multiply_copies(core, call):
+                return 1
+        if symmetric:
+            # Of the second set's own pairs, whose copies are there.
+            scratch.rows, scratch.first, scratch.n = &scratch.right, start2, scratch.n2
+            if multiply_copies(core, call):
+                return 1
     return 0
 
 
-cdef int scale_examples(
-    Core core,
-    ScaledExamples *examples,  # OUT
-    const Call *call, Py_ssize_t first, Py_ssize_t n,
-) except -1 nogil:
-    """Scaled copies of a and delta of n examples of the call from `first`, examples.rows at most."""
-    cdef Py_ssize_t start, m, i, l, lda, row
+cdef int scaled_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """Scaled copies of a and delta of n examples of the call from `start`."""
+    cdef Py_ssize_t i, l, lda, row
     cdef real C[BLOCK]
-    cdef real *p
-    cdef const real *block_X
+    cdef ScaledExamples *copies = call.gram_scratch.copies
+    cdef real *p = copies.numbers
+    cdef const real *block_X = call.X + start * core.n_0
     cdef const real *a
     cdef double a_scale, delta_scale
     cdef Layer *layer
-    for start from 0 <= start < n by BLOCK:
-        m = min(n - start, BLOCK)
-        block_X = call.X + (first + start) * core.n_0
-        if deltas_block(core, block_X, call.Y + (first + start) * core.n_L, C, m):
-            return 1
-        p = examples.numbers
-        for l in range(core.n_layers):
-            layer = &core.layers[l]
-            lda = ld_below(core, l)
-            for i in range(m):
-                row = start + i
-                a = a_below(core, block_X, l, i)
-                a_scale = power_of_two(a, layer.n_in)
-                # Beside the bias's 1 a small a may vanish.
-                a_scale = max(a_scale, 1.0)
-                delta_scale = power_of_two(layer.delta + i * layer.ld, layer.n_out)
-                examples.scales[l * examples.rows + row] = a_scale * delta_scale
-                examples.ones[l * examples.rows + row] = 1 / a_scale
-                copy_scaled(p + row * lda, a, layer.n_in, a_scale)
-                copy_scaled(p + examples.rows * lda + row * layer.ld, layer.delta + i * layer.ld, layer.n_out,
-                            delta_scale)
-            p += examples.rows * (lda + layer.ld)
-        look_for_signals(core, 0)
+    if deltas_block(core, block_X, call.Y + start * core.n_L, C, n):
+        return 1
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        lda = ld_below(core, l)
+        for i in range(n):
+            row = start - call.gram_scratch.first + i
+            a = a_below(core, block_X, l, i)
+            a_scale = power_of_two(a, layer.n_in)
+            # Beside the bias's 1 a small a may vanish.
+            a_scale = max(a_scale, 1.0)
+            delta_scale = power_of_two(layer.delta + i * layer.ld, layer.n_out)
+            copies.scales[l * copies.rows + row] = a_scale * delta_scale
+            copies.ones[l * copies.rows + row] = 1 / a_scale
+            copy_scaled(p + row * lda, a, layer.n_in, a_scale)
+            copy_scaled(p + copies.rows * lda + row * layer.ld, layer.delta + i * layer.ld, layer.n_out, delta_scale)
+        p += copies.rows * (lda + layer.ld)
+    look_for_signals(core, 0)
+    return 0
+
+
+cdef int multiply_copies(Core core, const Call *call) except -1 nogil:
+    """All pairs of blocks of the copies that are there."""
+    cdef GramScratch *scratch = call.gram_scratch
+    cdef Py_ssize_t blocks = (scratch.n + BLOCK - 1) // BLOCK * ((scratch.n2 + BLOCK - 1) // BLOCK)
+    return do_leaves(core, call, inner_products_leaf, NULL, 0, blocks, 1, NULL)
+
+
+cdef int inner_products_leaf(Core core, const Call *call, Py_ssize_t pair, Py_ssize_t n, real *sums) except -1 nogil:
+    """One pair of blocks, counted with the second set's fast."""
+    cdef GramScratch *scratch = call.gram_scratch
+    cdef Py_ssize_t blocks2 = (scratch.n2 + BLOCK - 1) // BLOCK
+    cdef Py_ssize_t i = pair // blocks2 * BLOCK, j = pair % blocks2 * BLOCK
+    cdef Py_ssize_t m = min(scratch.n - i, BLOCK), m2 = min(scratch.n2 - j, BLOCK)
+    cdef Py_ssize_t all2 = call.n if call.second == NULL else call.second.n
+    cdef double *total = scratch.total + core.place * BLOCK * BLOCK
+    # A symmetric matrix has its lower blocks from the upper ones.
+    if scratch.rows == &scratch.right and j < i:
+        return 0
+    inner_products_block(core, scratch, total, i, m, j, m2)
+    if not copy_out_inner_products(call.out, all2, total, scratch.first + i, m, scratch.first2 + j, m2,
+                                   call.second == NULL):
+        return fail(core, QUANTITY_GRAM, 0)
+    look_for_signals(core, m * m2 * (core.n_0 + core.n_layers))
     return 0
 
 
 cdef void inner_products_block(
     Core core,
-    GramScratch *scratch,  # IN/OUT
-    bint both, Py_ssize_t i, Py_ssize_t n, Py_ssize_t j, Py_ssize_t m,
+    const GramScratch *scratch, double *total_nm,  # IN, OUT (n, BLOCK)
+    Py_ssize_t i, Py_ssize_t n, Py_ssize_t j, Py_ssize_t m,
 ) noexcept nogil:
-    """total: n examples of `left`, or with `both` of `right`, from row i on, with m of `right` from row j on."""
+    """total: n examples of the first copies, from row i on, with m of the second, from row j on."""
     cdef Py_ssize_t l, lda, width = (m + LANES - 1) // LANES * LANES
     cdef const ScaledExamples *right = &scratch.right
-    cdef const ScaledExamples *left = right if both else &scratch.left
-    cdef real *products = scratch.products
+    cdef const ScaledExamples *left = scratch.rows
+    cdef real *products = scratch.products + core.place * PRODUCTS_SIZE
     cdef real *a_a = products + BLOCK * BLOCK
     cdef const real *zeros = a_a + BLOCK * BLOCK
     cdef const real *p = left.numbers
     cdef const real *q = right.numbers
     cdef Layer *layer
-    memset(scratch.total, 0, n * BLOCK * sizeof(double))
+    memset(total_nm, 0, n * BLOCK * sizeof(double))
     for l in range(core.n_layers):
         layer = &core.layers[l]
         lda = ld_below(core, l)
@@ -191,9 +216,8 @@ cdef void inner_products_block(
                             width, layer.n_out, core.panels)
         p += left.rows * layer.ld
         q += right.rows * layer.ld
-        add_inner_products(scratch.total, products, a_a, left.scales + l * left.rows + i,
-                           right.scales + l * right.rows + j, left.ones + l * left.rows + i,
-                           right.ones + l * right.rows + j, n, m, BLOCK)
+        add_inner_products(total_nm, products, a_a, left.scales + l * left.rows + i, right.scales + l * right.rows + j,
+                           left.ones + l * left.rows + i, right.ones + l * right.rows + j, n, m, BLOCK)
 
 
 cdef bint copy_out_inner_products(

@@ -105,29 +105,33 @@ cdef struct ElementwiseTask:
     real *da_dz
     const real *z
     Py_ssize_t count, share
-    bint finite[MOST_THREADS]  # of each part
+    bint finite[MOST_THREADS]  # what each of them did
 
 
-cdef void activate_part(void *context, int part) noexcept nogil:
+cdef void activate_piece(void *context, int worker, Py_ssize_t piece) noexcept nogil:
     cdef ElementwiseTask *layer = <ElementwiseTask *> context
-    cdef Py_ssize_t i = part * layer.share
-    layer.finite[part] = activate(layer.activation, layer.a + i, NULL if layer.da_dz == NULL else layer.da_dz + i,
-                                  layer.z + i, min(layer.share, layer.count - i))
+    cdef Py_ssize_t i = piece * layer.share
+    if not activate(layer.activation, layer.a + i, NULL if layer.da_dz == NULL else layer.da_dz + i, layer.z + i,
+                    min(layer.share, layer.count - i)):
+        layer.finite[worker] = False
 
 
-cdef void multiply_part(void *context, int part) noexcept nogil:
+cdef void multiply_piece(void *context, int worker, Py_ssize_t piece) noexcept nogil:
     cdef ElementwiseTask *layer = <ElementwiseTask *> context
-    cdef Py_ssize_t i = part * layer.share
-    layer.finite[part] = multiply_by_derivative(layer.a + i, layer.da_dz + i, min(layer.share, layer.count - i))
+    cdef Py_ssize_t i = piece * layer.share
+    if not multiply_by_derivative(layer.a + i, layer.da_dz + i, min(layer.share, layer.count - i)):
+        layer.finite[worker] = False
 
 
 cdef bint run_elementwise(task_function task, ElementwiseTask *layer, int threads) noexcept nogil:
-    """The task on every part of the layer. Whether all of them were finite."""
-    cdef int part
-    layer.share = shared_out(layer.count, ELEMENT_WORK * layer.count, threads)
-    run_task(task, layer, parts_of(layer.count, layer.share))
-    for part in range(parts_of(layer.count, layer.share)):
-        if not layer.finite[part]:
+    """The task on every piece of the layer. Whether all of them were finite."""
+    cdef int worker, sharers = sharers_of(ELEMENT_WORK * layer.count, threads)
+    layer.share = piece_columns(layer.count, sharers)
+    for worker in range(sharers):
+        layer.finite[worker] = True
+    run_task(task, layer, pieces_of(layer.count, layer.share), sharers, False)
+    for worker in range(sharers):
+        if not layer.finite[worker]:
             return False
     return True
 

@@ -31,7 +31,7 @@ def deltas_pass(Core network not None, X, Y, /):
     """The part of `gradient` that makes the deltas, without what is then made of them. None, or what was not finite."""
     cdef Call call
     begin(network, &call, X, Y)
-    return run(network, deltas_all, &call, call.n)[0]
+    return run(network, deltas_all, &call, call.n, 0)[0]
 
 
 cdef int deltas_all(Core core, const Call *call) except -1 nogil:

@@ -51,6 +51,8 @@ dtype = np.dtype(np.float32 if sizeof(real) == 4 else np.float64)
 
 lanes = LANES
 
+examples_per_leaf = LEAF
+
 vector_bytes = VECTOR_BYTES
 
 has_fma = bool(HAS_FMA)
@@ -209,12 +211,94 @@ cdef int reserve_input_gradient(Core core, Py_ssize_t n) except -1:
     return 0
 
 
-cdef int reserve_sums(Core core, Py_ssize_t n) except -1:
-    cdef Py_ssize_t count = 1 if n <= BLOCK * GROUP_BLOCKS else 2
-    if count > core.sums_capacity:
-        core.sums_array = aligned_zeros(count * core.storage_size)
-        core.sums = data(core.sums_array)
-        core.sums_capacity = count
+# What some calls need besides the scratch of a block.
+cdef enum:
+    NEEDS_LEAVES = 1  # something is summed over examples
+    NEEDS_SUMS = 2    # of the parameters' size; with NEEDS_LEAVES
+    NEEDS_INPUT_GRADIENT = 4
+    NEEDS_CURVATURE = 8
+    NEEDS_GATHERED = 16
+    WRITES_PARAMETERS = 32  # for each example numbers of the parameters' size
+    MOST_TICKETS = 64 + 2 * MOST_THREADS  # of a call: as many as there can be levels, and some for each thread
+
+
+cdef Py_ssize_t reserve_call(
+    Core core, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t passes, int needs, Py_ssize_t extra=0,
+) except -1:
+    """What a call on n examples needs: the scratch of a block of `rows`, who does it, and sums of a gradient's numbers
+    and `extra` ones. `passes`: how often each example passes through all parameters. Returns the rows of a leaf.
+    """
+    cdef int sharers = 1
+    cdef Py_ssize_t leaf_rows = LEAF, leaves, share
+    # Who calls a user's functions must be a thread of Python's, and only one of them goes on at a time.
+    if core.threads > 1 and not core.has_user_functions:
+        sharers = sharers_of(n * (passes * core.n_parameters + ELEMENT_WORK * core.n_neurons), core.threads)
+    if sharers > 1:
+        if not needs & NEEDS_LEAVES:
+            leaf_rows = min(LEAF, max(balanced(n, n // (PIECES_EACH * sharers) + 1), LEAST_ROWS))
+        leaves = (n + leaf_rows - 1) // leaf_rows
+        share = (leaves + sharers - 1) // sharers * leaf_rows  # of the thread that does most
+        # Where few rows meet large layers, or leaves would leave threads without work, the layers are shared instead.
+        if (is_wide(core, min(n, LEAF)) and not needs & WRITES_PARAMETERS
+                and (n <= LEAF or 4 * sharers * share > 5 * n)):
+            sharers = 1
+            leaf_rows = LEAF
+    core.crew_size = 1
+    # Without sums they take no memory.
+    core.n_tickets = 1 if needs & NEEDS_SUMS else MOST_TICKETS
+    reserve_scratch(core, rows, needs)
+    if n > leaf_rows:
+        reserve_crew(core, (n + leaf_rows - 1) // leaf_rows, sharers, rows, needs)
+    if needs & NEEDS_SUMS:
+        # Pages that no sum comes to are never there.
+        core.sums_size = core.storage_size + (extra + GROUP - 1) // GROUP * GROUP
+        if core.n_tickets * core.sums_size > core.sums_capacity:
+            core.sums_array = aligned_zeros(core.n_tickets * core.sums_size)
+            core.sums = data(core.sums_array)
+            core.sums_capacity = core.n_tickets * core.sums_size
+    return leaf_rows
+
+
+cdef bint is_wide(Core core, Py_ssize_t n) noexcept nogil:
+    """Whether some layer's product over n examples is worth being shared by all threads, column by column."""
+    cdef Py_ssize_t l
+    for l in range(core.n_layers):
+        if (core.layers[l].width >= 2 * GROUP * core.threads
+                and n * core.layers[l].n_in * core.layers[l].width >= PIECES_EACH * LEAST_SHARE * core.threads):
+            return True
+    return False
+
+
+cdef int reserve_crew(Core core, Py_ssize_t leaves, int sharers, Py_ssize_t rows, int needs) except -1:
+    """Helpers with scratch of their own, and how many tickets all of them need (tree.pyx, note c)."""
+    cdef int i
+    cdef Core helper
+    core.crew_size = <int> min(<Py_ssize_t> sharers, leaves)
+    for i in range(1, core.crew_size):
+        if len(core.helpers) < i:
+            helper = Core(core.sizes, core.activations, core.cost_function, dtype, 1, core)
+            helper.place = i
+            core.helpers.append(helper)
+        helper = core.helpers[i - 1]
+        core.crew[i] = <void *> helper
+        reserve_scratch(helper, rows, needs)
+    if needs & NEEDS_SUMS:
+        core.n_tickets = 2 if core.crew_size == 1 else 2 + 2 * core.crew_size
+        while leaves > 1:
+            leaves = (leaves + 1) // 2
+            core.n_tickets += 1
+    return 0
+
+
+cdef int reserve_scratch(Core core, Py_ssize_t rows, int needs) except -1:
+    """The scratch of a block of `rows` examples, BLOCK at most."""
+    reserve(core, rows)
+    if needs & NEEDS_INPUT_GRADIENT:
+        reserve_input_gradient(core, rows)
+    if needs & NEEDS_CURVATURE:
+        reserve_curvature(core, rows)
+    if needs & NEEDS_GATHERED:
+        reserve_gathered(core, rows)
     return 0
 
 
@@ -259,12 +343,12 @@ cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint g
     cdef Py_ssize_t l, columns
     if core.update_rule.kind == NO_RULE:
         raise RuntimeError("no optimiser is set")
-    reserve(core, min(n, batch_size))
-    if gathered:
-        reserve_gathered(core, min(n, batch_size))
-    if (min(n, batch_size) > BLOCK or not can_fuse(core, min(n, batch_size)) or n == 0
-            or core.clip_gradient_norm > 0):
-        reserve_sums(core, min(n, batch_size))
+    n = min(n, batch_size)
+    # What a step on few rows needs is there since the last one.
+    if n <= core.block_capacity and core.piece_array is not None and not gathered and not needs_sums(core, n):
+        return 0
+    reserve_call(core, n, n, 3, NEEDS_LEAVES | (NEEDS_GATHERED if gathered else 0)
+                 | (NEEDS_SUMS if needs_sums(core, n) else 0))
     if core.piece_array is None:
         core.piece_size = PIECE_COLUMNS
         for l in range(core.n_layers):
@@ -272,6 +356,6 @@ cdef int reserve_training(Core core, Py_ssize_t n, Py_ssize_t batch_size, bint g
             columns = min(core.layers[l].width, PIECE_COLUMNS)
             core.piece_size = max(core.piece_size, min(columns * core.layers[l].n_in,
                                                        max(columns * 4 * TILE_ROWS, PIECE_NUMBERS)))
-        core.piece_array = aligned_zeros(core.panels.threads * core.piece_size)
+        core.piece_array = aligned_zeros(core.threads * core.piece_size)
         core.piece = data(core.piece_array)
     return 0

@@ -102,7 +102,7 @@ cdef Core spare_twin(Core core):
             core.next_twin = twin.next_twin
             twin.next_twin = None
     if twin is None:
-        twin = Core(core.sizes, core.activations, core.cost_function, dtype, core.panels.threads, core)
+        twin = Core(core.sizes, core.activations, core.cost_function, dtype, core.threads, core)
     return twin
 
 

@@ -40,7 +40,7 @@ cdef int forward_block(
             task.activation = layer.activation
             task.a, task.da_dz, task.z = layer.a, layer.da_dz if derivative else NULL, layer.z
             task.count = n * layer.ld
-            finite = run_elementwise(activate_part, &task, core.panels.threads)
+            finite = run_elementwise(activate_piece, &task, core.panels.threads)
         else:
             finite = all_finite(layer.z, n * layer.ld)
         if not finite:
@@ -106,7 +106,7 @@ cdef int finish_delta(Core core, Py_ssize_t l, Py_ssize_t n) noexcept nogil:
     cdef Layer *layer = &core.layers[l]
     cdef ElementwiseTask task
     task.a, task.da_dz, task.count = layer.delta, layer.da_dz, n * layer.ld
-    if not run_elementwise(multiply_part, &task, core.panels.threads):
+    if not run_elementwise(multiply_piece, &task, core.panels.threads):
         return fail(core, QUANTITY_DELTA, l + 1)
     return 0
 
@@ -192,58 +192,66 @@ cdef Py_ssize_t ld_below(Core core, Py_ssize_t l) noexcept nogil:
 
 # ---- calls over all examples -----------------------------------------------------------------------------------------
 
-cdef int forward_all(Core core, const Call *call) except -1 nogil:
+cdef int forward_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
     """Weighted inputs and activations of all layers into z and a."""
-    cdef Py_ssize_t start, m, l
+    cdef Py_ssize_t l
     cdef Layer *layer
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        if forward_block(core, call.X + start * core.n_0, m, False):
-            return 1
-        for l in range(core.n_layers):
-            layer = &core.layers[l]
-            copy_out(call.z[l], layer.z, layer, start, m)
-            copy_out(call.a[l], layer.a, layer, start, m)
-        look_for_signals(core, 0)
+    if forward_block(core, call.X + start * core.n_0, n, False):
+        return 1
+    for l in range(core.n_layers):
+        layer = &core.layers[l]
+        copy_out(call.z[l], layer.z, layer, start, n)
+        copy_out(call.a[l], layer.a, layer, start, n)
+    look_for_signals(core, 0)
+    return 0
+
+
+cdef int forward_all(Core core, const Call *call) except -1 nogil:
+    return do_leaves(core, call, forward_leaf, NULL, 0, call.n, call.rows, NULL)
+
+
+cdef int cost_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """The costs C_i, and their sum."""
+    cdef const double *weights = call.sample_weight
+    if (forward_block(core, call.X + start * core.n_0, n, True)
+            or output_block(core, call.C + start, call.Y + start * core.n_L, n)):
+        return 1
+    look_for_signals(core, 0)
+    if weights != NULL:
+        weights += start
+    count_cost(core, call.C + start, weights, n)
     return 0
 
 
 cdef int costs_all(Core core, const Call *call) except -1 nogil:
-    """The costs C_i, and their sum."""
-    cdef Py_ssize_t start, m
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        if (forward_block(core, call.X + start * core.n_0, m, True)
-                or output_block(core, call.C + start, call.Y + start * core.n_L, m)):
-            return 1
-        look_for_signals(core, 0)
-    count_cost(core, call.C, call.sample_weight, call.n)
-    return not cost_is_finite(core)
+    return do_leaves(core, call, cost_leaf, NULL, 0, call.n, LEAF, NULL) or not cost_is_finite(core)
+
+
+cdef int backward_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """All of the chain rule's factors; dC_da has n_layers + 1 entries, its first the input gradient."""
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    if (forward_block(core, call.X + start * core.n_0, n, True)
+            or output_block(core, call.C + start, call.Y + start * core.n_L, n)):
+        return 1
+    for l in range(core.n_layers - 1, -1, -1):
+        layer = &core.layers[l]
+        if l == core.n_layers - 1:
+            copy_out(call.dC_da[l + 1], core.dC_da_output, layer, start, n)
+        else:
+            propagate_product(core, l, n)
+            copy_out(call.dC_da[l + 1], layer.dC_da, layer, start, n)
+            if finish_delta(core, l, n):
+                return 1
+        copy_out(call.z[l], layer.z, layer, start, n)
+        copy_out(call.a[l], layer.a, layer, start, n)
+        copy_out(call.da_dz[l], layer.da_dz, layer, start, n)
+        copy_out(call.delta[l], layer.delta, layer, start, n)
+    if call.dC_da[0] != NULL and input_gradient_block(core, call.dC_da[0] + start * core.n_0, n):
+        return 1
+    look_for_signals(core, 0)
+    return 0
 
 
 cdef int backward_all(Core core, const Call *call) except -1 nogil:
-    """All of the chain rule's factors; dC_da has n_layers + 1 entries, its first the input gradient."""
-    cdef Py_ssize_t start, m, l
-    cdef Layer *layer
-    for start from 0 <= start < call.n by BLOCK:
-        m = min(call.n - start, BLOCK)
-        if (forward_block(core, call.X + start * core.n_0, m, True)
-                or output_block(core, call.C + start, call.Y + start * core.n_L, m)):
-            return 1
-        for l in range(core.n_layers - 1, -1, -1):
-            layer = &core.layers[l]
-            if l == core.n_layers - 1:
-                copy_out(call.dC_da[l + 1], core.dC_da_output, layer, start, m)
-            else:
-                propagate_product(core, l, m)
-                copy_out(call.dC_da[l + 1], layer.dC_da, layer, start, m)
-                if finish_delta(core, l, m):
-                    return 1
-            copy_out(call.z[l], layer.z, layer, start, m)
-            copy_out(call.a[l], layer.a, layer, start, m)
-            copy_out(call.da_dz[l], layer.da_dz, layer, start, m)
-            copy_out(call.delta[l], layer.delta, layer, start, m)
-        if call.dC_da[0] != NULL and input_gradient_block(core, call.dC_da[0] + start * core.n_0, m):
-            return 1
-        look_for_signals(core, 0)
-    return 0
+    return do_leaves(core, call, backward_leaf, NULL, 0, call.n, call.rows, NULL)

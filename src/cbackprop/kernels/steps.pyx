@@ -35,19 +35,23 @@ cdef struct LayerUpdate:
     const real *a  # (n, n_in), rows lda apart
     Py_ssize_t lda, n
     double total  # the examples of the step, or the sum of their weights
-    real *sums
     bint prefetches   # whether rows wait to be prefetched
-    Py_ssize_t share  # columns of each part
+    Py_ssize_t share  # columns of each piece
 
 
-cdef void update_part(void *context, int part) noexcept nogil:
+cdef void update_piece_of_layer(void *context, int worker, Py_ssize_t piece) noexcept nogil:
     cdef LayerUpdate *update = <LayerUpdate *> context
-    apply_columns(<Core> update.core, update, part)
+    apply_columns(<Core> update.core, update, worker, piece)
 
 
 cdef bint can_fuse(Core core, Py_ssize_t n) noexcept nogil:
     """Whether the update for a block of n examples is short enough to take without looking for signals."""
     return n * core.n_parameters <= FUSED_WORK
+
+
+cdef bint needs_sums(Core core, Py_ssize_t n) noexcept nogil:
+    """Whether a step on n examples has its gradient sums made in full before a parameter changes."""
+    return n > LEAF or n == 0 or core.clip_gradient_norm > 0 or not can_fuse(core, n)
 
 
 # ---- one step --------------------------------------------------------------------------------------------------------
@@ -104,19 +108,17 @@ cdef int apply_sums(
 cdef void apply_block(
     Core core,
     const real *X, Py_ssize_t n,  # IN  (n, n_0)
-    real *sums,                   # IN  or NULL; overwritten
     double total,
 ) noexcept nogil:
-    """Take a step of `total` examples whose last block's n deltas are there; sums holds the blocks before, or NULL.
-    """
+    """Take a step of `total` examples, all n of them in the block whose deltas are there."""
     cdef LayerUpdate update
     cdef Layer *layer
     cdef Py_ssize_t l
+    cdef int sharers
     update.core = <void *> core
     update.a = X
     update.lda = core.n_0
     update.n = n
-    update.sums = sums
     update.total = total
     begin_update(core, total)
     for l in range(core.n_layers):
@@ -125,26 +127,24 @@ cdef void apply_block(
             update.layer = layer
             # Before the layer begins: what the threads see must not change while they share it.
             update.prefetches = core.prefetch_left > 0
-            update.share = shared_out(layer.width, n * layer.n_in * layer.width, core.panels.threads)
-            run_task(update_part, &update, parts_of(layer.width, update.share))
+            sharers = sharers_of(n * layer.n_in * layer.width, core.panels.threads)
+            update.share = piece_columns(layer.width, sharers)
+            run_task(update_piece_of_layer, &update, pieces_of(layer.width, update.share), sharers, False)
         update.a = layer.a
         update.lda = layer.ld
 
 
-cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept nogil:
-    """A thread's share of a layer's update: its columns' product and the rule, piece by piece."""
+cdef void apply_columns(Core core, const LayerUpdate *update, int worker, Py_ssize_t piece) noexcept nogil:
+    """A piece of a layer's update: its columns' product and the rule, by so many rows as stay in cache."""
     cdef Layer *layer = update.layer
-    cdef Py_ssize_t j = part * update.share, end = min(j + update.share, layer.width)
-    cdef Py_ssize_t n = update.n, k, columns, rows, m, ld_sum, lines = 0
-    cdef real *sums = update.sums
-    cdef real *piece = core.piece + part * core.piece_size
-    cdef real *gradient
+    cdef Py_ssize_t j = piece * update.share, end = min(j + update.share, layer.width)
+    cdef Py_ssize_t n = update.n, k, columns, rows, m, lines = 0
+    cdef real *gradient = core.piece + worker * core.piece_size
     cdef Panels panels = core.panels
-    cdef bint fused = (is_product_update(core) and sums == NULL
-                       and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0))
+    cdef bint fused = is_product_update(core) and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0)
     cdef Py_ssize_t first = j
     # This thread's own panel; its products are not shared once more.
-    panels.first += part * panels.size
+    panels.first += worker * panels.size
     panels.threads = 1
     while j < end:
         columns = end - j if fused else min(PIECE_COLUMNS, end - j)
@@ -154,7 +154,8 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
         elif update.prefetches:
             # Few lines at a time: the fill buffers hold about twenty.
             rows = balanced(layer.n_in, 2 * TILE_ROWS)
-        if part == 0:
+        # What is to be prefetched is noted in the Core: for one thread alone, the caller, which is worker 0.
+        if worker == 0:
             lines = prefetch_lines(core, layer.n_in, rows)
         k = 0
         while k < layer.n_in:
@@ -164,13 +165,10 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
                                     update.lda, layer.delta + j, layer.ld, n, m, columns, core.zeros, True,
                                     core.update_rule.step_size, panels)
             else:
-                gradient = piece if sums == NULL else sums + layer.offset + k * layer.ld + j
-                ld_sum = columns if sums == NULL else layer.ld
-                accumulate_gradient(gradient, ld_sum, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
-                                    columns, core.zeros, sums != NULL, 1, panels)
-                apply_piece(core, layer, gradient, ld_sum, k, j, m, columns, update.total)
-            # What is to be prefetched is noted in the Core: for one thread alone, the caller, which takes part 0.
-            if part == 0:
+                accumulate_gradient(gradient, columns, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
+                                    columns, core.zeros, False, 1, panels)
+                apply_piece(core, layer, gradient, columns, k, j, m, columns, update.total)
+            if worker == 0:
                 prefetch_rows(core, lines)
             k += m
         k = layer.offset + layer.n_in * layer.ld + j
@@ -178,9 +176,8 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int part) noexcept
             accumulate_bias_gradient(core.storage + k, layer.delta + j, layer.ld, n, columns, True,
                                      core.update_rule.step_size)
         else:
-            gradient = piece if sums == NULL else sums + k
-            accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, sums != NULL, 1)
-            apply_piece(core, layer, gradient, layer.ld, layer.n_in, j, 1, columns, update.total)
+            accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, False, 1)
+            apply_piece(core, layer, gradient, columns, layer.n_in, j, 1, columns, update.total)
         j += columns
     # All rows of these columns are done, and a neuron's norm is of its column alone.
     if core.max_norm > 0:
@@ -268,7 +265,6 @@ cdef int take_step(
     Examples whose weights are all 0 make no step. Private steps are divided by the size that a lot is meant to have:
     noise over the rows that a short one has would drown them, and be other noise than was asked for.
     """
-    cdef Py_ssize_t start, m
     cdef const real *block_X
     cdef real *sums
     cdef double total = <double> (batch_size if core.is_private else n)
@@ -276,27 +272,26 @@ cdef int take_step(
         total = batch_weight(core, call, first, n)
         if total == 0:
             return 0
-    # Where an update takes long, its sums have more than one chain or are to be seen as a whole, they are made in full
-    # first: that can be interrupted with nothing changed.
-    if not can_fuse(core, min(n, BLOCK)) or n > BLOCK * GROUP_BLOCKS or n == 0 or core.clip_gradient_norm > 0:
-        if gradient_sums(core, call, first, n, &sums):
+    if 0 < n <= LEAF:
+        # What follows is the next batch.
+        if weighted_deltas(core, call, &block_X, first, n, first + n, min(n, call.n - first - n)):
             return 1
-        if core.clip_gradient_norm > 0:
-            clip_sums(core, sums, total)
-        apply_sums(core, sums, total)
-        look_for_signals(core, core.n_parameters)
-        return 0
-    for start from 0 <= start < n by BLOCK:
-        m = min(n - start, BLOCK)
-        # What follows the last block is the next batch.
-        if weighted_deltas(core, call, &block_X, first + start, m, min(min(n, BLOCK), call.n - first - start - m)):
-            return 1
-        if start + m < n:
-            sum_block(core, core.sums, block_X, m, start == 0)
+        # Where an update takes long, or its sums are to be seen as a whole, they are made in full first: that can be
+        # interrupted with nothing changed.
+        if needs_sums(core, n):
+            sum_block(core, core.sums, block_X, n)
+            sums = core.sums
         else:
-            apply_block(core, block_X, m, NULL if start == 0 else core.sums, total)
-        prefetch_rows(core, core.n_0 * BLOCK)
-    look_for_signals(core, n * core.n_parameters)
+            apply_block(core, block_X, n, total)
+            prefetch_rows(core, core.n_0 * BLOCK)
+            look_for_signals(core, n * core.n_parameters)
+            return 0
+    elif gradient_sums(core, call, first, n, &sums):
+        return 1
+    if core.clip_gradient_norm > 0:
+        clip_sums(core, sums, total)
+    apply_sums(core, sums, total)
+    look_for_signals(core, core.n_parameters)
     return 0
 
 
@@ -357,24 +352,34 @@ cdef int begin_pass(Core core, options, key) except -1:
     return 0
 
 
+cdef int take_tiny_steps(Core core, const Call *call, Py_ssize_t batch_size) except -1 nogil:
+    """All steps of a pass of a tiny network (tiny.pyx)."""
+    cdef Py_ssize_t start, m
+    cdef const real *batch_X
+    cdef const real *batch_Y
+    copy_layers_rowmajor(core)
+    for start from 0 <= start < call.n by batch_size:
+        m = min(batch_size, call.n - start)
+        batch_X = gather(core.gathered_X, call.X, core.n_0, call.order, start, m)
+        batch_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, m)
+        if take_tiny_step(core, batch_X, batch_Y, m):
+            return 1
+        apply_tiny(core, batch_X, m)
+        look_for_signals(core, 1000 * m)
+        core.batch += 1
+    return 0
+
+
 cdef int train_pass(Core core, const Call *call, Py_ssize_t batch_size) except -1 nogil:
     # A lot without a row is a step of noise alone.
     cdef Py_ssize_t start, m, stop = max(call.n, 1) if core.is_private else call.n
-    cdef const real *batch_X
-    cdef const real *batch_Y
-    cdef bint tiny = core.is_tiny and is_product_update(core) and core.rule_alone and batch_size <= BLOCK
-    if tiny:
-        copy_layers_rowmajor(core)
+    if core.is_tiny and is_product_update(core) and core.rule_alone and batch_size <= BLOCK:
+        if take_tiny_steps(core, call, batch_size):
+            return 1
+        stop = 0
     for start from 0 <= start < stop by batch_size:
         m = min(batch_size, call.n - start)
-        if tiny:
-            batch_X = gather(core.gathered_X, call.X, core.n_0, call.order, start, m)
-            batch_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, m)
-            if take_tiny_step(core, batch_X, batch_Y, m):
-                return 1
-            apply_tiny(core, batch_X, m)
-            look_for_signals(core, 1000 * m)
-        elif looks_at_cost(core):
+        if looks_at_cost(core):
             if take_step_by_cost(core, call, start, m, batch_size):
                 return 1
         elif take_step(core, call, start, m, batch_size):
@@ -454,7 +459,7 @@ cdef void finish_step(Core core, const real *X, Py_ssize_t n) noexcept nogil:
     if core.is_tiny and is_product_update(core):
         apply_tiny(core, X, n)
     else:
-        apply_block(core, X, n, NULL, n)
+        apply_block(core, X, n, n)
 
 
 cdef int finish_or_restore(

@@ -1,8 +1,6 @@
 # Sums over examples: costs and gradients, in the order of the rows or in one drawn at random.
 #
-# Sums over examples run in a fixed tree: chains of BLOCK examples, those in chains of GROUP_BLOCKS, those in one chain.
-# So a gradient's bits do not depend on how a call was cut up. A block's product is added to its chain as it leaves the
-# registers.
+# A leaf's gradient is one product for each layer, a chain over the leaf's examples; leaves are added as tree.pyx says.
 
 from libc.math cimport ldexp, sqrt
 from libc.stdint cimport int64_t
@@ -176,33 +174,33 @@ cdef int weigh_block(
 cdef int weighted_deltas(
     Core core, const Call *call,
     const real **block_X,  # OUT where the block's rows of X are
-    Py_ssize_t start, Py_ssize_t n, Py_ssize_t following,
+    Py_ssize_t start, Py_ssize_t n, Py_ssize_t next_start, Py_ssize_t next_n,
 ) except -1 nogil:
     """Forward and backward of the n rows of the pass from `start`, their costs counted and their deltas weighed, while
-    the `following` rows after them are prefetched. 0, or 1 after `fail`.
+    the next rows that this thread needs are prefetched. 0, or 1 after `fail`.
     """
     cdef real C[BLOCK]
     cdef const real *block_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, n)
     block_X[0] = gather(core.gathered_X, call.X, core.n_0, call.order, start, n)
     if call.order == NULL:
-        prefetch_later(core, block_X[0] + n * core.n_0, NULL, following)
+        prefetch_later(core, call.X + next_start * core.n_0, NULL, next_n)
     else:
-        prefetch_later(core, call.X, call.order + start + n, following)
+        prefetch_later(core, call.X, call.order + next_start, next_n)
     core.block_row = start
     if deltas_block(core, block_X[0], block_Y, C, n):
         return 1
     return weigh_block(core, call, block_X[0], C, n, start)
 
 
-# ---- the tree --------------------------------------------------------------------------------------------------------
+# ---- a leaf ----------------------------------------------------------------------------------------------------------
 
 cdef int sum_block(
     Core core,
-    real *sums,     # IN/OUT, in the layout of the parameters
+    real *sums,     # OUT in the layout of the parameters
     const real *X,  # IN  (n, n_0)
-    Py_ssize_t n, bint first,
+    Py_ssize_t n,
 ) except -1 nogil:
-    """Add (or, for the first block, store) the block's sum_i dC_i/dparameters."""
+    """The block's sum_i dC_i/dparameters; of layers that do not learn whatever was there."""
     cdef Py_ssize_t l, j, k, m, rows, lines, width, step, lda = core.n_0
     cdef const real *a = X
     cdef Layer *layer
@@ -221,59 +219,36 @@ cdef int sum_block(
             while k < layer.n_in:
                 m = min(rows, layer.n_in - k)
                 accumulate_gradient(sums + layer.offset + k * layer.ld + j, layer.ld, a + k, lda, layer.delta + j,
-                                    layer.ld, n, m, width, core.zeros, not first, 1, core.panels)
+                                    layer.ld, n, m, width, core.zeros, False, 1, core.panels)
                 prefetch_rows(core, lines)
                 k += m
             look_for_signals(core, width * n * layer.n_in)
         accumulate_bias_gradient(sums + layer.offset + layer.n_in * layer.ld, layer.delta, layer.ld, n, layer.width,
-                                 not first, 1)
+                                 False, 1)
         a = layer.a
         lda = layer.ld
     return 0
 
 
-cdef bint begin_block(Core core, Py_ssize_t start) noexcept nogil:
-    """Before a block is added to the sums over the `start` examples before it: where a chain of blocks is full, fold it
-    into the total. Whether the block is the first of its chain, and to be stored instead of added.
-    """
-    cdef real *total = core.sums + core.storage_size
-    if start % (BLOCK * GROUP_BLOCKS) != 0:
-        return False
-    if start == BLOCK * GROUP_BLOCKS:
-        memcpy(total, core.sums, core.storage_size * sizeof(real))
-    elif start > 0:
-        add(total, core.sums, core.storage_size)
-    return True
-
-
-cdef real *folded(Core core, Py_ssize_t n) noexcept nogil:
-    """The sums over all n examples."""
-    cdef real *total = core.sums + core.storage_size
-    if n <= BLOCK * GROUP_BLOCKS:
-        return core.sums
-    add(total, core.sums, core.storage_size)
-    return total
+cdef int gradient_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """sum_i w_i dC_i/dparameters over n rows of the pass from `start`."""
+    cdef const real *block_X
+    cdef Py_ssize_t next_start = min(start + core.crew_size * LEAF, call.n)
+    if (weighted_deltas(core, call, &block_X, start, n, next_start, min(call.n - next_start, LEAF))
+            or sum_block(core, sums, block_X, n)):
+        return 1
+    look_for_signals(core, 0)
+    return 0
 
 
 cdef int gradient_sums(
     Core core, const Call *call, Py_ssize_t first, Py_ssize_t n,
     real **sums,  # OUT where they are
 ) except -1 nogil:
-    """sum_i w_i dC_i/dparameters over n of all rows from `first`, left in sums[0]; of layers that do not learn whatever
-    was there.
-    """
-    cdef Py_ssize_t start, m
-    cdef const real *block_X
+    """sum_i w_i dC_i/dparameters over n of all rows from `first`; of layers that do not learn whatever was there."""
     if n == 0:
         fill(core.sums, 0, core.storage_size)
-    for start from 0 <= start < n by BLOCK:
-        m = min(n - start, BLOCK)
-        if weighted_deltas(core, call, &block_X, first + start, m, min(n - start - m, BLOCK)):
-            return 1
-        sum_block(core, core.sums, block_X, m, begin_block(core, start))
-        look_for_signals(core, 0)
-    sums[0] = folded(core, n)
-    return 0
+    return do_leaves(core, call, gradient_leaf, join_sums, first, n, LEAF, sums)
 
 
 cdef void pack(

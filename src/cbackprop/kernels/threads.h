@@ -1,33 +1,37 @@
-/* Threads that share the work of one call: cbackprop_run(task, context, parts) calls task(context, part) for every
- * part in 0 ... parts - 1, returns when all of them are done, and starts threads when they are first needed.
+/* Threads that share the work of one call: cbackprop_run(task, context, pieces, threads, in_order) calls
+ * task(context, worker, piece) once for every piece in 0 ... pieces - 1, each by whoever comes for it, and returns when
+ * all of them are done. It starts threads when they are first needed.
  *
- * a) The caller takes part 0, worker number p takes part p: so a core finds in its cache what it left there. A part
- *    whose worker has not begun when the caller is through with its own, because the system gave the core to somebody
- *    else, is withdrawn, and the caller takes it, too. It waits for none but parts that are under way.
- * b) A slot's state is all that caller and worker say to each other:
+ * a) Pieces are small, so that a core that the system gives to somebody else costs the piece it is at and not a share of
+ *    the whole. In order, the next piece is the first that nobody has begun. Otherwise worker w of T begins with the
+ *    w-th of T equal ranges, so that a core finds in its cache what it left there, and then helps with the others'.
+ * b) The caller is worker 0. A worker that has not begun when nothing is left is withdrawn: the caller waits for none but
+ *    pieces that are under way. What a worker number stands for, such as scratch, is one thread's at a time.
+ * c) A slot's state is all that caller and worker say to each other:
  *        IDLE -> OFFERED (caller) -> TAKEN (worker) -> IDLE (worker), or OFFERED -> IDLE (withdrawn).
  *    Who has waited 50 microseconds for a change of it goes to sleep, and says so in the state: a worker makes IDLE
  *    ASLEEP, the caller makes TAKEN AWAITED. Who replaces one of these wakes the other.
- * c) A worker reads the task and its context only between TAKEN and IDLE; nothing of a call is touched after it.
- * d) One caller at a time has the workers. Another one, with its own network in another Python thread, does all of its
- *    parts itself: it has no core to win.
- * e) Workers know nothing of Python. They block every signal, so that Ctrl-C reaches the interpreter's threads; they
+ * d) A worker reads the call's work only between TAKEN and IDLE; nothing of a call is touched after it.
+ * e) One caller at a time has the workers. Another one, with its own network in another Python thread, does all of its
+ *    pieces itself: it has no core to win.
+ * f) Workers know nothing of Python. They block every signal, so that Ctrl-C reaches the interpreter's threads; they
  *    compute with the caller's rounding mode; and they are detached: a process that ends does not wait for them.
- * f) A forked child has no threads but the one that forked. It forgets the workers and starts its own when it needs
+ * g) A forked child has no threads but the one that forked. It forgets the workers and starts its own when it needs
  *    some.
- * g) All of this is static, one set for each extension module. Without POSIX threads everything runs on the caller.
+ * h) All of this is static, one set for each extension module. Without POSIX threads everything runs on the caller.
  */
 #ifndef CBACKPROP_THREADS_H
 #define CBACKPROP_THREADS_H
 
 #define CBACKPROP_MOST_THREADS 64
 
-typedef void (*cbackprop_task)(void *context, int part);
+typedef void (*cbackprop_task)(void *context, int worker, Py_ssize_t piece);
 
 #if (defined(__GNUC__) || defined(__clang__)) && (defined(__unix__) || defined(__APPLE__))
 
 #include <fenv.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -48,12 +52,21 @@ typedef struct {
     pthread_cond_t changed;
 } cbackprop_slot;
 
+/* The work of one call. Range w is what is left of the pieces that worker w begins with. */
+typedef struct {
+    cbackprop_task task;
+    void *context;
+    int ranges;
+    struct {
+        Py_ssize_t next, end;
+    } range[CBACKPROP_MOST_THREADS];
+} cbackprop_work;
+
 static struct {
     int busy;
     int watches_forks;
     int started; /* workers 1 ... started are there */
-    cbackprop_task task;
-    void *context;
+    cbackprop_work *work;
     fenv_t rounding;
     cbackprop_slot slots[CBACKPROP_MOST_THREADS];
 } cbackprop_pool;
@@ -94,14 +107,26 @@ static void cbackprop_wait(cbackprop_slot *slot, int state, int sleeping)
     }
 }
 
-static void *cbackprop_work(void *argument)
+/* Do pieces until none is left that nobody has begun. */
+static void cbackprop_do_pieces(cbackprop_work *work, int worker)
+{
+    int i;
+    for (i = 0; i < work->ranges; i++) {
+        int at = (worker + i) % work->ranges;
+        Py_ssize_t piece;
+        while ((piece = __atomic_fetch_add(&work->range[at].next, 1, __ATOMIC_RELAXED)) < work->range[at].end)
+            work->task(work->context, worker, piece);
+    }
+}
+
+static void *cbackprop_worker(void *argument)
 {
     cbackprop_slot *slot = (cbackprop_slot *)argument;
     for (;;) {
         cbackprop_wait(slot, CBACKPROP_IDLE, CBACKPROP_ASLEEP);
         if (cbackprop_change(slot, CBACKPROP_OFFERED, CBACKPROP_TAKEN)) {
             fesetenv(&cbackprop_pool.rounding);
-            cbackprop_pool.task(cbackprop_pool.context, (int)(slot - cbackprop_pool.slots));
+            cbackprop_do_pieces(cbackprop_pool.work, (int)(slot - cbackprop_pool.slots));
             cbackprop_set(slot, CBACKPROP_IDLE, CBACKPROP_AWAITED);
         }
     }
@@ -135,7 +160,7 @@ static void cbackprop_start_workers(int count)
         slot->state = CBACKPROP_IDLE;
         pthread_mutex_init(&slot->mutex, NULL);
         pthread_cond_init(&slot->changed, NULL);
-        if (pthread_create(&thread, &attributes, cbackprop_work, slot) != 0)
+        if (pthread_create(&thread, &attributes, cbackprop_worker, slot) != 0)
             break;
         cbackprop_pool.started++;
     }
@@ -143,43 +168,82 @@ static void cbackprop_start_workers(int count)
     pthread_attr_destroy(&attributes);
 }
 
-static void cbackprop_run(cbackprop_task task, void *context, int parts)
+static void cbackprop_run(cbackprop_task task, void *context, Py_ssize_t pieces, int threads, int in_order)
 {
-    int part, offered = 0;
-    if (parts > 1 && !__atomic_exchange_n(&cbackprop_pool.busy, 1, __ATOMIC_ACQUIRE)) {
-        offered = parts - 1 < CBACKPROP_MOST_THREADS - 1 ? parts - 1 : CBACKPROP_MOST_THREADS - 1;
+    Py_ssize_t piece;
+    if (threads > pieces)
+        threads = (int)pieces;
+    if (threads > 1 && !__atomic_exchange_n(&cbackprop_pool.busy, 1, __ATOMIC_ACQUIRE)) {
+        cbackprop_work work;
+        int worker, offered = (threads < CBACKPROP_MOST_THREADS ? threads : CBACKPROP_MOST_THREADS) - 1;
         if (cbackprop_pool.started < offered)
             cbackprop_start_workers(offered);
         if (cbackprop_pool.started < offered)
             offered = cbackprop_pool.started;
-        cbackprop_pool.task = task;
-        cbackprop_pool.context = context;
+        work.task = task;
+        work.context = context;
+        work.ranges = in_order ? 1 : offered + 1;
+        for (worker = 0; worker < work.ranges; worker++) {
+            work.range[worker].next = pieces * worker / work.ranges;
+            work.range[worker].end = pieces * (worker + 1) / work.ranges;
+        }
+        cbackprop_pool.work = &work;
         fegetenv(&cbackprop_pool.rounding);
-        for (part = 1; part <= offered; part++)
-            cbackprop_set(&cbackprop_pool.slots[part], CBACKPROP_OFFERED, CBACKPROP_ASLEEP);
-        task(context, 0);
-        for (part = 1; part <= offered; part++)
-            if (cbackprop_change(&cbackprop_pool.slots[part], CBACKPROP_OFFERED, CBACKPROP_IDLE))
-                task(context, part);
-        for (part = offered + 1; part < parts; part++)
-            task(context, part);
-        for (part = 1; part <= offered; part++)
-            cbackprop_wait(&cbackprop_pool.slots[part], CBACKPROP_TAKEN, CBACKPROP_AWAITED);
+        for (worker = 1; worker <= offered; worker++)
+            cbackprop_set(&cbackprop_pool.slots[worker], CBACKPROP_OFFERED, CBACKPROP_ASLEEP);
+        cbackprop_do_pieces(&work, 0);
+        for (worker = 1; worker <= offered; worker++)
+            if (!cbackprop_change(&cbackprop_pool.slots[worker], CBACKPROP_OFFERED, CBACKPROP_IDLE))
+                cbackprop_wait(&cbackprop_pool.slots[worker], CBACKPROP_TAKEN, CBACKPROP_AWAITED);
         __atomic_store_n(&cbackprop_pool.busy, 0, __ATOMIC_RELEASE);
         return;
     }
-    for (part = 0; part < parts; part++)
-        task(context, part);
+    for (piece = 0; piece < pieces; piece++)
+        task(context, 0, piece);
+}
+
+/* A lock for a few instructions. Who holds it may have lost its core: others then give up theirs. */
+static void cbackprop_lock(int *lock)
+{
+    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
+        sched_yield();
+}
+
+static void cbackprop_unlock(int *lock)
+{
+    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+static void cbackprop_yield(void)
+{
+    sched_yield();
+}
+
+static int cbackprop_is_set(const int *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void cbackprop_set_flag(int *flag)
+{
+    __atomic_store_n(flag, 1, __ATOMIC_RELEASE);
 }
 
 #else
 
-static void cbackprop_run(cbackprop_task task, void *context, int parts)
+static void cbackprop_run(cbackprop_task task, void *context, Py_ssize_t pieces, int threads, int in_order)
 {
-    int part;
-    for (part = 0; part < parts; part++)
-        task(context, part);
+    Py_ssize_t piece;
+    (void)threads, (void)in_order;
+    for (piece = 0; piece < pieces; piece++)
+        task(context, 0, piece);
 }
+
+static void cbackprop_lock(int *lock) { (void)lock; }
+static void cbackprop_unlock(int *lock) { (void)lock; }
+static void cbackprop_yield(void) {}
+static int cbackprop_is_set(const int *flag) { return *flag; }
+static void cbackprop_set_flag(int *flag) { *flag = 1; }
 
 #endif
 #endif

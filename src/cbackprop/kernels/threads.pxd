@@ -4,6 +4,12 @@ cdef extern from "threads.h" nogil:
     enum:
         MOST_THREADS "CBACKPROP_MOST_THREADS"
 
-    ctypedef void (*task_function "cbackprop_task")(void *context, int part) noexcept nogil
+    ctypedef void (*task_function "cbackprop_task")(void *context, int worker, Py_ssize_t piece) noexcept nogil
 
-    void run_task "cbackprop_run"(task_function task, void *context, int parts) noexcept
+    void run_task "cbackprop_run"(
+        task_function task, void *context, Py_ssize_t pieces, int threads, bint in_order) noexcept
+    void lock "cbackprop_lock"(int *lock) noexcept
+    void unlock "cbackprop_unlock"(int *lock) noexcept
+    void give_way "cbackprop_yield"() noexcept
+    bint is_set "cbackprop_is_set"(const int *flag) noexcept
+    void set_flag "cbackprop_set_flag"(int *flag) noexcept

@@ -24,6 +24,7 @@ from cbackprop.kernels.threads cimport run_task
 cdef enum:
     # A thread's least share of the work, in multiply-adds: some 20 microseconds, many times what handing it over costs.
     LEAST_SHARE = 1000000
+    PIECES_EACH = 4  # that a share is handed out in
 
 # Terms of the summed index in one walk, and numbers of the panel that holds them. 128 rows of A take half an L2 cache.
 cdef extern from *:
@@ -82,7 +83,7 @@ cdef struct Product:
     bint update
     real factor
     Panels panels
-    Py_ssize_t share  # columns of each part
+    Py_ssize_t share  # columns of each piece
 
 
 cdef void tile(
@@ -176,29 +177,32 @@ cdef void transpose_panel(
                         panel[(p + i) * width + c + j] = Wt[(c + j) * ld + p + i] if c + j < rows_there else <real> 0
 
 
-cdef inline Py_ssize_t shared_out(Py_ssize_t columns, Py_ssize_t work, int threads) noexcept nogil:
-    """Columns of each thread's share: whole pairs of cache lines, and all of them if the work is too little to share.
-    """
-    cdef Py_ssize_t sharers = min(threads, work // LEAST_SHARE)
-    if sharers <= 1:
+cdef inline int sharers_of(Py_ssize_t work, int threads) noexcept nogil:
+    """How many threads so much work is worth, in multiply-adds."""
+    return <int> max(min(<Py_ssize_t> threads, work // LEAST_SHARE), 1)
+
+
+cdef inline Py_ssize_t piece_columns(Py_ssize_t columns, int sharers) noexcept nogil:
+    """Columns of the pieces that the sharers come for: whole pairs of cache lines, and all of them for one alone."""
+    if sharers == 1:
         return columns
-    return ((columns + sharers - 1) // sharers + 2 * GROUP - 1) // (2 * GROUP) * (2 * GROUP)
+    return max((columns // (PIECES_EACH * sharers) + 2 * GROUP - 1) // (2 * GROUP), 1) * (2 * GROUP)
 
 
-cdef inline int parts_of(Py_ssize_t columns, Py_ssize_t share) noexcept nogil:
-    return 1 if share >= columns else <int> ((columns + share - 1) // share)
+cdef inline Py_ssize_t pieces_of(Py_ssize_t columns, Py_ssize_t share) noexcept nogil:
+    return (columns + share - 1) // share
 
 
-cdef void product_part(void *context, int part) noexcept nogil:
+cdef void product_piece(void *context, int worker, Py_ssize_t piece) noexcept nogil:
     cdef Product *p = <Product *> context
     cdef Panels panels = p.panels
-    cdef Py_ssize_t j = part * p.share
-    panels.first += part * panels.size
+    cdef Py_ssize_t j = piece * p.share
+    panels.first += worker * panels.size
     panels.threads = 1
     product(p.table1, p.table2, p.C + j, p.ldc, p.A, p.row_step, p.depth_step, p.stride,
             p.B + (j if p.rows_there < 0 else j * p.ldb), p.ldb, -1 if p.rows_there < 0 else max(p.rows_there - j, 0),
             p.init + j, p.ld_init, p.m, min(p.share, p.n - j), p.depth, p.update, p.factor, panels,
-            p.next, p.next_lines if part == 0 else 0)
+            p.next, p.next_lines if piece == 0 else 0)
 
 
 cdef inline void product(
@@ -230,18 +234,20 @@ cdef inline void product(
     cdef bint copied = not turned and m > 4 * TILE_ROWS and ldb * <Py_ssize_t> sizeof(real) >= 2048
     cdef real *panel = panels.first
     cdef Product shared
+    cdef int sharers
     if m == 0:
         return
     if panels.threads > 1:
-        shared.share = shared_out(n, m * n * depth, panels.threads)
-        if parts_of(n, shared.share) > 1:
+        sharers = sharers_of(m * n * depth, panels.threads)
+        shared.share = piece_columns(n, sharers)
+        if shared.share < n:
             shared.table1, shared.table2 = table1, table2
             shared.C, shared.A, shared.B, shared.init, shared.next = C, A, B, init, next
             shared.ldc, shared.row_step, shared.depth_step, shared.stride = ldc, row_step, depth_step, stride
             shared.ldb, shared.rows_there, shared.ld_init = ldb, rows_there, ld_init
             shared.m, shared.n, shared.depth, shared.next_lines = m, n, depth, next_lines
             shared.update, shared.factor, shared.panels = update, factor, panels
-            run_task(product_part, &shared, parts_of(n, shared.share))
+            run_task(product_piece, &shared, pieces_of(n, shared.share), sharers, False)
             return
     count = m // blocks
     taller = m - count * blocks

@@ -133,8 +133,10 @@ def seed(argument: object) -> int | None:
     return integer("seed", argument, 0)
 
 
-def threads(argument: object) -> int:
-    """An upper limit ≥ 1; the kernels have 64 at most (threads.h)."""
+def threads(argument: object) -> int | Literal["auto"]:
+    """An upper limit ≥ 1, of which the kernels have 64 at most (threads.h), or 'auto'."""
+    if isinstance(argument, str) and argument == "auto":
+        return "auto"
     return min(integer("threads", argument, 1), 64)
 
 
