@@ -170,7 +170,25 @@ def test_gradients_of_leaves_are_added_as_a_binary_counter_adds(leaves, rest, dt
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 8])
-def test_the_first_failure_among_many_examples_is_told(threads):
+def test_the_failure_of_the_first_example_is_told(threads):
+    """Of an early one in layer 2, though others fail sooner, in layer 1, and beside it."""
+    X, Y = data((20, 30, 10), 3000, "float64")
+    net = Network((20, 30, 10), "tanh", seed=1, threads=threads)
+    net.weights[0][...] = 0
+    net.weights[0][:, 0] = 1
+    net.weights[0][:, 1] = 1e300
+    net.weights[1][...] = 1e307
+    X[:, :2] = 0
+    assert np.isfinite(net.cost(X, Y))
+    X[1000, 0] = 5  # z of layer 2 is more than a number
+    X[1300::40, 1] = 1e10  # in no block of 256 with that one
+    for call in (net.forward, lambda X: net.cost(X, Y)):
+        with pytest.raises(FloatingPointError, match="layer 2"):
+            call(X)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 8])
+def test_a_failure_among_many_examples_leaves_the_network_as_it_was(threads):
     X, Y = data(NARROW[0], 3000, "float64")
     net = network(NARROW[0], threads)
     expected = net.gradient(X, Y).vector

@@ -294,6 +294,9 @@ def construction_rows():
     yield row("threads 0", ValueError, r"threads is 0; expected at least 1", threads=0)
     yield row("threads -1", ValueError, r"threads is -1; expected at least 1", threads=-1)
     yield row("threads 1.0", TypeError, r"threads is 1.0 \(float\); expected", threads=1.0)
+    yield row(
+        "threads many", TypeError, r"threads is 'many' .* an integer or 'auto'", threads="many"
+    )
     yield row("threads True", TypeError, r"threads is True; expected", threads=True)
     yield row("backend", ValueError, r"backend is 'gpu'; expected one of 'comp", backend="gpu")
     yield row("backend None", TypeError, r"backend is None .*; expected one of", backend=None)

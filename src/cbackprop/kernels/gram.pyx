@@ -166,14 +166,14 @@ cdef int scaled_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n
 cdef int multiply_copies(Core core, const Call *call) except -1 nogil:
     """All pairs of blocks of the copies that are there."""
     cdef GramScratch *scratch = call.gram_scratch
-    cdef Py_ssize_t blocks = (scratch.n + BLOCK - 1) // BLOCK * ((scratch.n2 + BLOCK - 1) // BLOCK)
+    cdef Py_ssize_t blocks = pieces_of(scratch.n, BLOCK) * pieces_of(scratch.n2, BLOCK)
     return do_leaves(core, call, inner_products_leaf, NULL, 0, blocks, 1, NULL)
 
 
 cdef int inner_products_leaf(Core core, const Call *call, Py_ssize_t pair, Py_ssize_t n, real *sums) except -1 nogil:
     """One pair of blocks, counted with the second set's fast."""
     cdef GramScratch *scratch = call.gram_scratch
-    cdef Py_ssize_t blocks2 = (scratch.n2 + BLOCK - 1) // BLOCK
+    cdef Py_ssize_t blocks2 = pieces_of(scratch.n2, BLOCK)
     cdef Py_ssize_t i = pair // blocks2 * BLOCK, j = pair % blocks2 * BLOCK
     cdef Py_ssize_t m = min(scratch.n - i, BLOCK), m2 = min(scratch.n2 - j, BLOCK)
     cdef Py_ssize_t all2 = call.n if call.second == NULL else call.second.n

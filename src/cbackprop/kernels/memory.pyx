@@ -236,7 +236,7 @@ cdef Py_ssize_t reserve_call(
     if sharers > 1:
         if not needs & NEEDS_LEAVES:
             leaf_rows = min(LEAF, max(balanced(n, n // (PIECES_EACH * sharers) + 1), LEAST_ROWS))
-        leaves = (n + leaf_rows - 1) // leaf_rows
+        leaves = pieces_of(n, leaf_rows)
         share = (leaves + sharers - 1) // sharers * leaf_rows  # of the thread that does most
         # Where few rows meet large layers, or leaves would leave threads without work, the layers are shared instead.
         if (is_wide(core, min(n, LEAF)) and not needs & WRITES_PARAMETERS
@@ -248,7 +248,7 @@ cdef Py_ssize_t reserve_call(
     core.n_tickets = 1 if needs & NEEDS_SUMS else MOST_TICKETS
     reserve_scratch(core, rows, needs)
     if n > leaf_rows:
-        reserve_crew(core, (n + leaf_rows - 1) // leaf_rows, sharers, rows, needs)
+        reserve_crew(core, pieces_of(n, leaf_rows), sharers, rows, needs)
     if needs & NEEDS_SUMS:
         # Pages that no sum comes to are never there.
         core.sums_size = core.storage_size + (extra + GROUP - 1) // GROUP * GROUP

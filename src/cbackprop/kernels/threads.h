@@ -219,16 +219,6 @@ static void cbackprop_yield(void)
     sched_yield();
 }
 
-static int cbackprop_is_set(const int *flag)
-{
-    return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
-}
-
-static void cbackprop_set_flag(int *flag)
-{
-    __atomic_store_n(flag, 1, __ATOMIC_RELEASE);
-}
-
 #else
 
 static void cbackprop_run(cbackprop_task task, void *context, Py_ssize_t pieces, int threads, int in_order)
@@ -242,8 +232,6 @@ static void cbackprop_run(cbackprop_task task, void *context, Py_ssize_t pieces,
 static void cbackprop_lock(int *lock) { (void)lock; }
 static void cbackprop_unlock(int *lock) { (void)lock; }
 static void cbackprop_yield(void) {}
-static int cbackprop_is_set(const int *flag) { return *flag; }
-static void cbackprop_set_flag(int *flag) { *flag = 1; }
 
 #endif
 #endif

@@ -11,5 +11,3 @@ cdef extern from "threads.h" nogil:
     void lock "cbackprop_lock"(int *lock) noexcept
     void unlock "cbackprop_unlock"(int *lock) noexcept
     void give_way "cbackprop_yield"() noexcept
-    bint is_set "cbackprop_is_set"(const int *flag) noexcept
-    void set_flag "cbackprop_set_flag"(int *flag) noexcept

@@ -189,8 +189,8 @@ cdef inline Py_ssize_t piece_columns(Py_ssize_t columns, int sharers) noexcept n
     return max((columns // (PIECES_EACH * sharers) + 2 * GROUP - 1) // (2 * GROUP), 1) * (2 * GROUP)
 
 
-cdef inline Py_ssize_t pieces_of(Py_ssize_t columns, Py_ssize_t share) noexcept nogil:
-    return (columns + share - 1) // share
+cdef inline Py_ssize_t pieces_of(Py_ssize_t count, Py_ssize_t share) noexcept nogil:
+    return (count + share - 1) // share
 
 
 cdef void product_piece(void *context, int worker, Py_ssize_t piece) noexcept nogil:

@@ -7,15 +7,16 @@
 # b) A node is added to its neighbour by the thread that has made the later of both: x + y and y + x are the same bits.
 #    The other one waits.
 # c) Leaves are begun in order, each with a ticket, which is room for its sums and is given back when a node is added to
-#    another one. So those that wait are few: with none under way a node for each bit of their number. There is a ticket
-#    for each of these and some for every thread; who finds none left waits until a leaf under way ends.
+#    another one. A thread comes for a leaf with a ticket in its hand: so leaves that are begun can end, those that wait
+#    when none is under way are few, a node for each bit of their number, and there are tickets for these, two for every
+#    thread and one more. Who has none left waits until a leaf under way ends, with no leaf begun.
 # d) A thread works with a Core of its own: the caller with the call's, the others with its crew, twins that share the
 #    parameters. They do not look for signals, nor share their products further.
 # e) The first failure in the order of the examples is the call's, as on one thread.
 # f) Where nothing is summed but costs, or nothing at all, the same goes on without sums; leaves then have any size.
 
 from cbackprop.kernels.simd cimport real
-from cbackprop.kernels.threads cimport give_way, is_set, lock, run_task, set_flag, unlock
+from cbackprop.kernels.threads cimport MOST_THREADS, give_way, lock, run_task, unlock
 
 cdef enum:
     LEAST_ROWS = 32  # of a piece, where nothing is summed over examples
@@ -48,8 +49,8 @@ cdef struct Tree:
     int n_waiting
     real *tickets[MOST_TICKETS]
     int n_tickets
-    int stopped      # nothing new is begun
-    int interrupted  # by the caller's exception
+    real *own[MOST_THREADS]  # each thread's ticket
+    bint interrupted         # by the caller's exception
     Py_ssize_t failed_start  # of the first leaf that failed; n for none
     int failed_quantity
     Py_ssize_t failed_layer
@@ -79,19 +80,19 @@ cdef bint take_neighbour(Tree *tree, const Node *node, Node *neighbour) noexcept
     return found
 
 
-cdef bint take_ticket(Tree *tree, real **sums) noexcept nogil:
-    """Room for a leaf's sums, NULL where there are none. False where the call has ended meanwhile."""
-    cdef bint taken = False
-    while not taken and not is_set(&tree.stopped):
+cdef void take_ticket(Tree *tree, real **sums) noexcept nogil:
+    """Room for the sums of a leaf still to be begun, NULL where there are none; or the call has failed meanwhile."""
+    cdef bint done = False
+    while not done:
         lock(&tree.guard)
         if tree.n_tickets > 0:
             tree.n_tickets -= 1
             sums[0] = tree.tickets[tree.n_tickets]
-            taken = True
+            done = True
+        done = done or tree.interrupted or tree.failed_start < tree.n
         unlock(&tree.guard)
-        if not taken:
+        if not done:
             give_way()
-    return taken
 
 
 cdef void give_ticket(Tree *tree, real *sums) noexcept nogil:
@@ -102,31 +103,38 @@ cdef void give_ticket(Tree *tree, real *sums) noexcept nogil:
 
 
 cdef void stop(Tree *tree, Core core, int answer, Py_ssize_t start) noexcept nogil:
-    """Nothing more is begun: a leaf was interrupted, or has failed."""
+    """A leaf was interrupted, or has failed."""
     lock(&tree.guard)
     if answer < 0:
-        tree.interrupted = 1
+        tree.interrupted = True
     elif start < tree.failed_start:
         tree.failed_start = start
         tree.failed_quantity = core.failed_quantity
         tree.failed_layer = core.failed_layer
     unlock(&tree.guard)
-    set_flag(&tree.stopped)
+
+
+cdef bint is_needed(Tree *tree, Py_ssize_t start) noexcept nogil:
+    """Whether this leaf is to be done still: those before the first that failed might be the first."""
+    cdef bint needed
+    lock(&tree.guard)
+    needed = not tree.interrupted and start < tree.failed_start
+    unlock(&tree.guard)
+    return needed
 
 
 cdef void do_leaf(void *context, int worker, Py_ssize_t place) noexcept nogil:
     cdef Tree *tree = <Tree *> context
-    if not is_set(&tree.stopped):
-        add_leaf(<Core> tree.crew[worker], tree, place)
+    if is_needed(tree, place * tree.leaf_rows):
+        add_leaf(<Core> tree.crew[worker], tree, &tree.own[worker], place)
 
 
-cdef void add_leaf(Core core, Tree *tree, Py_ssize_t place) noexcept nogil:
-    """Do a leaf, and join it and what it completes."""
+cdef void add_leaf(Core core, Tree *tree, real **own, Py_ssize_t place) noexcept nogil:
+    """Do a leaf with the thread's own ticket, join it and what it completes, and have a ticket for the next one."""
     cdef Py_ssize_t start = place * tree.leaf_rows
     cdef int answer
     cdef Node node, neighbour
-    if not take_ticket(tree, &node.sums):
-        return
+    node.sums = own[0]
     node.place, node.level, node.n = place, 0, min(tree.n - start, tree.leaf_rows)
     core.cost_total = core.cost_correction = 0
     answer = tree.leaf(core, tree.call, tree.first + start, node.n, node.sums)
@@ -142,6 +150,7 @@ cdef void add_leaf(Core core, Tree *tree, Py_ssize_t place) noexcept nogil:
         node.n += neighbour.n
         node.level += 1
         node.place >>= 1
+    take_ticket(tree, own)
 
 
 cdef int do_leaves(
@@ -160,7 +169,7 @@ cdef int do_leaves(
         return 0 if n == 0 else leaf(core, call, first, n, core.sums)
     tree.crew, tree.call, tree.leaf, tree.join = core.crew, call, <quiet_leaf_function> leaf, join
     tree.first, tree.n, tree.leaf_rows = first, n, leaf_rows
-    tree.guard = tree.n_waiting = tree.stopped = tree.interrupted = 0
+    tree.guard = tree.n_waiting = tree.interrupted = 0
     tree.failed_start = n
     tree.n_tickets = core.n_tickets
     for i in range(core.n_tickets):
@@ -168,12 +177,14 @@ cdef int do_leaves(
     if core.crew_size > 1:
         core.panels.threads = 1
         brief_crew(core)
-    run_task(do_leaf, &tree, (n + leaf_rows - 1) // leaf_rows, core.crew_size, True)
+    for i in range(core.crew_size):
+        take_ticket(&tree, &tree.own[i])
+    run_task(do_leaf, &tree, pieces_of(n, leaf_rows), core.crew_size, True)
     core.panels.threads = core.threads
     core.cost_total, core.cost_correction = cost_total, cost_correction
     if tree.interrupted:
         return -1
-    if tree.stopped:
+    if tree.failed_start < n:
         return fail(core, tree.failed_quantity, tree.failed_layer)
     # From the shortest, which is the last, to the longest.
     total = take_shortest(&tree)

@@ -135,7 +135,9 @@ def seed(argument: object) -> int | None:
 
 def threads(argument: object) -> int | Literal["auto"]:
     """An upper limit ≥ 1, of which the kernels have 64 at most (threads.h), or 'auto'."""
-    if isinstance(argument, str) and argument == "auto":
+    if isinstance(argument, str):
+        if argument != "auto":
+            raise wrong_type("threads", argument, "an integer or 'auto'")
         return "auto"
     return min(integer("threads", argument, 1), 64)
 
