@@ -11,11 +11,25 @@ import mpmath as mp
 mp.mp.dps = 60
 LN2 = mp.log(2)
 # Precision in bits; bits of LN2_HIGH (its product with any exponent n is exact); where exp is 0 and
-# where it is inf; numbers of coefficients for exp, log and log1p.
+# where it is inf; numbers of coefficients for exp, log, log1p and the normal distribution's tail.
 FORMATS = {
-    "float32": {"bits": 24, "ln2_bits": 16, "exp_low": -110, "exp_high": 90, "terms": (6, 4, 5)},
-    "float64": {"bits": 53, "ln2_bits": 42, "exp_low": -760, "exp_high": 720, "terms": (11, 7, 10)},
+    "float32": {
+        "bits": 24,
+        "ln2_bits": 16,
+        "exp_low": -110,
+        "exp_high": 90,
+        "terms": (6, 4, 5, 12),
+    },
+    "float64": {
+        "bits": 53,
+        "ln2_bits": 42,
+        "exp_low": -760,
+        "exp_high": 720,
+        "terms": (11, 7, 10, 24),
+    },
 }
+# Beyond 40 Phi is 0 or 1 in both number types; 4 makes the polynomials of the tail the shortest.
+TAIL_END, TAIL_MIDDLE = mp.mpf(40), mp.mpf(4)
 
 
 def exp_tail(r):
@@ -26,6 +40,12 @@ def exp_tail(r):
 def log_tail(w):
     """p of log((1 + s)/(1 - s)) = 2s + s w p(w), w = s^2."""
     return mp.nsum(lambda k: 2 * w ** int(k) / (2 * k + 3), [0, 70], method="direct")
+
+
+def normal_tail(w):
+    """p of Phi(-u) exp(u^2/2) = p(w) / (u + 4), w = (u - 4)/(u + 4)."""
+    u = TAIL_MIDDLE * (1 + w) / (1 - w)
+    return mp.erfc(u / mp.sqrt(2)) / 2 * mp.exp(u * u / 2) * (u + TAIL_MIDDLE)
 
 
 def minimax(function, low, high, terms):
@@ -106,13 +126,8 @@ def main():
         define("SUBNORMAL_SHIFT", bits + 1, "what log scales subnormal numbers by: 2 to this")
         define("SUBNORMAL_SCALE", mp.mpf(2) ** (bits + 1))
         define("SPLITTER", 2 ** ((bits + 1) // 2) + 1, "2^ceil(bits/2) + 1 (Dekker)")
-        sqrt_half = mp.sqrt(mp.mpf(1) / 2)
-        with mp.workprec(bits):
-            sqrt_half_high = +sqrt_half
-        define("SQRT_HALF", sqrt_half, "sqrt(1/2), and what that is off by")
-        define("SQRT_HALF_LOW", sqrt_half - sqrt_half_high)
 
-        exp_terms, log_terms, log1p_terms = f["terms"]
+        exp_terms, log_terms, log1p_terms, tail_terms = f["terms"]
         c, error = minimax(exp_tail, -LN2 / 2, LN2 / 2, exp_terms)
         array("EXP", c, f"exp(r) = 1 + r + r^2 q(r), |r| <= ln(2)/2: q, error {mp.nstr(error, 2)}")
         s = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)
@@ -125,6 +140,14 @@ def main():
         )
         c, error = minimax(log_tail, mp.mpf(0), mp.mpf(1) / 9, log1p_terms)
         array("LOG1P", c, f"the same for w <= 1/9: p, error {mp.nstr(error, 2)}")
+        high = (TAIL_END - TAIL_MIDDLE) / (TAIL_END + TAIL_MIDDLE)
+        c, error = minimax(normal_tail, mp.mpf(-1), high, tail_terms)
+        array(
+            "NORMAL_TAIL",
+            c,
+            "Phi(-u) exp(u^2/2) = p(w) / (u + 4), w = (u - 4)/(u + 4), 0 <= u <= 40: "
+            f"p, error {mp.nstr(error, 2)}",
+        )
     print("#endif\n\n#endif")
 
 

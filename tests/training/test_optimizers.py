@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,28 @@ def test_a_name_is_the_object_with_its_own_numbers(name, backend):
     assert states[:2] == states[2:]
     assert states[1] == state(net)
     assert states[0] != states[1]
+
+
+@every_backend
+def test_adam_takes_the_right_step_however_late_it_is(backend):
+    """From m = v = 0, so that the step is that of its two powers: against exact fractions."""
+    beta1, beta2, epsilon = (Fraction(x) for x in (0.9, 0.999, 1e-3))
+    m, v = 1 - beta1, 1 - beta2
+    for t in (*range(1, 40), 255, 256, 257, 999, 4096, 54_321):
+        net = Network([1, 1], "identity", "half_quadratic", dtype="float64", backend=backend)
+        X, Y = np.ones((1, 1)), -np.ones((1, 1))
+        net.partial_fit(X, Y, optimizer=Adam(1.0, 0.9, 0.999, 1e-3))  # makes the slots
+        engine = net._model.engine
+        for array in (*net.weights, *net.biases, *engine.slots):
+            array[...] = 0
+        engine.step_count = t - 1
+        net.partial_fit(X, Y)
+        # 200 bits for the square roots.
+        root_v, root = (Fraction(math.isqrt(int(x * 4**200)), 2**200) for x in (v, 1 - beta2**t))
+        step = m / (1 - beta1**t) / (root_v / root + epsilon)
+        error = abs(Fraction(float(-net.weights[0][0, 0])) / step - 1)
+        # 1 - beta^t itself has lost digits while it is small.
+        assert error < 2.0**-52 * (8 + 4 / (1 - 0.999**t)), t
 
 
 @every_backend

@@ -149,9 +149,9 @@ cdef bint exponential_loop(
         for c in range(vectors):
             x = vec_load(z + i)
             if exponential_kind is sigmoid_formula:
-                sigmoid_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+                sigmoid_finish(x, n_rounded[c], r[c], rest[c], False, &value, &derivative)
             elif exponential_kind is tanh_formula:
-                tanh_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+                tanh_finish(x, n_rounded[c], r[c], rest[c], False, &value, &derivative)
             elif exponential_kind is elu_formula:
                 elu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
             elif exponential_kind is selu_formula:

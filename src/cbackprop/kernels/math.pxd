@@ -18,8 +18,8 @@
 from libc.math cimport INFINITY, NAN
 
 from cbackprop.kernels.simd cimport (
-    HAS_FMA, ROUNDING_MAGIC, real, vec, vec_abs, vec_erfc, vec_fma, vec_log_exponent, vec_log_mantissa, vec_max,
-    vec_min, vec_scale, vec_set1, vec_where_ge, vec_where_gt, vec_with_sign_of,
+    HAS_FMA, ROUNDING_MAGIC, real, vec, vec_abs, vec_divide_few, vec_fma, vec_log_exponent, vec_log_mantissa,
+    vec_max, vec_min, vec_minus_abs, vec_scale, vec_set1, vec_where_ge, vec_where_gt, vec_with_sign_of,
 )
 
 
@@ -34,14 +34,14 @@ cdef extern from "math_coefficients.h" nogil:
     const real SUBNORMAL_SHIFT "CBACKPROP_SUBNORMAL_SHIFT"
     const real SUBNORMAL_SCALE "CBACKPROP_SUBNORMAL_SCALE"
     const real SPLITTER "CBACKPROP_SPLITTER"
-    const real SQRT_HALF "CBACKPROP_SQRT_HALF"
-    const real SQRT_HALF_LOW "CBACKPROP_SQRT_HALF_LOW"
     const int EXP_TERMS "CBACKPROP_EXP_TERMS"
     const real *EXP "CBACKPROP_EXP"
     const int LOG_TERMS "CBACKPROP_LOG_TERMS"
     const real *LOG "CBACKPROP_LOG"
     const int LOG1P_TERMS "CBACKPROP_LOG1P_TERMS"
     const real *LOG1P "CBACKPROP_LOG1P"
+    const int NORMAL_TAIL_TERMS "CBACKPROP_NORMAL_TAIL_TERMS"
+    const real *NORMAL_TAIL "CBACKPROP_NORMAL_TAIL"
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------
@@ -70,19 +70,38 @@ cdef inline vec product_error(vec a, vec b, vec product) noexcept nogil:
     return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-cdef inline vec polynomial(vec x, vec square, const real *c, int terms) noexcept nogil:
-    """c[0] + c[1] x + … + c[terms-1] x^(terms-1) as (even part) + x (odd part), Horner in x^2 each: two chains of
-    half the latency. `terms` is a constant of the C compiler, which unrolls the loops."""
-    cdef int even_terms = (terms + 1) // 2
-    cdef int odd_terms = terms // 2
-    cdef vec even = vec_set1(c[2 * even_terms - 2])
-    cdef vec odd = vec_set1(c[2 * odd_terms - 1])
-    cdef int k
-    for k in range(2, even_terms + 1):
-        even = vec_fma(even, square, vec_set1(c[2 * (even_terms - k)]))
-    for k in range(2, odd_terms + 1):
-        odd = vec_fma(odd, square, vec_set1(c[2 * (odd_terms - k) + 1]))
-    return vec_fma(odd, x, even)
+cdef inline vec two_terms(vec x, const real *c, int terms) noexcept nogil:
+    """c[0] + c[1] x, as far as there are terms; the next ones the same of four, of eight and of sixteen."""
+    return vec_set1(c[0]) if terms == 1 else vec_fma(vec_set1(c[1]), x, vec_set1(c[0]))
+
+
+cdef inline vec four_terms(vec x, vec x2, const real *c, int terms) noexcept nogil:
+    if terms <= 2:
+        return two_terms(x, c, terms)
+    return vec_fma(two_terms(x, c + 2, terms - 2), x2, two_terms(x, c, 2))
+
+
+cdef inline vec eight_terms(vec x, vec x2, vec x4, const real *c, int terms) noexcept nogil:
+    if terms <= 4:
+        return four_terms(x, x2, c, terms)
+    return vec_fma(four_terms(x, x2, c + 4, terms - 4), x4, four_terms(x, x2, c, 4))
+
+
+cdef inline vec sixteen_terms(vec x, vec x2, vec x4, vec x8, const real *c, int terms) noexcept nogil:
+    if terms <= 8:
+        return eight_terms(x, x2, x4, c, terms)
+    return vec_fma(eight_terms(x, x2, x4, c + 8, terms - 8), x8, eight_terms(x, x2, x4, c, 8))
+
+
+cdef inline vec polynomial(vec x, vec x2, const real *c, int terms) noexcept nogil:
+    """c[0] + c[1] x + … + c[terms-1] x^(terms-1), at most 32 terms, x2 = x^2: halves are joined by powers of x, and the
+    chain is as long as the logarithm of their number (Estrin, 1960; Muller, section 5.1). `terms` is a constant of the
+    C compiler, which leaves out what is not needed."""
+    cdef vec x4 = x2 * x2
+    cdef vec x8 = x4 * x4
+    if terms <= 16:
+        return sixteen_terms(x, x2, x4, x8, c, terms)
+    return vec_fma(sixteen_terms(x, x2, x4, x8, c + 16, terms - 16), x8 * x8, sixteen_terms(x, x2, x4, x8, c, 16))
 
 
 # ---- exp -------------------------------------------------------------------------------------------------------
@@ -123,31 +142,26 @@ cdef inline vec exp_finish(vec n_rounded, vec r, vec rest) noexcept nogil:
     return vec_scale(m, n_rounded)
 
 
-cdef inline void exp_expm1_double(
-    vec n_rounded, vec r, vec rest, vec *e, vec *e_low, vec *em1, vec *em1_low,
-) noexcept nogil:
-    """exp(x) and exp(x) - 1 for x <= 0 as double-word numbers, from exp_reduced(x).
-
-    Within |x| <= ln(2)/2 (n = 0) exp(x) - 1 is r + rest, without cancellation; beyond, e <= 0.71 and e - 1 loses at
-    most one bit, which e_low gives back."""
-    cdef vec m, m_low, high, low
-    cdef vec magic = vec_set1(<real> ROUNDING_MAGIC)
-    cdef vec one = vec_set1(1)
+cdef inline void exp_double(vec n_rounded, vec r, vec rest, vec *e, vec *e_low) noexcept nogil:
+    """exp(x) as a double-word number, from exp_reduced(x)."""
+    cdef vec m, m_low
     exp_mantissa(r, rest, &m, &m_low)
     e[0] = vec_scale(m, n_rounded)
     e_low[0] = vec_scale(m_low, n_rounded)
-    high = e[0] - one
-    low = (e[0] - (high + one)) + e_low[0]
-    high = vec_where_ge(n_rounded, magic, r, high)
-    low = vec_where_ge(n_rounded, magic, rest, low)
-    em1[0] = high + low
-    em1_low[0] = low - (em1[0] - high)
 
 
 cdef inline void exp_expm1_finish(vec n_rounded, vec r, vec rest, vec *e, vec *em1) noexcept nogil:
-    """e = exp(x) and em1 = exp(x) - 1 for x <= 0, both to full relative accuracy; NaN stays. 0.77 and 0.96 ulp."""
-    cdef vec e_low, em1_low
-    exp_expm1_double(n_rounded, r, rest, e, &e_low, em1, &em1_low)
+    """e = exp(x) and em1 = exp(x) - 1 for x <= 0, both to full relative accuracy; NaN stays. 0.77 and 0.96 ulp.
+
+    Within |x| <= ln(2)/2 (n = 0) exp(x) - 1 is r + rest, without cancellation; beyond, e <= 0.71 and e - 1 loses at
+    most one bit, which e_low gives back."""
+    cdef vec e_low, high, low
+    cdef vec magic = vec_set1(<real> ROUNDING_MAGIC)
+    cdef vec one = vec_set1(1)
+    exp_double(n_rounded, r, rest, e, &e_low)
+    high = e[0] - one
+    low = (e[0] - (high + one)) + e_low
+    em1[0] = vec_where_ge(n_rounded, magic, r, high) + vec_where_ge(n_rounded, magic, rest, low)
 
 
 # ---- log -------------------------------------------------------------------------------------------------------
@@ -187,69 +201,87 @@ cdef inline vec vec_log1p(vec x) noexcept nogil:
 # half behind the other is a chain of some ninety cycles, and a processor looks ahead over little more than two of
 # them; a loop that runs the first half over several vectors and then the second keeps its units busy (activations.pyx).
 
-cdef inline void reciprocal_of_1_plus(vec e, vec e_low, vec *r, vec *r_low) noexcept nogil:
-    """1/(1 + e + e_low) as a double-word number, 0 <= e <= 1: one division and one Newton step for its error."""
+cdef inline void reciprocal_of_1_plus_exp(
+    vec n_rounded, vec r, vec rest, bint few, vec *sum, vec *sum_low, vec *q, vec *h,
+) noexcept nogil:
+    """1 + exp(x) = sum + sum_low for x <= 0, from exp_reduced(x), and its reciprocal q (1 + h): one division and one
+    Newton step for its error.
+
+    `rest` comes last of all; the division begins one multiply-add after it, and what that sum is off by is made
+    meanwhile. few: half of the lanes are all that matter."""
     cdef vec one = vec_set1(1)
-    cdef vec s = one + e
-    cdef vec s_low = ((one - s) + e) + e_low
-    r[0] = one / s
-    r_low[0] = r[0] * vec_fma(-r[0], s_low, vec_fma(-r[0], s, one))
+    cdef vec two_to_n = vec_scale(one, n_rounded)
+    cdef vec s = one + r
+    cdef vec high = two_to_n * s
+    cdef vec before = one + high
+    sum[0] = vec_fma(two_to_n, rest, before)
+    q[0] = vec_divide_few(one, sum[0]) if few else one / sum[0]
+    sum_low[0] = (vec_fma(two_to_n, rest, before - sum[0])
+                  + vec_fma(two_to_n, (one - s) + r, (one - before) + high))
+    h[0] = vec_fma(-q[0], sum_low[0], vec_fma(-q[0], sum[0], one))
 
 
-cdef inline vec product_double(vec a, vec a_low, vec b, vec b_low) noexcept nogil:
-    """(a + a_low)(b + b_low), with FMA rounded once."""
-    return vec_fma(a, b, vec_fma(a, b_low, a_low * b))
+cdef inline vec times_reciprocal(vec x, vec x_low, vec q, vec h) noexcept nogil:
+    """(x + x_low) q (1 + h), with FMA rounded once."""
+    return vec_fma(x, q, vec_fma(x * q, h, x_low * q))
 
 
 cdef inline vec sigmoid_exponent(vec z) noexcept nogil:
     """-|z|, as far as exp_reduced goes; tanh: -2|z|."""
-    return at_least(-vec_abs(z), EXP_LOW)
+    return at_least(vec_minus_abs(z), EXP_LOW)
 
 
 cdef inline void sigmoid_pair_finish(
-    vec z, vec n_rounded, vec t, vec rest, vec *a, vec *one_minus_a, vec *da_dz,
+    vec z, vec n_rounded, vec r, vec rest, bint few, vec *a, vec *one_minus_a, vec *da_dz,
 ) noexcept nogil:
     """a = sigma(z), one_minus_a = sigma(-z), both to full relative accuracy, and sigma'(z) = e/(1 + e)^2 with
-    e = exp(-|z|): never a(1 - a), which is 0 for z >= 37 (float64) or 20 (float32). 0.79, 0.79 and 1.5 ulp; without
+    e = exp(-|z|): never a(1 - a), which is 0 for z >= 37 (float64) or 20 (float32). 0.80, 0.80 and 1.5 ulp; without
     1.8, 1.8 and 3.7."""
     cdef vec zero = vec_set1(0)
-    cdef vec e, e_low, em1, em1_low, r, r_low, large, small
-    exp_expm1_double(n_rounded, t, rest, &e, &e_low, &em1, &em1_low)
-    reciprocal_of_1_plus(e, e_low, &r, &r_low)
-    large = r + r_low
-    small = product_double(e, e_low, r, r_low)
+    cdef vec e, e_low, sum, sum_low, q, h, large, small
+    exp_double(n_rounded, r, rest, &e, &e_low)
+    reciprocal_of_1_plus_exp(n_rounded, r, rest, few, &sum, &sum_low, &q, &h)
+    large = vec_fma(q, h, q)
+    small = times_reciprocal(e, e_low, q, h)
     a[0] = vec_where_ge(z, zero, large, small)
     one_minus_a[0] = vec_where_ge(z, zero, small, large)
-    da_dz[0] = vec_fma(small, r, small * r_low)
+    da_dz[0] = vec_fma(small, q, small * (q * h))
 
 
 cdef inline void sigmoid_pair(vec z, vec *a, vec *one_minus_a, vec *da_dz) noexcept nogil:
     cdef vec n_rounded, r, rest
     exp_reduced(sigmoid_exponent(z), &n_rounded, &r, &rest)
-    sigmoid_pair_finish(z, n_rounded, r, rest, a, one_minus_a, da_dz)
+    sigmoid_pair_finish(z, n_rounded, r, rest, False, a, one_minus_a, da_dz)
 
 
-cdef inline void sigmoid_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec *da_dz) noexcept nogil:
-    """1/(1 + exp(-z)). 0.79 and 1.5 ulp; without 1.8 and 3.7."""
+cdef inline void sigmoid_finish(vec z, vec n_rounded, vec r, vec rest, bint few, vec *a, vec *da_dz) noexcept nogil:
+    """1/(1 + exp(-z)). 0.80 and 1.5 ulp; without 1.8 and 3.7."""
     cdef vec one_minus_a
-    sigmoid_pair_finish(z, n_rounded, r, rest, a, &one_minus_a, da_dz)
+    sigmoid_pair_finish(z, n_rounded, r, rest, few, a, &one_minus_a, da_dz)
 
 
 cdef inline vec tanh_exponent(vec z) noexcept nogil:
-    cdef vec size = vec_abs(z)
-    return at_least(-(size + size), EXP_LOW)
+    cdef vec x = vec_minus_abs(z)
+    return at_least(x + x, EXP_LOW)
 
 
-cdef inline void tanh_finish(vec z, vec n_rounded, vec t, vec rest, vec *a, vec *da_dz) noexcept nogil:
-    """With e = exp(-2|z|): |tanh z| = -expm1(-2|z|)/(1 + e), tanh' = 4 e/(1 + e)^2, never 1 - a^2. 0.87 and
-    2.6 ulp (1.5 where e is normal); without 2.1 and 3.7."""
-    cdef vec e, e_low, em1, em1_low, r, r_low, small, quarter
-    exp_expm1_double(n_rounded, t, rest, &e, &e_low, &em1, &em1_low)
-    reciprocal_of_1_plus(e, e_low, &r, &r_low)
-    a[0] = vec_with_sign_of(vec_abs(product_double(em1, em1_low, r, r_low)), z)
-    small = product_double(e, e_low, r, r_low)
+cdef inline void tanh_finish(vec z, vec n_rounded, vec r, vec rest, bint few, vec *a, vec *da_dz) noexcept nogil:
+    """With e = exp(-2|z|): |tanh z| = -expm1(-2|z|)/(1 + e), tanh' = 4 e/(1 + e)^2, never 1 - a^2. 0.89 and
+    2.6 ulp (1.5 where e is normal); without 2.0 and 3.8.
+
+    expm1 is r + rest near 0, where n = 0, and (1 + e) - 2 beyond, whose subtraction is exact."""
+    cdef vec magic = vec_set1(<real> ROUNDING_MAGIC)
+    cdef vec e, e_low, sum, sum_low, q, h, high, low, em1, small, quarter
+    exp_double(n_rounded, r, rest, &e, &e_low)
+    reciprocal_of_1_plus_exp(n_rounded, r, rest, few, &sum, &sum_low, &q, &h)
+    high = vec_where_ge(n_rounded, magic, r, sum - vec_set1(2))
+    low = vec_where_ge(n_rounded, magic, rest, sum_low)
+    em1 = high + low
+    low = low - (em1 - high)
+    a[0] = vec_with_sign_of(vec_abs(times_reciprocal(em1, low, q, h)), z)
+    small = times_reciprocal(e, e_low, q, h)
     # Doubled twice by sums: the multipliers are the busier units here.
-    quarter = vec_fma(small, r, small * r_low)
+    quarter = vec_fma(small, q, small * (q * h))
     quarter = quarter + quarter
     da_dz[0] = quarter + quarter
 
@@ -298,31 +330,58 @@ cdef inline vec gelu_bounded(vec z) noexcept nogil:
     return at_least(at_most(z, 40), -40)
 
 
-cdef inline vec bell(vec z) noexcept nogil:
-    """exp(-z^2/2); what rounding z^2 drops is put back to first order."""
+cdef inline vec bell(vec z, vec *e_low) noexcept nogil:
+    """exp(-z^2/2) as a double-word number; what rounding z^2 drops is put back to first order."""
     cdef vec half = vec_set1(<real> 0.5)
     cdef vec square = z * z
-    cdef vec e = vec_exp(-half * square)
-    return vec_fma(-half * product_error(z, z, square), e, e)
+    cdef vec n_rounded, r, rest, e
+    exp_reduced(at_least(-half * square, EXP_LOW), &n_rounded, &r, &rest)
+    exp_double(n_rounded, r, rest, &e, e_low)
+    e_low[0] = vec_fma(-half * product_error(z, z, square), e, e_low[0])
+    return e
+
+
+cdef inline vec normal_tail(vec u, vec *tail_low) noexcept nogil:
+    """Phi(-u) exp(u^2/2) as a double-word number for 0 <= u <= 40, falling from 1/2 like 1/(sqrt(2 pi) u): what Phi is
+    made of besides the exponential. p(w)/(u + 4) with w = (u - 4)/(u + 4) = 1 - 8/(u + 4) (as Schonfelder, 1978, has
+    erfc)."""
+    cdef vec one = vec_set1(1), four = vec_set1(4)
+    cdef vec d = u + four
+    cdef vec u_part = d - four
+    cdef vec d_low = (u - u_part) + (four - (d - u_part))
+    cdef vec q = one / d
+    cdef vec product = q * d
+    # 1/(u + 4) = q (1 + h)
+    cdef vec h = ((one - product) - product_error(q, d, product)) - q * d_low
+    cdef vec eighth = vec_set1(8) * q
+    cdef vec w = vec_fma(-eighth, h, one - eighth)
+    # The largest terms last and one by one (Horner): the errors of the others hardly count then.
+    cdef vec p = polynomial(w, w * w, NORMAL_TAIL + 4, NORMAL_TAIL_TERMS - 4)
+    cdef int k
+    for k in range(3, -1, -1):
+        p = vec_fma(w, p, vec_set1(NORMAL_TAIL[k]))
+    cdef vec tail = q * p
+    tail_low[0] = vec_fma(tail, h, product_error(q, p, tail))
+    return tail
 
 
 cdef inline void gelu(vec z, vec *a, vec *da_dz) noexcept nogil:
-    """z Phi(z) with Phi(z) = erfc(-z/sqrt 2)/2, and Phi(z) + z phi(z) (Hendrycks & Gimpel, 2016, the erf form).
+    """z Phi(z), and Phi(z) + z phi(z) (Hendrycks & Gimpel, 2016, the erf form); Phi(-u) is exp(-u^2/2) times its tail.
 
-    erfc and exp(-z^2/2) multiply a relative error of their argument by z^2: what rounding z/sqrt 2 and z^2 drops is
-    put back to first order. Beyond |z| = 40 Phi is 0 or 1 in both number types. With glibc's erfc 3.3 and 5.1 ulp;
-    near the zero of the derivative, z = -0.75, 1.2 ulp of 1; where Phi is subnormal its last digit times |z|, 30."""
-    cdef vec half = vec_set1(<real> 0.5)
+    Beyond |z| = 40 Phi is 0 or 1 in both number types. 3.5 and 4.1 ulp; near the zero of the derivative,
+    z = -0.75, 1.2 ulp of 1; where Phi is subnormal its last digit times |z|, 30."""
+    cdef vec zero = vec_set1(0)
     cdef vec bounded = gelu_bounded(z)
-    cdef vec e = bell(bounded)
-    cdef vec y = bounded * vec_set1(SQRT_HALF)
-    cdef vec y_low = vec_fma(bounded, vec_set1(SQRT_HALF_LOW), product_error(bounded, vec_set1(SQRT_HALF), y))
-    cdef vec inverse_sqrt_pi = vec_set1(<real> 0.56418958354775628694807945156077)
-    cdef vec inverse_sqrt_2pi = vec_set1(<real> 0.39894228040143267793994605993438)
-    # d/dy erfc(-y)/2 = exp(-y^2)/sqrt(pi), and exp(-y^2) is e
-    cdef vec Phi = vec_fma(inverse_sqrt_pi * e, y_low, half * vec_erfc(-y))
+    cdef vec e_low, tail_low
+    cdef vec e = bell(bounded, &e_low)
+    cdef vec tail = normal_tail(vec_abs(bounded), &tail_low)
+    # (e + e_low) (tail + tail_low), rounded once; near the subnormal numbers an error has no digits left.
+    cdef vec small = e * tail
+    cdef vec lost = vec_where_gt(small, vec_set1(64 * SMALLEST_NORMAL), product_error(e, tail, small), zero)
+    small = small + (lost + vec_fma(e, tail_low, e_low * tail))
+    cdef vec Phi = vec_where_ge(z, zero, vec_set1(1) - small, small)
     a[0] = at_least(z, -40) * Phi
-    da_dz[0] = vec_fma(bounded, inverse_sqrt_2pi * e, Phi)
+    da_dz[0] = vec_fma(bounded, vec_set1(<real> 0.39894228040143267793994605993438) * (e + e_low), Phi)
 
 
 cdef inline vec silu_bounded(vec z) noexcept nogil:
@@ -330,24 +389,24 @@ cdef inline vec silu_bounded(vec z) noexcept nogil:
 
 
 cdef inline vec silu_exponent(vec z) noexcept nogil:
-    return -vec_abs(silu_bounded(z))
+    return vec_minus_abs(silu_bounded(z))
 
 
-cdef inline void silu_finish(vec z, vec n_rounded, vec t, vec rest, vec *a, vec *da_dz) noexcept nogil:
+cdef inline void silu_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec *da_dz) noexcept nogil:
     """z sigma(z), and sigma(z) (1 + z sigma(-z)) (Elfwing, Uchibe & Doya, 2018).
 
     For z < 0 the factor 2^n of exp(z) is multiplied in last: z sigma(z) keeps its digits where sigma(z) is
-    subnormal. Beyond the bounds sigma(z) is 0 or 1. 1.5 and 3.5 ulp, near the zero of the derivative, z = -1.28,
-    1.2 ulp of 1; without 2.9 and 7.7."""
+    subnormal. Beyond the bounds sigma(z) is 0 or 1. 1.5 and 2.5 ulp, near the zero of the derivative, z = -1.28,
+    1.2 ulp of 1; without 2.9 and 4.8."""
     cdef vec zero = vec_set1(0)
     cdef vec one = vec_set1(1)
     cdef vec bounded = silu_bounded(z)
-    cdef vec m, m_low, r, r_low, large, small, scale
-    exp_mantissa(t, rest, &m, &m_low)
-    reciprocal_of_1_plus(vec_scale(m, n_rounded), vec_scale(m_low, n_rounded), &r, &r_low)
-    large = r + r_low
+    cdef vec m, m_low, sum, sum_low, q, h, large, small, scale
+    exp_mantissa(r, rest, &m, &m_low)
+    reciprocal_of_1_plus_exp(n_rounded, r, rest, False, &sum, &sum_low, &q, &h)
+    large = vec_fma(q, h, q)
     # sigma(-|z|) / 2^n
-    small = product_double(m, m_low, r, r_low)
+    small = times_reciprocal(m, m_low, q, h)
     scale = vec_where_ge(z, zero, vec_set1(<real> ROUNDING_MAGIC), n_rounded)
     a[0] = vec_scale(vec_where_ge(z, zero, z * large, bounded * small), scale)
     da_dz[0] = vec_scale(
@@ -355,14 +414,14 @@ cdef inline void silu_finish(vec z, vec n_rounded, vec t, vec rest, vec *a, vec 
                      small * vec_fma(bounded, large, one)), scale)
 
 
-cdef inline void softplus_finish(vec z, vec n_rounded, vec t, vec rest, vec *a, vec *da_dz) noexcept nogil:
-    """log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|)); its derivative is sigma(z). 2.0 and 0.79 ulp; without 1.8."""
+cdef inline void softplus_finish(vec z, vec n_rounded, vec r, vec rest, vec *a, vec *da_dz) noexcept nogil:
+    """log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|)); its derivative is sigma(z). 2.0 and 0.80 ulp; without 1.8."""
     cdef vec zero = vec_set1(0)
-    cdef vec e, e_low, em1, em1_low, r, r_low
-    exp_expm1_double(n_rounded, t, rest, &e, &e_low, &em1, &em1_low)
-    reciprocal_of_1_plus(e, e_low, &r, &r_low)
+    cdef vec e, e_low, sum, sum_low, q, h
+    exp_double(n_rounded, r, rest, &e, &e_low)
+    reciprocal_of_1_plus_exp(n_rounded, r, rest, False, &sum, &sum_low, &q, &h)
     a[0] = vec_where_gt(zero, z, zero, z) + vec_log1p(e)
-    da_dz[0] = vec_where_ge(z, zero, r + r_low, product_double(e, e_low, r, r_low))
+    da_dz[0] = vec_where_ge(z, zero, vec_fma(q, h, q), times_reciprocal(e, e_low, q, h))
 
 
 cdef inline void softsign(vec z, vec *a, vec *da_dz) noexcept nogil:
@@ -396,7 +455,7 @@ cdef inline void identity(vec z, vec *a, vec *da_dz) noexcept nogil:
 cdef inline vec vec_tanh(vec z) noexcept nogil:
     cdef vec n_rounded, r, rest, a, da_dz
     exp_reduced(tanh_exponent(z), &n_rounded, &r, &rest)
-    tanh_finish(z, n_rounded, r, rest, &a, &da_dz)
+    tanh_finish(z, n_rounded, r, rest, False, &a, &da_dz)
     return a
 
 
@@ -417,7 +476,9 @@ cdef inline vec elu_second(vec z, vec da_dz) noexcept nogil:
 cdef inline vec gelu_second(vec z) noexcept nogil:
     """2 phi + z phi' = phi(z) (2 - z^2), phi the normal density."""
     cdef vec bounded = gelu_bounded(z)
-    cdef vec density = vec_set1(<real> 0.39894228040143267793994605993438) * bell(bounded)
+    cdef vec e_low
+    cdef vec e = bell(bounded, &e_low)
+    cdef vec density = vec_set1(<real> 0.39894228040143267793994605993438) * (e + e_low)
     return density * vec_fma(-bounded, bounded, vec_set1(2))
 
 

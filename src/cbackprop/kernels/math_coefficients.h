@@ -15,8 +15,6 @@
 #define CBACKPROP_SUBNORMAL_SHIFT ((cbackprop_real)0x1.9p+4f)  /* what log scales subnormal numbers by: 2 to this */
 #define CBACKPROP_SUBNORMAL_SCALE ((cbackprop_real)0x1p+25f)
 #define CBACKPROP_SPLITTER ((cbackprop_real)0x1.001p+12f)  /* 2^ceil(bits/2) + 1 (Dekker) */
-#define CBACKPROP_SQRT_HALF ((cbackprop_real)0x1.6a09e6p-1f)  /* sqrt(1/2), and what that is off by */
-#define CBACKPROP_SQRT_HALF_LOW ((cbackprop_real)0x1.9fcef4p-27f)
 /* exp(r) = 1 + r + r^2 q(r), |r| <= ln(2)/2: q, error 1.3e-9 */
 #define CBACKPROP_EXP_TERMS 6
 static const cbackprop_real CBACKPROP_EXP[CBACKPROP_EXP_TERMS] = {
@@ -44,6 +42,22 @@ static const cbackprop_real CBACKPROP_LOG1P[CBACKPROP_LOG1P_TERMS] = {
     0x1.bc6abcp-3f,
     0x1.dc3cc2p-3f,
 };
+/* Phi(-u) exp(u^2/2) = p(w) / (u + 4), w = (u - 4)/(u + 4), 0 <= u <= 40: p, error 6.3e-10 */
+#define CBACKPROP_NORMAL_TAIL_TERMS 12
+static const cbackprop_real CBACKPROP_NORMAL_TAIL[CBACKPROP_NORMAL_TAIL_TERMS] = {
+    0x1.82b4bcp-1f,
+    -0x1.373e3ap-1f,
+    0x1.8c6dbep-2f,
+    -0x1.7dff4ep-3f,
+    0x1.eec53ep-5f,
+    -0x1.ee01c2p-8f,
+    -0x1.c8380ap-9f,
+    0x1.a9463ep-10f,
+    0x1.1b4348p-13f,
+    -0x1.c36fep-13f,
+    -0x1.665ecep-19f,
+    0x1.5b2742p-16f,
+};
 #else
 #define CBACKPROP_EXP_LOW ((cbackprop_real)-0x1.7cp+9)  /* exp is 0 here and below */
 #define CBACKPROP_EXP_HIGH ((cbackprop_real)0x1.68p+9)  /* exp is inf here and above */
@@ -55,8 +69,6 @@ static const cbackprop_real CBACKPROP_LOG1P[CBACKPROP_LOG1P_TERMS] = {
 #define CBACKPROP_SUBNORMAL_SHIFT ((cbackprop_real)0x1.bp+5)  /* what log scales subnormal numbers by: 2 to this */
 #define CBACKPROP_SUBNORMAL_SCALE ((cbackprop_real)0x1p+54)
 #define CBACKPROP_SPLITTER ((cbackprop_real)0x1.0000002p+27)  /* 2^ceil(bits/2) + 1 (Dekker) */
-#define CBACKPROP_SQRT_HALF ((cbackprop_real)0x1.6a09e667f3bcdp-1)  /* sqrt(1/2), and what that is off by */
-#define CBACKPROP_SQRT_HALF_LOW ((cbackprop_real)-0x1.bdd3413b26456p-55)
 /* exp(r) = 1 + r + r^2 q(r), |r| <= ln(2)/2: q, error 1.4e-18 */
 #define CBACKPROP_EXP_TERMS 11
 static const cbackprop_real CBACKPROP_EXP[CBACKPROP_EXP_TERMS] = {
@@ -96,6 +108,34 @@ static const cbackprop_real CBACKPROP_LOG1P[CBACKPROP_LOG1P_TERMS] = {
     0x1.ebaa04ebe6982p-4,
     0x1.67ff2f40f2c62p-4,
     0x1.4b8582bedbe1p-3,
+};
+/* Phi(-u) exp(u^2/2) = p(w) / (u + 4), w = (u - 4)/(u + 4), 0 <= u <= 40: p, error 9.3e-19 */
+#define CBACKPROP_NORMAL_TAIL_TERMS 24
+static const cbackprop_real CBACKPROP_NORMAL_TAIL[CBACKPROP_NORMAL_TAIL_TERMS] = {
+    0x1.82b4bb8c94dcep-1,
+    -0x1.373e3a893c28ap-1,
+    0x1.8c6dbf2cfc2b3p-2,
+    -0x1.7dff2bff683adp-3,
+    0x1.eec4cc3e4d561p-5,
+    -0x1.ee2761047a804p-8,
+    -0x1.c81719d58778bp-9,
+    0x1.ab825fbff2d61p-10,
+    0x1.17a4ae5bdae22p-13,
+    -0x1.e4a4252bd684p-13,
+    -0x1.001e97390e5adp-19,
+    0x1.26d0942da5711p-15,
+    0x1.80b63a440474bp-21,
+    -0x1.8d4a903f421ddp-18,
+    -0x1.51f02a8faa18cp-21,
+    0x1.1231a0988d318p-20,
+    0x1.2362934c779b4p-22,
+    -0x1.4cae023ae9956p-23,
+    -0x1.6cbb9f9112402p-24,
+    0x1.ca7cd141f4f33p-27,
+    0x1.4bb203596f6e1p-26,
+    0x1.f4143072d7b2p-30,
+    -0x1.4eba52c97c7e8p-29,
+    -0x1.7928f3996acf8p-31,
 };
 #endif
 

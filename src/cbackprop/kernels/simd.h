@@ -402,6 +402,17 @@ CBACKPROP_INLINE cbackprop_vec vec_abs(cbackprop_vec x)
 #endif
 }
 
+/* -|x|: the sign bit is set. */
+CBACKPROP_INLINE cbackprop_vec vec_minus_abs(cbackprop_vec x)
+{
+#ifdef CBACKPROP_SCALAR
+    return -(cbackprop_real)fabs(x);
+#else
+    const cbackprop_uint sign = (cbackprop_uint)1 << (8 * sizeof(cbackprop_real) - 1);
+    return (cbackprop_vec)((cbackprop_uvec)x | sign);
+#endif
+}
+
 /* |magnitude| must be given non-negative: its sign bit is clear. */
 CBACKPROP_INLINE cbackprop_vec vec_with_sign_of(cbackprop_vec magnitude, cbackprop_vec sign_source)
 {
@@ -410,6 +421,21 @@ CBACKPROP_INLINE cbackprop_vec vec_with_sign_of(cbackprop_vec magnitude, cbackpr
 #else
     const cbackprop_uint sign = (cbackprop_uint)1 << (8 * sizeof(cbackprop_real) - 1);
     return (cbackprop_vec)((cbackprop_uvec)magnitude | ((cbackprop_uvec)sign_source & sign));
+#endif
+}
+
+/* x / y in the first half of the lanes at least: whoever waits for the quotient waits half as long again where 512 bits
+ * are divided. */
+CBACKPROP_INLINE cbackprop_vec vec_divide_few(cbackprop_vec x, cbackprop_vec y)
+{
+#if CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(CBACKPROP_FLOAT32)
+    return (cbackprop_vec)_mm512_zextps256_ps512(
+        _mm256_div_ps(_mm512_castps512_ps256((__m512)x), _mm512_castps512_ps256((__m512)y)));
+#elif CBACKPROP_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return (cbackprop_vec)_mm512_zextpd256_pd512(
+        _mm256_div_pd(_mm512_castpd512_pd256((__m512d)x), _mm512_castpd512_pd256((__m512d)y)));
+#else
+    return x / y;
 #endif
 }
 
@@ -467,19 +493,6 @@ CBACKPROP_INLINE int vec_all_zero(cbackprop_vec x)
         if (!(x[i] == 0))
             return 0;
     return 1;
-#endif
-}
-
-/* erfc, lane by lane from the C library: the one function not our own (see math.pxd). */
-CBACKPROP_INLINE cbackprop_vec vec_erfc(cbackprop_vec x)
-{
-#ifdef CBACKPROP_SCALAR
-    return sizeof(cbackprop_real) == 4 ? (cbackprop_real)erfcf((float)x) : (cbackprop_real)erfc(x);
-#else
-    cbackprop_vec result = x;
-    for (int i = 0; i < CBACKPROP_LANES; i++)
-        result[i] = sizeof(cbackprop_real) == 4 ? (cbackprop_real)erfcf((float)x[i]) : (cbackprop_real)erfc(x[i]);
-    return result;
 #endif
 }
 

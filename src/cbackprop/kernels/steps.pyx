@@ -362,9 +362,8 @@ cdef int take_tiny_steps(Core core, const Call *call, Py_ssize_t batch_size) exc
         m = min(batch_size, call.n - start)
         batch_X = gather(core.gathered_X, call.X, core.n_0, call.order, start, m)
         batch_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, m)
-        if take_tiny_step(core, batch_X, batch_Y, m):
+        if take_tiny_step(core, batch_X, batch_Y, m, True, True):
             return 1
-        apply_tiny(core, batch_X, m)
         look_for_signals(core, 1000 * m)
         core.batch += 1
     return 0
@@ -444,7 +443,7 @@ cdef int try_step(
     cdef real C[BLOCK]
     if core.is_tiny and is_product_update(core):
         copy_layers_rowmajor(core)
-        return 1 if take_tiny_step(core, X, Y, n) else 2
+        return 1 if take_tiny_step(core, X, Y, n, True, False) else 2
     if deltas_block(core, X, Y, C, n):
         return 1
     count_cost(core, C, NULL, n)
@@ -457,7 +456,7 @@ cdef int try_step(
 cdef void finish_step(Core core, const real *X, Py_ssize_t n) noexcept nogil:
     prefetch_later(core, NULL, NULL, 0)
     if core.is_tiny and is_product_update(core):
-        apply_tiny(core, X, n)
+        take_tiny_step(core, X, NULL, n, False, True)
     else:
         apply_block(core, X, n, n)
 

@@ -36,15 +36,16 @@ cdef int set_up_tiny(Core core) except -1:
     return 0
 
 
-cdef inline vec tiny_activation(int activation, vec z, vec *da_dz) noexcept nogil:
+cdef inline vec tiny_activation(int activation, vec z, bint few, vec *da_dz) noexcept nogil:
+    """few: half of the lanes are all that the layer has neurons in."""
     cdef vec a, n_rounded, r, rest
     cdef real values[3 * 16]
     if activation == SIGMOID:
         exp_reduced(sigmoid_exponent(z), &n_rounded, &r, &rest)
-        sigmoid_finish(z, n_rounded, r, rest, &a, da_dz)
+        sigmoid_finish(z, n_rounded, r, rest, few, &a, da_dz)
     elif activation == TANH:
         exp_reduced(tanh_exponent(z), &n_rounded, &r, &rest)
-        tanh_finish(z, n_rounded, r, rest, &a, da_dz)
+        tanh_finish(z, n_rounded, r, rest, few, &a, da_dz)
     elif activation == RELU:
         relu(z, &a, da_dz)
     elif activation == IDENTITY:
@@ -57,13 +58,14 @@ cdef inline vec tiny_activation(int activation, vec z, vec *da_dz) noexcept nogi
     return a
 
 
-cdef bint tiny_deltas(
+cdef inline vec tiny_deltas(
     Layer *layers, Py_ssize_t n_layers, const real *storage, const real *w_rowmajor, int cost,
     const real *output_mask, real *output_scratch, real *dC_da,  # as output_row's
     real *C, Py_ssize_t i,                                       # OUT C_i; a and delta in row i of each layer
+    bint *is_finite,                                             # OUT whether all its numbers are
     const real *x_k, const real *y_j,                            # IN  (n_0,), (n_L,)
 ) noexcept nogil:
-    """Forward and backward of one example. Whether all its numbers are finite."""
+    """Forward and backward of one example. Layer 1's delta once more: who waits for it need not read it again."""
     cdef Py_ssize_t l, j, k, n, ld
     cdef Layer *layer = layers
     cdef const real *W
@@ -85,7 +87,7 @@ cdef bint tiny_deltas(
             for k in range(n):
                 z = vec_fma(vec_spread(a, k), vec_load(W + k * ld), z)
         sum = vec_fma(z, zero, sum)
-        a = tiny_activation(layer.activation, z, &da_dz)
+        a = tiny_activation(layer.activation, z, 2 * layer.n_out <= LANES, &da_dz)
         sum = vec_fma(a, zero, sum)
         vec_store(row, a)
         vec_store(layer.da_dz + i * ld, da_dz)
@@ -121,14 +123,17 @@ cdef bint tiny_deltas(
         delta = delta * vec_load(layer.da_dz + i * ld)
         sum = vec_fma(delta, zero, sum)
         vec_store(row, delta)
-    return vec_all_zero(sum)
+    is_finite[0] = vec_all_zero(sum)
+    return delta
 
 
-cdef void tiny_update(
+cdef inline void tiny_update(
     Layer *layers, Py_ssize_t n_layers, real *storage, real *w_rowmajor,  # IN/OUT
-    const real *X, Py_ssize_t n, real factor,                             # IN  (n, n_0); a and delta in n rows
+    const real *X, Py_ssize_t n, vec delta_1, real factor,                # IN  (n, n_0); a and delta in n rows
 ) noexcept nogil:
-    """w += factor . sum over the examples, in Wt and in w_rowmajor, as accumulate_gradient has it."""
+    """w += factor . sum over the examples, in Wt and in w_rowmajor, as accumulate_gradient has it. delta_1: layer 1's
+    of the first example.
+    """
     cdef Py_ssize_t l, i, j, k, n_in, n_out, ld, lda = layers[0].n_in
     cdef Layer *layer
     cdef real *Wt
@@ -144,7 +149,7 @@ cdef void tiny_update(
         delta = layer.delta
         Wt = storage + layer.offset
         W = w_rowmajor + layer.w_rowmajor_offset
-        first = vec_load(delta)
+        first = vec_load(delta) if l > 0 else delta_1
         for k in range(n_in):
             sum = vec_fma(vec_set1(a[k]), first, zero)
             for i in range(1, n):
@@ -188,21 +193,34 @@ cdef void copy_layers_rowmajor(Core core) noexcept nogil:
 cdef int take_tiny_step(
     Core core,
     const real *X, const real *Y, Py_ssize_t n,  # IN  (n, n_0), (n, n_L)
+    bint passes, bint update,
 ) except -1 nogil:
-    """The same on at most BLOCK examples of a tiny network, whose w_rowmajor is up to date."""
+    """A step on at most BLOCK examples of a tiny network, whose w_rowmajor is up to date: the passes, the update along
+    the deltas that are there, or both. 0, or 1 after `fail`.
+
+    One function, so that the compiler has all of it in one: calls would cost a tenth of a step.
+    """
     cdef Py_ssize_t i, n_0 = core.n_0, n_L = core.n_L
     cdef real C[BLOCK]
-    for i in range(n):
-        if not tiny_deltas(core.layers, core.n_layers, core.storage, core.w_rowmajor, core.cost_kind, core.output_mask,
-                           core.output_scratch, core.dC_da_output, &C[i], i, X + i * n_0, Y + i * n_L):
-            # The general path meets the same number and says which it is.
-            if deltas_block(core, X, Y, C, n):
-                return 1
-            return fail(core, QUANTITY_DELTA, core.n_layers)
-    count_cost(core, C, NULL, n)
+    cdef bint is_finite
+    cdef vec delta, delta_1 = vec_set1(0)
+    if passes:
+        for i in range(n):
+            delta = tiny_deltas(core.layers, core.n_layers, core.storage, core.w_rowmajor, core.cost_kind,
+                                core.output_mask, core.output_scratch, core.dC_da_output, &C[i], i, &is_finite,
+                                X + i * n_0, Y + i * n_L)
+            if i == 0:
+                delta_1 = delta
+            if not is_finite:
+                # The general path meets the same number and says which it is.
+                if deltas_block(core, X, Y, C, n):
+                    return 1
+                return fail(core, QUANTITY_DELTA, core.n_layers)
+        count_cost(core, C, NULL, n)
+    else:
+        delta_1 = vec_load(core.layers[0].delta)
+    if update:
+        begin_product_update(core, n)
+        tiny_update(core.layers, core.n_layers, core.storage, core.w_rowmajor, X, n, delta_1,
+                    core.update_rule.step_size)
     return 0
-
-
-cdef void apply_tiny(Core core, const real *X, Py_ssize_t n) noexcept nogil:
-    begin_update(core, n)
-    tiny_update(core.layers, core.n_layers, core.storage, core.w_rowmajor, X, n, core.update_rule.step_size)

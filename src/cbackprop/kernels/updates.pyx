@@ -6,7 +6,8 @@
 # hyper-parameters), a formula in calculus.py, and here an id, a name, its hyper-parameters, the formula and a branch in
 # `read_rule`, in `begin_update` (where a step has factors of its own) and in `update_piece`.
 
-from libc.math cimport INFINITY, NAN, ldexp, pow, sqrt
+from libc.math cimport INFINITY, NAN, fma, ldexp, sqrt
+from libc.stdint cimport int64_t
 
 from cbackprop.kernels.simd cimport (
     LANES, real, vec, vec_abs, vec_fma, vec_load, vec_max, vec_min, vec_set1, vec_sqrt, vec_store, vec_where_gt,
@@ -247,15 +248,50 @@ cdef enum:
 
 cdef class Core  # see core.pyx
 
+# What beta^t is made of, t in digits of 16: [k][digit] is beta^(digit 16^k), rounded once.
+cdef struct Powers:
+    double factors[16][16]
+
 # The rule in use, with the hyper-parameters of whichever it is.
 cdef struct UpdateRule:
     int kind
+    Powers beta1_powers, beta2_powers
     double momentum, beta1, beta2, epsilon, weight_decay, alpha, learning_rate_decay
     double shrink, grow, least, most
     bint centred, takes_back, compares_costs
     # Of the step under way: factors formed once, in float64.
     real step_size, epsilon_root
     bint cost_has_grown
+
+
+cdef void set_powers(Powers *powers, double beta) noexcept nogil:
+    """Products of double-word numbers (a value and what it is off by; fma is exact before it rounds)."""
+    cdef int k, digit
+    cdef double base = beta, base_low = 0, high, low, product, error
+    for k in range(16):
+        high, low = 1, 0
+        for digit in range(17):
+            if digit < 16:
+                powers.factors[k][digit] = high
+            else:
+                base, base_low = high, low
+            product = high * base
+            error = fma(high, base, -product) + (high * base_low + low * base)
+            high = product + error
+            low = error - (high - product)
+
+
+cdef double power(const Powers *powers, int64_t t) noexcept nogil:
+    """beta^t, t >= 0, by a few multiplications of one order: the C library's pow differs from one to the next in the
+    last bit.
+    """
+    cdef int k = 0
+    cdef double result = 1
+    while t > 0:
+        result = result * powers.factors[k][t % 16]
+        t = t // 16
+        k += 1
+    return result
 
 
 cdef int read_rule(UpdateRule *rule, object chosen) except -1:
@@ -278,6 +314,8 @@ cdef int read_rule(UpdateRule *rule, object chosen) except -1:
     elif rule.kind == ADAM or rule.kind == ADAMW:
         rule.beta1 = values["beta1"]
         rule.beta2 = values["beta2"]
+        set_powers(&rule.beta1_powers, rule.beta1)
+        set_powers(&rule.beta2_powers, rule.beta2)
         rule.epsilon = values["epsilon"]
         if rule.kind == ADAMW:
             rule.weight_decay = values["weight_decay"]
@@ -317,23 +355,29 @@ cdef inline bint looks_at_cost(Core core) noexcept nogil:
     return core.update_rule.compares_costs
 
 
+cdef inline void begin_product_update(Core core, double total) noexcept nogil:
+    """A step of `total` examples (or of their weights' sum) counts, and its factor is formed in float64."""
+    core.step_count += 1
+    core.update_rule.step_size = <real> (-core.learning_rate / total)
+
+
 cdef void begin_update(Core core, double total) noexcept nogil:
-    """A step of `total` examples (or of their weights' sum) counts, and its factors are formed in float64."""
+    """The same for every rule and all its factors."""
     cdef UpdateRule *rule = &core.update_rule
     cdef double root, cost
-    core.step_count += 1
     # By itself, for its steps are the shortest there are: registers need not be kept for what the others call.
-    if rule.kind == SGD:
-        rule.step_size = <real> (-core.learning_rate / total)
+    if is_product_update(core):
+        begin_product_update(core, total)
         return
+    core.step_count += 1
     rule.step_size = <real> core.learning_rate
     if rule.compares_costs:
         cost = ldexp(core.cost_total + core.cost_correction, core.weight_shift) / total
         rule.cost_has_grown = cost > core.previous_cost
         core.previous_cost = cost
     if rule.kind == ADAM or rule.kind == ADAMW:
-        root = sqrt(1 - pow(rule.beta2, <double> core.step_count))
-        rule.step_size = <real> (core.learning_rate / (1 - pow(rule.beta1, <double> core.step_count)) * root)
+        root = sqrt(1 - power(&rule.beta2_powers, core.step_count))
+        rule.step_size = <real> (core.learning_rate / (1 - power(&rule.beta1_powers, core.step_count)) * root)
         rule.epsilon_root = <real> (rule.epsilon * root)
     elif rule.kind == ADAGRAD:
         rule.step_size = <real> (core.learning_rate / (1 + (core.step_count - 1) * rule.learning_rate_decay))
@@ -388,14 +432,15 @@ cdef double most_of_step(Core core, double gradient, double bound) noexcept nogi
     cdef const UpdateRule *rule = &core.update_rule
     cdef real *const *slot_data = core.slot_data
     cdef Py_ssize_t size = core.storage_size
-    cdef double root, t = <double> (core.step_count + 1)
+    cdef int64_t t = core.step_count + 1
+    cdef double root
     if rule.kind == SGD:
         return gradient
     elif rule.kind == MOMENTUM or rule.kind == NESTEROV:
         return gradient + largest(slot_data[0], size) + gradient
     elif rule.kind == ADAM:
-        if (gradient * gradient < bound and core.learning_rate / (1 - pow(rule.beta1, t)) < bound
+        if (gradient * gradient < bound and core.learning_rate / (1 - power(&rule.beta1_powers, t)) < bound
                 and largest(slot_data[1], size) < bound):
-            root = sqrt(1 - pow(rule.beta2, t))
-            return (gradient + largest(slot_data[0], size)) / (rule.epsilon * root) / (1 - pow(rule.beta1, t))
+            root = sqrt(1 - power(&rule.beta2_powers, t))
+            return (gradient + largest(slot_data[0], size)) / (rule.epsilon * root) / (1 - power(&rule.beta1_powers, t))
     return INFINITY
