@@ -61,6 +61,8 @@ typedef cbackprop_real cbackprop_vec_unaligned
 #define CBACKPROP_LANE(v, i) ((v)[i])
 #define CBACKPROP_INLINE static inline __attribute__((always_inline))
 #define CBACKPROP_PREFETCH(p) __builtin_prefetch(p)
+/* The compiler forgets how this pointer came about, and goes on from it: it does not work it out once more. */
+#define CBACKPROP_KEEP(x) __asm__("" : "+r"(x))
 #else
 #ifdef CBACKPROP_FLOAT32
 #define CBACKPROP_VECTOR_BYTES 4
@@ -75,6 +77,7 @@ typedef cbackprop_uint cbackprop_uvec;
 #define CBACKPROP_SCALAR 1
 #define CBACKPROP_INLINE static __inline
 #define CBACKPROP_PREFETCH(p) ((void)(p))
+#define CBACKPROP_KEEP(x) ((void)(x))
 #endif
 
 #if defined(__x86_64__) && !defined(CBACKPROP_SCALAR)

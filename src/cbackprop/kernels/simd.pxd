@@ -42,6 +42,7 @@ cdef extern from "simd.h" nogil:
     vec vec_log_mantissa(vec x)
     vec vec_log_exponent(vec x)
     void CBACKPROP_PREFETCH(const void *p)
+    void KEEP "CBACKPROP_KEEP"(const void *p)
 
     ctypedef double wide "cbackprop_wide"
     const int WIDE_LANES "CBACKPROP_WIDE_LANES"

@@ -16,7 +16,7 @@
 # Register tiling after Goto & van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
 
 from cbackprop.kernels.simd cimport (
-    CBACKPROP_PREFETCH, GROUP, LANES, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load, vec_set1,
+    CBACKPROP_PREFETCH, GROUP, KEEP, LANES, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load, vec_set1,
     vec_store,
 )
 from cbackprop.kernels.threads cimport run_task
@@ -98,42 +98,59 @@ cdef void tile(
     """Blocks of rows, one tile after the other down the panel.
 
     GCC unrolls a loop of known count before it takes arrays apart only where another loop stands around it: without
-    the loop over blocks the accumulators would be spilled before and after every walk along p.
+    the loop over blocks the accumulators would be spilled before and after every walk along p. Addresses go on from row
+    to row; without KEEP it works out all of them beforehand, more than there are registers for.
     """
     cdef vec acc[14][2]
     cdef vec b[2]
     cdef vec a, f = vec_set1(factor)
-    cdef Py_ssize_t i, c, p, _block
+    cdef Py_ssize_t i, c, _p, _block
     cdef const real *line
+    cdef const real *b_row
+    cdef const real *fourth[4]  # A at rows 0, 4, 8, 12: the three after each are reached from there
     for _block in range(blocks):
         for i in range(<Py_ssize_t> sizeof(rows)):
             for c in range(<Py_ssize_t> sizeof(columns)):
-                acc[i][c] = vec_load(init + i * ld_init + c * LANES)
+                acc[i][c] = vec_load(init + c * LANES)
+            init += ld_init
+            KEEP(init)
         line = ahead
-        for p in range(depth):
+        b_row = B
+        if layout is by_rows:
+            for i in range((<Py_ssize_t> sizeof(rows) + 3) // 4):
+                fourth[i] = A + 4 * i * stride
+        else:
+            fourth[0] = A
+        for _p in range(depth):
             if layout is by_rows:
                 CBACKPROP_PREFETCH(line)
                 line += ahead_step
             for c in range(<Py_ssize_t> sizeof(columns)):
-                b[c] = vec_load(B + p * ldb + c * LANES)
+                b[c] = vec_load(b_row + c * LANES)
+            b_row += ldb
+            if layout is by_rows:
+                for i in range((<Py_ssize_t> sizeof(rows) + 3) // 4):
+                    KEEP(fourth[i])
             for i in range(<Py_ssize_t> sizeof(rows)):
                 if layout is by_rows:
-                    a = vec_set1(A[i * stride + p])
+                    a = vec_set1(fourth[i // 4][i % 4 * stride])
                 else:
-                    a = vec_set1(A[p * stride + i])
+                    a = vec_set1(fourth[0][i])
                 for c in range(<Py_ssize_t> sizeof(columns)):
                     acc[i][c] = vec_fma(a, b[c], acc[i][c])
-        if update:
-            for i in range(<Py_ssize_t> sizeof(rows)):
-                for c in range(<Py_ssize_t> sizeof(columns)):
-                    vec_store(C + i * ldc + c * LANES, vec_fma(f, acc[i][c], vec_load(C + i * ldc + c * LANES)))
-        else:
-            for i in range(<Py_ssize_t> sizeof(rows)):
-                for c in range(<Py_ssize_t> sizeof(columns)):
-                    vec_store(C + i * ldc + c * LANES, acc[i][c])
+            if layout is by_rows:
+                for i in range((<Py_ssize_t> sizeof(rows) + 3) // 4):
+                    fourth[i] += 1
+            else:
+                fourth[0] += stride
+        for i in range(<Py_ssize_t> sizeof(rows)):
+            for c in range(<Py_ssize_t> sizeof(columns)):
+                if update:
+                    acc[i][c] = vec_fma(f, acc[i][c], vec_load(C + c * LANES))
+                vec_store(C + c * LANES, acc[i][c])
+            C += ldc
+            KEEP(C)
         ahead += ahead_block_step
-        C += <Py_ssize_t> sizeof(rows) * ldc
-        init += <Py_ssize_t> sizeof(rows) * ld_init
         if layout is by_rows:
             A += <Py_ssize_t> sizeof(rows) * stride
         else:
@@ -166,15 +183,21 @@ cdef void transpose_panel(
     Py_ssize_t rows_there, Py_ssize_t depth,
 ) noexcept nogil:
     """panel[p, c] = Wt[c, p], and 0 for c >= rows_there: a piece of W made where it is used."""
-    cdef Py_ssize_t p, c, i, j
-    for p from 0 <= p < depth by SQUARE:
-        for c from 0 <= c < width by SQUARE:
-            if c + SQUARE <= rows_there:
+    cdef Py_ssize_t p, c, i, j, rows
+    cdef real square[64]  # the last rows of Wt, and zeros after them
+    for c from 0 <= c < width by SQUARE:
+        rows = rows_there - c
+        if rows >= SQUARE:
+            for p from 0 <= p < depth by SQUARE:
                 transpose_square(panel + p * width + c, width, Wt + c * ld + p, ld)
-            else:
+            continue
+        for i in range(SQUARE * SQUARE):
+            square[i] = 0
+        for p from 0 <= p < depth by SQUARE:
+            for j in range(rows):
                 for i in range(SQUARE):
-                    for j in range(SQUARE):
-                        panel[(p + i) * width + c + j] = Wt[(c + j) * ld + p + i] if c + j < rows_there else <real> 0
+                    square[j * SQUARE + i] = Wt[(c + j) * ld + p + i]
+            transpose_square(panel + p * width + c, width, square, SQUARE)
 
 
 cdef inline int sharers_of(Py_ssize_t work, int threads) noexcept nogil:
