@@ -150,16 +150,17 @@ def _pairs(state: WholeBatchState) -> list[tuple[Array, Array]]:
 def _two_loop_direction(pairs: list[tuple[Array, Array]], gradient: Array) -> Array:
     """−H∇f, H the inverse Hessian's approximation by the pairs (algorithm 7.4)."""
     q = gradient.copy()
+    curvatures = [dot(s, y) for s, y in pairs]
     alphas: list[np.float64] = []
     # Divided as NumPy's numbers: a square may have vanished, and then no direction comes out.
-    for s, y in reversed(pairs):
-        alphas.append(dot(s, q) / dot(s, y))
+    for (s, y), curvature in zip(reversed(pairs), reversed(curvatures), strict=True):
+        alphas.append(dot(s, q) / curvature)
         q -= alphas[-1] * y
     if pairs:
-        s, y = pairs[-1]
-        q *= dot(s, y) / dot(y, y)
-    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
-        q += (alpha - dot(y, q) / dot(s, y)) * s
+        y = pairs[-1][1]
+        q *= curvatures[-1] / dot(y, y)
+    for (s, y), curvature, alpha in zip(pairs, curvatures, reversed(alphas), strict=True):
+        q += (alpha - dot(y, q) / curvature) * s
     return -q
 
 
