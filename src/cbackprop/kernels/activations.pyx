@@ -119,87 +119,102 @@ cdef bint direct_loop(
 
 cdef bint exponential_loop(
     exponential_kind *tag,
-    real *a, real *da_dz,             # OUT (count,); da_dz may be NULL
-    const real *z, Py_ssize_t count,  # IN  (count,), a multiple of LANES
+    real *a, real *da_dz,                                          # OUT (n, width), rows ld apart; da_dz may be NULL
+    const real *z, Py_ssize_t width, Py_ssize_t ld, Py_ssize_t n,  # IN  the same; width is a multiple of LANES
 ) noexcept nogil:
-    """The same for formulas with an exponential, in two halves (see math.pxd), sixteen vectors at a time."""
-    cdef Py_ssize_t i = 0, c, vectors
+    """The same for formulas with an exponential, in two halves (see math.pxd), sixteen vectors at a time.
+
+    Padding at the ends of rows is left out, and the sixteen stand below each other: side by side there may be too few.
+    """
+    cdef Py_ssize_t i, j, c, vectors, row = 0, columns = width // LANES, step = ld
     cdef vec value, derivative, x, zero = vec_set1(0), sum = vec_set1(0)
     cdef vec n_rounded[16]
     cdef vec r[16]
     cdef vec rest[16]
-    while i < count:
-        vectors = min((count - i) // LANES, 16)
-        for c in range(vectors):
-            x = vec_load(z + i + c * LANES)
-            sum = vec_fma(x, zero, sum)
-            if exponential_kind is tanh_formula:
-                x = tanh_exponent(x)
-            elif exponential_kind is elu_formula or exponential_kind is selu_formula:
-                x = elu_exponent(x)
-            elif exponential_kind is silu_formula:
-                x = silu_exponent(x)
-            elif exponential_kind is exponential_formula:
-                x = exponential_exponent(x)
-            elif exponential_kind is sigmoid_formula or exponential_kind is softplus_formula:
-                x = sigmoid_exponent(x)
-            else:
-                x = NULL                    # no formula: does not compile
-            exp_reduced(x, &n_rounded[c], &r[c], &rest[c])
-        for c in range(vectors):
-            x = vec_load(z + i)
-            if exponential_kind is sigmoid_formula:
-                sigmoid_finish(x, n_rounded[c], r[c], rest[c], False, &value, &derivative)
-            elif exponential_kind is tanh_formula:
-                tanh_finish(x, n_rounded[c], r[c], rest[c], False, &value, &derivative)
-            elif exponential_kind is elu_formula:
-                elu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
-            elif exponential_kind is selu_formula:
-                selu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
-            elif exponential_kind is silu_formula:
-                silu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
-            elif exponential_kind is softplus_formula:
-                softplus_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
-            elif exponential_kind is exponential_formula:
-                exponential_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
-            else:
-                value = derivative = NULL   # no formula: does not compile
-            vec_store(a + i, value)
-            if da_dz != NULL:
-                vec_store(da_dz + i, derivative)
-            i += LANES
+    if width == ld or n == 1:
+        # Vectors one after the other.
+        n = n * columns
+        columns = 1
+        step = LANES
+    while row < n:
+        vectors = min(n - row, 16)
+        for j in range(columns):
+            i = row * step + j * LANES
+            for c in range(vectors):
+                x = vec_load(z + i + c * step)
+                sum = vec_fma(x, zero, sum)
+                if exponential_kind is tanh_formula:
+                    x = tanh_exponent(x)
+                elif exponential_kind is elu_formula or exponential_kind is selu_formula:
+                    x = elu_exponent(x)
+                elif exponential_kind is silu_formula:
+                    x = silu_exponent(x)
+                elif exponential_kind is exponential_formula:
+                    x = exponential_exponent(x)
+                elif exponential_kind is sigmoid_formula or exponential_kind is softplus_formula:
+                    x = sigmoid_exponent(x)
+                else:
+                    x = NULL                    # no formula: does not compile
+                exp_reduced(x, &n_rounded[c], &r[c], &rest[c])
+            for c in range(vectors):
+                x = vec_load(z + i)
+                if exponential_kind is sigmoid_formula:
+                    sigmoid_finish(x, n_rounded[c], r[c], rest[c], False, &value, &derivative)
+                elif exponential_kind is tanh_formula:
+                    tanh_finish(x, n_rounded[c], r[c], rest[c], False, &value, &derivative)
+                elif exponential_kind is elu_formula:
+                    elu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+                elif exponential_kind is selu_formula:
+                    selu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+                elif exponential_kind is silu_formula:
+                    silu_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+                elif exponential_kind is softplus_formula:
+                    softplus_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+                elif exponential_kind is exponential_formula:
+                    exponential_finish(x, n_rounded[c], r[c], rest[c], &value, &derivative)
+                else:
+                    value = derivative = NULL   # no formula: does not compile
+                vec_store(a + i, value)
+                if da_dz != NULL:
+                    vec_store(da_dz + i, derivative)
+                i += step
+        row += vectors
     return vec_all_zero(sum)
 
 
-cdef bint activate(int activation, real *a, real *da_dz, const real *z, Py_ssize_t count) noexcept nogil:
-    """a = sigma(z) and da_dz = sigma'(z) for every elementwise activation. Whether every z is finite."""
+cdef bint activate(
+    int activation, real *a, real *da_dz, const real *z, Py_ssize_t width, Py_ssize_t ld, Py_ssize_t n,
+) noexcept nogil:
+    """a = sigma(z) and da_dz = sigma'(z), both (n, width) with rows ld apart, for every elementwise activation. Whether
+    every z is finite. The padding of a and da_dz is left alone, or gets the values at the padding of z.
+    """
     if activation == SIGMOID:
-        return exponential_loop[sigmoid_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[sigmoid_formula](NULL, a, da_dz, z, width, ld, n)
     elif activation == TANH:
-        return exponential_loop[tanh_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[tanh_formula](NULL, a, da_dz, z, width, ld, n)
     elif activation == RELU:
-        return direct_loop[relu_formula](NULL, a, da_dz, z, count)
+        return direct_loop[relu_formula](NULL, a, da_dz, z, n * ld)
     elif activation == LEAKY_RELU:
-        return direct_loop[leaky_relu_formula](NULL, a, da_dz, z, count)
+        return direct_loop[leaky_relu_formula](NULL, a, da_dz, z, n * ld)
     elif activation == ELU:
-        return exponential_loop[elu_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[elu_formula](NULL, a, da_dz, z, width, ld, n)
     elif activation == SELU:
-        return exponential_loop[selu_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[selu_formula](NULL, a, da_dz, z, width, ld, n)
     elif activation == GELU:
-        return direct_loop[gelu_formula](NULL, a, da_dz, z, count)
+        return direct_loop[gelu_formula](NULL, a, da_dz, z, n * ld)
     elif activation == SILU:
-        return exponential_loop[silu_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[silu_formula](NULL, a, da_dz, z, width, ld, n)
     elif activation == SOFTPLUS:
-        return exponential_loop[softplus_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[softplus_formula](NULL, a, da_dz, z, width, ld, n)
     elif activation == SOFTSIGN:
-        return direct_loop[softsign_formula](NULL, a, da_dz, z, count)
+        return direct_loop[softsign_formula](NULL, a, da_dz, z, n * ld)
     elif activation == EXPONENTIAL:
-        return exponential_loop[exponential_formula](NULL, a, da_dz, z, count)
+        return exponential_loop[exponential_formula](NULL, a, da_dz, z, width, ld, n)
     elif activation == IDENTITY:
-        return direct_loop[identity_formula](NULL, a, da_dz, z, count)
-    fill(a, <real> NAN, count)
+        return direct_loop[identity_formula](NULL, a, da_dz, z, n * ld)
+    fill(a, <real> NAN, n * ld)
     if da_dz != NULL:
-        fill(da_dz, <real> NAN, count)
+        fill(da_dz, <real> NAN, n * ld)
     return False
 
 

@@ -25,7 +25,7 @@ def activation_values(str name, z, a, da_dz, /):
         raise ValueError(f"z has {n} numbers; expected a multiple of {LANES}")
     if name == "softmax":
         raise ValueError("name is 'softmax'; expected an elementwise activation")
-    activate(ACTIVATIONS[name], pointer(a, n, True), pointer(da_dz, n, True), pointer(z, n, False), n)
+    activate(ACTIVATIONS[name], pointer(a, n, True), pointer(da_dz, n, True), pointer(z, n, False), n, n, 1)
 
 
 def shuffle(cnp.ndarray order, cnp.ndarray words, /):

@@ -105,14 +105,19 @@ cdef struct ElementwiseTask:
     real *da_dz
     const real *z
     Py_ssize_t count, share
+    Py_ssize_t width, ld  # of a row
     bint finite[MOST_THREADS]  # what each of them did
 
 
 cdef void activate_piece(void *context, int worker, Py_ssize_t piece) noexcept nogil:
     cdef ElementwiseTask *layer = <ElementwiseTask *> context
     cdef Py_ssize_t i = piece * layer.share
+    cdef Py_ssize_t width = min(layer.share, layer.count - i), ld = width, n = 1
+    # In long rows padding is little; and pieces that threads share begin and end anywhere in them.
+    if width == layer.count and layer.ld <= 8 * GROUP:
+        width, ld, n = layer.width, layer.ld, layer.count // layer.ld
     if not activate(layer.activation, layer.a + i, NULL if layer.da_dz == NULL else layer.da_dz + i, layer.z + i,
-                    min(layer.share, layer.count - i)):
+                    width, ld, n):
         layer.finite[worker] = False
 
 

@@ -39,7 +39,7 @@ cdef int forward_block(
         if is_elementwise(layer.activation):
             task.activation = layer.activation
             task.a, task.da_dz, task.z = layer.a, layer.da_dz if derivative else NULL, layer.z
-            task.count = n * layer.ld
+            task.count, task.width, task.ld = n * layer.ld, layer.width, layer.ld
             finite = run_elementwise(activate_piece, &task, core.panels.threads)
         else:
             finite = all_finite(layer.z, n * layer.ld)

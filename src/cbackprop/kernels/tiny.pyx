@@ -52,7 +52,7 @@ cdef inline vec tiny_activation(int activation, vec z, bint few, vec *da_dz) noe
         identity(z, &a, da_dz)
     else:
         vec_store(values, z)
-        activate(activation, values + 16, values + 32, values, LANES)
+        activate(activation, values + 16, values + 32, values, LANES, LANES, 1)
         a = vec_load(values + 16)
         da_dz[0] = vec_load(values + 32)
     return a
