@@ -124,7 +124,7 @@ class Word(enum.StrEnum):
 
 
 class Sparse:
-    """What scipy's sparse matrices look like from outside."""
+    """What a sparse array that has no rows looks like from outside."""
 
     nnz, shape = 3, (6, 4)
 
@@ -201,10 +201,6 @@ def pandas():
 
 def torch():
     return pytest.importorskip("torch", reason="torch is not installed")
-
-
-def scipy_sparse():
-    return pytest.importorskip("scipy.sparse", reason="scipy is not installed")
 
 
 def misaligned(values):

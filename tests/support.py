@@ -91,6 +91,25 @@ def bits(array: Any) -> bytes:
     return np.ascontiguousarray(array).tobytes()
 
 
+class Csr:
+    """What scipy.sparse's compressed rows look like from outside."""
+
+    def __init__(self, X: Array) -> None:
+        rows, self.indices = np.nonzero(X)
+        self.data = X[rows, self.indices]
+        self.indptr = np.searchsorted(rows, np.arange(len(X) + 1))
+        self.shape, self.nnz = X.shape, len(rows)
+
+    def tocsr(self) -> Csr:
+        return self
+
+    def toarray(self) -> Array:
+        X = np.zeros(self.shape, self.data.dtype)
+        rows = np.repeat(np.arange(len(X)), np.diff(self.indptr))
+        np.add.at(X, (rows, self.indices), self.data)
+        return X
+
+
 class State(NamedTuple):
     """All that training changes."""
 

@@ -1,7 +1,8 @@
 """One network's state, and its calls on arrays that have been looked at.
 
 The public face, training, files and inspection share it. Nothing is validated here; whoever calls
-has done so. Every array X is (n, n_0), every Y (n, n_L), of the network's number type, contiguous.
+has done so. Every X is (n, n_0), an array or sparse rows, every Y (n, n_L), of the network's number
+type, contiguous.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cbackprop.gradients import Backward, Biases, Forward, Gradient, Weights, va
 from cbackprop.optimizers import Optimizer, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.sparse_rows import Examples, SparseRows, dense, numbers_of
 
 # Sums over examples are made of sums over so many of them, joined by position (kernels/tree.pyx):
 # 2^k groups from a multiple of 2^k of them on are one part of that sum, whoever makes it.
@@ -204,6 +206,10 @@ class Model:
         """A copy of rows that are views of the parameters: training would write what it reads."""
         return array.copy() if np.may_share_memory(array, self.storage) else array
 
+    def examples_apart(self, X: Examples) -> Examples:
+        """The same of examples, which may be sparse."""
+        return X.apart(self.storage) if isinstance(X, SparseRows) else self.apart(X)
+
     # ---- arrays and failures ---------------------------------------------------------------------
 
     def new_array(self, what: str, shape: tuple[int, ...]) -> Array:
@@ -223,7 +229,7 @@ class Model:
         others = {**inputs, "the parameters": self.storage}
         return validation.output_array("out", out, shape, self.dtype.name, others)
 
-    def require(self, failure: Failure | None, X: Array) -> None:
+    def require(self, failure: Failure | None, X: Examples) -> None:
         """Say of a call that met a number not finite whose it was: an input's or an overflow's."""
         if failure is not None:
             with self.engine.reading():
@@ -234,35 +240,35 @@ class Model:
 
     # ---- forward ---------------------------------------------------------------------------------
 
-    def predict(self, X: Array) -> Array:
+    def predict(self, X: Examples) -> Array:
         """a⁽ᴸ⁾ (n, n_L)."""
         outputs = np.empty((len(X), self.sizes[-1]), self.dtype)
         nothing: list[Array | None] = [None] * len(self.weights)
         self.require(self.engine.forward(X, nothing, [*nothing[1:], outputs]), X)
         return outputs
 
-    def forward(self, X: Array, single: bool = False) -> Forward:
+    def forward(self, X: Examples, single: bool = False) -> Forward:
         """z and a of every layer; without the axis of examples where there is a single one."""
         z, a = self._layers(len(X)), self._layers(len(X))
         self.require(self.engine.forward(X, [*z], [*a]), X)
         return Forward(
-            [None, *_one_if(single, z)], [*_one_if(single, [X.copy()]), *_one_if(single, a)]
+            [None, *_one_if(single, z)], [*_one_if(single, [_dense_copy(X)]), *_one_if(single, a)]
         )
 
-    def costs(self, X: Array, Y: Array, weight: Array | None = None) -> tuple[Array, float]:
+    def costs(self, X: Examples, Y: Array, weight: Array | None = None) -> tuple[Array, float]:
         """C_i (n,), and Σ w_i C_i."""
         costs = np.empty(len(X), self.dtype)
         failure, total = self.engine.cost(X, Y, costs, weight)
         self.require(failure, X)
         return costs, total
 
-    def mean_cost(self, X: Array, Y: Array) -> float:
+    def mean_cost(self, X: Examples, Y: Array) -> float:
         """(1/n) Σ C_i of at least one example."""
         return self.costs(X, Y)[1] / float(len(X))
 
     # ---- backward --------------------------------------------------------------------------------
 
-    def backward(self, X: Array, Y: Array, single: bool = False) -> Backward:
+    def backward(self, X: Examples, Y: Array, single: bool = False) -> Backward:
         """Every factor of every example; without the axis of examples where there is one."""
         n = len(X)
         z, a, da_dz, delta = (self._layers(n) for _ in range(4))
@@ -277,7 +283,7 @@ class Model:
             slopes[-1] = None
         return Backward(
             [None, *_one_if(single, z)],
-            [*_one_if(single, [X.copy()]), *_one_if(single, a)],
+            [*_one_if(single, [_dense_copy(X)]), *_one_if(single, a)],
             slopes,
             _one_if(single, dC_da),
             [None, *_one_if(single, delta)],
@@ -286,7 +292,7 @@ class Model:
 
     def gradient(
         self,
-        X: Array,
+        X: Examples,
         Y: Array,
         weight: Array | None = None,
         total_weight: float | None = None,
@@ -294,35 +300,37 @@ class Model:
     ) -> Gradient:
         """Σ w_i ∇C_i / Σ w_i of at least one example; the weights are 1 without any."""
         total_weight = float(len(X)) if total_weight is None else total_weight
-        vector = self.output_array(out, "the gradient", (self.n_parameters,), X=X, Y=Y)
+        vector = self.output_array(out, "the gradient", (self.n_parameters,), X=numbers_of(X), Y=Y)
         failure, total = self.engine.gradient(X, Y, weight, total_weight, vector)
         self.require(failure, X)
         return Gradient(vector, total / total_weight, self.sizes)
 
     def per_example_gradient(
-        self, X: Array, Y: Array, single: bool, out: Array | None = None
+        self, X: Examples, Y: Array, single: bool, out: Array | None = None
     ) -> Gradient:
         """Every ∇C_i, (n, P)."""
         n, P = len(X), self.n_parameters
-        vector = self.output_array(out, "the gradient", (P,) if single else (n, P), X=X, Y=Y)
+        vector = self.output_array(
+            out, "the gradient", (P,) if single else (n, P), X=numbers_of(X), Y=Y
+        )
         costs = np.empty(n, self.dtype)
         self.require(self.engine.per_example_gradient(X, Y, vector, out is None, costs), X)
         return Gradient(vector, costs[0] if single else costs, self.sizes)
 
-    def gradient_norms(self, X: Array, Y: Array) -> Array:
+    def gradient_norms(self, X: Examples, Y: Array) -> Array:
         """‖∇C_i‖ (n,)."""
         norms = np.empty(len(X), self.dtype)
         self.require(self.engine.gradient_norms(X, Y, norms), X)
         return norms
 
-    def clipped_gradient(self, X: Array, Y: Array, max_norm: float) -> Gradient:
+    def clipped_gradient(self, X: Examples, Y: Array, max_norm: float) -> Gradient:
         """The mean of the ∇C_i, each shortened to max_norm at most."""
         vector = self.new_array("the gradient", (self.n_parameters,))
         failure, total = self.engine.clipped_gradient(X, Y, max_norm, vector)
         self.require(failure, X)
         return Gradient(vector, total / len(X), self.sizes)
 
-    def gradient_gram(self, X: Array, Y: Array, X2: Array | None, Y2: Array | None) -> Array:
+    def gradient_gram(self, X: Examples, Y: Array, X2: Examples | None, Y2: Array | None) -> Array:
         """⟨∇C_i, ∇C_j⟩ (n, n2), i of X and j of X2, or of X where that is None."""
         gram = self.new_array("the Gram matrix", (len(X), len(X if X2 is None else X2)))
         failure = self.engine.gradient_gram(X, Y, X2, Y2, gram)
@@ -331,7 +339,7 @@ class Model:
         self.require(failure, X)
         return gram
 
-    def gradient_moments(self, X: Array, Y: Array) -> tuple[Gradient, Gradient]:
+    def gradient_moments(self, X: Examples, Y: Array) -> tuple[Gradient, Gradient]:
         """Mean and variance over the examples."""
         mean = self.new_array("the gradient", (self.n_parameters,))
         variance = self.new_array("the gradient", (self.n_parameters,))
@@ -346,15 +354,15 @@ class Model:
             Gradient(variance, cost_variance, self.sizes),
         )
 
-    def jacobian(self, X: Array, single: bool, out: Array | None = None) -> Array:
+    def jacobian(self, X: Examples, single: bool, out: Array | None = None) -> Array:
         """∂a⁽ᴸ⁾/∂parameters, (n, n_L, P)."""
         n_L, P = self.sizes[-1], self.n_parameters
         shape = (n_L, P) if single else (len(X), n_L, P)
-        result = self.output_array(out, "the Jacobian", shape, X=X)
+        result = self.output_array(out, "the Jacobian", shape, X=numbers_of(X))
         self.require(self.engine.jacobian(X, result, out is None), X)
         return result
 
-    def input_gradient(self, X: Array, Y: Array) -> Array:
+    def input_gradient(self, X: Examples, Y: Array) -> Array:
         """∂C_i/∂x, (n, n_0)."""
         result = np.empty((len(X), self.sizes[0]), self.dtype)
         costs = np.empty(len(X), self.dtype)
@@ -367,13 +375,13 @@ class Model:
         )
         return result
 
-    def input_jacobian(self, X: Array) -> Array:
+    def input_jacobian(self, X: Examples) -> Array:
         """∂a⁽ᴸ⁾/∂x, (n, n_L, n_0)."""
         result = self.new_array("the Jacobian", (len(X), self.sizes[-1], self.sizes[0]))
         self.require(self.engine.input_jacobian(X, result), X)
         return result
 
-    def curvature_product(self, X: Array, Y: Array, v: Array, gauss_newton: bool) -> Array:
+    def curvature_product(self, X: Examples, Y: Array, v: Array, gauss_newton: bool) -> Array:
         """Hv of the mean cost, or the Gauss–Newton matrix's product with v."""
         product = self.new_array("the product", (self.n_parameters,))
         self.require(self.engine.curvature_product(X, Y, v, gauss_newton, product), X)
@@ -412,6 +420,11 @@ class Snapshot:
         model.whole_batch_state = self.whole_batch_state
         model.random.state = self.random_state
         model.about = self.about
+
+
+def _dense_copy(X: Examples) -> Array:
+    """The rows, zeros and all, in memory of their own."""
+    return X.copy() if isinstance(X, np.ndarray) else dense(X)
 
 
 def _one_if(single: bool, arrays: Sequence[Array]) -> list[Array]:

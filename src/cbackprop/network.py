@@ -24,6 +24,7 @@ from cbackprop.gradients import Backward, Biases, Forward, Gradient, Weights
 from cbackprop.model import About, Description, Model
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.sparse_rows import Examples, ExamplesLike, dense, numbers_of
 from cbackprop.training import loop
 from cbackprop.training import plan as plans
 from cbackprop.training.history import EarlyStopping, History
@@ -132,6 +133,11 @@ class Network:
 
     Notes
     -----
+    Every call that takes X takes a matrix or an array of scipy.sparse, too, and has the bits of the
+    array that its ``.toarray()`` makes. Zeros cost no time in the first layer then; calls whose
+    results are of the rows one by one, such as ``gradient(per_example=True)``, make 256 of them
+    dense at a time.
+
     Any number of threads may read a network at the same time: `predict`, `cost`, `gradient`, every
     other call that changes nothing, `parameters`, `copy`, `save`, a pickle. What changes it (`fit`,
     `partial_fit`, `reset`, new `parameters`) has it alone: it raises RuntimeError at once while
@@ -549,7 +555,7 @@ class Network:
 
     # ---- what goes in ----------------------------------------------------------------------------
 
-    def _examples(self, X: npt.ArrayLike) -> tuple[Array, bool]:
+    def _examples(self, X: ExamplesLike) -> tuple[Examples, bool]:
         """X as (n, n_0), and whether it was a single example."""
         given: object = X
         if type(X) is not np.ndarray:
@@ -558,13 +564,13 @@ class Network:
 
     def _pair(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
         needed_for: str = "",
         names: tuple[str, str] = ("X", "Y"),
         tables: validation.TableNames | None = None,
         missing: bool | None = None,
-    ) -> tuple[Array, Array, bool]:
+    ) -> tuple[Examples, Array, bool]:
         """X and Y likewise; at least one example where they are needed for something.
 
         The columns of tables come in the order of ``tables``, without it of the network's names.
@@ -587,7 +593,7 @@ class Network:
 
     # ---- forward ---------------------------------------------------------------------------------
 
-    def predict(self, X: npt.ArrayLike, out: Floats | None = None) -> Floats:
+    def predict(self, X: ExamplesLike, out: Floats | None = None) -> Floats:
         """The outputs a⁽ᴸ⁾.
 
         Parameters
@@ -616,14 +622,18 @@ class Network:
         examples, single = self._examples(X)
         shape = self.sizes[-1:] if single else (len(examples), self.sizes[-1])
         # Into an array of its own first: the caller's must not change if the call fails.
-        target = None if out is None else self._model.output_array(out, "", shape, X=examples)
+        target = (
+            None
+            if out is None
+            else self._model.output_array(out, "", shape, X=numbers_of(examples))
+        )
         result = self._model.predict(examples).reshape(shape)
         if target is None:
             return result
         target[...] = result
         return target
 
-    def forward(self, X: npt.ArrayLike) -> Forward:
+    def forward(self, X: ExamplesLike) -> Forward:
         """Weighted inputs z and activations a of every layer.
 
         Parameters
@@ -648,21 +658,21 @@ class Network:
     @overload
     def cost(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
         per_example: Literal[False] = False,
         sample_weight: npt.ArrayLike | None = None,
     ) -> float: ...
 
     @overload
-    def cost(self, X: npt.ArrayLike, Y: npt.ArrayLike, per_example: Literal[True]) -> Floats: ...
+    def cost(self, X: ExamplesLike, Y: npt.ArrayLike, per_example: Literal[True]) -> Floats: ...
 
     @overload
-    def cost(self, X: npt.ArrayLike, Y: npt.ArrayLike, per_example: bool) -> float | Floats: ...
+    def cost(self, X: ExamplesLike, Y: npt.ArrayLike, per_example: bool) -> float | Floats: ...
 
     def cost(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
         per_example: bool = False,
         sample_weight: npt.ArrayLike | None = None,
@@ -702,7 +712,7 @@ class Network:
 
     # ---- backward --------------------------------------------------------------------------------
 
-    def backward(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Backward:
+    def backward(self, X: ExamplesLike, Y: npt.ArrayLike) -> Backward:
         """Every factor of the chain rule, of every example's own cost C_i.
 
         Parameters
@@ -727,7 +737,7 @@ class Network:
 
     def gradient(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
         *,
         per_example: bool = False,
@@ -777,7 +787,7 @@ class Network:
             return self._model.per_example_gradient(examples, targets, single, out)
         return self._model.gradient(examples, targets, weight, total_weight, out)
 
-    def gradient_norms(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Floats:
+    def gradient_norms(self, X: ExamplesLike, Y: npt.ArrayLike) -> Floats:
         """The Euclidean norm of every example's own gradient, without making the gradients.
 
         Parameters
@@ -814,7 +824,7 @@ class Network:
         examples, targets, single = self._pair(X, Y)
         return _first_if(single, self._model.gradient_norms(examples, targets))
 
-    def clipped_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike, max_norm: float) -> Gradient:
+    def clipped_gradient(self, X: ExamplesLike, Y: npt.ArrayLike, max_norm: float) -> Gradient:
         """The mean of the examples' gradients, each shortened to a length of max_norm at most.
 
         Parameters
@@ -853,9 +863,9 @@ class Network:
 
     def gradient_gram(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
-        X2: npt.ArrayLike | None = None,
+        X2: ExamplesLike | None = None,
         Y2: npt.ArrayLike | None = None,
     ) -> Floats:
         """The inner products of all pairs of per-example gradients, without making the gradients.
@@ -906,7 +916,7 @@ class Network:
         gram = _first_if(single, gram)
         return gram[..., 0] if single2 else gram
 
-    def gradient_moments(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> tuple[Gradient, Gradient]:
+    def gradient_moments(self, X: ExamplesLike, Y: npt.ArrayLike) -> tuple[Gradient, Gradient]:
         """Mean and variance of every parameter's derivative over the examples.
 
         Parameters
@@ -939,7 +949,7 @@ class Network:
         examples, targets, _ = self._pair(X, Y, "a mean gradient")
         return self._model.gradient_moments(examples, targets)
 
-    def jacobian(self, X: npt.ArrayLike, *, out: Floats | None = None) -> Floats:
+    def jacobian(self, X: ExamplesLike, *, out: Floats | None = None) -> Floats:
         """∂a⁽ᴸ⁾/∂parameters: how every output moves with every weight and bias.
 
         Parameters
@@ -976,7 +986,7 @@ class Network:
         validation.result_size("the Jacobian", len(examples), width)
         return self._model.jacobian(examples, single, out)
 
-    def input_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> Floats:
+    def input_gradient(self, X: ExamplesLike, Y: npt.ArrayLike) -> Floats:
         """∂C_i/∂x: how each example's cost moves with its inputs.
 
         Parameters
@@ -1000,7 +1010,7 @@ class Network:
         examples, targets, single = self._pair(X, Y)
         return _first_if(single, self._model.input_gradient(examples, targets))
 
-    def input_jacobian(self, X: npt.ArrayLike) -> Floats:
+    def input_jacobian(self, X: ExamplesLike) -> Floats:
         """∂a⁽ᴸ⁾/∂x: how every output moves with every input.
 
         Parameters
@@ -1034,7 +1044,7 @@ class Network:
     # ---- curvature -------------------------------------------------------------------------------
 
     def hessian_vector_product(
-        self, X: npt.ArrayLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
+        self, X: ExamplesLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
     ) -> Floats:
         """Hv, H = ∂²C/∂parameters² of the mean cost, without making H.
 
@@ -1077,7 +1087,7 @@ class Network:
         return self._curvature_product(X, Y, v, gauss_newton=False)
 
     def gauss_newton_vector_product(
-        self, X: npt.ArrayLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
+        self, X: ExamplesLike, Y: npt.ArrayLike, v: npt.ArrayLike | Gradient
     ) -> Floats:
         """Gv, G = (1/n) Σ_i JᵢᵀHᵢJᵢ the Gauss–Newton matrix of the mean cost, without making it.
 
@@ -1116,7 +1126,7 @@ class Network:
         return self._curvature_product(X, Y, v, gauss_newton=True)
 
     def _curvature_product(
-        self, X: npt.ArrayLike, Y: npt.ArrayLike, v: object, gauss_newton: bool
+        self, X: ExamplesLike, Y: npt.ArrayLike, v: object, gauss_newton: bool
     ) -> Floats:
         examples, targets, _ = self._pair(X, Y, "a mean cost")
         direction = validation.parameter_vector("v", v, self.n_parameters, self.dtype.name)
@@ -1124,7 +1134,7 @@ class Network:
 
     # ---- looking inside --------------------------------------------------------------------------
 
-    def chain_rule(self, x: npt.ArrayLike, y: npt.ArrayLike) -> ChainRule:
+    def chain_rule(self, x: ExamplesLike, y: npt.ArrayLike) -> ChainRule:
         """The factors of any weight, bias or activation for one example, as numbers.
 
         Parameters
@@ -1148,6 +1158,7 @@ class Network:
         examples, targets, _ = self._pair(
             *validation.one_example(*pair, self.sizes[-1]), names=("x", "y")
         )
+        examples = dense(examples)
         validation.require_finite("x", examples)
         with self._engine.reading():
             backward = self._model.backward(examples, targets, True)
@@ -1155,7 +1166,7 @@ class Network:
 
             return ChainRule(self._model, examples[0], backward, targets[0])
 
-    def check_gradient(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> GradientCheck:
+    def check_gradient(self, X: ExamplesLike, Y: npt.ArrayLike) -> GradientCheck:
         """The whole gradient against one found without backpropagation, in float64.
 
         Parameters
@@ -1179,11 +1190,11 @@ class Network:
         examples, targets, _ = self._pair(X, Y, "a gradient")
         from cbackprop.gradient_check import check_gradient
 
-        return check_gradient(self._model, examples, targets, self.gradient)
+        return check_gradient(self._model, dense(examples), targets, self.gradient)
 
     def stepper_html(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
         *,
         learning_rate: float = 0.5,
@@ -1227,14 +1238,14 @@ class Network:
         heading = validation.text("title", title)
         examples, targets, _ = self._pair(X, Y, "a step")
         validation.stepper_size(self.sizes, n_steps)
-        return stepper.page(self._model, examples, targets, rate, n_steps, heading)
+        return stepper.page(self._model, dense(examples), targets, rate, n_steps, heading)
 
     # ---- training --------------------------------------------------------------------------------
 
     @validation.names_keywords
     def fit(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
         *,
         epochs: int = 10,
@@ -1253,7 +1264,8 @@ class Network:
         clip_gradient_norm: float | None = None,
         frozen: Iterable[int] = (),
         missing_targets: bool = False,
-        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        sparse: bool | Literal["auto"] = "auto",
+        validation_data: tuple[ExamplesLike, npt.ArrayLike] | None = None,
         validation_fraction: float = 0.0,
         stratify: bool | npt.ArrayLike | None = None,
         metrics: Sequence[MetricName | Metric] = (),
@@ -1324,6 +1336,11 @@ class Network:
             "accuracy" is that of the examples whose targets are all there. A cost that is a mean
             over outputs still divides by n_L, and an example without any target still counts in the
             mean over examples. Not for a `Cost` of your own; metrics of your own get the NaN.
+        sparse : bool or "auto"
+            Whether the first layer leaves out the zeros of X. True: yes; "auto": where so many of X
+            are 0, and the fit is so long, that it pays. A matrix or an array of scipy.sparse is
+            trained on as it is, with False as dense rows, for which memory must suffice. The
+            results have the same bits.
         validation_data : (X, Y), optional
             Judged after each epoch.
         validation_fraction : float
@@ -1409,6 +1426,7 @@ class Network:
             clip_gradient_norm=clip_gradient_norm,
             frozen=frozen,
             missing_targets=missing_targets,
+            sparse=sparse,
             validation_data=validation_data,
             validation_fraction=validation_fraction,
             stratify=stratify,
@@ -1426,7 +1444,7 @@ class Network:
 
     def partial_fit(
         self,
-        X: npt.ArrayLike,
+        X: ExamplesLike,
         Y: npt.ArrayLike,
         batch_size: int = 32,
         optimizer: OptimizerName | Optimizer | None = None,
@@ -1504,7 +1522,7 @@ class Network:
         return self
 
     def score(
-        self, X: npt.ArrayLike, Y: npt.ArrayLike, metric: MetricName | Metric | None = None
+        self, X: ExamplesLike, Y: npt.ArrayLike, metric: MetricName | Metric | None = None
     ) -> float:
         """A metric of the predictions for X against Y.
 

@@ -22,6 +22,7 @@ PACKAGE = REPOSITORY / "src" / "cbackprop"
 ROWS = (
     "_version kernels quantities random_numbers update_rules neuron_names",
     "functions",
+    "sparse_rows",
     "layout classes drawing.symbols drawing.shown",
     "drawing.canvas drawing.choice drawing.formulas",
     "drawing.tree drawing.chain drawing.indices drawing.summary drawing.latex drawing.network "
@@ -45,7 +46,7 @@ ROWS = (
     "files files.pickling training.history",
     "schedules training.metrics training.progress training.fingerprint training.whole_batch",
     "training.lbfgs training.levenberg_marquardt training.plan",
-    "training.second_order training.checkpoints",
+    "training.second_order training.checkpoints training.sparsity",
     "training.loop",
     "training stepper",
     "network",

@@ -56,7 +56,6 @@ from rejections import (
     read_only,
     results,
     reversed_axes,
-    scipy_sparse,
     strided,
     torch,
     trained,
@@ -185,18 +184,6 @@ BAD_ARRAYS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
         r" is tensor.*which does not become an array .*; expected",
     ),
     ("sparse look-alike", Sparse, TypeError, r" is a sparse Sparse; expected .* use .toarray\(\)"),
-    (
-        "scipy sparse matrix",
-        lambda: scipy_sparse().csr_matrix(np.eye(6, 4)),
-        TypeError,
-        r" is a sparse csr_matrix; expected a dense array: use .toarray\(\)",
-    ),
-    (
-        "scipy sparse array",
-        lambda: scipy_sparse().coo_array(np.eye(6, 4)),
-        TypeError,
-        r" is a sparse coo_array; expected a dense array: use .toarray\(\)",
-    ),
     (
         "frame with text",
         lambda: Frame({"a": [1.0], "b": ["x"]}, [np.dtype(float), np.dtype(object)]),

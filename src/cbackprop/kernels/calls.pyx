@@ -11,11 +11,13 @@
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from cbackprop.kernels.lock cimport is_fit, is_free, is_own, set_fit, take
 from cbackprop.kernels.simd cimport LANES, real
+
+from cbackprop.sparse_rows import SparseRows
 
 
 def activation_values(str name, z, a, da_dz, /):
@@ -54,9 +56,26 @@ def shuffle(cnp.ndarray order, cnp.ndarray words, /):
 cdef int begin_without_targets(Core core, Call *call, X) except -1:
     """A call on these examples; what it fills is still to be set."""
     memset(call, 0, sizeof(Call))
+    if not cnp.PyArray_Check(X):
+        return take_sparse_rows(core, call, X)
     # Not X.shape, which an object of another class may say anything of.
     call.n = cnp.PyArray_DIM(X, 0) if is_plain(X) and cnp.PyArray_NDIM(X) > 0 else 0
     call.X = pointer(X, call.n * core.n_0, False)
+    return 0
+
+
+cdef int take_sparse_rows(Core core, Call *call, X) except -1:
+    """Of a SparseRows, which has judged its arrays and keeps them from changing."""
+    if type(X) is not SparseRows or X.shape[1] != core.n_0:
+        raise TypeError(f"X is {type(X).__name__}; expected an array, or SparseRows of {core.n_0} columns")
+    starts, columns = X.starts, X.columns
+    call.n = len(X)
+    call.sparse.starts = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> starts)
+    call.sparse.columns = <const int32_t *> cnp.PyArray_DATA(<cnp.ndarray> columns)
+    call.sparse.values = pointer(X.values, columns.size, False)
+    if X.least is None:
+        X.least = smallest(call.sparse.values, columns.size)
+    call.sparse.least = X.least
     return 0
 
 
@@ -79,6 +98,8 @@ cdef tuple run(
     cdef int failed
     cdef Py_ssize_t n = call.n if call.second == NULL else max(call.n, call.second.n)
     cdef Core core = enter_read(network)
+    if call.sparse.starts != NULL or (call.second != NULL and call.second.sparse.starts != NULL):
+        needs |= NEEDS_GATHERED
     try:
         call.rows = reserve_call(core, n, rows, passes, needs, extra)
         if release:
@@ -330,7 +351,7 @@ cdef class Engine(Core):
             self.watcher = watcher
             self.rule_alone = self.rule_alone and call.sample_weight == NULL
             call.clip_norm = self.clip_norm
-            reserve_training(self, call.n, batch_size, order is not None)
+            reserve_training(self, call.n, batch_size, order is not None or call.sparse.starts != NULL)
             with nogil:
                 failed = train_pass(self, &call, batch_size)
             return failure_of(self, failed), self.cost_total + self.cost_correction
@@ -383,6 +404,31 @@ cdef class Engine(Core):
         finally:
             leave_change(self)
         return answer == 0
+
+    def sparse_rows(self, X, /):
+        """The SparseRows of X (n, n_0): whatever is not 0, -0 included, so that dense rows come back to the bit."""
+        cdef Py_ssize_t i, n
+        cdef int64_t p = 0
+        cdef int64_t *starts
+        cdef int32_t *columns
+        cdef real *values
+        cdef const real *x
+        n = cnp.PyArray_DIM(X, 0)
+        x = pointer(X, n * self.n_0, False)
+        starts_array = np.zeros(n + 1, np.int64)
+        starts = <int64_t *> cnp.PyArray_DATA(<cnp.ndarray> starts_array)
+        with nogil:
+            for i in range(n):
+                p += count_nonzero(x + i * self.n_0, self.n_0)
+                starts[i + 1] = p
+        # One more: the loop writes before it knows whether it will keep what it wrote.
+        columns_array, values_array = np.empty(p + 1, np.int32), np.empty(p + 1, dtype)
+        columns = <int32_t *> cnp.PyArray_DATA(<cnp.ndarray> columns_array)
+        values = data(values_array)
+        with nogil:
+            for i in range(n):
+                take_nonzero(columns + starts[i], values + starts[i], x + i * self.n_0, self.n_0)
+        return SparseRows(starts_array, columns_array[:p], values_array[:p], self.n_0)
 
     # ---- who has the network ----------------------------------------------------------------------------------------
 

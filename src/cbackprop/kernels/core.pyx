@@ -71,7 +71,8 @@ cdef struct GramScratch  # see gram.pyx
 cdef struct Call:
     Py_ssize_t n
     Py_ssize_t rows              # of a piece of the call, where nothing is summed over examples
-    const real *X                # (n, n_0)
+    const real *X                # (n, n_0); NULL where the rows are sparse
+    SparseBlock sparse
     const real *Y                # (n, n_L)
     const double *sample_weight  # (n,)
     const int64_t *order         # (n,): the rows of the pass; NULL for 0 ... n - 1
@@ -129,11 +130,12 @@ cdef class Core:
     cdef real *output_scratch
     cdef real *dC_da_output  # (BLOCK at most, ld)
     cdef real *dC_dx         # (BLOCK at most, ld_input)
-    cdef real *gathered_X
+    cdef real *gathered_X    # also sparse rows made dense
     cdef real *gathered_Y
     cdef Py_ssize_t block_capacity, input_capacity, gathered_capacity
     cdef Py_ssize_t sums_capacity  # in numbers
     cdef Py_ssize_t ld_input  # row length of dC_dx, padded
+    cdef SparseBlock sparse  # of the block under way, where X is NULL in what follows from it
     # Rows of X still to be asked for, see prefetch_rows.
     cdef const real *prefetch_X
     cdef const int64_t *prefetch_order

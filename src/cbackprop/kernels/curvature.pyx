@@ -34,7 +34,7 @@ cdef void add_second_order(
 cdef int curvature_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
     """sum_i R{dC_i/dparameters} along v."""
     cdef real C[BLOCK]
-    cdef const real *block_X = call.X + start * core.n_0
+    cdef const real *block_X = block_of(core, call, start, n, True)
     cdef const real *block_Y = call.Y + start * core.n_L
     core.direction = call.packed
     if forward_block(core, block_X, n, True) or output_block(core, C, block_Y, n):

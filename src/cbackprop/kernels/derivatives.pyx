@@ -16,7 +16,7 @@ from cbackprop.kernels.simd cimport GROUP, real, stream_fence
 cdef int per_example_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
     """Every example's own gradient into out (n, P), one row after the other, and the costs."""
     cdef Py_ssize_t i
-    cdef const real *block_X = call.X + start * core.n_0
+    cdef const real *block_X = block_of(core, call, start, n, True)
     # A vector runs over the end of a row into the next one, which is then written; the last must not.
     cdef const real *end = call.out + (start + n) * core.n_parameters
     cdef bint stream = past_the_caches(call.n * core.n_parameters, call.new_memory)
@@ -90,8 +90,8 @@ cdef int gradient_norms_leaf(Core core, const Call *call, Py_ssize_t start, Py_s
     """The Euclidean norm of every example's gradient, which is not made, into out (n,)."""
     cdef Py_ssize_t i, next_start = min(start + core.crew_size * call.rows, call.n)
     cdef real C[BLOCK]
-    cdef const real *block_X = call.X + start * core.n_0
-    prefetch_later(core, call.X + next_start * core.n_0, NULL, min(call.n - next_start, call.rows))
+    cdef const real *block_X = block_of(core, call, start, n, True)
+    prefetch_next(core, call, next_start, min(call.n - next_start, call.rows))
     if deltas_block(core, block_X, call.Y + start * core.n_L, C, n):
         return 1
     for i in range(n):
@@ -113,7 +113,7 @@ cdef int jacobian_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t
     example share its a and da_dz.
     """
     cdef Py_ssize_t first, rows, r, i, n_L = core.n_L
-    cdef const real *block_X = call.X + start * core.n_0
+    cdef const real *block_X = block_of(core, call, start, n, True)
     cdef const real *end = call.out + (start + n) * n_L * core.n_parameters
     cdef bint stream = past_the_caches(call.n * n_L * core.n_parameters, call.new_memory)
     if forward_block(core, block_X, n, True):
@@ -139,7 +139,7 @@ cdef int input_jacobian_leaf(Core core, const Call *call, Py_ssize_t start, Py_s
     """da_j/dx of every example and output j into out (n, n_L, n_0): the same, passed back once more."""
     cdef Py_ssize_t first, rows, n_L = core.n_L
     cdef real *target
-    if forward_block(core, call.X + start * core.n_0, n, True):
+    if forward_block(core, block_of(core, call, start, n, False), n, True):
         return 1
     for first from 0 <= first < n * n_L by BLOCK:
         rows = min(n * n_L - first, BLOCK)

@@ -138,7 +138,7 @@ cdef int scaled_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n
     cdef real C[BLOCK]
     cdef ScaledExamples *copies = call.gram_scratch.copies
     cdef real *p = copies.numbers
-    cdef const real *block_X = call.X + start * core.n_0
+    cdef const real *block_X = block_of(core, call, start, n, True)
     cdef const real *a
     cdef double a_scale, delta_scale
     cdef Layer *layer

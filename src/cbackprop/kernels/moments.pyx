@@ -139,7 +139,7 @@ cdef int moments_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t 
     cdef Py_ssize_t l, i, size = core.storage_size
     cdef real *squares = sums + size
     cdef real *mean = sums + 2 * size
-    cdef const real *block_X = call.X + start * core.n_0
+    cdef const real *block_X = block_of(core, call, start, n, True)
     cdef real count = <real> n
     if deltas_block(core, block_X, call.Y + start * core.n_L, call.C + start, n) or sum_block(core, sums, block_X, n):
         return 1

@@ -11,9 +11,40 @@ from cbackprop.kernels.simd cimport LANES, real
 
 # ---- one block of at most BLOCK examples -----------------------------------------------------------------------------
 
+cdef const real *block_of(
+    Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, bint dense,
+) noexcept nogil:
+    """n rows of the call's X from `start`: where they are, or NULL for sparse ones, which are noted as the block's and,
+    with `dense`, made so.
+    """
+    if call.sparse.starts == NULL:
+        return call.X + start * core.n_0
+    core.sparse = call.sparse
+    core.sparse.first = start
+    return dense_block(core, n) if dense else NULL
+
+
+cdef const real *dense_block(Core core, Py_ssize_t n) noexcept nogil:
+    """The block's n sparse rows, made dense."""
+    scatter_rows(core.gathered_X, core.n_0, &core.sparse, n)
+    return core.gathered_X
+
+
+cdef bint weigh_sparse_rows(Core core, Py_ssize_t n) except -1 nogil:
+    """z of the first layer from the block's n sparse rows. False where dense ones might make another -0 of it."""
+    cdef Layer *layer = &core.layers[0]
+    cdef const real *Wt = core.storage + layer.offset
+    cdef Py_ssize_t j, width, step = columns_between_looks(core, layer.width, n * layer.n_in)
+    for j from 0 <= j < layer.width by step:
+        width = min(step, layer.width - j)
+        sparse_weighted_input(layer.z + j, layer.ld, &core.sparse, Wt + j, Wt + layer.n_in * layer.ld + j, n, width)
+        look_for_signals(core, width * n * layer.n_in)
+    return not has_negative_zero(layer.z, n * layer.ld)
+
+
 cdef int forward_block(
     Core core,
-    const real *X,  # IN  (n, n_0)
+    const real *X,  # IN  (n, n_0), NULL for the block's sparse rows
     Py_ssize_t n, bint derivative,
 ) except -1 nogil:
     """z, a (and da_dz) of every layer for the n examples of X (n, n_0). 0, or 1 after `fail`."""
@@ -27,8 +58,10 @@ cdef int forward_block(
     for l in range(core.n_layers):
         layer = &core.layers[l]
         Wt = core.storage + layer.offset
+        if a == NULL and not weigh_sparse_rows(core, n):
+            a = dense_block(core, n)
         step = columns_between_looks(core, layer.width, n * layer.n_in)
-        for j from 0 <= j < layer.width by step:
+        for j from 0 <= j < (layer.width if a != NULL else 0) by step:
             width = min(step, layer.width - j)
             multiply_rows(layer.z + j, layer.ld, a, lda, Wt + j, layer.ld, Wt + layer.n_in * layer.ld + j, 0,
                           n, width, layer.n_in, core.panels, core.prefetch_block, core.prefetch_block_lines)
@@ -196,7 +229,7 @@ cdef int forward_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t 
     """Weighted inputs and activations of all layers into z and a."""
     cdef Py_ssize_t l
     cdef Layer *layer
-    if forward_block(core, call.X + start * core.n_0, n, False):
+    if forward_block(core, block_of(core, call, start, n, False), n, False):
         return 1
     for l in range(core.n_layers):
         layer = &core.layers[l]
@@ -213,7 +246,7 @@ cdef int forward_all(Core core, const Call *call) except -1 nogil:
 cdef int cost_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
     """The costs C_i, and their sum."""
     cdef const double *weights = call.sample_weight
-    if (forward_block(core, call.X + start * core.n_0, n, True)
+    if (forward_block(core, block_of(core, call, start, n, False), n, True)
             or output_block(core, call.C + start, call.Y + start * core.n_L, n)):
         return 1
     look_for_signals(core, 0)
@@ -231,7 +264,7 @@ cdef int backward_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t
     """All of the chain rule's factors; dC_da has n_layers + 1 entries, its first the input gradient."""
     cdef Py_ssize_t l
     cdef Layer *layer
-    if (forward_block(core, call.X + start * core.n_0, n, True)
+    if (forward_block(core, block_of(core, call, start, n, False), n, True)
             or output_block(core, call.C + start, call.Y + start * core.n_L, n)):
         return 1
     for l in range(core.n_layers - 1, -1, -1):

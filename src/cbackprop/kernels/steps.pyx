@@ -32,7 +32,7 @@ cdef real LARGEST_NUMBER = <real> np.finfo(dtype).max
 cdef struct LayerUpdate:
     void *core
     Layer *layer
-    const real *a  # (n, n_in), rows lda apart
+    const real *a  # (n, n_in), rows lda apart; NULL for the block's sparse rows
     Py_ssize_t lda, n
     double total  # the examples of the step, or the sum of their weights
     bint prefetches   # whether rows wait to be prefetched
@@ -107,7 +107,7 @@ cdef int apply_sums(
 
 cdef void apply_block(
     Core core,
-    const real *X, Py_ssize_t n,  # IN  (n, n_0)
+    const real *X, Py_ssize_t n,  # IN  (n, n_0), NULL for the block's sparse rows
     double total,
 ) noexcept nogil:
     """Take a step of `total` examples, all n of them in the block whose deltas are there."""
@@ -116,7 +116,7 @@ cdef void apply_block(
     cdef Py_ssize_t l
     cdef int sharers
     update.core = <void *> core
-    update.a = X
+    update.a = X if X != NULL else rows_to_sum(core, n)
     update.lda = core.n_0
     update.n = n
     update.total = total
@@ -141,19 +141,24 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int worker, Py_ssi
     cdef Py_ssize_t n = update.n, k, columns, rows, m, lines = 0
     cdef real *gradient = core.piece + worker * core.piece_size
     cdef Panels panels = core.panels
-    cdef bint fused = is_product_update(core) and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0)
+    cdef bint alone = is_product_update(core) and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0)
+    cdef bint fused = alone and update.a != NULL
     cdef Py_ssize_t first = j
+    cdef SparsePiece sparse
     # This thread's own panel; its products are not shared once more.
     panels.first += worker * panels.size
     panels.threads = 1
     while j < end:
-        columns = end - j if fused else min(PIECE_COLUMNS, end - j)
+        columns = end - j if fused else min(PIECE_COLUMNS if update.a != NULL else SPARSE_COLUMNS, end - j)
         rows = layer.n_in
         if not fused:
             rows = balanced(layer.n_in, piece_rows(columns))
         elif update.prefetches:
             # Few lines at a time: the fill buffers hold about twenty.
             rows = balanced(layer.n_in, 2 * TILE_ROWS)
+        if update.a == NULL:
+            rows = sparse_piece_rows(columns, layer.n_in)
+            begin_piece(&sparse, &core.sparse, n)
         # What is to be prefetched is noted in the Core: for one thread alone, the caller, which is worker 0.
         if worker == 0:
             lines = prefetch_lines(core, layer.n_in, rows)
@@ -164,6 +169,16 @@ cdef void apply_columns(Core core, const LayerUpdate *update, int worker, Py_ssi
                 accumulate_gradient(core.storage + layer.offset + k * layer.ld + j, layer.ld, update.a + k,
                                     update.lda, layer.delta + j, layer.ld, n, m, columns, core.zeros, True,
                                     core.update_rule.step_size, panels)
+            elif update.a == NULL:
+                if k == 0 or not alone:
+                    fill(gradient, 0, m * columns)
+                accumulate_sparse_gradient(&sparse, gradient, columns, &core.sparse, layer.delta + j, layer.ld, n, k,
+                                           m, columns)
+                if alone:
+                    update_touched_rows(core.storage + layer.offset + k * layer.ld + j, layer.ld, &sparse, columns,
+                                        core.update_rule.step_size)
+                else:
+                    apply_piece(core, layer, gradient, columns, k, j, m, columns, update.total)
             else:
                 accumulate_gradient(gradient, columns, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
                                     columns, core.zeros, False, 1, panels)
@@ -360,7 +375,9 @@ cdef int take_tiny_steps(Core core, const Call *call, Py_ssize_t batch_size) exc
     copy_layers_rowmajor(core)
     for start from 0 <= start < call.n by batch_size:
         m = min(batch_size, call.n - start)
-        batch_X = gather(core.gathered_X, call.X, core.n_0, call.order, start, m)
+        batch_X = gather_block(core, call, start, m)
+        if batch_X == NULL:
+            batch_X = dense_block(core, m)
         batch_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, m)
         if take_tiny_step(core, batch_X, batch_Y, m, True, True):
             return 1

@@ -17,6 +17,9 @@ cdef extern from *:
     const int PIECE_NUMBERS "CBACKPROP_PIECE_NUMBERS"
     const int PIECE_COLUMNS "CBACKPROP_PIECE_COLUMNS"
 
+cdef enum:
+    SPARSE_COLUMNS = 8 * GROUP  # of a piece that is summed from sparse rows: more rows of it stay in the cache
+
 
 cdef Py_ssize_t piece_rows(Py_ssize_t columns) noexcept nogil:
     """Rows of a piece of a gradient: whole tiles, PIECE_NUMBERS together where that is more than four tiles."""
@@ -74,6 +77,28 @@ cdef const real *gather(
     for i in range(n):
         memcpy(gathered + i * width, rows + order[start + i] * width, width * sizeof(real))
     return gathered
+
+
+cdef const real *gather_block(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Rows `start` ... of the pass, brought together; NULL for sparse ones, which are noted as the block's."""
+    if call.sparse.starts == NULL:
+        return gather(core.gathered_X, call.X, core.n_0, call.order, start, n)
+    core.sparse = call.sparse
+    core.sparse.first = start
+    if call.order != NULL:
+        core.sparse.order = call.order + start
+    return NULL
+
+
+cdef void prefetch_next(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """The next rows needed are n of the pass from `start`."""
+    if call.sparse.starts != NULL:
+        # Short rows: what follows them the processor guesses by itself.
+        prefetch_later(core, NULL, NULL, 0)
+    elif call.order == NULL:
+        prefetch_later(core, call.X + start * core.n_0, NULL, n)
+    else:
+        prefetch_later(core, call.X, call.order + start, n)
 
 
 cdef void prefetch_later(Core core, const real *X, const int64_t *order, Py_ssize_t rows) noexcept nogil:
@@ -181,11 +206,11 @@ cdef int weighted_deltas(
     """
     cdef real C[BLOCK]
     cdef const real *block_Y = gather(core.gathered_Y, call.Y, core.n_L, call.order, start, n)
-    block_X[0] = gather(core.gathered_X, call.X, core.n_0, call.order, start, n)
-    if call.order == NULL:
-        prefetch_later(core, call.X + next_start * core.n_0, NULL, next_n)
-    else:
-        prefetch_later(core, call.X, call.order + next_start, next_n)
+    block_X[0] = gather_block(core, call, start, n)
+    # The lengths of gradients are of dense rows.
+    if block_X[0] == NULL and call.clip_norm > 0:
+        block_X[0] = dense_block(core, n)
+    prefetch_next(core, call, next_start, next_n)
     core.block_row = start
     if deltas_block(core, block_X[0], block_Y, C, n):
         return 1
@@ -194,15 +219,49 @@ cdef int weighted_deltas(
 
 # ---- a leaf ----------------------------------------------------------------------------------------------------------
 
+cdef const real *rows_to_sum(Core core, Py_ssize_t n) noexcept nogil:
+    """NULL, for the block's sparse rows, or these made dense, where their gradient might have another -0."""
+    if core.layers[0].is_frozen or products_keep_digits(&core.sparse, core.layers[0].delta, core.layers[0].ld, n):
+        return NULL
+    return dense_block(core, n)
+
+
+cdef Py_ssize_t sparse_piece_rows(Py_ssize_t columns, Py_ssize_t n_in) noexcept nogil:
+    """Rows of a piece that is summed from sparse rows: whole groups of them, as few pieces as stay in the cache."""
+    cdef Py_ssize_t rows = balanced(n_in, piece_rows(columns) - ROWS_TOUCHED)
+    return (rows + ROWS_TOUCHED - 1) // ROWS_TOUCHED * ROWS_TOUCHED
+
+
+cdef int sum_sparse_rows(
+    Core core,
+    real *sums,  # OUT (n_0, n_1), rows ld apart
+    Py_ssize_t n,
+) except -1 nogil:
+    """The first layer's sum_i a_k delta_j over the block's n sparse rows."""
+    cdef Layer *layer = &core.layers[0]
+    cdef SparsePiece piece
+    cdef Py_ssize_t j, k, width, rows
+    fill(sums, 0, layer.n_in * layer.ld)
+    for j from 0 <= j < layer.width by SPARSE_COLUMNS:
+        width = min(SPARSE_COLUMNS, layer.width - j)
+        rows = sparse_piece_rows(width, layer.n_in)
+        begin_piece(&piece, &core.sparse, n)
+        for k from 0 <= k < layer.n_in by rows:
+            accumulate_sparse_gradient(&piece, sums + k * layer.ld + j, layer.ld, &core.sparse, layer.delta + j,
+                                       layer.ld, n, k, min(rows, layer.n_in - k), width)
+        look_for_signals(core, width * n * layer.n_in)
+    return 0
+
+
 cdef int sum_block(
     Core core,
     real *sums,     # OUT in the layout of the parameters
-    const real *X,  # IN  (n, n_0)
+    const real *X,  # IN  (n, n_0), NULL for the block's sparse rows
     Py_ssize_t n,
 ) except -1 nogil:
     """The block's sum_i dC_i/dparameters; of layers that do not learn whatever was there."""
     cdef Py_ssize_t l, j, k, m, rows, lines, width, step, lda = core.n_0
-    cdef const real *a = X
+    cdef const real *a = X if X != NULL else rows_to_sum(core, n)
     cdef Layer *layer
     for l in range(core.n_layers):
         layer = &core.layers[l]
@@ -210,10 +269,12 @@ cdef int sum_block(
             a = layer.a
             lda = layer.ld
             continue
+        if a == NULL:
+            sum_sparse_rows(core, sums + layer.offset, n)
         rows = layer.n_in if core.prefetch_left == 0 else balanced(layer.n_in, piece_rows(layer.width))
         lines = prefetch_lines(core, layer.n_in, rows)
         step = columns_between_looks(core, layer.width, n * layer.n_in)
-        for j from 0 <= j < layer.width by step:
+        for j from 0 <= j < (layer.width if a != NULL else 0) by step:
             width = min(step, layer.width - j)
             k = 0
             while k < layer.n_in:

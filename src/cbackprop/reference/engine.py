@@ -19,6 +19,7 @@ from cbackprop.random_numbers import normals_at, words_at
 from cbackprop.reference import calculus
 from cbackprop.reference.curvature import output_curvature, softmax_curvature
 from cbackprop.reference.ownership import Changing, Reading, Shared
+from cbackprop.sparse_rows import Examples, dense
 from cbackprop.update_rules import StepOptions, UpdateRule
 
 WATCH_WORK = 10_000_000  # multiply-adds of a forward pass between two words to a watcher
@@ -96,12 +97,12 @@ class Engine(Shared):
 
     # -- forward and backward --
 
-    def run_forward(self, X: Array, first_row: int = 0) -> Forward:
+    def run_forward(self, X: Examples, first_row: int = 0) -> Forward:
         """Layer by layer, without a look at what is not finite.
 
         ``first_row`` is the place of X's first row in a pass of training, for dropout.
         """
-        forward = Forward([], [X], [])
+        forward = Forward([], [dense(X)], [])
         for l, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             z = calculus.weighted_input(W, b, forward.a[l])
             a, da_dz = calculus.activate(self.activations[l], z)
@@ -127,7 +128,7 @@ class Engine(Shared):
         kept: Array = stays * self.storage.dtype.type(1 / (1 - self.dropout))
         return kept
 
-    def _forward(self, X: Array, first_row: int = 0) -> Forward | Failure:
+    def _forward(self, X: Examples, first_row: int = 0) -> Forward | Failure:
         with np.errstate(all="ignore"):
             forward = self.run_forward(X, first_row)
         failure = _first_not_finite("z", forward.z) or _first_not_finite("a", forward.a[1:])
@@ -174,7 +175,7 @@ class Engine(Shared):
         return C, dC_da, delta
 
     def run_backward(
-        self, X: Array, Y: Array, first_row: int = 0, lowest: int = 0
+        self, X: Examples, Y: Array, first_row: int = 0, lowest: int = 0
     ) -> Backward | Failure:
         """Forward, and from the cost back to the examples, or what was not finite.
 
@@ -202,7 +203,7 @@ class Engine(Shared):
 
     # -- the calls: arrays in, arrays filled --
 
-    def forward(self, X: Array, z: list[Array | None], a: list[Array | None]) -> Failure | None:
+    def forward(self, X: Examples, z: list[Array | None], a: list[Array | None]) -> Failure | None:
         """Fill z[l] and a[l] of the layers 1 … L; a None is left out."""
         with Reading(self):
             forward = self._forward(X)
@@ -214,7 +215,7 @@ class Engine(Shared):
 
     def backward(
         self,
-        X: Array,
+        X: Examples,
         Y: Array,
         z: list[Array | None],
         a: list[Array | None],
@@ -237,7 +238,7 @@ class Engine(Shared):
             return None
 
     def cost(
-        self, X: Array, Y: Array, cost: Array, sample_weight: Array | None
+        self, X: Examples, Y: Array, cost: Array, sample_weight: Array | None
     ) -> tuple[Failure | None, float]:
         """Fill the costs C_i (n,); returns their sum, weighted where weights are given."""
         with Reading(self):
@@ -253,7 +254,7 @@ class Engine(Shared):
             return None, total
 
     def gradient(
-        self, X: Array, Y: Array, sample_weight: Array | None, total_weight: float, out: Array
+        self, X: Examples, Y: Array, sample_weight: Array | None, total_weight: float, out: Array
     ) -> tuple[Failure | None, float]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
         with Reading(self):
@@ -261,7 +262,7 @@ class Engine(Shared):
 
     def _mean_gradient(
         self,
-        X: Array,
+        X: Examples,
         Y: Array,
         sample_weight: Array | None,
         total_weight: float,
@@ -310,7 +311,7 @@ class Engine(Shared):
         return None, total
 
     def per_example_gradient(
-        self, X: Array, Y: Array, out: Array, fresh: bool, cost: Array
+        self, X: Examples, Y: Array, out: Array, fresh: bool, cost: Array
     ) -> Failure | None:
         """Fill out (n, P) with every ∇C_i and the costs (n,).
 
@@ -331,7 +332,7 @@ class Engine(Shared):
             cost[...] = values.C
             return None
 
-    def gradient_norms(self, X: Array, Y: Array, out: Array) -> Failure | None:
+    def gradient_norms(self, X: Examples, Y: Array, out: Array) -> Failure | None:
         """Fill out (n,) with every ‖∇C_i‖."""
         with Reading(self):
             values = self.run_backward(X, Y)
@@ -344,7 +345,7 @@ class Engine(Shared):
             out[...] = norms
             return None
 
-    def jacobian(self, X: Array, out: Array, fresh: bool) -> Failure | None:
+    def jacobian(self, X: Examples, out: Array, fresh: bool) -> Failure | None:
         """Fill out (n, n_L, P), fresh or not, with ∂a_j/∂parameters of every output j."""
         with Reading(self):
             forward = self._forward(X)
@@ -368,7 +369,7 @@ class Engine(Shared):
                         delta = delta * da_dz[l - 1][:, np.newaxis, :]
             return None
 
-    def input_jacobian(self, X: Array, out: Array) -> Failure | None:
+    def input_jacobian(self, X: Examples, out: Array) -> Failure | None:
         """Fill out (n, n_L, n_0) with ∂a_j/∂x of every output j."""
         with Reading(self):
             forward = self._forward(X)
@@ -397,14 +398,14 @@ class Engine(Shared):
         return delta
 
     def clipped_gradient(
-        self, X: Array, Y: Array, max_norm: float, out: Array
+        self, X: Examples, Y: Array, max_norm: float, out: Array
     ) -> tuple[Failure | None, float]:
         """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
         with Reading(self):
             return self._mean_gradient(X, Y, None, len(X), max_norm, out)
 
     def gradient_gram(
-        self, X: Array, Y: Array, X2: Array | None, Y2: Array | None, out: Array
+        self, X: Examples, Y: Array, X2: Examples | None, Y2: Array | None, out: Array
     ) -> Failure | None:
         """Fill out (n, n2) with ⟨∇C_i, ∇C_j⟩, i of X and j of X2; or of X, where it is None."""
         with Reading(self):
@@ -427,7 +428,7 @@ class Engine(Shared):
             return None
 
     def gradient_moments(
-        self, X: Array, Y: Array, mean: Array, variance: Array, cost: Array
+        self, X: Examples, Y: Array, mean: Array, variance: Array, cost: Array
     ) -> tuple[Failure | None, float]:
         """Fill mean and variance (P,) over the examples, and the costs (n,); returns their sum."""
         with Reading(self):
@@ -435,6 +436,7 @@ class Engine(Shared):
             if not isinstance(values, Backward):
                 return values, math.nan
             # Of equal examples NumPy's products round each row by its place, the kernels' do not.
+            X = values.a[0]
             is_one = bool((X == X[0]).all() and (Y == Y[0]).all())
             C = np.full_like(values.C, values.C[0]) if is_one else values.C
             n = mean.dtype.type(len(X))
@@ -468,7 +470,7 @@ class Engine(Shared):
             return None, total
 
     def curvature_product(
-        self, X: Array, Y: Array, v: Array, gauss_newton: bool, out: Array
+        self, X: Examples, Y: Array, v: Array, gauss_newton: bool, out: Array
     ) -> Failure | None:
         """Fill out (P,) with Hv of the mean cost, or with the Gauss–Newton matrix's product."""
         with Reading(self):
@@ -530,7 +532,7 @@ class Engine(Shared):
 
     def train(
         self,
-        X: Array,
+        X: Examples,
         Y: Array,
         order: Array | None,
         batch_size: int,
@@ -640,6 +642,10 @@ class Engine(Shared):
     def predict(self, X: Any, out: Any) -> Array | None:
         """The compiled engine's quick way for plain arrays; there is none here."""
         return None
+
+    def sparse_rows(self, X: Array) -> Examples:
+        """The compiled engine's way to leave out zeros; there is none here."""
+        return X
 
     def step(self, X: Any, Y: Any, batch_size: int) -> bool:
         """The compiled engine's quick way for plain arrays; there is none here."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
 
 from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.sparse_rows import Examples, SparseRows
 
 PIECE = 1 << 22  # bytes at a time, some milliseconds: Ctrl-C is heard in between
 BLOCK = 1 << 13  # words at a time, which the caches hold
 
 
-def fingerprint(arrays: Iterable[Array | None]) -> str:
+def fingerprint(arrays: Iterable[Examples | None]) -> str:
     """SHA-256, in hexadecimal, of the arrays' types, shapes and numbers; the same on any machine.
 
-    Each array contiguous; None where there is none.
+    Each array contiguous; sparse rows count as dense ones; None where there is none.
     """
     import hashlib  # for checkpoints alone
 
@@ -27,15 +28,25 @@ def fingerprint(arrays: Iterable[Array | None]) -> str:
             digest.update(b"None;")
             continue
         digest.update(f"{array.dtype.name} {array.shape};".encode())
-        numbers = array.reshape(-1)
-        step = PIECE // array.itemsize
-        for start in range(0, numbers.size, step):
-            piece = numbers[start : start + step]
+        for piece in _pieces(array):
             digest.update(piece.astype(piece.dtype.newbyteorder("<"), copy=False).data)
     return digest.hexdigest()
 
 
-def checksums(arrays: Sequence[Array | None]) -> list[object]:
+def _pieces(array: Examples) -> Iterator[Array]:
+    """All numbers in their order, so many bytes of them at a time."""
+    if isinstance(array, SparseRows):
+        rows = max(PIECE // (array.dtype.itemsize * array.shape[1]), 1)
+        for first in range(0, len(array), rows):
+            yield array[first : first + rows].dense()
+        return
+    numbers = array.reshape(-1)
+    step = PIECE // array.itemsize
+    for start in range(0, numbers.size, step):
+        yield numbers[start : start + step]
+
+
+def checksums(arrays: Sequence[Examples | None]) -> list[object]:
     """What tells these arrays from others in this process, several times as fast as `fingerprint`.
 
     Of each block of a contiguous array Σ_i m_i u_i over its 64-bit words u, their upper halves
@@ -46,6 +57,9 @@ def checksums(arrays: Sequence[Array | None]) -> list[object]:
     for array in arrays:
         if array is None:
             result.append(None)
+            continue
+        if isinstance(array, SparseRows):
+            result += [array.shape, *checksums((array.starts, array.columns, array.values))]
             continue
         numbers = array.reshape(-1).view(np.uint8)
         whole = len(numbers) // 8 * 8

@@ -14,16 +14,18 @@ from cbackprop.functions import Array
 from cbackprop.model import Model, Snapshot, total_weight
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import Rates
+from cbackprop.sparse_rows import Examples, numbers_of
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
 from cbackprop.training.progress import Progress
+from cbackprop.training.sparsity import examples_of
 from cbackprop.update_rules import StepOptions
 
 LARGE = 20.0  # no standardised number is
 
 
-def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
+def run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
     """Train as planned, the optimiser started afresh.
 
     Raises
@@ -53,7 +55,7 @@ def run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
 
 def run_pass(
     model: Model,
-    X: Array,
+    X: Examples,
     Y: Array,
     batch_size: int,
     optimizer: object,
@@ -72,7 +74,7 @@ def run_pass(
         If a step diverges. After it, and after any other Exception, everything is as it was before
         the call.
     """
-    examples, targets = model.apart(X), model.apart(Y)
+    examples, targets = model.examples_apart(X), model.apart(Y)
     with model.engine:
         used = model.optimizer
         if optimizer is None:
@@ -116,7 +118,7 @@ def _require_trainable(model: Model, optimizer: Optimizer, options: StepOptions 
         second_order.start(optimizer, model.engine)  # which refuses a cost that is not for it
 
 
-def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
+def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
     before = Snapshot(model)
     history = History()
     history.metrics = {name: [] for name in plan.metrics}
@@ -166,6 +168,7 @@ def _run(model: Model, X: Array, Y: Array, plan: Plan) -> History:
         best_epoch = history.best_epoch if best is None else best[0]
         if first < plan.epochs and not is_over():
             checkpoint(rehearsal=True)  # what no file can hold is not found out after an epoch
+            trained = examples_of(model, trained[0], plan), *trained[1:]
         # What a failure goes back to; None when an epoch is complete.
         epoch_start = None if plan.resume else before
     except BaseException:
@@ -229,7 +232,7 @@ def _order(model: Model, plan: Plan, n: int, epoch: int) -> Array | None:
 
 def _train_once(
     model: Model,
-    X: Array,
+    X: Examples,
     Y: Array,
     order: Array | None,
     batch_size: int,
@@ -273,7 +276,7 @@ def _train_once(
 
 def _train_and_judge(
     model: Model,
-    X: Array,
+    X: Examples,
     Y: Array,
     plan: Plan,
     history: History,
@@ -350,7 +353,7 @@ def penalty(model: Model, options: StepOptions) -> float:
 
 
 def _raise_divergence(
-    epoch: int | None, failure: quantities.Failure, X: Array, Y: Array
+    epoch: int | None, failure: quantities.Failure, X: Examples, Y: Array
 ) -> NoReturn:
     """Say where training diverged, and in which epoch of a fit, counted from 1.
 
@@ -370,10 +373,10 @@ def _raise_divergence(
     )
 
 
-def _cure(X: Array, Y: Array) -> str:
+def _cure(X: Examples, Y: Array) -> str:
     """What to do about a divergence: numbers that are large want to be scaled."""
     largest = {
-        "X": float(np.abs(X).max(initial=0.0)),
+        "X": float(np.abs(numbers_of(X)).max(initial=0.0)),
         "Y": float(np.nanmax(np.abs(Y), initial=0.0)),
     }
     large = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from cbackprop.functions import Activation, Array
 from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import RateOfEpoch, ReduceOnPlateau
+from cbackprop.sparse_rows import Examples, dense
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import (
     LARGER_IS_BETTER,
@@ -42,7 +43,7 @@ class Plan(NamedTuple):
     shuffle: bool | Array | OrderOfEpoch
     sample_weight: Array | None
     options: StepOptions | None  # None for nothing
-    validation_data: tuple[Array, Array] | None
+    validation_data: tuple[Examples, Array] | None
     n_held_out: int  # examples to keep from training and to judge instead
     strata: Array | None  # (n,), the class of each, whose share of them is kept; None for any
     metrics: dict[str, Metric]
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     checkpoint_generator: bool  # whether the generator's state is in it
     resume: bool
     names: TableNames  # which the network takes where it has none
+    sparse: bool | Literal["auto"]  # whether zeros of the examples are left out
 
     @property
     def is_judged(self) -> bool:
@@ -72,7 +74,7 @@ class Plan(NamedTuple):
             monitor="validation_cost" if self.is_judged else "cost", larger_is_better=False
         )
 
-    def description(self, X: Array, Y: Array) -> dict[str, object]:
+    def description(self, X: Examples, Y: Array) -> dict[str, object]:
         """What must be the same for a fit to go on from a checkpoint."""
         from cbackprop.training.fingerprint import fingerprint  # for checkpoints alone
 
@@ -93,7 +95,7 @@ class Plan(NamedTuple):
 
 def make(
     model: Model, network: object, X: object, Y: object, **asked: object
-) -> tuple[Array, Array, Plan]:
+) -> tuple[Examples, Array, Plan]:
     """The examples, the targets and the plan of a fit.
 
     ``network`` is what callbacks get besides the history, ``asked`` what `Network.fit` takes
@@ -111,7 +113,10 @@ def make(
     for argument in ("sample_weight", "stratify"):
         validation.same_order_of_rows(("X", argument), X, asked[argument])
     X, Y = tables.pair(X, Y)
+    sparse = validation.sparse("sparse", asked["sparse"])
     examples = validation.batch("X", X, *network_facts)
+    if sparse is False:
+        examples = dense(examples)
     n = len(examples)
     validation.at_least_one_example("X", n, "training")
     options = step_options(model, asked)
@@ -126,7 +131,7 @@ def make(
     )  # fmt: skip
     if missing:
         validation.some_target("Y", targets)
-    examples, targets = model.apart(examples), model.apart(targets)
+    examples, targets = model.examples_apart(examples), model.apart(targets)
     output = model.activations[-1]
     validation.reachable_targets(targets, output)
     weight = combined_weight(
@@ -146,7 +151,7 @@ def make(
     if judged is not None:
         if missing:
             validation.some_target("validation_data[1]", judged[1])
-        judged = model.apart(judged[0]), model.apart(judged[1])
+        judged = model.examples_apart(judged[0]), model.apart(judged[1])
     wanted = named(validation.metrics(asked["metrics"], METRICS))
     functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))
     if n_held_out == 0:
@@ -188,6 +193,7 @@ def make(
         checkpoint_generator=validation.flag("checkpoint_generator", asked["checkpoint_generator"]),
         resume=resume,
         names=tables,
+        sparse=sparse,
     )
     validation.resume_needs_checkpoint(plan.resume, plan.checkpoint)
     return examples, targets, plan
@@ -317,7 +323,7 @@ def shares(counts: Array, total: int) -> Array:
     return np.asarray(result)
 
 
-def hold_out(X: Array, Y: Array, rows: Array, plan: Plan) -> tuple[Array, Array, Plan]:
+def hold_out(X: Examples, Y: Array, rows: Array, plan: Plan) -> tuple[Examples, Array, Plan]:
     """The examples left to train on, and the plan with the others as validation data."""
     validation.require_finite("X", X)  # here a row still has the number by which it was given
     left = np.ones(len(X), dtype=bool)

@@ -9,6 +9,7 @@ import numpy as np
 from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch, WholeBatchState
 from cbackprop.reference.engine import Engine
+from cbackprop.sparse_rows import Examples
 from cbackprop.training.lbfgs import LBFGSStep
 from cbackprop.training.levenberg_marquardt import LevenbergMarquardtStep
 from cbackprop.training.whole_batch import Step
@@ -33,7 +34,7 @@ def start(optimizer: WholeBatch, engine: Engine) -> WholeBatchState:
 
 def step(
     engine: Engine,
-    X: Array,
+    X: Examples,
     Y: Array,
     sample_weight: Array | None,
     l2: float,

@@ -19,6 +19,7 @@ from cbackprop.model import total_weight
 from cbackprop.optimizers import WholeBatch, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.reference.engine import Engine
+from cbackprop.sparse_rows import Examples
 
 Kind = TypeVar("Kind", bound=WholeBatch)
 
@@ -46,7 +47,7 @@ class Step(Generic[Kind]):
     def __init__(
         self,
         engine: Engine,
-        X: Array,
+        X: Examples,
         Y: Array,
         sample_weight: Array | None,
         l2: float,

@@ -12,6 +12,7 @@ import numpy as np
 
 from cbackprop import quantities
 from cbackprop.functions import COSTS, Array, Cost
+from cbackprop.sparse_rows import Examples, SparseRows, numbers_of
 from cbackprop.validation.scalars import (
     attribute,
     counted,
@@ -30,11 +31,18 @@ Advice = Callable[[str], str]  # what to do with labels that are written so
 LARGEST_ARRAY = sys.maxsize // 8  # numbers; float64 ones then take as many bytes as there can be
 
 
-def numbers(argument: str, value: object, dtype: str, text_advice: Advice | None = None) -> Array:
+def numbers(
+    argument: str,
+    value: object,
+    dtype: str,
+    text_advice: Advice | None = None,
+    place_of: Callable[[np.intp], tuple[np.intp, ...]] | None = None,
+) -> Array:
     """Real numbers as a C-contiguous, aligned, native array of ``dtype``, in any shape.
 
     The caller's own array where it is one already; a copy otherwise. Numbers that are not finite
-    pass; `require_finite` looks for them. ``text_advice`` ends the message where labels come.
+    pass; `require_finite` looks for them. ``text_advice`` ends the message where labels come,
+    ``place_of`` says where an entry stands in what the user has.
     """
     array = as_array(argument, value, text_advice)
     try:
@@ -49,8 +57,9 @@ def numbers(argument: str, value: object, dtype: str, text_advice: Advice | None
         lost = np.isinf(converted) & np.isfinite(array)
         if lost.any():
             index = _first(lost)
+            place = index if place_of is None else place_of(*index)
             raise ValueError(
-                f"{argument} has {array[index]!s} at {_place(index)}, which overflows {dtype}; "
+                f"{argument} has {array[index]!s} at {_place(place)}, which overflows {dtype}; "
                 f"expected numbers up to {np.finfo(dtype).max:.4g}"
             )
     return converted
@@ -102,10 +111,79 @@ def _refuse_what_is_no_array(argument: str, value: Any) -> None:
             f"{argument} is a {type(value).__name__}, which is a query; expected its numbers: use "
             ".collect()"
         )
-    if None not in (attribute(argument, value, "toarray"), attribute(argument, value, "nnz")):
+    if is_sparse(argument, value):
         raise TypeError(
             f"{argument} is a sparse {type(value).__name__}; expected a dense array: use .toarray()"
         )
+
+
+def is_sparse(argument: str, value: object) -> bool:
+    """Whether it is a matrix or an array of scipy.sparse, or looks like one."""
+    if type(value) is np.ndarray:
+        return False
+    return None not in (attribute(argument, value, "toarray"), attribute(argument, value, "nnz"))
+
+
+def sparse_rows(argument: str, value: Any, n_0: int, dtype: str) -> tuple[SparseRows, bool]:
+    """The numbers of a scipy.sparse matrix or array (n, n_0), and whether it was one example.
+
+    Where several numbers stand in one place, their sum stands there.
+    """
+    shape = tuple(value.shape)
+    single = shape == (n_0,)
+    if not (single or (len(shape) == 2 and shape[1] == n_0)):
+        raise ValueError(
+            f"{argument} is a sparse {type(value).__name__} of shape {shape}; "
+            f"expected (n, {n_0}) because sizes[0] is {n_0}"
+            f"{_advice_on_examples(argument, value, shape, n_0)}"
+        )
+    csr = value.tocsr()
+    n = 1 if single else shape[0]
+    given: list[Array] = [np.asarray(getattr(csr, name)) for name in ("indptr", "indices", "data")]
+    starts, columns = given[0].astype(np.int64), given[1].astype(np.int32)
+    # Compiled code will trust them, and anybody may have written into the matrix's own.
+    if (
+        starts.shape != (n + 1,)
+        or starts[0] != 0
+        or (np.diff(starts) < 0).any()
+        or any(len(array) < starts[-1] for array in given[1:])
+        or (columns[: starts[-1]] != given[1][: starts[-1]]).any()
+        or columns.min(initial=0) < 0
+        or columns.max(initial=-1) >= n_0
+    ):
+        raise ValueError(
+            f"{argument} is a sparse {type(value).__name__} whose indptr and indices name places "
+            f"outside {shape}; expected those of one example after the other"
+        )
+    columns, values = columns[: starts[-1]], given[2][: starts[-1]]
+    rows = SparseRows(starts, columns, values, n_0)
+    later = np.ones(len(columns), bool)
+    later[1:] = columns[1:] > columns[:-1]
+    later[starts[:-1][np.diff(starts) > 0]] = True
+    if not later.all():
+        rows = _in_order_of_columns(rows)
+
+    def place_of(entry: np.intp) -> tuple[np.intp, ...]:
+        return rows.rows[entry], rows.columns[entry]
+
+    values = numbers(argument, rows.values, dtype, place_of=place_of)
+    if (values == 0).any():
+        values = values + 0  # -0 is 0 then, as toarray() has it
+    return SparseRows(rows.starts, rows.columns, values, n_0), single
+
+
+def _in_order_of_columns(rows: SparseRows) -> SparseRows:
+    """The same numbers, each row's in the order of its columns; those of one place are added."""
+    row = rows.rows
+    order = np.lexsort((rows.columns, row))
+    row, columns, values = row[order], rows.columns[order], rows.values[order]
+    is_other = np.ones(len(row), bool)
+    is_other[1:] = (row[1:] != row[:-1]) | (columns[1:] != columns[:-1])
+    first = np.flatnonzero(is_other)
+    starts = np.searchsorted(row[first], np.arange(len(rows) + 1))
+    return SparseRows(
+        starts.astype(np.int64), columns[first], np.add.reduceat(values, first), rows.shape[1]
+    )
 
 
 def _refuse_columns(argument: str, value: Any, array: Array, text_advice: Advice | None) -> None:
@@ -249,17 +327,23 @@ def _reshaped(argument: str, value: object, shape: str) -> str:
     return f"use np.reshape({argument}, ({shape}))"
 
 
-def require_finite(argument: str, array: Array, but_nan: bool = False, hint: str = "") -> None:
+def require_finite(
+    argument: str, examples: Examples, but_nan: bool = False, hint: str = ""
+) -> None:
     """No infinity and, unless ``but_nan``, no NaN; ``hint`` is for those who have some."""
     # A block at a time: no temporary as large as the data.
+    array = numbers_of(examples)
     flat = array.reshape(-1)
     for start in range(0, flat.size, 1 << 20):
         block = flat[start : start + (1 << 20)]
         wrong = np.isinf(block) if but_nan else ~np.isfinite(block)
         if wrong.any():
             index = np.unravel_index(start + int(np.argmax(wrong)), array.shape)
+            place = index
+            if isinstance(examples, SparseRows):
+                place = examples.rows[index], examples.columns[index]
             raise ValueError(
-                f"{argument} has {float(array[index])!r} at {_place(index)}; "
+                f"{argument} has {float(array[index])!r} at {_place(place)}; "
                 f"expected finite numbers{hint if np.isnan(array[index]) else ''}"
             )
 
@@ -272,8 +356,10 @@ def _place(index: tuple[np.intp, ...]) -> str:
     return f"[{', '.join(str(int(i)) for i in index)}]"
 
 
-def examples(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> tuple[Array, bool]:
+def examples(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> tuple[Examples, bool]:
     """X as (n, n_0), and whether it was a single example (n_0,)."""
+    if is_sparse(argument, X) and _has(X, "tocsr"):
+        return sparse_rows(argument, X, sizes[0], dtype)
     array = numbers(argument, X, dtype)
     n_0 = sizes[0]
     if array.ndim == 1 and array.shape[0] == n_0:
@@ -301,7 +387,7 @@ def _advice_on_examples(argument: str, X: object, shape: tuple[int, ...], n_0: i
     return ""
 
 
-def batch(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> Array:
+def batch(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> Examples:
     """X as (n, n_0), for the calls that want examples in rows and nothing else."""
     array, single = examples(argument, X, sizes, dtype)
     if single:
@@ -477,7 +563,7 @@ def pair(
     names: tuple[str, str] = ("X", "Y"),
     missing: bool | None = None,
     class_names: tuple[str, ...] | None = None,
-) -> tuple[Array, Array, bool]:
+) -> tuple[Examples, Array, bool]:
     """X (n, n_0) and Y (n, n_L), and whether they came as a single example."""
     checked, single = examples(names[0], X, sizes, dtype)
     checked_Y = targets(
@@ -486,11 +572,12 @@ def pair(
     return checked, checked_Y, single
 
 
-def one_example(x: object, y: object, n_L: int) -> tuple[Array, Array]:
+def one_example(x: Any, y: Any, n_L: int) -> tuple[Array, Array]:
     """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
     result: list[Array] = []
     for argument, value in (("x", x), ("y", y)):
-        array = as_array(argument, value)
+        is_matrix = argument == "x" and is_sparse(argument, value) and _has(value, "tocsr")
+        array = as_array(argument, value.toarray() if is_matrix else value)
         if array.ndim == 2 and array.shape[0] == 1:
             array = array[0]
         elif array.ndim != 1:
@@ -565,7 +652,7 @@ def require_finite_parameters(weights: tuple[Array, ...], biases: tuple[Array, .
 
 
 def explain_not_finite(
-    failure: quantities.Failure, X: Array, weights: tuple[Array, ...], biases: tuple[Array, ...]
+    failure: quantities.Failure, X: Examples, weights: tuple[Array, ...], biases: tuple[Array, ...]
 ) -> None:
     """Raise for a call that met a number that is not finite: find out whose it was.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 
 from cbackprop.classes import Classes, classes_of
 from cbackprop.functions import ACTIVATIONS, Activation, Array, Cost
+from cbackprop.sparse_rows import Examples
 from cbackprop.update_rules import StepOptions
 from cbackprop.validation import arrays, scalars
 from cbackprop.validation.names import Names, TableNames, first_repeated, is_series
@@ -34,7 +35,7 @@ def validation_pair(
     cost: str | Cost,
     tables: TableNames,
     missing: bool,
-) -> tuple[Array, Array] | None:
+) -> tuple[Examples, Array] | None:
     """(X, Y) to judge each epoch on, or None."""
     if pair is None:
         return None
@@ -412,6 +413,14 @@ def missing_targets_cost(missing: bool, cost: str | Cost) -> None:
             f"missing_targets is True with the cost {cost.name!r} of your own; expected one of the "
             "named costs: what each output adds to yours is not known"
         )
+
+
+def sparse(argument: str, value: object) -> bool | Literal["auto"]:
+    """A boolean or "auto"."""
+    if is_flag(value):
+        return bool(value)
+    choice(argument, value, ("auto",), ", True or False")
+    return "auto"
 
 
 def some_target(argument: str, Y: Array) -> None:
