@@ -61,10 +61,13 @@ class SparseRows:
     def __getitem__(self, rows: slice | Array) -> SparseRows:
         """Some of the rows, by a slice, by their numbers or by a mask."""
         chosen = np.arange(len(self))[rows]
-        counts = np.diff(self.starts)[chosen]
-        starts = np.concatenate(([0], np.cumsum(counts)))
+        first: Array = self.starts[chosen]
+        counts: Array = self.starts[chosen + 1] - first
+        starts: Array = np.zeros(len(chosen) + 1, np.int64)
+        np.cumsum(counts, out=starts[1:])
         # From a number's place among those chosen to its place here.
-        places = np.arange(starts[-1]) + np.repeat(self.starts[chosen] - starts[:-1], counts)
+        places: Array = np.repeat(first - starts[:-1], counts)
+        places += np.arange(len(places))
         part = SparseRows(starts, self.columns[places], self.values[places], self.shape[1])
         part.least = self.least
         return part
