@@ -63,6 +63,8 @@ typedef cbackprop_real cbackprop_vec_unaligned
 #define CBACKPROP_PREFETCH(p) __builtin_prefetch(p)
 /* The compiler forgets how this pointer came about, and goes on from it: it does not work it out once more. */
 #define CBACKPROP_KEEP(x) __asm__("" : "+r"(x))
+/* Wherever it was, this number lies in memory now, and no register holds it. */
+#define CBACKPROP_PUT_AWAY(x) __asm__("" : "+m"(x))
 #else
 #ifdef CBACKPROP_FLOAT32
 #define CBACKPROP_VECTOR_BYTES 4
@@ -78,6 +80,7 @@ typedef cbackprop_uint cbackprop_uvec;
 #define CBACKPROP_INLINE static __inline
 #define CBACKPROP_PREFETCH(p) ((void)(p))
 #define CBACKPROP_KEEP(x) ((void)(x))
+#define CBACKPROP_PUT_AWAY(x) ((void)(x))
 #endif
 
 #if defined(__x86_64__) && !defined(CBACKPROP_SCALAR)

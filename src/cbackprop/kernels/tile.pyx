@@ -16,8 +16,8 @@
 # Register tiling after Goto & van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
 
 from cbackprop.kernels.simd cimport (
-    CBACKPROP_PREFETCH, GROUP, KEEP, LANES, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load, vec_set1,
-    vec_store,
+    CBACKPROP_PREFETCH, GROUP, KEEP, LANES, PUT_AWAY, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load,
+    vec_set1, vec_store,
 )
 from cbackprop.kernels.threads cimport run_task
 
@@ -103,7 +103,7 @@ cdef void tile(
     """
     cdef vec acc[14][2]
     cdef vec b[2]
-    cdef vec a, f = vec_set1(factor)
+    cdef vec a, f
     cdef Py_ssize_t i, c, _p, _block
     cdef const real *line
     cdef const real *b_row
@@ -143,6 +143,9 @@ cdef void tile(
                     fourth[i] += 1
             else:
                 fourth[0] += stride
+        # The largest tile leaves no register for it while it sums.
+        PUT_AWAY(factor)
+        f = vec_set1(factor)
         for i in range(<Py_ssize_t> sizeof(rows)):
             for c in range(<Py_ssize_t> sizeof(columns)):
                 if update:
