@@ -121,6 +121,7 @@ class State(NamedTuple):
     whole_batch: tuple[Any, ...]  # what L-BFGS and Levenberg–Marquardt go on from
     generator: str
     about: tuple[Any, ...]  # a fit on a table takes its columns' names
+    scales: tuple[bytes, ...]  # in which it is trained, and the parameters for standardised numbers
 
 
 def state(net: Network) -> State:
@@ -143,7 +144,19 @@ def state(net: Network) -> State:
         ),
         generator=repr(net._model.random.state),
         about=(net.feature_names, net.class_names, *net.metadata.items()),
+        scales=scales_of(net),
     )
+
+
+def scales_of(net: Network) -> tuple[bytes, ...]:
+    """Of `state`: the scales, and what training goes on from where nobody has written since."""
+    model = net._model
+    if model.scales is None:
+        return ()
+    arrays = [part for scaling in model.scales if scaling is not None for part in scaling]
+    if model.scaled is not None and (model.scaled[0] == model.storage).all():
+        arrays.append(model.scaled[1])
+    return tuple(array.tobytes() for array in arrays)
 
 
 # ---- processes -----------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ NEVER_RAISES = {
     "Gradient.weights",
     "Gradient.biases",
     "Network.history",
+    "Network.scales",
     "Network.summary",
     "chain_rule.ActivationTerm.latex",
     "chain_rule.BiasTerm.latex",

@@ -8,8 +8,8 @@ type, contiguous.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from cbackprop.optimizers import Optimizer, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, SparseRows, dense, numbers_of
+
+if TYPE_CHECKING:
+    from cbackprop.scaling import Scales
 
 # Sums over examples are made of sums over so many of them, joined by position (kernels/tree.pyx):
 # 2^k groups from a multiple of 2^k of them on are one part of that sum, whoever makes it.
@@ -78,6 +81,14 @@ class Model:
         What it remembers, where it is a whole-batch one; others have the engine's slots.
     history : training.history.History or None
         Of the last fit. Training stands above: nothing here looks into it.
+    scales : Scales or None
+        In which it is trained; the parameters always take and give numbers as they are.
+    scaled : (ndarray, ndarray) or None
+        The memory of the parameters as the last training in these scales left it, and what it was
+        for standardised numbers: where the first has not changed, training goes on from the second
+        to the bit. Neither is ever written to.
+    step : callable
+        `Engine.step`; where there are scales, what declines.
 
     Raises
     ------
@@ -109,6 +120,7 @@ class Model:
             ) from None
         weights, biases, self.storage = self.engine.parameter_arrays()
         self.weights, self.biases = Weights(weights), Biases(biases)
+        self.set_scales(None)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -158,6 +170,13 @@ class Model:
             self.engine.learning_rate = optimizer.learning_rate
         self.optimizer = optimizer
 
+    def set_scales(self, scales: Scales | None, scaled: tuple[Array, Array] | None = None) -> None:
+        """Train in these scales from now on; the parameters stay."""
+        self.scales, self.scaled = scales, scaled
+        self.step: Callable[[Any, Any, int], bool] = (
+            self.engine.step if scales is None else _decline
+        )
+
     def take_names(self, names: validation.TableNames) -> None:
         """Of a table's columns, where the network has none yet.
 
@@ -182,6 +201,7 @@ class Model:
                 self.random = random
                 self.draw_parameters()
                 self.set_optimizer(None)
+                self.set_scales(None)
                 self.history = None
             except BaseException:
                 self.random = own
@@ -404,6 +424,7 @@ class Snapshot:
         self.whole_batch_state = None if state is None else state.copy()
         self.random_state = model.random.state
         self.about = model.about
+        self.scales, self.scaled = model.scales, model.scaled
 
     def restore(self, model: Model) -> None:
         """Write everything back, into the memory that ``weights`` and ``biases`` look at."""
@@ -420,6 +441,12 @@ class Snapshot:
         model.whole_batch_state = self.whole_batch_state
         model.random.state = self.random_state
         model.about = self.about
+        model.set_scales(self.scales, self.scaled)
+
+
+def _decline(X: object, Y: object, batch_size: int) -> bool:
+    """No step from numbers as they are."""
+    return False
 
 
 def _dense_copy(X: Examples) -> Array:

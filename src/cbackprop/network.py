@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from cbackprop.chain_rule import ChainRule
     from cbackprop.gradient_check import GradientCheck
+    from cbackprop.scaling import Scales
 
 # No ArrayLike, which any word would be.
 ClassWeight = (
@@ -318,6 +319,16 @@ class Network:
     def metadata(self, value: Mapping[str, str] | None) -> None:
         self._change_about(metadata=validation.metadata(value))
 
+    @property
+    def scales(self) -> Scales | None:
+        """In which `fit` and `partial_fit` train: what the last ``standardise=True`` has found.
+
+        ``.inputs`` and ``.outputs``, each with ``.mean`` and ``.deviation`` of every column;
+        ``.outputs`` is None where targets stay as they are. None where training sees numbers as
+        they are. They belong to copies, pickles and files; `reset` forgets them.
+        """
+        return self._model.scales
+
     def _change_about(self, **changed: Any) -> None:  # Any: each has been judged
         with self._engine:
             self._model.about = self._model.about._replace(**changed)
@@ -376,7 +387,8 @@ class Network:
     def reset(self, seed: int | None = None) -> Self:
         """Draw the parameters anew, as a new network with this seed would; forget the optimiser.
 
-        Names and metadata stay: they are what the network is about.
+        Names and metadata stay: they are what the network is about. Scales go with what was trained
+        in them.
 
         Parameters
         ----------
@@ -1265,6 +1277,7 @@ class Network:
         frozen: Iterable[int] = (),
         missing_targets: bool = False,
         sparse: bool | Literal["auto"] = "auto",
+        standardise: bool | None = None,
         validation_data: tuple[ExamplesLike, npt.ArrayLike] | None = None,
         validation_fraction: float = 0.0,
         stratify: bool | npt.ArrayLike | None = None,
@@ -1341,6 +1354,11 @@ class Network:
             are 0, and the fit is so long, that it pays. A matrix or an array of scipy.sparse is
             trained on as it is, with False as dense rows, for which memory must suffice. The
             results have the same bits.
+        standardise : bool, optional
+            True: train on (x − mean)/deviation of X's columns, and of Y's where outputs are the
+            identity, and fold that into the first and the last layer: the network takes and gives
+            numbers as they are. None: again in the scales that it has kept, if any. False: on X and
+            Y as they are; scales that it has kept are forgotten. See the Notes.
         validation_data : (X, Y), optional
             Judged after each epoch.
         validation_fraction : float
@@ -1404,6 +1422,26 @@ class Network:
         UserWarning
             Once a fit, of targets that the output activation cannot reach, and of examples without
             a class under softmax.
+
+        Notes
+        -----
+        Standardised training. Mean and deviation, in float64, are those of the rows trained on,
+        without those held out, each counted once whatever its weight; a column of equal numbers is
+        only shifted, and a target that is missing does not count. Y stays as it is with a cost of
+        your own. What is sparse is refused, and noise, for the scales tell of the data.
+
+        The scales stay with the network, as `scales`. Later `fit` and `partial_fit` train in them,
+        and go on to the bit where nothing has written into the parameters; another
+        ``standardise=True`` takes new ones, and the outputs stay what they were. A network without
+        scales must not have been trained since it was made, loaded or reset: its parameters are
+        taken for those of standardised numbers.
+
+        Penalties, max_norm and clipping act on the weights and gradients of standardised numbers,
+        and so do the costs in the history: cost and validation cost are those of standardised
+        targets, which compare with each other. Metrics, and whatever looks at the network
+        (callbacks, `cost`, `score`), are those of numbers as they are. A copy of X and Y is made.
+        In float32 a mean far above the deviation leaves few digits for what varies, with scales or
+        without.
         """
         examples, targets, plan = plans.make(
             self._model,
@@ -1427,6 +1465,7 @@ class Network:
             frozen=frozen,
             missing_targets=missing_targets,
             sparse=sparse,
+            standardise=standardise,
             validation_data=validation_data,
             validation_fraction=validation_fraction,
             stratify=stratify,
@@ -1490,7 +1529,7 @@ class Network:
             and learning_rate is None
             and sample_weight is None
             and options is None
-            and self._engine.step(X, Y, batch_size)
+            and self._model.step(X, Y, batch_size)
         ):
             return self
         size = validation.integer("batch_size", batch_size, 1)

@@ -15,7 +15,6 @@ from command_line import as_json, printed, refusal
 from support import REPOSITORY
 
 from cbackprop import Network, cli
-from cbackprop.cli import scaling
 
 # Clearing the screen, writing into the clipboard, C1, DEL, right to left, a line of its own.
 ESCAPES = ("\x1b[2J", "\x1b]52;c;aGk=\x07", "\x9b31m", "a\x7f", "\u202eabc", "\u2066x", "a\u2028b")
@@ -266,23 +265,6 @@ def test_one_long_name_among_many_rows(folder: Path, capsys: pytest.CaptureFixtu
     assert "expected the name of a class, of 200 letters at most" in refusal(
         capsys, "train", "a.csv"
     )
-
-
-# ---- scaling ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [1e-30, 0.3, 7.0, 1e15])
-def test_columns_that_are_constant_up_to_rounding(size: float) -> None:
-    """0.3 and 0.1 + 0.2; what varies by more is scaled, however little it is."""
-    near = np.nextafter(size, 2 * size)
-    n = 40
-    X = np.column_stack([np.where(np.arange(n) % 3, size, near), size * (1 + 1e-6 * np.arange(n))])
-    scales = scaling.scales_of(X, X[:, :1], True)
-    assert scales.inputs is not None
-    assert scales.outputs is not None
-    assert scales.inputs.deviation[0] == scales.outputs.deviation[0] == 1
-    assert scales.inputs.deviation[1] == pytest.approx(X[:, 1].std())
-    assert np.abs(scales.inputs.apply(X)[:, 0]).max() <= 4 * (near - size)
 
 
 # ---- drawn commands -----------------------------------------------------------------------------

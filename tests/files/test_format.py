@@ -666,7 +666,7 @@ HOSTILE: dict[str, tuple[Bytes, str]] = {
         "another program",
     ),
     "another format": (lambda: forged(metadata(format="pt")), "another program"),
-    "a newer version": (lambda: forged(metadata(format_version="3")), "a newer cbackprop"),
+    "a newer version": (lambda: forged(metadata(format_version="4")), "a newer cbackprop"),
     "no version": (lambda: forged(metadata(format_version=None)), "format_version is None"),
     "a number in the metadata": (lambda: forged(metadata(cost=1)), "'cost' in its __metadata__"),
     "null in the metadata": (

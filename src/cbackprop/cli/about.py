@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from cbackprop import Network
 from cbackprop.classes import by_itself
-
-if TYPE_CHECKING:
-    from cbackprop.cli.scaling import Scales
 
 TASK, TARGET = "task", "target"
 SEED, HELD_OUT, STANDARDISED = "seed", "held out", "standardised"
@@ -47,19 +43,12 @@ def fit_into_a_file(names: Sequence[str]) -> bool:
 
 
 def of_training(
-    task: str, target: str | None, seed: int, share: float, scales: Scales
+    task: str, target: str | None, seed: int, share: float, standardised: str
 ) -> dict[str, str]:
     """The metadata of a network that is to be trained so."""
-    texts = {TASK: task, SEED: str(seed), HELD_OUT: repr(share), STANDARDISED: "no"}
+    texts = {TASK: task, SEED: str(seed), HELD_OUT: repr(share), STANDARDISED: standardised or "no"}
     if target is not None:
         texts[TARGET] = target
-    for name, scaling in (("inputs", scales.inputs), ("outputs", scales.outputs)):
-        if scaling is None:
-            continue
-        texts[STANDARDISED] = "inputs" if name == "inputs" else "inputs and targets"
-        numbers = json.dumps([scaling.mean.tolist(), scaling.deviation.tolist()])
-        if len(numbers) <= LONGEST:
-            texts[f"scales of {name}"] = numbers
     return texts
 
 

@@ -101,7 +101,7 @@ def as_table(target: str, X: Array, labels: Array) -> Table:
 
 
 def model(path: str) -> Network:
-    """The network of a model file. A checkpoint is none: its inputs may be standardised ones."""
+    """The network of a model file. A checkpoint is none: it has the last epoch, not the best."""
     name = file_path("model", path)
     with naming(path), open(name, "rb") as stream:
         start = stream.read(kinds.LONGEST)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from cbackprop import Network
 from cbackprop.cli import about, examples, options, training_examples
 from cbackprop.cli.epochs import EpochTable
-from cbackprop.cli.scaling import NO_SCALES, Scales, scales_of
 from cbackprop.cli.terminal import note, output_may_fail
 from cbackprop.cli.training_examples import MNIST_TRAIN_SIZE, Data, Sets
 from cbackprop.cli.training_report import Report
 from cbackprop.functions import COSTS, can_serve
 from cbackprop.optimizers import OPTIMIZERS, Optimizer, resolve
+from cbackprop.scaling import scales_outputs
 from cbackprop.training import EarlyStopping, History
 from cbackprop.training.metrics import MetricName
 from cbackprop.validation import choice, file_path, fraction, integer, non_negative
@@ -180,27 +180,26 @@ def _run(arguments: argparse.Namespace) -> int:
     share = _share(asked, source, len(data.X))
     sets = training_examples.divided(data, share, net.sizes, arguments.seed)
     standardise = source == "data" if arguments.standardise is None else arguments.standardise
-    scales = NO_SCALES
+    standardised = ""
     if standardise:
-        with_outputs = data.classes is None and net.activations[-1] == "identity"
-        scales = scales_of(*sets.learn, with_outputs)
+        with_outputs = scales_outputs(net.activations[-1], net.cost_function)
+        standardised = "inputs and targets" if with_outputs else "inputs"
     task = "regression" if data.classes is None else "classification"
-    metadata = about.of_training(task, data.target, arguments.seed, share, scales)
+    metadata = about.of_training(task, data.target, arguments.seed, share, standardised)
     if arguments.resume:
         kept = Network.load(arguments.checkpoint).metadata
         about.require_same(metadata, kept, arguments.checkpoint)
 
-    report = Report(net, asked.optimizer, asked.batch_size, data, sets, scales)
+    report = Report(net, asked.optimizer, asked.batch_size, data, sets, standardised)
     if not arguments.json:
         report.before()
     # After it, which has told all of this.
     net.feature_names, net.class_names, net.metadata = data.inputs, data.outputs, metadata
     try:
-        history = _fit(net, asked, arguments, sets, scales, data.metric)
+        history = _fit(net, asked, arguments, sets, standardise, data.metric)
     except KeyboardInterrupt:
         note(f"interrupted; {_what_remains(arguments.checkpoint)}")
         return 130
-    scales.fold(net)
     if arguments.save is not None:
         net.save(arguments.save)
     if arguments.json:
@@ -217,7 +216,7 @@ def _fit(
     asked: _Asked,
     arguments: argparse.Namespace,
     sets: Sets,
-    scales: Scales,
+    standardise: bool,
     metric: MetricName,
 ) -> History:
     # A table of epochs on a terminal; and what fit itself shows of long ones, on stderr.
@@ -230,12 +229,13 @@ def _fit(
     if arguments.resume:
         callbacks.append(lambda _, history: trained.append(history.epochs))
     history = net.fit(
-        *scales.apply(sets.learn),
+        *sets.learn,
         epochs=asked.epochs,
         batch_size=asked.batch_size,
         optimizer=asked.optimizer,
         l2=asked.l2,
-        validation_data=None if sets.judged is None else scales.apply(sets.judged),
+        standardise=standardise,
+        validation_data=sets.judged,
         metrics=(metric,),
         early_stopping=asked.early_stopping,
         callbacks=callbacks,

@@ -193,7 +193,7 @@ def divided(data: Data, share: float, sizes: Sequence[int], seed: int) -> Sets:
 
 
 def _held_out(data: Data, share: float, sizes: Sequence[int], seed: int) -> tuple[Pair, Pair]:
-    """Not by `fit`: its inputs are scaled, by those that are left to learn from."""
+    """Not by `fit`: what is held out is judged once more at the end."""
     n = len(data.X)
     count = held_out(share, None, n)
     # After the words that have gone into the parameters. Checkpoints know their examples again: a

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from cbackprop import Network
 from cbackprop.cli.examples import in_words, scores
-from cbackprop.cli.scaling import Scales
 from cbackprop.cli.terminal import print_wrapped
 from cbackprop.cli.training_examples import Data, Sets
 from cbackprop.functions import name_of
@@ -24,7 +23,7 @@ class Report(NamedTuple):
     batch_size: int
     data: Data
     sets: Sets
-    scales: Scales
+    standardised: str  # which numbers are, in words; "" for none
 
     def before(self) -> None:
         """What is trained on what."""
@@ -33,9 +32,11 @@ class Report(NamedTuple):
         if self.sets.judged is not None:
             text += f", {len(self.sets.judged[0])} {self.sets.name} examples"
         print(text)
-        if self.scales.inputs is not None:
-            what = "inputs" if self.scales.outputs is None else "inputs and targets"
-            print_wrapped(f"{what} standardised for the training; the model takes them as they are")
+        if self.standardised:
+            print_wrapped(
+                f"{self.standardised} standardised for the training; the model takes them as they "
+                "are"
+            )
         print(self.net.summary())
         print(self.optimizer, flush=True)
 
@@ -70,7 +71,7 @@ class Report(NamedTuple):
             "optimizer": repr(self.optimizer),
             "batch_size": self.batch_size,
             "classes": self.data.classes,
-            "standardised": self.scales.inputs is not None,
+            "standardised": bool(self.standardised),
             "training_examples": len(self.sets.learn[0]),
             "judged": self.sets.final_name,
             "judged_examples": len(self.sets.final[0]),

@@ -15,7 +15,7 @@ import numpy as np
 from cbackprop import layout, validation
 from cbackprop.files import format as file_format
 from cbackprop.files.format import JSON, Metadata, ModelFileError, Tensors, decoded, encoded
-from cbackprop.files.model import ModelParts, described, judged_model, model_file
+from cbackprop.files.model import SCALED, ModelParts, described, judged_model, model_file
 from cbackprop.functions import Array
 from cbackprop.model import About, Description, Model
 from cbackprop.optimizers import OPTIMIZERS, Optimizer, WholeBatch, WholeBatchState
@@ -206,9 +206,7 @@ def load(
         parts = judged_model(tensors, metadata, allow_nonfinite=allowed)
         checkpoint = whole_batch_state = None
         if metadata["kind"] == "checkpoint":
-            training = _judged_training(
-                parts.description, tensors, metadata, allow_nonfinite=allowed
-            )
+            training = _judged_training(parts, tensors, metadata, allow_nonfinite=allowed)
             checkpoint = Checkpoint(parts, training)
             whole_batch_state = judged_whole_batch(checkpoint)
     model = Model(parts.description, RandomNumbers(None), threads, backend)
@@ -265,6 +263,8 @@ def checkpoint_file(
     """
     tensors, metadata = model_file(model, description, allow_nonfinite=allow_nonfinite)
     engine = model.engine
+    if model.scaled is not None and np.array_equal(model.scaled[0], model.storage):
+        tensors[SCALED] = layout.flat(*engine.layer_views(model.scaled[1]))
     for i, slot in enumerate(engine.slots):
         # The engine's own memory may be padded and laid out otherwise.
         tensors[f"optimizer.slots.{i}"] = layout.flat(*engine.layer_views(slot))
@@ -306,14 +306,12 @@ def judged_checkpoint(
                     f"its {field} is {validation.shown(came)}; expected {validation.shown(own)}, "
                     "as the network's"
                 )
-    training = _judged_training(
-        parts.description, tensors, metadata, allow_nonfinite=allow_nonfinite
-    )
+    training = _judged_training(parts, tensors, metadata, allow_nonfinite=allow_nonfinite)
     return Checkpoint(parts, training)
 
 
 def _judged_training(
-    description: Description,
+    parts: ModelParts,
     tensors: Mapping[str, Array],
     metadata: Metadata,
     *,
@@ -349,7 +347,7 @@ def _judged_training(
         count = validation.integer("step_count", step_count, 0)
     except (TypeError, ValueError) as error:
         raise ModelFileError(str(error)) from None
-    slots, extra = _judged_further_tensors(description, known, tensors, allow_nonfinite)
+    slots, extra = _judged_further_tensors(parts, known, tensors, allow_nonfinite)
     text = extra.pop("state")
     if text.ndim != 1 or text.dtype != np.uint8:
         raise ModelFileError(
@@ -373,15 +371,16 @@ def _judged_training(
 
 
 def _judged_further_tensors(
-    description: Description,
+    parts: ModelParts,
     rule: UpdateRule | None,
     tensors: Mapping[str, Array],
     allow_nonfinite: bool,
 ) -> tuple[list[Array], dict[str, Array]]:
     """The optimiser's slots, and the tensors after them: the fit's own, and last the state."""
+    description = parts.description
     shape = (layout.n_parameters(description.sizes),)
     name_of_rule, n_slots = (None, 0) if rule is None else (rule.name, len(rule.slots))
-    further = dict(list(tensors.items())[2 * (len(description.sizes) - 1) :])
+    further = dict(list(tensors.items())[parts.n_tensors :])
     slots: list[Array] = []
     for i in range(n_slots):
         name = f"optimizer.slots.{i}"

@@ -30,7 +30,8 @@ from cbackprop.functions import Array
 
 FORMAT = "cbackprop"
 FORMAT_VERSION = "2"  # what is written
-KNOWN_VERSIONS = ("1", "2")  # what is read
+VERSION_WITH_SCALES = "3"  # of a network that has some: what reads 2 alone would lose them
+KNOWN_VERSIONS = ("1", FORMAT_VERSION, VERSION_WITH_SCALES)  # what is read
 LONGEST_HEADER = 1 << 20
 CHUNK = 1 << 20  # bytes read, and then hashed, at a time
 NUMBER_TYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U64": "<u8", "U8": "|u1"}
@@ -358,7 +359,7 @@ def _checked_metadata(metadata: JSON) -> Metadata:
     if version not in KNOWN_VERSIONS:
         raise ModelFileError(
             f"its format_version is {validation.shown(version)}; expected "
-            f"{' or '.join(map(repr, KNOWN_VERSIONS))}: a newer cbackprop wrote this file"
+            f"{', '.join(map(repr, KNOWN_VERSIONS))}: a newer cbackprop wrote this file"
         )
     texts: Metadata = {}
     for key, text in metadata.items():

@@ -7,11 +7,12 @@ from itertools import pairwise
 from types import NoneType
 from typing import NamedTuple
 
-from cbackprop import validation
+from cbackprop import layout, validation
 from cbackprop.files import format as file_format
 from cbackprop.files.format import Metadata, ModelFileError, Tensors, decoded, encoded
 from cbackprop.functions import Array, name_of
 from cbackprop.model import About, Description, Model
+from cbackprop.scaling import Scales, Scaling, scales_outputs
 
 # ---- a model and its parts -----------------------------------------------------------------------
 
@@ -21,19 +22,32 @@ _MODEL_ENTRIES = ("format", "format_version", "kind", *Description._fields)
 _CHECKPOINT_ENTRIES = ("optimizer", "update", "generator")
 
 
+# The tensors of scales, after the parameters: in files of version 3, which have no other purpose.
+_INPUTS, _OUTPUTS, SCALED = "scales.inputs.", "scales.outputs.", "scales.parameters"
+
+
 class ModelParts(NamedTuple):
-    """A network as a file has it: its description, its names, and its parameters."""
+    """A network as a file has it: its description, its names, its parameters and its scales."""
 
     description: Description
     about: About
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
+    scales: Scales | None
+    scaled: Array | None  # (P,): the parameters for standardised numbers, of a checkpoint
+    n_tensors: int  # that are all of this
 
     def write_into(self, model: Model) -> None:
-        """Give the parameters to a network of that description."""
+        """Give parameters and scales to a network of that description."""
         pairs = zip((*model.weights, *model.biases), (*self.weights, *self.biases), strict=True)
         for own, read in pairs:
             own[...] = read
+        scaled = None
+        if self.scaled is not None:
+            block = model.storage.copy()
+            layout.write(self.scaled, *model.engine.layer_views(block))
+            scaled = model.storage.copy(), block
+        model.set_scales(self.scales, scaled)
 
 
 def described(model: Model) -> Description:
@@ -58,7 +72,7 @@ def model_file(
     with model.engine.reading():
         weights = tuple(W.copy() for W in model.weights)
         biases = tuple(b.copy() for b in model.biases)
-        about = model.about
+        about, scales = model.about, model.scales
     # What could not be read again is not written.
     if not allow_nonfinite:
         validation.require_finite_parameters(weights, biases)
@@ -66,9 +80,14 @@ def model_file(
     for l, (W, b) in enumerate(zip(weights, biases, strict=True), start=1):
         tensors[f"layers.{l}.weight"] = W
         tensors[f"layers.{l}.bias"] = b
+    if scales is not None:
+        for prefix, scaling in ((_INPUTS, scales.inputs), (_OUTPUTS, scales.outputs)):
+            if scaling is not None:
+                tensors |= {prefix + name: part for name, part in scaling._asdict().items()}
+    version = file_format.FORMAT_VERSION if scales is None else file_format.VERSION_WITH_SCALES
     return tensors, {
         "format": file_format.FORMAT,
-        "format_version": file_format.FORMAT_VERSION,
+        "format_version": version,
         "kind": "model",
         "sizes": encoded("sizes", description.sizes),
         "activations": encoded("activations", description.activations),
@@ -108,10 +127,15 @@ def judged_model(
     about = _judged_about(metadata, description.sizes) if names_of_about else About()
     n_layers = len(description.sizes) - 1
     names = list(tensors)
-    if kind == "model" and len(names) > 2 * n_layers:
+    scales, scaled, n_scales = None, None, 0
+    if metadata["format_version"] == file_format.VERSION_WITH_SCALES:
+        scales, scaled = _judged_scales(tensors, description, allow_nonfinite)
+        n_scales = 2 + 2 * (scales.outputs is not None) + (scaled is not None)
+    n_expected = 2 * n_layers + n_scales - (scaled is not None)
+    if kind == "model" and len(names) > n_expected:
         raise ModelFileError(
-            f"it has {len(names)} tensors; expected {2 * n_layers} for the parameters of "
-            f"{n_layers} layers"
+            f"it has {len(names)} tensors; expected {n_expected} for the parameters of "
+            f"{n_layers} layers{' and their scales' if scales is not None else ''}"
         )
     shapes: dict[str, tuple[int, ...]] = {}
     for l, (n_in, n_out) in enumerate(pairwise(description.sizes), start=1):
@@ -127,7 +151,56 @@ def judged_model(
         if not allow_nonfinite:
             file_format.require_finite(name, tensors[name])
     parameters = [tensors[name] for name in shapes]
-    return ModelParts(description, about, tuple(parameters[0::2]), tuple(parameters[1::2]))
+    return ModelParts(
+        description,
+        about,
+        tuple(parameters[0::2]),
+        tuple(parameters[1::2]),
+        scales,
+        scaled,
+        2 * n_layers + n_scales,
+    )
+
+
+def _judged_scales(
+    tensors: Mapping[str, Array], description: Description, allow_nonfinite: bool
+) -> tuple[Scales, Array | None]:
+    """The scales, which such a file has, and the parameters for standardised numbers."""
+    sizes, dtype = description.sizes, description.dtype
+    further = dict(list(tensors.items())[2 * (len(sizes) - 1) :])
+    found: list[Scaling | None] = []
+    for prefix, width in ((_INPUTS, sizes[0]), (_OUTPUTS, sizes[-1])):
+        names = [prefix + name for name in Scaling._fields]
+        if prefix == _OUTPUTS and list(further)[:1] != names[:1]:
+            found.append(None)
+            continue
+        if list(further)[:2] != names:
+            raise ModelFileError(
+                f"it has the tensors {validation.shown(list(further)[:2])} after the parameters; "
+                f"expected {', '.join(names)}, as format_version {file_format.VERSION_WITH_SCALES} "
+                "has them"
+            )
+        scaling = Scaling(*(further.pop(name) for name in names))
+        for name, part in zip(names, scaling, strict=True):
+            file_format.require_tensor(name, part, (width,), "float64")
+            file_format.require_finite(name, part)
+            part.flags.writeable = False
+        if not (scaling.deviation > 0).all():
+            raise ModelFileError(f"tensor {names[1]!r} has numbers that are not above 0")
+        found.append(scaling)
+    inputs, outputs = found
+    assert inputs is not None
+    if outputs is not None and not scales_outputs(description.activations[-1], description.cost):
+        raise ModelFileError(
+            f"it has scales of outputs whose activation is {description.activations[-1]!r} and "
+            f"whose cost is {description.cost!r}; expected none"
+        )
+    scaled = further.get(SCALED) if list(further)[:1] == [SCALED] else None
+    if scaled is not None:
+        file_format.require_tensor(SCALED, scaled, (layout.n_parameters(sizes),), dtype)
+        if not allow_nonfinite:
+            file_format.require_finite(SCALED, scaled)
+    return Scales(inputs, outputs), scaled
 
 
 def _judged_description(metadata: Metadata, n_tensors: int) -> Description:

@@ -20,6 +20,12 @@ from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
 from cbackprop.training.progress import Progress
 from cbackprop.training.sparsity import examples_of
+from cbackprop.training.standardised import (
+    ForStandardised,
+    require_finite,
+    standardised,
+    take_scales,
+)
 from cbackprop.update_rules import StepOptions
 
 LARGE = 20.0  # no standardised number is
@@ -96,7 +102,12 @@ def run_pass(
             raise
         try:
             model.engine.missing_targets = options is not None and options.missing_targets
-            _train_once(model, examples, targets, None, batch_size, sample_weight, options, None)
+            examples, targets = standardised(model, examples, targets)
+            with ForStandardised(model, options):
+                _train_once(
+                    model, examples, targets, None, batch_size, sample_weight, options, None
+                )
+            require_finite(model)
         except Exception:
             before.restore(model)
             raise
@@ -164,9 +175,11 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
         elif plan.n_held_out > 0 and plan.epochs > 0:
             rows = held_rows(model, len(X), plan)
         trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
+        judged = trained[2].validation_data or trained[:2]
         first = history.epochs
         best_epoch = history.best_epoch if best is None else best[0]
         if first < plan.epochs and not is_over():
+            trained = _in_scales(model, *trained, before)
             checkpoint(rehearsal=True)  # what no file can hold is not found out after an epoch
             trained = examples_of(model, trained[0], plan), *trained[1:]
         # What a failure goes back to; None when an epoch is complete.
@@ -183,7 +196,7 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
                 epoch_start = Snapshot(model)
             watcher = progress.watcher(history, len(trained[0]), plan.batch_size)
             rate = rates.of(epoch, history)
-            reason = _train_and_judge(model, *trained, history, epoch, rate, watcher)
+            reason = _train_and_judge(model, *trained, judged, history, epoch, rate, watcher)
             epoch_start = None
             if judge is not None and judge.is_best(history, best_epoch):
                 best_epoch = epoch
@@ -216,6 +229,28 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
         progress.close()
     restore_best()
     return history
+
+
+def _in_scales(
+    model: Model, X: Examples, Y: Array, plan: Plan, before: Snapshot
+) -> tuple[Examples, Array, Plan]:
+    """The examples as they are trained on, and the plan with those that judge in the same scales.
+
+    The scales are those that the fit asks for; a checkpoint brings its own.
+    """
+    if plan.standardise and not plan.resume:
+        is_new = before.scales is None
+        validation.not_trained_without_scales(is_new and before.optimizer is not None)
+        take_scales(model, X, Y, plan.options, is_new)
+    elif plan.standardise is False:
+        model.set_scales(None)
+    if model.scales is None:
+        return X, Y, plan
+    pair = plan.validation_data
+    if pair is not None:
+        names = "validation_data[0]", "validation_data[1]"
+        plan = plan._replace(validation_data=standardised(model, *pair, names))
+    return *standardised(model, X, Y), plan
 
 
 def _order(model: Model, plan: Plan, n: int, epoch: int) -> Array | None:
@@ -279,49 +314,53 @@ def _train_and_judge(
     X: Examples,
     Y: Array,
     plan: Plan,
+    judged: tuple[Examples, Array],
     history: History,
     epoch: int,
     rate: float,
     watcher: Callable[[int], None] | None,
 ) -> str | None:
-    """One epoch and its line in the history. Returns why the fit should end, or None."""
+    """One epoch and its line in the history. Returns why the fit should end, or None.
+
+    ``judged`` are the examples of the metrics, as they are; all others are in the model's scales.
+    """
     order = _order(model, plan, len(X), epoch)
-    start = time.perf_counter()
+    validation_cost = predictions = penalised = None
+    with ForStandardised(model, plan.options):
+        start = time.perf_counter()
+        try:
+            # For this pass alone: whatever looks at the network between two of them, or copies it,
+            # finds the optimiser's own rate.
+            model.engine.learning_rate = rate
+            total, reason = _train_once(
+                model,
+                X,
+                Y,
+                order,
+                plan.batch_size,
+                plan.sample_weight,
+                plan.options,
+                epoch + 1,
+                watcher,
+            )
+        finally:
+            model.engine.learning_rate = plan.optimizer.learning_rate
+        seconds = time.perf_counter() - start
+        try:
+            if plan.validation_data is not None:
+                validation_cost = model.mean_cost(*plan.validation_data)
+        except FloatingPointError as error:
+            raise _seen_when_judged(epoch, error, X, Y) from None
+        if plan.options is not None and plan.options.has_penalty:
+            penalised = penalty(model, plan.options)
+            if not math.isfinite(penalised):
+                _raise_divergence(epoch + 1, ("penalty", 0), X, Y)
     try:
-        # For this pass alone: whatever looks at the network between two of them, or copies it,
-        # finds the optimiser's own rate.
-        model.engine.learning_rate = rate
-        total, reason = _train_once(
-            model,
-            X,
-            Y,
-            order,
-            plan.batch_size,
-            plan.sample_weight,
-            plan.options,
-            epoch + 1,
-            watcher,
-        )
-    finally:
-        model.engine.learning_rate = plan.optimizer.learning_rate
-    seconds = time.perf_counter() - start
-    validation_cost = predictions = None
-    judged = plan.validation_data if plan.validation_data is not None else (X, Y)
-    try:
-        if plan.validation_data is not None:
-            validation_cost = model.mean_cost(*plan.validation_data)
+        require_finite(model)
         if plan.metrics:
             predictions = model.predict(judged[0])
     except FloatingPointError as error:
-        raise FloatingPointError(
-            f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}. "
-            f"{_cure(X, Y)}"
-        ) from None
-    penalised = None
-    if plan.options is not None and plan.options.has_penalty:
-        penalised = penalty(model, plan.options)
-        if not math.isfinite(penalised):
-            _raise_divergence(epoch + 1, ("penalty", 0), X, Y)
+        raise _seen_when_judged(epoch, error, X, Y) from None
     values: dict[str, float] = {}
     if predictions is not None:
         for name, metric in plan.metrics.items():
@@ -337,6 +376,12 @@ def _train_and_judge(
         history.penalty.append(penalised)
     history.epochs = epoch + 1
     return reason
+
+
+def _seen_when_judged(epoch: int, error: Exception, X: Examples, Y: Array) -> FloatingPointError:
+    return FloatingPointError(
+        f"training diverged in epoch {epoch + 1}, seen when it was judged: {error}. {_cure(X, Y)}"
+    )
 
 
 def penalty(model: Model, options: StepOptions) -> float:
@@ -385,6 +430,6 @@ def _cure(X: Examples, Y: Array) -> str:
     if not large:
         return "A smaller learning_rate is the usual cure"
     return (
-        f"{' and '.join(large)}: scaling to about 1 (subtract the mean, divide by the standard "
-        "deviation) is the usual cure, a smaller learning_rate another"
+        f"{' and '.join(large)}: scaling to about 1 (fit(standardise=True), or subtract the mean "
+        "and divide by the standard deviation) is the usual cure, a smaller learning_rate another"
     )

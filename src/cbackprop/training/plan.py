@@ -31,7 +31,7 @@ from cbackprop.validation import TableNames
 OrderOfEpoch = Callable[[int], object]
 
 # What checkpoints of earlier versions do not say of their fit.
-LATER = ("data", "by class")
+LATER = ("data", "by class", "standardise")
 
 
 class Plan(NamedTuple):
@@ -56,6 +56,7 @@ class Plan(NamedTuple):
     resume: bool
     names: TableNames  # which the network takes where it has none
     sparse: bool | Literal["auto"]  # whether zeros of the examples are left out
+    standardise: bool | None  # None: as the network's scales are
 
     @property
     def is_judged(self) -> bool:
@@ -89,6 +90,7 @@ class Plan(NamedTuple):
             "shuffle": repr(shuffle) if isinstance(shuffle, bool) else "given",
             "weighted": self.sample_weight is not None,
             "by class": self.strata is not None,
+            "standardise": self.standardise,
             "data": fingerprint((X, Y, self.sample_weight, order, self.strata)),
         }
 
@@ -122,6 +124,7 @@ def make(
     options = step_options(model, asked)
     missing = options is not None and options.missing_targets
     noise = 0.0 if options is None else options.noise_multiplier
+    standardise = validation.standardise("standardise", asked["standardise"], noise)
     validation.noise_alone(
         noise, sample_weight=asked["sample_weight"], class_weight=asked["class_weight"]
     )
@@ -194,6 +197,7 @@ def make(
         resume=resume,
         names=tables,
         sparse=sparse,
+        standardise=standardise,
     )
     validation.resume_needs_checkpoint(plan.resume, plan.checkpoint)
     return examples, targets, plan

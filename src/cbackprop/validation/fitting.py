@@ -9,7 +9,7 @@ import numpy as np
 
 from cbackprop.classes import Classes, classes_of
 from cbackprop.functions import ACTIVATIONS, Activation, Array, Cost
-from cbackprop.sparse_rows import Examples
+from cbackprop.sparse_rows import Examples, SparseRows
 from cbackprop.update_rules import StepOptions
 from cbackprop.validation import arrays, scalars
 from cbackprop.validation.names import Names, TableNames, first_repeated, is_series
@@ -421,6 +421,57 @@ def sparse(argument: str, value: object) -> bool | Literal["auto"]:
         return bool(value)
     choice(argument, value, ("auto",), ", True or False")
     return "auto"
+
+
+def standardise(argument: str, value: object, noise_multiplier: float) -> bool | None:
+    """A boolean or None; no scales of data that is to stay private."""
+    if value is None:
+        return None
+    wanted = scalars.flag(argument, value)
+    if wanted and noise_multiplier > 0:
+        raise ValueError(
+            f"{argument} is True with noise_multiplier {noise_multiplier}; expected False or None: "
+            "mean and deviation of the training data have no noise"
+        )
+    return wanted
+
+
+def not_trained_without_scales(trained: bool) -> None:
+    """Parameters for numbers as they are would be taken for those of standardised ones."""
+    if trained:
+        raise ValueError(
+            "standardise is True, and the network has been trained on numbers as they are; "
+            "expected a new one, or one after reset()"
+        )
+
+
+def frozen_not_scaled(frozen: tuple[int, ...], n_layers: int, with_outputs: bool) -> None:
+    """The first scales go into the first layer and the last, which must be free to change."""
+    for layer, what in ((1, "first"), (n_layers, "last")):
+        if layer in frozen and (layer == 1 or with_outputs):
+            raise ValueError(
+                f"frozen has layer {layer} with standardise=True; expected others: the scales "
+                f"become part of the {what} layer"
+            )
+
+
+def dense_to_standardise(argument: str, X: Examples) -> Array:
+    """No sparse rows: without their means they would be other numbers, with them all dense."""
+    if isinstance(X, SparseRows):
+        raise ValueError(
+            f"{argument} is sparse, and standardised its zeros are other numbers; expected "
+            f"{argument}.toarray(), or standardise=False"
+        )
+    return X
+
+
+def standardised_numbers(argument: str, mean: Array, deviation: Array) -> None:
+    """Whether mean and deviation are numbers that float64 can hold."""
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+        raise ValueError(
+            f"{argument} has numbers too large to be standardised; expected smaller ones, or "
+            "standardise=False (--no-standardise)"
+        )
 
 
 def some_target(argument: str, Y: Array) -> None:

@@ -1,0 +1,142 @@
+"""Standardised numbers, (x − mean)/deviation, and the same scaling inside a network's layers.
+
+Only plain sums and products in a fixed order: the bits are the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cbackprop.functions import Activation, Array, Cost
+
+BLOCK = 1024  # rows that are float64 at a time
+
+
+class Scaling(NamedTuple):
+    """(x − mean)/deviation, column by column.
+
+    Attributes
+    ----------
+    mean, deviation : ndarray
+        A number for each column, float64 and read-only; no deviation is 0.
+    """
+
+    mean: Array
+    deviation: Array
+
+    def apply(self, rows: Array) -> Array:
+        """The rows (n, columns) standardised: a new array of their number type."""
+        scaled = np.empty_like(rows)
+        with np.errstate(all="ignore"):  # whoever trains on it meets what is not finite
+            for start in range(0, len(rows), BLOCK):
+                block = rows[start : start + BLOCK] - self.mean
+                block /= self.deviation
+                scaled[start : start + BLOCK] = block
+        return scaled
+
+
+class Scales(NamedTuple):
+    """The scaling of a network's inputs and outputs, in which it is trained.
+
+    Attributes
+    ----------
+    inputs : Scaling
+        Of X's columns, (n_0,).
+    outputs : Scaling or None
+        Of Y's, (n_L,); None where targets stay as they are.
+    """
+
+    inputs: Scaling
+    outputs: Scaling | None
+
+    def apply(self, X: Array, Y: Array) -> tuple[Array, Array]:
+        """X and Y, standardised."""
+        return self.inputs.apply(X), Y if self.outputs is None else self.outputs.apply(Y)
+
+    def fold(self, weights: Sequence[Array], biases: Sequence[Array]) -> None:
+        """Let layers for standardised numbers take and give them as they are, in place.
+
+        W(x − m)/s + b = (W/s) x + (b − (W/s) m), exact up to rounding, and the same for identity
+        outputs: s(Wa + b) + m = (sW) a + (sb + m).
+        """
+        with np.errstate(all="ignore"):
+            if self.outputs is not None:
+                mean, deviation = self.outputs
+                biases[-1][...] = biases[-1] * deviation + mean
+                weights[-1][...] = weights[-1] * deviation[:, np.newaxis]
+            mean, deviation = self.inputs
+            weights[0][...] = weights[0] / deviation
+            # Of W as it was rounded: what that changes then meets x − m, not x.
+            biases[0][...] = biases[0] - _product(weights[0], mean)
+
+    def unfold(self, weights: Sequence[Array], biases: Sequence[Array]) -> None:
+        """The other way: layers for standardised numbers, in place."""
+        with np.errstate(all="ignore"):
+            mean, deviation = self.inputs
+            biases[0][...] = biases[0] + _product(weights[0], mean)
+            weights[0][...] = weights[0] * deviation
+            if self.outputs is not None:
+                mean, deviation = self.outputs
+                biases[-1][...] = (biases[-1] - mean) / deviation
+                weights[-1][...] = weights[-1] / deviation[:, np.newaxis]
+
+
+def scales_outputs(output: str | Activation, cost: str | Cost) -> bool:
+    """Whether outputs can be scaled back, and the cost takes any targets.
+
+    Those of an identity; not with a cost of the user's own, which may know the targets' units.
+    """
+    return isinstance(cost, str) and output == "identity"
+
+
+def scaling_of(rows: Array) -> Scaling:
+    """Mean and standard deviation of each column; a column of equal numbers is only shifted.
+
+    Equal up to rounding, as 0.3 and 0.1 + 0.2 are: divided by such a deviation, rounding errors
+    would be inputs of size 1. The bound is that of the error of a mean and a variance that are
+    computed in two passes (Chan, Golub and LeVeque, 1983), n eps mean, as scikit-learn's
+    StandardScaler has it, or one rounding of the number type. NaN does not count. Not finite where
+    the numbers are too large.
+    """
+    with np.errstate(all="ignore"):
+        n = _sums(rows, lambda block: 1.0 - np.isnan(block))
+        some = np.maximum(n, 1.0)
+        least, most = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
+        least, most = least.astype(np.float64), most.astype(np.float64)
+        alike = (least == most) | (n == 0)
+        # The mean of equal numbers is rounded.
+        mean = np.where(alike, np.where(n == 0, 0.0, least), _sums(rows, np.copy) / some)
+        # In units of the range, so that no square leaves the numbers.
+        spread = np.where(alike, 1.0, most - least)
+        squares = _sums(rows, lambda block: np.square((block - mean) / spread))
+        deviation = spread * np.sqrt(squares / some)
+        rounding = np.maximum(n * np.finfo(np.float64).eps, np.finfo(rows.dtype).eps)
+        alike |= deviation <= rounding * np.abs(mean)
+        deviation = np.where(alike, 1.0, deviation)
+    for array in (mean, deviation):
+        array.flags.writeable = False
+    return Scaling(mean, deviation)
+
+
+def _sums(rows: Array, of: Callable[[Array], Array]) -> Array:
+    """Σ of(row) over the rows, (columns,); NaN adds nothing."""
+    total = np.zeros(rows.shape[1])
+    for block in _blocks(rows):
+        values = of(block)
+        added = values.sum(axis=0)
+        total += np.nansum(values, axis=0) if np.isnan(added).any() else added
+    return total
+
+
+def _blocks(rows: Array) -> Iterator[Array]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK].astype(np.float64)
+
+
+def _product(W: Array, mean: Array) -> Array:
+    """W·mean in float64, each sum in the order of its terms: not by BLAS, which has several."""
+    products: Array = np.add.accumulate(W * mean, axis=1)[:, -1]
+    return products
