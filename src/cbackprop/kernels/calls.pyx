@@ -66,8 +66,10 @@ cdef int begin_without_targets(Core core, Call *call, X) except -1:
 
 cdef int take_sparse_rows(Core core, Call *call, X) except -1:
     """Of a SparseRows, which has judged its arrays and keeps them from changing."""
-    if type(X) is not SparseRows or X.shape[1] != core.n_0:
-        raise TypeError(f"X is {type(X).__name__}; expected an array, or SparseRows of {core.n_0} columns")
+    if type(X) is not SparseRows:
+        raise TypeError(f"X is {type(X).__name__}; expected an array or SparseRows")
+    if X.shape[1] != core.n_0:
+        raise ValueError(f"X has {X.shape[1]} columns; expected {core.n_0}")
     starts, columns = X.starts, X.columns
     call.n = len(X)
     call.sparse.starts = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> starts)

@@ -22,8 +22,6 @@ import numpy as np
 from cbackprop import functions
 
 cdef enum:
-    BLOCK = 256             # examples whose activations are held at once: they and a tile's panel fit the L2 cache
-    LEAF = BLOCK            # examples whose gradients are summed in one chain, see tree.pyx
     SMALL = 512             # numbers that may be kept on the stack
     # Work is counted in multiply-adds; an activation counts as 100, a layer's overhead as 1,000.
     RELEASE_GIL_WORK = 20000        # about 2 microseconds at the least

@@ -16,6 +16,10 @@ from cbackprop.kernels.simd cimport (
 )
 from cbackprop.kernels.threads cimport MOST_THREADS, run_task, task_function
 
+cdef enum:
+    BLOCK = 256   # examples whose activations are held at once: they and a tile's panel fit the L2 cache
+    LEAF = BLOCK  # examples whose gradients are summed in one chain, see tree.pyx
+
 
 cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:
     """Whether every number is finite, as in direct_loop; four sums side by side."""

@@ -22,6 +22,7 @@ from cbackprop.kernels.simd cimport (
 cdef enum:
     ROWS_TOUCHED_SHIFT = 2
     ROWS_TOUCHED = 4  # of a gradient, that are known to be 0 or not as a group
+    MOST_GROUPS = 32768 // (4 * ROWS_TOUCHED)  # of a piece, which has 32 kB (sums.pyx) and a number a row at least
 
 # Below it a product of two numbers may lose digits, or all of them, to underflow.
 cdef double LEAST_PRODUCT = 2.0 ** -101 if sizeof(real) == 4 else 2.0 ** -968
@@ -210,9 +211,9 @@ cdef struct SparsePiece:
     real *sums            # (m, width), rows ld apart; 0 but for what has been added
     Py_ssize_t ld
     Py_ssize_t k, m
-    int64_t first[256]    # of each example the first number not before column k
-    int64_t last[256]     # and the first after those of the m columns
-    char touched[2048]    # 1 for each group of rows that is not 0
+    int64_t first[BLOCK]       # of each example the first number not before column k
+    int64_t last[BLOCK]        # and the first after those of the m columns
+    char touched[MOST_GROUPS]  # 1 for each group of rows that is not 0
 
 
 cdef void begin_piece(SparsePiece *piece, const SparseBlock *rows, Py_ssize_t n) noexcept nogil:

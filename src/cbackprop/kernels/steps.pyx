@@ -137,66 +137,89 @@ cdef void apply_block(
 cdef void apply_columns(Core core, const LayerUpdate *update, int worker, Py_ssize_t piece) noexcept nogil:
     """A piece of a layer's update: its columns' product and the rule, by so many rows as stay in cache."""
     cdef Layer *layer = update.layer
-    cdef Py_ssize_t j = piece * update.share, end = min(j + update.share, layer.width)
-    cdef Py_ssize_t n = update.n, k, columns, rows, m, lines = 0
+    cdef Py_ssize_t first = piece * update.share, end = min(first + update.share, layer.width), j = first, columns
     cdef real *gradient = core.piece + worker * core.piece_size
-    cdef Panels panels = core.panels
+    cdef real *b_j
     cdef bint alone = is_product_update(core) and not (core.l1 > 0 or core.l2 > 0 or core.noise > 0)
-    cdef bint fused = alone and update.a != NULL
-    cdef Py_ssize_t first = j
-    cdef SparsePiece sparse
-    # This thread's own panel; its products are not shared once more.
-    panels.first += worker * panels.size
-    panels.threads = 1
     while j < end:
-        columns = end - j if fused else min(PIECE_COLUMNS if update.a != NULL else SPARSE_COLUMNS, end - j)
-        rows = layer.n_in
-        if not fused:
-            rows = balanced(layer.n_in, piece_rows(columns))
-        elif update.prefetches:
-            # Few lines at a time: the fill buffers hold about twenty.
-            rows = balanced(layer.n_in, 2 * TILE_ROWS)
+        b_j = core.storage + layer.offset + layer.n_in * layer.ld + j
         if update.a == NULL:
-            rows = sparse_piece_rows(columns, layer.n_in)
-            begin_piece(&sparse, &core.sparse, n)
-        # What is to be prefetched is noted in the Core: for one thread alone, the caller, which is worker 0.
-        if worker == 0:
-            lines = prefetch_lines(core, layer.n_in, rows)
-        k = 0
-        while k < layer.n_in:
-            m = min(rows, layer.n_in - k)
-            if fused:
-                accumulate_gradient(core.storage + layer.offset + k * layer.ld + j, layer.ld, update.a + k,
-                                    update.lda, layer.delta + j, layer.ld, n, m, columns, core.zeros, True,
-                                    core.update_rule.step_size, panels)
-            elif update.a == NULL:
-                if k == 0 or not alone:
-                    fill(gradient, 0, m * columns)
-                accumulate_sparse_gradient(&sparse, gradient, columns, &core.sparse, layer.delta + j, layer.ld, n, k,
-                                           m, columns)
-                if alone:
-                    update_touched_rows(core.storage + layer.offset + k * layer.ld + j, layer.ld, &sparse, columns,
-                                        core.update_rule.step_size)
-                else:
-                    apply_piece(core, layer, gradient, columns, k, j, m, columns, update.total)
-            else:
-                accumulate_gradient(gradient, columns, update.a + k, update.lda, layer.delta + j, layer.ld, n, m,
-                                    columns, core.zeros, False, 1, panels)
-                apply_piece(core, layer, gradient, columns, k, j, m, columns, update.total)
-            if worker == 0:
-                prefetch_rows(core, lines)
-            k += m
-        k = layer.offset + layer.n_in * layer.ld + j
-        if fused:
-            accumulate_bias_gradient(core.storage + k, layer.delta + j, layer.ld, n, columns, True,
+            columns = min(SPARSE_COLUMNS, end - j)
+            apply_sparse_columns(core, update, gradient, j, columns, alone)
+        else:
+            columns = end - j if alone else min(PIECE_COLUMNS, end - j)
+            apply_dense_columns(core, update, gradient, worker, j, columns, alone)
+        if alone and update.a != NULL:
+            accumulate_bias_gradient(b_j, layer.delta + j, layer.ld, update.n, columns, True,
                                      core.update_rule.step_size)
         else:
-            accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, n, columns, False, 1)
+            accumulate_bias_gradient(gradient, layer.delta + j, layer.ld, update.n, columns, False, 1)
             apply_piece(core, layer, gradient, columns, layer.n_in, j, 1, columns, update.total)
         j += columns
     # All rows of these columns are done, and a neuron's norm is of its column alone.
     if core.max_norm > 0:
         limit_norms(core.storage + layer.offset + first, layer.ld, layer.n_in, end - first, <real> core.max_norm)
+
+
+cdef void apply_dense_columns(
+    Core core, const LayerUpdate *update,
+    real *gradient,  # scratch for a piece
+    int worker, Py_ssize_t j, Py_ssize_t columns,
+    bint fused,      # whether the product itself takes the step
+) noexcept nogil:
+    """The update of the weights in `columns` of a layer's columns, from j."""
+    cdef Layer *layer = update.layer
+    cdef Py_ssize_t k = 0, m, lines = 0, rows = layer.n_in
+    cdef Panels panels = core.panels
+    # This thread's own panel; its products are not shared once more.
+    panels.first += worker * panels.size
+    panels.threads = 1
+    if not fused:
+        rows = balanced(layer.n_in, piece_rows(columns))
+    elif update.prefetches:
+        # Few lines at a time: the fill buffers hold about twenty.
+        rows = balanced(layer.n_in, 2 * TILE_ROWS)
+    # What is to be prefetched is noted in the Core: for one thread alone, the caller, which is worker 0.
+    if worker == 0:
+        lines = prefetch_lines(core, layer.n_in, rows)
+    while k < layer.n_in:
+        m = min(rows, layer.n_in - k)
+        if fused:
+            accumulate_gradient(core.storage + layer.offset + k * layer.ld + j, layer.ld, update.a + k, update.lda,
+                                layer.delta + j, layer.ld, update.n, m, columns, core.zeros, True,
+                                core.update_rule.step_size, panels)
+        else:
+            accumulate_gradient(gradient, columns, update.a + k, update.lda, layer.delta + j, layer.ld, update.n, m,
+                                columns, core.zeros, False, 1, panels)
+            apply_piece(core, layer, gradient, columns, k, j, m, columns, update.total)
+        if worker == 0:
+            prefetch_rows(core, lines)
+        k += m
+
+
+cdef void apply_sparse_columns(
+    Core core, const LayerUpdate *update,
+    real *gradient,  # scratch for a piece
+    Py_ssize_t j, Py_ssize_t columns,
+    bint alone,      # whether the sums times a factor are the step
+) noexcept nogil:
+    """The same from the block's sparse rows."""
+    cdef Layer *layer = update.layer
+    cdef Py_ssize_t k = 0, m, rows = sparse_piece_rows(columns, layer.n_in)
+    cdef SparsePiece piece
+    begin_piece(&piece, &core.sparse, update.n)
+    while k < layer.n_in:
+        m = min(rows, layer.n_in - k)
+        if k == 0 or not alone:
+            fill(gradient, 0, m * columns)
+        accumulate_sparse_gradient(&piece, gradient, columns, &core.sparse, layer.delta + j, layer.ld, update.n, k, m,
+                                   columns)
+        if alone:
+            update_touched_rows(core.storage + layer.offset + k * layer.ld + j, layer.ld, &piece, columns,
+                                core.update_rule.step_size)
+        else:
+            apply_piece(core, layer, gradient, columns, k, j, m, columns, update.total)
+        k += m
 
 
 cdef double batch_weight(Core core, const Call *call, Py_ssize_t first, Py_ssize_t n) noexcept nogil:

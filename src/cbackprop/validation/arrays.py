@@ -124,6 +124,10 @@ def is_sparse(argument: str, value: object) -> bool:
     return None not in (attribute(argument, value, "toarray"), attribute(argument, value, "nnz"))
 
 
+def _has_sparse_rows(argument: str, value: object) -> bool:
+    return is_sparse(argument, value) and _has(value, "tocsr")
+
+
 def sparse_rows(argument: str, value: Any, n_0: int, dtype: str) -> tuple[SparseRows, bool]:
     """The numbers of a scipy.sparse matrix or array (n, n_0), and whether it was one example.
 
@@ -358,7 +362,7 @@ def _place(index: tuple[np.intp, ...]) -> str:
 
 def examples(argument: str, X: object, sizes: tuple[int, ...], dtype: str) -> tuple[Examples, bool]:
     """X as (n, n_0), and whether it was a single example (n_0,)."""
-    if is_sparse(argument, X) and _has(X, "tocsr"):
+    if _has_sparse_rows(argument, X):
         return sparse_rows(argument, X, sizes[0], dtype)
     array = numbers(argument, X, dtype)
     n_0 = sizes[0]
@@ -576,8 +580,8 @@ def one_example(x: Any, y: Any, n_L: int) -> tuple[Array, Array]:
     """x and y of one example: (n_0,) and (n_L,), or one row of each, which becomes them."""
     result: list[Array] = []
     for argument, value in (("x", x), ("y", y)):
-        is_matrix = argument == "x" and is_sparse(argument, value) and _has(value, "tocsr")
-        array = as_array(argument, value.toarray() if is_matrix else value)
+        is_sparse_x = argument == "x" and _has_sparse_rows(argument, value)
+        array = as_array(argument, value.toarray() if is_sparse_x else value)
         if array.ndim == 2 and array.shape[0] == 1:
             array = array[0]
         elif array.ndim != 1:
