@@ -14,7 +14,7 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
-from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, real
+from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, TILE_ROWS, real
 from cbackprop.kernels.threads cimport MOST_THREADS
 
 import numpy as np
@@ -85,7 +85,9 @@ cdef struct Call:
     real **da_dz
     real **delta
     real **dC_da                 # of the input and each layer
-    const real *v                # (P,), the direction of a curvature product
+    const real *v                # (P,), a direction of the parameters, and in `packed` in their layout; or NULL
+    const real *dX               # (n, n_0), one of the inputs, or NULL
+    real *by_inputs              # (n, n_0): derivatives by the inputs
     bint gauss_newton
     real *packed                 # scratch in the layout of the parameters
     const Call *second           # the other set of a Gram matrix; NULL for the same one
@@ -186,6 +188,7 @@ cdef class Core:
     def __cinit__(self, tuple sizes, tuple activations, cost, dtype_name, int threads, Core network=None):
         cdef Py_ssize_t l, offset = 0, ld_max = 0, depth_max = 0
         cdef double size = 0
+        cdef bint gathers
         cdef Layer *layer
         if np.dtype(dtype_name) != dtype:
             raise TypeError(f"dtype is {dtype_name}; this engine computes in {dtype}")
@@ -234,9 +237,14 @@ cdef class Core:
         self.storage = data(self.storage_array)
         layer = &self.layers[self.n_layers - 1]
         self.ld_input = padded(self.n_0)
+        # Memory that few networks use.
+        gathers = depth_max > 2 * TILE_ROWS
         depth_max = min(CHUNK, (max(depth_max, BLOCK) + SQUARE - 1) // SQUARE * SQUARE)
         ld_max = max(ld_max, self.ld_input)
         self.panels.size = depth_max * 2 * LANES
+        if gathers:
+            self.panels.gathered = self.panels.size
+            self.panels.size += GATHERED_COLUMNS * GATHERED_DEPTH + GROUP
         self.threads = self.panels.threads = max(1, min(threads, MOST_THREADS))
         self.constants_array = aligned_zeros(ld_max + 4 * layer.ld + self.panels.threads * self.panels.size)
         self.zeros = data(self.constants_array)

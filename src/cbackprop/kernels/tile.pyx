@@ -10,14 +10,16 @@
 # c) rows is a compile-time constant through the fused type of rows_6.pxi / rows_14.pxi. Tiles are called
 #    through a table of function pointers: inlined side by side, they would spill their accumulators.
 # d) init always points at numbers: the bias with stride 0, C itself, or a row of zeros with stride 0.
-# e) B is walked where it lies, or through a panel: copied, where its rows lie far apart and many tiles walk it; turned
+# e) A by columns is gathered first, where some depth and more than one panel of B pay for it: its rows lie far apart, a
+#    page of the TLB and a cache line each for a tile's few columns, and it is walked once for each panel.
+# f) B is walked where it lies, or through a panel: copied, where its rows lie far apart and many tiles walk it; turned
 #    from Wt, for propagation, so that W itself is never stored.
 #
 # Register tiling after Goto & van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
 
 from cbackprop.kernels.simd cimport (
     CBACKPROP_PREFETCH, GROUP, KEEP, LANES, PUT_AWAY, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load,
-    vec_set1, vec_store,
+    vec_load_partial, vec_set1, vec_store,
 )
 from cbackprop.kernels.threads cimport run_task
 
@@ -25,13 +27,21 @@ cdef enum:
     # A thread's least share of the work, in multiply-adds: some 20 microseconds, many times what handing it over costs.
     LEAST_SHARE = 1000000
     PIECES_EACH = 4  # that a share is handed out in
+    # Columns of A that are gathered at once, with so many terms at most and at least, for so many panels at least.
+    GATHERED_COLUMNS = 112
+    GATHERED_DEPTH = 256
+    LEAST_GATHERED_DEPTH = 96
+    LEAST_GATHERED_PANELS = 4
 
 # Terms of the summed index in one walk, and numbers of the panel that holds them. 128 rows of A take half an L2 cache.
+# Rows so many numbers apart are far apart: two to a page.
 cdef extern from *:
     """
     #define CBACKPROP_CHUNK (4096 / (int)sizeof(cbackprop_real))
+    #define CBACKPROP_FAR (2048 / (int)sizeof(cbackprop_real))
     """
     const int CHUNK "CBACKPROP_CHUNK"
+    const int FAR "CBACKPROP_FAR"
 
 # How A is walked: A[i, p] = A[i * stride + p] or A[p * stride + i].
 cdef struct by_rows:
@@ -63,10 +73,11 @@ cdef tile_function tiles_by_rows[2][15]
 cdef tile_function tiles_by_columns[2][15]
 
 
-# Where a product holds its piece of B, for each thread that may take part in it.
+# Where a product holds its piece of B, for each thread that may take part in it, and after that columns of A.
 cdef struct Panels:
     real *first
     Py_ssize_t size
+    Py_ssize_t gathered  # where the columns begin; 0 where there is no room for them
     int threads
 
 
@@ -180,6 +191,25 @@ cdef void copy_panel(
             vec_store(panel + p * width + c, vec_load(B + p * ldb + c))
 
 
+cdef void gather_columns(
+    real *gathered,                 # OUT (depth, height), and LANES numbers more of any value
+    const real *A, Py_ssize_t lda,  # IN  (depth, height), rows lda apart
+    Py_ssize_t height, Py_ssize_t depth,
+) noexcept nogil:
+    """A tile's columns of A, row after row."""
+    cdef Py_ssize_t _p, c
+    cdef const real *end = A + (depth - 1) * lda + height
+    for _p in range(depth):
+        for c from 0 <= c < height by LANES:
+            # What is too much the next row overwrites.
+            if A + c + LANES <= end:
+                vec_store(gathered + c, vec_load(A + c))
+            else:
+                vec_store(gathered + c, vec_load_partial(A + c, height - c))
+        A += lda
+        gathered += height
+
+
 cdef void transpose_panel(
     real *panel, Py_ssize_t width,  # OUT (depth, width), depth rounded up to whole squares
     const real *Wt, Py_ssize_t ld,  # IN  (rows_there, depth), rows ld apart, zeros after depth
@@ -257,8 +287,14 @@ cdef inline void product(
     cdef const real *c0
     cdef const real *ahead
     cdef bint turned = rows_there >= 0
-    cdef bint copied = not turned and m > 4 * TILE_ROWS and ldb * <Py_ssize_t> sizeof(real) >= 2048
+    cdef bint copied = not turned and m > 4 * TILE_ROWS and ldb >= FAR
+    # A by columns, which the tables of that name walk.
+    cdef bint gathers = (row_step < depth_step and panels.gathered > 0 and stride >= FAR and m > TILE_ROWS
+                         and n >= LEAST_GATHERED_PANELS * 2 * LANES
+                         and LEAST_GATHERED_DEPTH <= depth <= GATHERED_DEPTH)
+    cdef Py_ssize_t group = GATHERED_COLUMNS // TILE_ROWS if gathers else blocks, first_block, last_block, first_row
     cdef real *panel = panels.first
+    cdef real *gathered = panels.first + panels.gathered
     cdef Product shared
     cdef int sharers
     if m == 0:
@@ -281,56 +317,68 @@ cdef inline void product(
         left = (depth - start + CHUNK - 1) // CHUNK
         chunk = min(depth - start, ((depth - start) // left + SQUARE - 1) // SQUARE * SQUARE)
         a = A + start * depth_step
-        j = 0
-        while j < n:
-            width = 2 * LANES if n - j >= 2 * LANES else LANES
-            table = table2 if width > LANES else table1
-            prefetching = 0
-            step = GROUP
-            block_step = chunk * GROUP
-            ahead = a
-            if turned:
-                transpose_panel(panel, width, B + j * ldb + start, ldb, rows_there - j, chunk)
-                if m > TILE_ROWS and j + width < n:
-                    # Its successor's rows lie one after the other.
-                    ahead = B + (j + width) * ldb + start
-                    prefetching = (width * ldb // GROUP + chunk - 1) // chunk
-            elif copied:
-                copy_panel(panel, width, B + start * ldb + j, ldb, chunk)
-                if j + width < n:
-                    ahead = B + start * ldb + j + width
-                    step = ldb
-                    block_step = GROUP
-                    prefetching = width // GROUP
-            elif start == 0 and j == 0:
-                ahead = next
-                prefetching = (next_lines + chunk - 1) // chunk
-            if turned or copied:
-                b = panel
-                ldp = width
-            else:
-                b = B + start * ldb + j
-                ldp = ldb
-            c0 = init + j
-            if start > 0:
-                c0 = C + j
-                ld_init = ldc
-            done = 0
-            while done < blocks:
-                # As many blocks as have one height, and ask or do not.
-                height = count + 1 if done < taller else count
-                run = (taller if done < taller else blocks) - done
+        for first_block from 0 <= first_block < blocks by group:
+            last_block = min(first_block + group, blocks)
+            first_row = first_block * count + min(first_block, taller)
+            for done in range(first_block if gathers else last_block, last_block):
                 row = done * count + min(done, taller)
-                if done < prefetching:
-                    run = min(run, prefetching - done)
-                    table[height](NULL, NULL, NULL, C + row * ldc + j, ldc, a + row * row_step, stride, b, ldp,
-                                  c0 + row * ld_init, ld_init, run, chunk, update, factor,
-                                  ahead + done * block_step, step, block_step)
+                gather_columns(gathered + (row - first_row) * chunk, a + row, stride,
+                               count + 1 if done < taller else count, chunk)
+            j = 0
+            while j < n:
+                width = 2 * LANES if n - j >= 2 * LANES else LANES
+                table = table2 if width > LANES else table1
+                prefetching = 0
+                step = GROUP
+                block_step = chunk * GROUP
+                ahead = a
+                if turned:
+                    transpose_panel(panel, width, B + j * ldb + start, ldb, rows_there - j, chunk)
+                    if m > TILE_ROWS and j + width < n:
+                        # Its successor's rows lie one after the other.
+                        ahead = B + (j + width) * ldb + start
+                        prefetching = (width * ldb // GROUP + chunk - 1) // chunk
+                elif copied:
+                    copy_panel(panel, width, B + start * ldb + j, ldb, chunk)
+                    if j + width < n:
+                        ahead = B + start * ldb + j + width
+                        step = ldb
+                        block_step = GROUP
+                        prefetching = width // GROUP
+                elif start == 0 and j == 0:
+                    ahead = next
+                    prefetching = (next_lines + chunk - 1) // chunk
+                if turned or copied:
+                    b = panel
+                    ldp = width
                 else:
-                    table[height](NULL, NULL, NULL, C + row * ldc + j, ldc, a + row * row_step, stride, b, ldp,
-                                  c0 + row * ld_init, ld_init, run, chunk, update, factor, b, 0, 0)
-                done += run
-            j += width
+                    b = B + start * ldb + j
+                    ldp = ldb
+                c0 = init + j
+                if start > 0:
+                    c0 = C + j
+                    ld_init = ldc
+                done = first_block
+                while done < last_block:
+                    # As many blocks as have one height, and ask or do not.
+                    height = count + 1 if done < taller else count
+                    run = (min(taller, last_block) if done < taller else last_block) - done
+                    row = done * count + min(done, taller)
+                    if gathers:
+                        run = 1
+                        table[height](NULL, NULL, NULL, C + row * ldc + j, ldc,
+                                      gathered + (row - first_row) * chunk, height, b, ldp,
+                                      c0 + row * ld_init, ld_init, 1, chunk, update, factor, b, 0, 0)
+                    elif done < prefetching:
+                        run = min(run, prefetching - done)
+                        table[height](NULL, NULL, NULL, C + row * ldc + j, ldc, a + row * row_step, stride, b, ldp,
+                                      c0 + row * ld_init, ld_init, run, chunk, update, factor,
+                                      ahead + done * block_step, step, block_step)
+                    else:
+                        table[height](NULL, NULL, NULL, C + row * ldc + j, ldc, a + row * row_step, stride, b, ldp,
+                                      c0 + row * ld_init, ld_init, run, chunk, update, factor, b, 0, 0)
+                    done += run
+                j += width
         start += chunk
 
 
