@@ -241,13 +241,19 @@ class Model:
             raise MemoryError(f"{what} takes {n_bytes} bytes, more than can be had") from None
 
     def output_array(
-        self, out: object, what: str, shape: tuple[int, ...], **inputs: Array
+        self,
+        out: object,
+        what: str,
+        shape: tuple[int, ...],
+        argument: str = "out",
+        /,
+        **inputs: Array,
     ) -> Array:
-        """The caller's ``out``, if it can be written to without harm; a new array for None."""
+        """The caller's array, if it can be written to without harm; a new one for None."""
         if out is None:
             return self.new_array(what, shape)
         others = {**inputs, "the parameters": self.storage}
-        return validation.output_array("out", out, shape, self.dtype.name, others)
+        return validation.output_array(argument, out, shape, self.dtype.name, others)
 
     def require(self, failure: Failure | None, X: Examples) -> None:
         """Say of a call that met a number not finite whose it was: an input's or an overflow's."""
@@ -399,6 +405,30 @@ class Model:
         """∂a⁽ᴸ⁾/∂x, (n, n_L, n_0)."""
         result = self.new_array("the Jacobian", (len(X), self.sizes[-1], self.sizes[0]))
         self.require(self.engine.input_jacobian(X, result), X)
+        return result
+
+    def vjp(
+        self, X: Examples, V: Array, single: bool, out: tuple[object, object]
+    ) -> tuple[Gradient, Array]:
+        """The derivatives of Σ_ij V_ij a_ij by the parameters and by X."""
+        shape = (self.sizes[0],) if single else (len(X), self.sizes[0])
+        given = {"X": numbers_of(X), "V": V}
+        vector = self.output_array(out[0], "the gradient", (self.n_parameters,), "out[0]", **given)
+        given["out[0]"] = vector
+        by_inputs = self.output_array(out[1], "the gradient by X", shape, "out[1]", **given)
+        failure, total = self.engine.vjp(X, V, vector, by_inputs)
+        self.require(failure, X)
+        return Gradient(vector, total, self.sizes), by_inputs
+
+    def jvp(
+        self, X: Examples, v: Array | None, dX: Array | None, single: bool, out: Array | None
+    ) -> Array:
+        """What the outputs change along v and dX, (n, n_L)."""
+        shape = self.sizes[-1:] if single else (len(X), self.sizes[-1])
+        given = {"X": numbers_of(X), "v": v, "dX": dX}
+        others = {name: array for name, array in given.items() if array is not None}
+        result = self.output_array(out, "the change of the outputs", shape, **others)
+        self.require(self.engine.jvp(X, v, dX, result), X)
         return result
 
     def curvature_product(self, X: Examples, Y: Array, v: Array, gauss_newton: bool) -> Array:

@@ -1053,6 +1053,128 @@ class Network:
         validation.result_size("the Jacobian", len(examples), width)
         return _first_if(single, self._model.input_jacobian(examples))
 
+    def vjp(
+        self,
+        X: ExamplesLike,
+        V: npt.ArrayLike,
+        *,
+        out: tuple[Floats | None, Floats | None] | None = None,
+    ) -> tuple[Gradient, Floats]:
+        """Vᵀ times the Jacobian: what couples the network to another program's loss.
+
+        Parameters
+        ----------
+        X : array_like
+            (n, n_0), or (n_0,) for one example.
+        V : array_like
+            (n, n_L), or (n_L,): the derivatives of that loss by this network's outputs a⁽ᴸ⁾.
+        out : tuple of two ndarrays, optional
+            Where to write, (P,) and (n, n_0), or None in the place of either: of the network's
+            dtype, C-contiguous. Should the call fail by overflow, their contents are unspecified.
+
+        Returns
+        -------
+        gradient : Gradient
+            ∂/∂parameters of Σ_ij V_ij a_ij, which is its ``.cost``: a sum over the examples, not
+            divided by n.
+        by_inputs : ndarray
+            ∂/∂X of it, (n, n_0), or (n_0,) for one example.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+
+        See Also
+        --------
+        jvp : The Jacobian times a vector.
+        jacobian : The Jacobian itself.
+
+        Notes
+        -----
+        Backpropagation with V_ij in the place of ∂C_i/∂a_j [1]_.
+
+        References
+        ----------
+        .. [1] A. Griewank and A. Walther, "Evaluating Derivatives", 2nd edition, 2008, chapter 3.
+
+        Examples
+        --------
+        A loss of two outputs' difference, differentiated by hand:
+
+        >>> net = Network([3, 4, 2], seed=0)
+        >>> X = np.ones((5, 3))
+        >>> gradient, by_inputs = net.vjp(X, np.tile([1.0, -1.0], (5, 1)))
+        >>> by_inputs.shape
+        (5, 3)
+        """
+        given_X, given_V = self._tables().pair(X, V, ("X", "V"))
+        examples, single = validation.examples("X", given_X, self.sizes, self.dtype.name)
+        by_outputs = validation.rows_of_numbers(
+            "V", given_V, len(examples), self.sizes[-1], single, self.dtype.name, "sizes[-1]"
+        )
+        targets = validation.two_outputs("out", out)
+        return self._model.vjp(examples, by_outputs, single, targets)
+
+    def jvp(
+        self,
+        X: ExamplesLike,
+        v: npt.ArrayLike | Gradient | None = None,
+        dX: npt.ArrayLike | None = None,
+        *,
+        out: Floats | None = None,
+    ) -> Floats:
+        """The Jacobian times a vector: how the outputs move along a direction.
+
+        Parameters
+        ----------
+        X : array_like
+            (n, n_0), or (n_0,) for one example.
+        v : array_like or Gradient, optional
+            (P,), in the order of `parameters`: how these move.
+        dX : array_like, optional
+            Of the shape of X: how each example moves. One of the two at least must be there.
+        out : ndarray, optional
+            Where to write: of the result's shape and the network's dtype, C-contiguous. Should the
+            call fail by overflow, its contents are unspecified.
+
+        Returns
+        -------
+        ndarray
+            (n, n_L), or (n_L,): Σ_p ∂a/∂parameter_p v_p + Σ_k ∂a/∂x_k dx_k, exact up to rounding.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow, naming the layer.
+
+        Notes
+        -----
+        The forward pass of Pearlmutter's R-operator [1]_: R{z} = W R{a} + V a + v_b and
+        R{a} = σ′(z) R{z}, layer by layer.
+
+        References
+        ----------
+        .. [1] B. A. Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6
+           (1994) 147–160.
+        """
+        examples, single = self._examples(X)
+        n, dtype = len(examples), self.dtype.name
+        validation.some_direction(v=v, dX=dX)
+        direction = moves = None
+        if v is not None:
+            direction = validation.parameter_vector("v", v, self.n_parameters, dtype)
+        if dX is not None:
+            given = self._tables().examples("dX", dX)
+            moves = validation.rows_of_numbers(
+                "dX", given, n, self.sizes[0], single, dtype, "sizes[0]"
+            )
+        return self._model.jvp(examples, direction, moves, single, out)
+
     # ---- curvature -------------------------------------------------------------------------------
 
     def hessian_vector_product(

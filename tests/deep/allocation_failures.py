@@ -171,6 +171,8 @@ CALLS: dict[str, Callable[[Network, Any, Any], Any]] = {
     "jacobian": lambda net, X, Y: net.jacobian(X),
     "input_gradient": lambda net, X, Y: net.input_gradient(X, Y),
     "input_jacobian": lambda net, X, Y: net.input_jacobian(X),
+    "vjp": lambda net, X, Y: net.vjp(X, Y),
+    "jvp": lambda net, X, Y: net.jvp(X, V, X),
     "hessian_vector": lambda net, X, Y: net.hessian_vector_product(X, Y, V),
     "gauss_newton_vector": lambda net, X, Y: net.gauss_newton_vector_product(X, Y, V),
     "chain_rule": terms,

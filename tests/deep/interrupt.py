@@ -95,6 +95,8 @@ LOOKS: dict[str, Callable[[Network, Any, Any], Any]] = {
     "moments": lambda net, X, Y: net.gradient_moments(X, Y),
     "Jacobian": lambda net, X, Y: net.jacobian(X[:5]),
     "input Jacobian": lambda net, X, Y: net.input_jacobian(X),
+    "vjp": lambda net, X, Y: net.vjp(X, Y),
+    "jvp": lambda net, X, Y: net.jvp(X, np.ones(net.n_parameters)),
     "Hessian": lambda net, X, Y: net.hessian_vector_product(X, Y, np.ones(net.n_parameters)),
     "Gauss-Newton": lambda net, X, Y: net.gauss_newton_vector_product(
         X, Y, np.ones(net.n_parameters)

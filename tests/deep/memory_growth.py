@@ -81,6 +81,8 @@ def calls(folder: str) -> dict[str, tuple[int, Callable[[], Any]]]:
         "moments": (10**4, lambda: net.gradient_moments(X, Y)),
         "Jacobian": (10**3, lambda: net.jacobian(X)),
         "input Jacobian": (10**4, lambda: net.input_jacobian(X)),
+        "vjp": (10**4, lambda: net.vjp(X, Y)),
+        "jvp": (10**4, lambda: net.jvp(X, v)),
         "Hessian product": (10**4, lambda: net.hessian_vector_product(X, Y, v)),
         "chain rule": (10**4, lambda: str(net.chain_rule(X[0], Y[0]).activation(1, 2))),
         "construct": (10**4, lambda: Network([20, 40, 10], seed=1)),

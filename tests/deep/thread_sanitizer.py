@@ -64,6 +64,8 @@ def calls(net, X, Y):
         "jacobian": lambda: net.jacobian(X[:5]),
         "input gradient": lambda: net.input_gradient(X, Y),
         "input jacobian": lambda: net.input_jacobian(X[:20]),
+        "vjp": lambda: net.vjp(X, Y),
+        "jvp": lambda: net.jvp(X, v),
         "hessian": lambda: net.hessian_vector_product(X, Y, v),
         "gauss newton": lambda: net.gauss_newton_vector_product(X, Y, v),
         "step": lambda: net.partial_fit(X[0], Y[0]),

@@ -117,6 +117,8 @@ def results(net: Any, n: int) -> Iterator[Any]:
     yield net.jacobian(X[few])
     yield net.input_gradient(X, Y)
     yield net.input_jacobian(X[few])
+    yield net.vjp(X, Y)
+    yield net.jvp(X, v, X)
     yield net.hessian_vector_product(X, Y, v)
     yield net.gauss_newton_vector_product(X, Y, v)
     yield net.chain_rule(X[0], Y[0]).weight(1, 0, 0).value

@@ -413,6 +413,8 @@ def uses(net, X, Y, path):
         "jacobian": lambda: net.jacobian(X),
         "input gradient": lambda: net.input_gradient(X, Y),
         "input jacobian": lambda: net.input_jacobian(X),
+        "vjp": lambda: net.vjp(X, Y),
+        "jvp": lambda: net.jvp(X, np.ones(net.n_parameters)),
         "hessian": lambda: net.hessian_vector_product(X, Y, np.ones(net.n_parameters)),
         "gauss-newton": lambda: net.gauss_newton_vector_product(X, Y, np.ones(net.n_parameters)),
         "chain rule": lambda: net.chain_rule(X[0], Y[0]),

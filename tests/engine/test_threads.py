@@ -115,6 +115,7 @@ def test_calls_on_many_examples_have_the_same_bits_with_any_number_of_threads(si
             arrays += [net.gradient(x, y).vector, net.clipped_gradient(x, y, 0.1).vector]
             arrays += [net.gradient(x, y, sample_weight=weight).vector, net.input_jacobian(x)]
             arrays += [moment.vector for moment in net.gradient_moments(x, y)]
+            arrays += [net.vjp(x, y)[0].vector, net.vjp(x, y)[1], net.jvp(x, v, x)]
             arrays += [
                 net.hessian_vector_product(x, y, v),
                 net.gauss_newton_vector_product(x, y, v),

@@ -129,6 +129,8 @@ class Case:
     Y2: Tensor
     sample_weight: Tensor
     v: Tensor
+    V: Tensor
+    dX: Tensor
 
     def layers(self, parameters: Tensor, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """z and a of every layer for one example."""
@@ -229,6 +231,8 @@ def random_case(number: int, output: str, cost: str) -> Case:
         targets(n2),
         sample_weight,
         normal(len(parameters)),
+        normal(n, sizes[-1]),
+        normal(n, sizes[0]),
     )
 
 
@@ -354,6 +358,20 @@ def gauss_newton_vector_product(case: Case) -> Tensor:
     H = torch.func.vmap(torch.func.hessian(case.cost_of_inner))(values, case.Y)
     HJv = torch.einsum("nij,nj->ni", H, Jv)
     return torch.func.vjp(inner, case.parameters)[1](HJv)[0] / len(case.X)
+
+
+def all_outputs(case: Case) -> Callable[[Tensor, Tensor], Tensor]:
+    return torch.func.vmap(case.outputs, (None, 0))
+
+
+@functools.cache
+def vjp(case: Case) -> tuple[Tensor, Tensor]:
+    return torch.func.vjp(all_outputs(case), case.parameters, case.X)[1](case.V)
+
+
+@functools.cache
+def jvp(case: Case) -> Tensor:
+    return torch.func.jvp(all_outputs(case), (case.parameters, case.X), (case.v, case.dX))[1]
 
 
 # ---- the comparison ------------------------------------------------------------------------------
@@ -604,3 +622,23 @@ def test_losses_of_pytorch() -> None:
         given = values.z[1] if output == "softmax" else values.a[1]
         found = factor * loss(torch.tensor(given), torch.tensor(targets)).item()
         assert net.cost(X, targets) == pytest.approx(found, rel=1e-7), cost
+
+
+@every_backend
+def test_vjp(backend: str) -> None:
+    assert_equal_everywhere(
+        backend, lambda net, case: net.vjp(case.X, case.V)[0].vector, lambda case: vjp(case)[0]
+    )
+    assert_equal_everywhere(
+        backend,
+        lambda net, case: net.vjp(case.X, case.V)[1],
+        lambda case: vjp(case)[1],
+        by_row=True,
+    )
+
+
+@every_backend
+def test_jvp(backend: str) -> None:
+    assert_equal_everywhere(
+        backend, lambda net, case: net.jvp(case.X, case.v, case.dX), jvp, by_row=True
+    )

@@ -92,6 +92,8 @@ CALLS = {
     "jacobian": lambda net, X, Y: [net.jacobian(X)],
     "input_gradient": lambda net, X, Y: [net.input_gradient(X, Y)],
     "input_jacobian": lambda net, X, Y: [net.input_jacobian(X)],
+    "vjp": lambda net, X, Y: [gradient_facts(net.vjp(X, Y)[0]), net.vjp(X, Y)[1]],
+    "jvp": lambda net, X, Y: [net.jvp(X, v(net), X)],
     "hessian_vector_product": lambda net, X, Y: [net.hessian_vector_product(X, Y, v(net))],
     "gauss_newton_vector_product":
         lambda net, X, Y: [net.gauss_newton_vector_product(X, Y, v(net))],

@@ -237,7 +237,9 @@ class Sent(NamedTuple):
 
 
 Call = Callable[[Network, Any, Any, Sent], Any]
-Y_IS_NOT_USED = ("predict", "forward", "jacobian", "input_jacobian", "predict into out")
+Y_IS_NOT_USED = (
+    "predict", "forward", "jacobian", "input_jacobian", "jvp", "predict into out"
+)  # fmt: skip
 
 
 def defaults(sent: Sent, **values: Any) -> dict[str, Any]:
@@ -279,6 +281,10 @@ LOOKS: dict[str, Call] = {
     "jacobian": lambda net, X, Y, sent: net.jacobian(X, **defaults(sent, out=None)),
     "input_gradient": lambda net, X, Y, sent: net.input_gradient(X, Y),
     "input_jacobian": lambda net, X, Y, sent: net.input_jacobian(X),
+    "vjp": lambda net, X, Y, sent: [
+        np.asarray(part) for part in net.vjp(X, Y, **defaults(sent, out=None))
+    ],
+    "jvp": lambda net, X, Y, sent: net.jvp(X, direction(net, sent), **defaults(sent, out=None)),
     "hessian_vector_product": lambda net, X, Y, sent: net.hessian_vector_product(
         X, Y, direction(net, sent)
     ),

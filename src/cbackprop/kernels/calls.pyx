@@ -324,6 +324,29 @@ cdef class Engine(Core):
         call.packed = data(packed)
         return run(self, curvature_product_all, &call, call.n, 8, NEEDS_LEAVES | NEEDS_SUMS | NEEDS_CURVATURE)[0]
 
+    def vjp(self, X, V, out, by_inputs, /):
+        """Fill out (P,) and by_inputs (n, n_0) with the derivatives of sum_ij V_ij a_ij, V (n, n_L). Returns (None or
+        what was not finite, that sum).
+        """
+        cdef Call call
+        begin(self, &call, X, V)
+        call.out = pointer(out, self.n_parameters, True)
+        call.by_inputs = pointer(by_inputs, call.n * self.n_0, True)
+        return run(self, vjp_all, &call, call.n, 3, NEEDS_LEAVES | NEEDS_SUMS | NEEDS_INPUT_GRADIENT)
+
+    def jvp(self, X, v, dX, out, /):
+        """Fill out (n, n_L) with what the outputs change along v (P,) and dX (n, n_0); either may be None."""
+        cdef Call call
+        begin_without_targets(self, &call, X)
+        call.out = pointer(out, call.n * self.n_L, True)
+        if dX is not None:
+            call.dX = pointer(dX, call.n * self.n_0, False)
+        if v is not None:
+            call.v = pointer(v, self.n_parameters, False)
+            packed = aligned_zeros(self.storage_size)
+            call.packed = data(packed)
+        return run(self, jvp_all, &call, call.n, 3, NEEDS_CURVATURE)[0]
+
     def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, watcher=None, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 

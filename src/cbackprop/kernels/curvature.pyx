@@ -10,7 +10,9 @@
 # d) What is said of kinks in curvature.py holds here.
 # e) Nothing of R{.} is looked at on its way: a number not finite stays so through sums and products, and the call looks
 #    at the sums. z, a and delta are looked at as in every pass, so that a failure is told by its first cause.
-# f) Gauss-Newton's matrix is positive semidefinite where the cost is convex in what it is curved by: by z for
+# f) Without a cost, R{a} of the outputs is the Jacobian's product with v; there X may move, too, and then the first
+#    layer has W R{x} besides.
+# g) Gauss-Newton's matrix is positive semidefinite where the cost is convex in what it is curved by: by z for
 #    cross_entropy with its own output (Schraudolph 2002, "Fast curvature matrix-vector products").
 
 from libc.string cimport memset
@@ -40,7 +42,7 @@ cdef int curvature_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_
     if forward_block(core, block_X, n, True) or output_block(core, C, block_Y, n):
         return 1
     # delta of the layers below is made again beside R{delta}, which wants dC/da before it becomes delta.
-    tangent_forward(core, block_X, n)
+    tangent_forward(core, block_X, NULL, n)
     tangent_output(core, block_Y, n, call.gauss_newton)
     if tangent_backward(core, n, call.gauss_newton):
         return 1
@@ -62,29 +64,33 @@ cdef int curvature_product_all(Core core, const Call *call) except -1 nogil:
 
 cdef int tangent_forward(
     Core core,
-    const real *X, Py_ssize_t n,  # IN  (n, n_0)
+    const real *X, const real *dX, Py_ssize_t n,  # IN  (n, n_0), and NULL where the inputs do not move
 ) except -1 nogil:
-    """R{z} of every layer and R{a} of all but the last."""
-    cdef Py_ssize_t l, j, width, step
+    """R{z} of every layer and R{a} of all but the last; without a direction the parameters do not move."""
+    cdef Py_ssize_t l, j, width, step, lda, ld_z
     cdef const real *V
+    cdef const real *R_a_below = dX
+    cdef const real *R_z
     cdef Layer *layer
     cdef Tangent *tangent
     for l in range(core.n_layers):
         layer = &core.layers[l]
         tangent = &core.tangents[l]
-        V = core.direction + layer.offset
+        lda = layer.n_in if l == 0 else core.layers[l - 1].ld
         step = columns_between_looks(core, layer.width, 2 * n * layer.n_in)
         for j from 0 <= j < layer.width by step:
             width = min(step, layer.width - j)
-            multiply_rows(tangent.z + j, layer.ld, a_below(core, X, l, 0),
-                          layer.n_in if l == 0 else core.layers[l - 1].ld, V + j, layer.ld,
-                          V + layer.n_in * layer.ld + j, 0, n, width, layer.n_in, core.panels, NULL, 0)
-            # X does not move with the parameters: the first layer has V's part alone.
-            if l > 0:
-                multiply_rows(tangent.z + j, layer.ld, core.tangents[l - 1].a, core.layers[l - 1].ld,
-                              core.storage + layer.offset + j, layer.ld, tangent.z + j, layer.ld, n, width,
-                              layer.n_in, core.panels, NULL, 0)
+            R_z, ld_z = core.zeros, 0
+            if core.direction != NULL:
+                V = core.direction + layer.offset + j
+                multiply_rows(tangent.z + j, layer.ld, a_below(core, X, l, 0), lda, V, layer.ld,
+                              V + layer.n_in * layer.ld, 0, n, width, layer.n_in, core.panels, NULL, 0)
+                R_z, ld_z = tangent.z + j, layer.ld
+            if R_a_below != NULL:
+                multiply_rows(tangent.z + j, layer.ld, R_a_below, lda, core.storage + layer.offset + j, layer.ld, R_z,
+                              ld_z, n, width, layer.n_in, core.panels, NULL, 0)
             look_for_signals(core, 2 * width * n * layer.n_in)
+        R_a_below = tangent.a
         if l < core.n_layers - 1:
             multiply(tangent.a, layer.da_dz, tangent.z, n * layer.ld)
     return 0
@@ -244,3 +250,34 @@ cdef int apply_user_cost_curvature(
     memset(h, 0, n * layer.ld * sizeof(real))
     copy_rows(h, layer.ld, pointer(value, n * n_out, False), n_out, n, n_out)
     return 0
+
+
+cdef int jvp_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """R{a} of the outputs into out (n, n_L)."""
+    cdef Py_ssize_t i, l = core.n_layers - 1
+    cdef Layer *layer = &core.layers[l]
+    cdef Tangent *tangent = &core.tangents[l]
+    cdef const real *block_X = block_of(core, call, start, n, True)
+    cdef const real *dX = call.dX
+    if dX != NULL:
+        dX += start * core.n_0
+    core.direction = call.packed
+    if forward_block(core, block_X, n, True):
+        return 1
+    tangent_forward(core, block_X, dX, n)
+    if layer.activation == SOFTMAX:
+        for i in range(n):
+            softmax_product(tangent.a + i * layer.ld, tangent.a + i * layer.ld, layer.a + i * layer.ld,
+                            tangent.z + i * layer.ld, core.n_L, core.tangent_scratch, layer.ld)
+    else:
+        multiply(tangent.a, layer.da_dz, tangent.z, n * layer.ld)
+    copy_out(call.out, tangent.a, layer, start, n)
+    if not all_finite(call.out + start * core.n_L, n * core.n_L):
+        return fail(core, QUANTITY_JACOBIAN, 0)
+    return 0
+
+
+cdef int jvp_all(Core core, const Call *call) except -1 nogil:
+    if call.v != NULL:
+        pack(core, call.packed, call.v)
+    return do_leaves(core, call, jvp_leaf, NULL, 0, call.n, call.rows, NULL)

@@ -5,6 +5,8 @@
 #    computations"); written out, it costs what its P numbers cost to write.
 # b) A row of the Jacobian is such a product, too, with delta_j = da_j/dz at the output in the place of dC/dz: the same
 #    backward pass, once for each output, over one forward pass.
+#    So is what another program's derivatives by the outputs, V in the place of dC/da, come to: V^T times the Jacobian,
+#    which is not made.
 # c) delta of every layer is finite before an outer product is formed, but a_k delta_j may overflow. The largest of each
 #    tell: the P numbers of each example would have to be read again, from memory, to be looked at.
 
@@ -184,4 +186,51 @@ cdef int output_deltas(Core core, Py_ssize_t first, Py_ssize_t rows) except -1 n
                     finite = False
         if not finite:
             return fail(core, QUANTITY_DELTA, l + 1)
+    return 0
+
+
+cdef int vjp_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, real *sums) except -1 nogil:
+    """sum_ij V_ij da_ij/dparameters, V in the place of the targets, and by the inputs of each example by itself."""
+    cdef const real *block_X = block_of(core, call, start, n, False)
+    cdef const real *V = call.Y + start * core.n_L
+    cdef Layer *layer = &core.layers[core.n_layers - 1]
+    cdef Py_ssize_t i, j, l, next_start = min(start + core.crew_size * LEAF, call.n)
+    prefetch_next(core, call, next_start, min(call.n - next_start, LEAF))
+    if forward_block(core, block_X, n, True):
+        return 1
+    for i in range(n):
+        for j in range(core.n_L):
+            add_compensated(&core.cost_total, &core.cost_correction,
+                            <double> V[i * core.n_L + j] * <double> layer.a[i * layer.ld + j])
+    # Zeros in the padding, which propagation sums over.
+    memset(layer.delta, 0, n * layer.ld * sizeof(real))
+    copy_rows(layer.delta, layer.ld, V, core.n_L, n, core.n_L)
+    if layer.activation == SOFTMAX:
+        for i in range(n):
+            softmax_product(layer.delta + i * layer.ld, layer.delta + i * layer.ld, layer.a + i * layer.ld,
+                            layer.delta + i * layer.ld, core.n_L, core.output_scratch, layer.ld)
+    else:
+        multiply_by_derivative(layer.delta, layer.da_dz, n * layer.ld)
+    if not all_finite(layer.delta, n * layer.ld):
+        return fail(core, QUANTITY_JACOBIAN, core.n_layers)
+    for l in range(core.n_layers - 2, -1, -1):
+        propagate_product(core, l, n)
+        if finish_delta(core, l, n):
+            return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
+    if input_gradient_block(core, call.by_inputs + start * core.n_0, n):
+        return fail(core, QUANTITY_JACOBIAN, 1)
+    return sum_block(core, sums, block_X, n)
+
+
+cdef int vjp_all(Core core, const Call *call) except -1 nogil:
+    cdef real *sums = core.sums
+    if call.n == 0:
+        fill(core.sums, 0, core.storage_size)
+    if do_leaves(core, call, vjp_leaf, join_sums, 0, call.n, LEAF, &sums):
+        return 1
+    if not all_finite(sums, core.storage_size):
+        return fail(core, QUANTITY_JACOBIAN, 0)
+    if not cost_is_finite(core):
+        return 1
+    unpack(core, call.out, sums, 1)
     return 0

@@ -469,6 +469,69 @@ class Engine(Shared):
                 return ("moments", 0), math.nan
             return None, total
 
+    def vjp(
+        self, X: Examples, V: Array, out: Array, by_inputs: Array
+    ) -> tuple[Failure | None, float]:
+        """Fill out (P,) and by_inputs (n, n_0) with the derivatives of Σ_ij V_ij a_ij.
+
+        Returns that sum, too.
+        """
+        with Reading(self):
+            forward = self._forward(X)
+            if not isinstance(forward, Forward):
+                return forward, math.nan
+            _, a, da_dz = forward
+            layers: list[tuple[Array, Array]] = []
+            with np.errstate(all="ignore"):
+                is_softmax = self.activations[-1] == "softmax"
+                delta = a[-1] * calculus.centred(a[-1], V) if is_softmax else V * da_dz[-1]
+                for l in range(len(self.weights) - 1, -1, -1):
+                    if not np.isfinite(delta).all():
+                        return ("jacobian", l + 1), math.nan
+                    layers.insert(0, calculus.accumulate_gradient(a[l], delta))
+                    da_da = calculus.propagate_delta(self.weights[l], delta)
+                    delta = da_da * da_dz[l - 1] if l > 0 else da_da
+                total = float(np.sum(V.astype(np.float64) * a[-1]))
+            gradient = layout.flat(*zip(*layers, strict=True))
+            if not np.isfinite(delta).all():
+                return ("jacobian", 1), math.nan
+            if not np.isfinite(gradient).all():
+                return ("jacobian", 0), math.nan
+            if not math.isfinite(total):
+                return ("delta", len(self.weights)), math.nan
+            out[...], by_inputs[...] = gradient, delta.reshape(by_inputs.shape)
+            return None, total
+
+    def jvp(self, X: Examples, v: Array | None, dX: Array | None, out: Array) -> Failure | None:
+        """Fill out (n, n_L) with the outputs' change along v (P,) and dX; either may be None."""
+        with Reading(self):
+            forward = self._forward(X)
+            if not isinstance(forward, Forward):
+                return forward
+            _, a, da_dz = forward
+            with np.errstate(all="ignore"):
+                R_z = self._tangents(a, da_dz, v, dX)[0][-1]
+                is_softmax = self.activations[-1] == "softmax"
+                R_a = a[-1] * calculus.centred(a[-1], R_z) if is_softmax else da_dz[-1] * R_z
+            if not np.isfinite(R_a).all():
+                return "jacobian", 0
+            out[...] = R_a.reshape(out.shape)
+            return None
+
+    def _tangents(
+        self, a: list[Array], da_dz: list[Array], v: Array | None, dX: Array | None
+    ) -> tuple[list[Array], list[Array]]:
+        """R{z} of the layers 1 … L and R{a} of 0 … L along v and dX (see curvature.py)."""
+        moves = None if v is None else list(zip(*layout.views(self.sizes, v), strict=True))
+        R_z: list[Array] = []
+        R_a = [np.zeros_like(a[0]) if dX is None else dX.reshape(a[0].shape)]
+        for l, W in enumerate(self.weights):
+            R_z.append(R_a[l] @ W.T)
+            if moves is not None:
+                R_z[l] = R_z[l] + calculus.weighted_input(*moves[l], a[l])
+            R_a.append(da_dz[l] * R_z[l])  # a softmax layer is the last, whose R{a} nobody reads
+        return R_z, R_a
+
     def curvature_product(
         self, X: Examples, Y: Array, v: Array, gauss_newton: bool, out: Array
     ) -> Failure | None:
@@ -488,11 +551,7 @@ class Engine(Shared):
         """R{∇C} along v (see curvature.py), from the values of the backward pass."""
         z, a, da_dz, delta, dC_da, C = values
         moves = list(zip(*layout.views(self.sizes, v), strict=True))
-        R_z: list[Array] = []
-        R_a = [np.zeros_like(a[0])]
-        for l, (V, v_b) in enumerate(moves):
-            R_z.append(R_a[l] @ self.weights[l].T + calculus.weighted_input(V, v_b, a[l]))
-            R_a.append(da_dz[l] * R_z[l])  # a softmax layer is the last, whose R{a} nobody reads
+        R_z, R_a = self._tangents(a, da_dz, v, None)
         R_delta = self._output_R_delta(values, Y, R_z[-1], gauss_newton)
         layers: list[tuple[Array, Array]] = []
         for l in range(len(moves) - 1, -1, -1):

@@ -634,6 +634,40 @@ def parameter_vector(argument: str, value: object, n_parameters: int, dtype: str
     return array
 
 
+def rows_of_numbers(
+    argument: str, value: object, n: int, width: int, single: bool, dtype: str, reason: str
+) -> Array:
+    """Finite numbers (n, width), a row for each example of X; (width,) where that is a single one.
+
+    ``reason`` is why there are so many in a row.
+    """
+    array = numbers(argument, value, dtype)
+    shape = (width,) if single else (n, width)
+    if array.shape != shape:
+        raise ValueError(
+            f"{argument} has shape {array.shape}; expected {shape}, a row for each example of X, "
+            f"because {reason} is {width}"
+        )
+    require_finite(argument, array)
+    return array.reshape(n, width)
+
+
+def two_outputs(argument: str, value: object) -> tuple[object, object]:
+    """Two arrays for results, or None in the place of either, as a pair."""
+    if value is None:
+        return None, None
+    pair: tuple[Any, ...] = value if isinstance(value, tuple) else ()
+    if len(pair) != 2:
+        raise TypeError(f"{argument} is {type(value).__name__}; expected a tuple of two arrays")
+    return pair[0], pair[1]
+
+
+def some_direction(**given: object) -> None:
+    """One at least of what may move the outputs."""
+    if all(value is None for value in given.values()):
+        raise ValueError(f"{' and '.join(given)} are None; expected one of them at least")
+
+
 def both_or_neither(*pair: tuple[str, object]) -> None:
     """Two optional arguments that make sense together only."""
     (name, value), (other_name, other) = pair
