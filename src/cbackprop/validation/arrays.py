@@ -656,9 +656,9 @@ def two_outputs(argument: str, value: object) -> tuple[object, object]:
     """Two arrays for results, or None in the place of either, as a pair."""
     if value is None:
         return None, None
-    pair: tuple[Any, ...] = value if isinstance(value, tuple) else ()
-    if len(pair) != 2:
-        raise TypeError(f"{argument} is {type(value).__name__}; expected a tuple of two arrays")
+    pair: Any = value  # Any: of whatever length
+    if type(value) is not tuple or len(pair) != 2:
+        raise TypeError(f"{argument} is {type(pair).__name__}; expected a tuple of two arrays")
     return pair[0], pair[1]
 
 
