@@ -13,6 +13,11 @@ import numpy as np
 from cbackprop.functions import ACTIVATIONS, Activation, Array, Cost
 
 
+def name_of_label(label: object) -> str:
+    """A class in words; 3 also for 3.0, which a column of whole numbers may have."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
 class Classes(NamedTuple):
     """How the targets of an example say what it is.
 

@@ -13,19 +13,21 @@ import math
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cbackprop import validation
+from cbackprop.classes import name_of_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from gzip import GzipFile
     from io import BufferedReader
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["load_digits", "load_mnist", "one_hot", "read_idx"]
+__all__ = ["classes", "load_digits", "load_mnist", "one_hot", "read_idx"]
 
 _PATHS = "str, bytes or os.PathLike"
 _IDX_UINT8 = 0x08
@@ -174,15 +176,42 @@ def read_idx(path: validation.PathLike) -> NDArray[np.uint8]:
     return _read_idx(validation.file_path("path", path, _PATHS))
 
 
-def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
+def classes(labels: ArrayLike) -> tuple[str, ...]:
+    """The names of the classes among labels of any kind, in their order.
+
+    ``one_hot(labels, names)`` makes targets of them, a network takes them as its class_names, and
+    ``np.array(names)[net.predict(X).argmax(axis=1)]`` are labels again.
+
+    Parameters
+    ----------
+    labels : array-like, shape (n,)
+        Texts, whole numbers or booleans; a column of pandas, also a categorical one, of polars or
+        of pyarrow.
+
+    Returns
+    -------
+    tuple of str
+        Each once: texts in the order of the alphabet, numbers by their size, False before True.
+
+    Raises
+    ------
+    TypeError
+        `labels` are not that, dates for one, or are texts and numbers.
+    ValueError
+        `labels` is not one-dimensional, or an example has none.
+    """
+    return tuple(_told_apart(labels)[0])
+
+
+def one_hot(labels: ArrayLike, k: int | Sequence[str]) -> NDArray[np.float64]:
     """Turn class labels into targets: row i is 1 in column ``labels[i]`` and 0 elsewhere.
 
     Parameters
     ----------
-    labels : array-like of integers, shape (n,)
-        Values 0 to k - 1.
-    k : int
-        Number of classes, at least 1.
+    labels : array-like, shape (n,)
+        Integers, 0 to k - 1; or what `classes` takes, with the names of the classes as k.
+    k : int or sequence of str
+        Number of classes, at least 1; or their names, in the order of the columns.
 
     Returns
     -------
@@ -192,13 +221,19 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     Raises
     ------
     TypeError
-        `labels` are not integers (booleans are not), or `k` is not an integer.
+        `labels` are not integers (booleans are not), or `k` is not an integer and no names.
     ValueError
-        `labels` is not one-dimensional, has masked entries or a value outside 0..k-1; `k` is below
-        1, or so large that the result could not be addressed.
+        `labels` is not one-dimensional, has masked entries or a value outside 0..k-1, or a class
+        that is not among the names; `k` is below 1, or so large that the result could not be
+        addressed, or has a name twice.
     """
-    k = validation.integer("k", k, 1)
-    indices = validation.class_labels("labels", labels)
+    if validation.is_list(k) or (hasattr(k, "__array__") and np.ndim(k) > 0):
+        names = validation.names("k", k)
+        indices: NDArray[np.integer[Any]] = _places(labels, names)
+        k = max(len(names), 1)
+    else:
+        k = validation.integer("k", k, 1)
+        indices = validation.class_labels("labels", labels)
     if max(len(indices), 1) * k > validation.LARGEST_ARRAY:
         raise ValueError(
             f"k is {k}; expected fewer, because ({len(indices)}, {k}) float64 values are more "
@@ -212,6 +247,41 @@ def one_hot(labels: ArrayLike, k: int) -> NDArray[np.float64]:
     targets = np.zeros((len(indices), k))
     targets[np.arange(len(indices)), indices.astype(np.intp)] = 1.0
     return targets
+
+
+def _places(labels: ArrayLike, names: tuple[str, ...]) -> NDArray[np.intp]:
+    """Where each label's class stands among the names."""
+    found, numbers = _told_apart(labels)
+    known = {name: place for place, name in enumerate(names)}
+    places = np.array([known.get(name, -1) for name in found], np.intp)[numbers]
+    unknown = np.flatnonzero(places < 0)
+    if unknown.size:
+        name = found[numbers[unknown[0]]]
+        raise ValueError(
+            f"labels[{unknown[0]}] is {validation.shown(name)}; expected one of "
+            f"{validation.some(names)}{validation.did_you_mean(name, names[:1000])}"
+        )
+    return places
+
+
+def _told_apart(labels: ArrayLike) -> tuple[list[str], NDArray[np.intp]]:
+    """The names of the classes in their order, and of each label the number of its class."""
+    expected = "texts, whole numbers or booleans, a label for each example"
+    array = validation.any_labels("labels", labels, expected)
+    if array.dtype.kind in "biuf":
+        distinct, numbers = np.unique(array, return_inverse=True)
+        values, numbers = distinct.tolist(), numbers.reshape(-1)
+    else:
+        entries = array.tolist()
+        values = sorted(set(entries))
+        place = {value: number for number, value in enumerate(values)}
+        numbers = np.array([place[entry] for entry in entries], np.intp)
+    wholes = int, np.integer, np.bool_
+    for value in values:
+        is_whole = isinstance(value, wholes) or (isinstance(value, float) and value.is_integer())
+        if not (is_whole or isinstance(value, str)):
+            raise TypeError(f"labels has {validation.shown(value)}; expected {expected}")
+    return [name_of_label(value) for value in values], numbers
 
 
 def _mnist_paths(folder: str) -> dict[str, str]:

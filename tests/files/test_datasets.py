@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from support import output_of
 
-from cbackprop.datasets import load_digits, load_mnist, one_hot, read_idx
+from cbackprop import Network
+from cbackprop.datasets import classes, load_digits, load_mnist, one_hot, read_idx
 
 MNIST_SHAPES = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -547,3 +548,85 @@ def test_one_hot_refuses(labels, k, error, message):
         one_hot(labels, k)
     assert type(caught.value) is error
     assert str(caught.value).startswith(message)
+
+
+# --- classes --------------------------------------------------------------------------------------
+
+
+class Column:
+    """A column of a table: pandas' categories and polars' texts come as objects."""
+
+    def __init__(self, entries):
+        self.entries = np.array(entries, object)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.entries if dtype is None else self.entries.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["b", "a", "b"], ("a", "b")),
+        (np.array(["ü", "a", "Z"]), ("Z", "a", "ü")),
+        (Column(["b", "a", "b"]), ("a", "b")),
+        (("b",), ("b",)),
+        ([10, 9, -1, 10], ("-1", "9", "10")),
+        (np.array([2, 1], ">u2"), ("1", "2")),
+        ([2.0, 1.0, 10.0], ("1", "2", "10")),
+        (Column([10, np.int64(9)]), ("9", "10")),
+        ([True, False, True], ("False", "True")),
+        (Column([True, np.False_]), ("False", "True")),
+        ([], ()),
+    ],
+)
+def test_classes(labels, names):
+    assert classes(labels) == names
+    targets = one_hot(labels, names)
+    words = [
+        str(int(label)) if isinstance(label, float) else str(label)
+        for label in np.asarray(labels).tolist()
+    ]
+    assert targets.shape == (len(words), max(len(names), 1))
+    assert [names[place] for place in targets.argmax(axis=1)] == words
+    assert (targets.sum(axis=1) == 1).all()
+
+
+def test_classes_of_a_network_and_back():
+    labels = np.array(["red", "blue", "green", "red"])
+    names = classes(labels)
+    net = Network([1, 3], "softmax", "cross_entropy", class_names=names, seed=0)
+    X = np.array([[0.0], [1.0], [2.0], [0.0]])
+    net.fit(X, one_hot(labels, net.class_names), epochs=300, optimizer="adam", learning_rate=0.1)
+    assert np.array(names)[net.predict(X).argmax(axis=1)].tolist() == labels.tolist()
+    # Other rows by the same classes, in whatever sequence they are kept.
+    for k in (names, list(names), np.array(names)):
+        assert one_hot(["green"], k).tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "k", "error", "message"),
+    [
+        (["a", "x"], ("a", "b"), ValueError, "labels[1] is 'x'; expected one of 'a', 'b'"),
+        ([2, 1], ("1",), ValueError, "labels[0] is '2'; expected one of '1'"),
+        (["a"], (), ValueError, "labels[0] is 'a'; expected one of "),
+        (["a"], ("a", "a"), ValueError, "k has 'a' 2 times; expected every name once"),
+        (["a"], ["a", 1], TypeError, "k[1] is 1 (int); expected a string"),
+        ([0.5], ("0.5",), TypeError, "labels has 0.5; expected texts, whole numbers or booleans"),
+        (["a", None], ("a",), ValueError, "labels has missing labels, the first of them None at"),
+        (Column(["a", np.nan]), ("a",), ValueError, "labels has missing labels, the first of them"),
+        (Column(["a", 1]), ("a",), TypeError, "labels is "),
+        (Column([b"a"]), ("a",), TypeError, "labels has b'a'; expected texts"),
+        (np.array(["2020"], "M8[D]"), ("a",), TypeError, "labels has "),
+        ([["a"]], ("a",), ValueError, "labels has shape (1, 1); expected (n,), a label for each"),
+        ("ab", ("a",), TypeError, "labels is 'ab' (str); expected texts"),
+        (None, ("a",), TypeError, "labels is None"),
+    ],
+)  # fmt: skip
+def test_classes_refuse(labels, k, error, message):
+    with pytest.raises(error) as caught:
+        one_hot(labels, k)
+    assert str(caught.value).startswith(message)
+    if "labels has" in message:
+        with pytest.raises(error) as caught:
+            classes(labels)
+        assert str(caught.value).startswith(message)

@@ -399,8 +399,9 @@ def test_a_class_label_of_one_example():
 def test_names_in_the_place_of_labels():
     names = np.array(["b", "a", "b"])
     message = message_of(lambda: datasets.one_hot(names, 2), TypeError)
-    way = message.rpartition("; ")[2].removesuffix(" numbers them, in the order of the alphabet")
-    assert eval(way, {"np": np, "labels": names}).tolist() == [1, 0, 1]
+    way = message.rpartition("; ")[2].removesuffix(" in the place of k takes them")
+    k = eval(way, {"datasets": datasets, "labels": names})
+    assert datasets.one_hot(names, k).tolist() == [[0, 1], [1, 0], [0, 1]]
 
 
 def test_what_early_stopping_looks_at():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbackprop import Network, datasets
-from cbackprop.classes import are_classes, threshold_of
+from cbackprop.classes import are_classes, name_of_label, threshold_of
 from cbackprop.cli import about
 from cbackprop.cli.options import names
 from cbackprop.cli.terminal import naming, note, printable
@@ -128,12 +128,7 @@ def model(path: str) -> Network:
 
 def class_names(column: Array) -> list[str]:
     """The classes of a target column in the order of the outputs: by value, names by letters."""
-    return [_class_name(value) for value in np.unique(column).tolist()]
-
-
-def _class_name(value: object) -> str:
-    """3 also for 3.0, which a column of whole numbers alone would have."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return [name_of_label(value) for value in np.unique(column).tolist()]
 
 
 def one_hot(column: Array, classes: Sequence[str], name: str) -> Array:
@@ -142,11 +137,12 @@ def one_hot(column: Array, classes: Sequence[str], name: str) -> Array:
     known = {one: number for number, one in enumerate(classes)}
     numbers: list[int] = []
     for value in distinct.tolist():
-        if _class_name(value) not in known:
+        label = name_of_label(value)
+        if label not in known:
             raise ValueError(
-                f"{name} has the class {shown(_class_name(value))}; expected one of {some(classes)}"
+                f"{name} has the class {shown(label)}; expected one of {some(classes)}"
             )
-        numbers.append(known[_class_name(value)])
+        numbers.append(known[label])
     return datasets.one_hot(np.array(numbers)[places.reshape(-1)], len(classes))
 
 

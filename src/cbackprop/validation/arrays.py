@@ -455,11 +455,13 @@ def _numbered(labels: str) -> str:
 def _advice_on_names(n_L: int, class_names: tuple[str, ...] | None, labels: str) -> str:
     """What makes targets of names of classes."""
     order, numbered = "of the alphabet", _numbered(labels)
+    known = f"datasets.classes({labels})"
     if class_names is not None and len(class_names) == max(n_L, 2):
         order, numbered = "of class_names", f"[net.class_names.index(y) for y in {labels}]"
+        known = "net.class_names"
     targets = f"np.reshape({numbered}, (-1, 1))"
     if n_L > 1:
-        targets = f"datasets.one_hot({numbered}, {n_L})"
+        targets = f"datasets.one_hot({labels}, {known})"
     return f"; names of classes, in the order {order}, become targets by {targets}"
 
 
@@ -492,7 +494,7 @@ def class_labels(argument: str, value: object) -> NDArray[np.integer[Any]]:
     """Integers (n,), whatever they are."""
 
     def advice(labels: str) -> str:
-        return f"; {_numbered(labels)} numbers them, in the order of the alphabet"
+        return f"; datasets.classes({labels}) in the place of k takes them"
 
     array = as_array(argument, value, advice)
     if array.size == 0 and isinstance(value, (list, tuple)):

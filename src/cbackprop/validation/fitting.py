@@ -261,7 +261,7 @@ def strata(
         found = single_classes(argument, output, Y, "None, or labels (n,) to go by")
         labels: Array = found.numbers(Y)
     else:
-        labels = _labels(argument, value, n)
+        labels = any_labels(argument, value, f"True, False, None or ({n},) labels", n)
     _, first, numbers, counts = np.unique(
         labels, return_index=True, return_inverse=True, return_counts=True
     )
@@ -279,9 +279,8 @@ def strata(
     return numbers.reshape(-1)
 
 
-def _labels(argument: str, value: object, n: int) -> Array:
-    """Whatever can be told apart and put in order, one for each example."""
-    expected = f"True, False, None or ({n},) labels"
+def any_labels(argument: str, value: object, expected: str, n: int | None = None) -> Array:
+    """Whatever can be told apart and put in order, (n,)."""
     if value is True or isinstance(value, (str, bytes)) or scalars.has_no_order(value):
         raise wrong_type(argument, value, expected)
     scalars.refuse_masked_entries(argument, value)
@@ -298,9 +297,10 @@ def _labels(argument: str, value: object, n: int) -> Array:
         ) from None
     if array.ndim == 0:
         raise wrong_type(argument, value, expected)
-    if array.shape != (n,):
+    if array.shape != (len(array) if n is None else n,):
         raise ValueError(
-            f"{argument} has shape {array.shape}; expected ({n},), a label for each example"
+            f"{argument} has shape {array.shape}; expected ({'n' if n is None else n},), a label "
+            "for each example"
         )
     if missing is not None:
         raise missing

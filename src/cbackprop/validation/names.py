@@ -26,16 +26,20 @@ MOST_NAMES_SHOWN = 8
 
 def feature_names(value: object, sizes: tuple[int, ...]) -> Names | None:
     """A name for each input, or None."""
-    return _names("feature_names", value, (sizes[0],), f"sizes[0] is {sizes[0]}")
+    if value is None:
+        return None
+    return names("feature_names", value, (sizes[0],), f"sizes[0] is {sizes[0]}")
 
 
 def class_names(value: object, sizes: tuple[int, ...]) -> Names | None:
     """A name for each output, or None; of one output also names of its two classes."""
     n_L = sizes[-1]
+    if value is None:
+        return None
     if n_L > 1:
-        return _names("class_names", value, (n_L,), f"sizes[-1] is {n_L}")
+        return names("class_names", value, (n_L,), f"sizes[-1] is {n_L}")
     because = "sizes[-1] is 1: the output's name, or those of the targets 0 (or -1) and 1"
-    return _names("class_names", value, (1, 2), because)
+    return names("class_names", value, (1, 2), because)
 
 
 class Texts(dict[str, str]):
@@ -236,7 +240,7 @@ def _names_of_columns(argument: str, value: object, count: int) -> Names | None:
             f"{argument} has the columns {shown(list(labels))}, with {some(others)} beside text; "
             "expected names that are all texts, or none of them"
         )
-    return _names(f"{argument}.columns", labels, (count,), "")
+    return names(f"{argument}.columns", labels, (count,), "")
 
 
 def _is_one_column(argument: str, value: object) -> bool:
@@ -310,28 +314,27 @@ def some(names: Sequence[object]) -> str:
 # ---- names ---------------------------------------------------------------------------------------
 
 
-def _names(argument: str, value: Any, counts: tuple[int, ...], because: str) -> Names | None:
-    if value is None:
-        return None
-    expected = f"{' or '.join(map(str, counts))} names"
+def names(argument: str, value: Any, counts: tuple[int, ...] = (), because: str = "") -> Names:
+    """Different texts, as many as one of ``counts`` says, or any number of them."""
+    expected = f"{' or '.join(map(str, counts))} names".strip()
     if isinstance(value, (str, bytes, bytearray)) or scalars.has_no_order(value):
         raise wrong_type(argument, value, f"a sequence of {expected}")
     try:
         entries: tuple[object, ...] = tuple(value)
     except TypeError:
         raise wrong_type(argument, value, f"a sequence of {expected}") from None
-    if len(entries) not in counts:
+    if counts and len(entries) not in counts:
         raise ValueError(
             f"{argument} has {len(entries)} entries; expected {expected} because {because}"
         )
-    names = tuple(unicode_text(f"{argument}[{i}]", entry) for i, entry in enumerate(entries))
-    repeated = first_repeated(names)
+    texts = tuple(unicode_text(f"{argument}[{i}]", entry) for i, entry in enumerate(entries))
+    repeated = first_repeated(texts)
     if repeated is not None:
         raise ValueError(
-            f"{argument} has {shown(repeated)} {names.count(repeated)} times; "
+            f"{argument} has {shown(repeated)} {texts.count(repeated)} times; "
             "expected every name once"
         )
-    return names
+    return texts
 
 
 def first_repeated(names: tuple[Any, ...]) -> Any:
