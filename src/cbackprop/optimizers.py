@@ -412,6 +412,9 @@ class LBFGS(WholeBatch):
         The fit stops when no derivative is larger, ≥ 0: a number in the cost's units.
     line_search : int
         Most evaluations of cost and gradient in one search, ≥ 1.
+    max_evaluations : int, optional
+        Most of them in a fit, ≥ 1: it stops, "max_evaluations", within the step that takes the
+        last one.
 
     Raises
     ------
@@ -429,16 +432,34 @@ class LBFGS(WholeBatch):
         memory: int = 10,
         gradient_tolerance: float = 1e-10,
         line_search: int = 25,
+        max_evaluations: int | None = None,
     ) -> None:
         self.learning_rate = validation.positive("learning_rate", learning_rate)
         self.memory = validation.integer("memory", memory, 1)
         self.gradient_tolerance = validation.non_negative("gradient_tolerance", gradient_tolerance)
         self.line_search = validation.integer("line_search", line_search, 1)
+        self.max_evaluations = (
+            None
+            if max_evaluations is None
+            else validation.integer("max_evaluations", max_evaluations, 1)
+        )
+
+    def arguments(self) -> dict[str, float]:
+        arguments = super().arguments()
+        if self.max_evaluations is None:  # as files of versions that knew no limit have it
+            del arguments["max_evaluations"]
+        return arguments
 
     def state_numbers(self, arrays: dict[str, Array], numbers: object) -> dict[str, float] | None:
         pairs = [f"{letter}{i}" for i in range(len(arrays) // 2) for letter in "sy"]
-        known = numbers == {} and list(arrays) == pairs and len(arrays) <= 2 * self.memory
-        return {} if known else None
+        if list(arrays) != pairs or len(arrays) > 2 * self.memory:
+            return None
+        if self.max_evaluations is None:
+            return {} if numbers == {} else None
+        count = numbers.get("evaluations") if validation.is_mapping(numbers) else None
+        if type(count) is not float or not count.is_integer() or numbers != {"evaluations": count}:
+            return None
+        return {"evaluations": count} if 1 <= count <= self.max_evaluations else None
 
 
 class LevenbergMarquardt(WholeBatch):

@@ -41,6 +41,7 @@ OPTIMIZERS = with_every_kind(
     Adagrad(0.05),
     Rprop(0.01),
     LBFGS(),
+    LBFGS(max_evaluations=100),
     LevenbergMarquardt(),
 )
 EPOCHS, STOPPED_AT = 12, 5
@@ -391,6 +392,19 @@ def test_a_checkpoint_without_its_only_row_held_out(tmp_path: Path) -> None:
         (LBFGS(memory=2), tensor("second_order.s5", np.zeros(P))),
         (LBFGS(memory=2), lambda tensors, state: state.update(second_order={"mu": 1.0})),
         (LBFGS(memory=2), lambda tensors, state: state.pop("second_order")),
+        *(
+            (
+                LBFGS(max_evaluations=9),
+                lambda tensors, state, bad=bad: state.update(second_order=bad),
+            )
+            for bad in (
+                {},
+                {"evaluations": 10.0},
+                {"evaluations": 0.5},
+                {"evaluations": 4},
+                {"mu": 4.0},
+            )
+        ),
         (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={})),
         (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={"mu": 0.0})),
         (LevenbergMarquardt(), lambda tensors, state: state.update(second_order={"mu": "1"})),

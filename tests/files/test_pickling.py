@@ -37,6 +37,7 @@ OPTIMIZERS = with_every_kind(
     Adagrad(0.05),
     Rprop(),
     LBFGS(),
+    LBFGS(max_evaluations=50),
     LevenbergMarquardt(),
 )
 

@@ -69,6 +69,8 @@ def rule_rows():
             (kind, argument, None, TypeError, rf" is None {integer}"),
             *((kind, argument, *rest) for rest in not_integer(integer)),
         ]
+    wrong: list[Any] = [(0, ValueError, " is 0; expected at least 1"), *not_integer(integer)]
+    rows += [("LBFGS", "max_evaluations", *rest) for rest in wrong]
     for kind, argument in (
         ("RMSprop", "centred"), ("Rprop", "takes_back"), ("EarlyStopping", "restore_best"),
     ):  # fmt: skip

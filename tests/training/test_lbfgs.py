@@ -378,6 +378,28 @@ def test_as_low_as_scipy(hidden: tuple[int, ...]) -> None:
     assert len(costs) <= 1.5 * result.nit + 10
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 20])
+def test_no_more_evaluations_than_are_allowed(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit with a limit is the beginning of one without, and has taken every evaluation."""
+    X, Y = data(60, (3, 8, 2))
+    evaluations = []
+    original = lbfgs.LBFGSStep.point
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        evaluations.append(None)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(lbfgs.LBFGSStep, "point", counted)
+    # Too long a first trial, so that a step takes several.
+    net = Network((3, 8, 2), "tanh", seed=2)
+    history = net.fit(X, Y, epochs=50, optimizer=LBFGS(30.0, max_evaluations=limit))
+    assert history.stop_reason == "max_evaluations"
+    assert len(evaluations) == limit
+    whole = Network((3, 8, 2), "tanh", seed=2).fit(X, Y, epochs=50, optimizer=LBFGS(30.0))
+    assert history.cost == whole.cost[: history.epochs]
+    assert net.cost(X, Y) <= history.cost[-1]
+
+
 @every_backend
 def test_float32_ends_where_its_digits_end(backend: str) -> None:
     """Converged, without an endless search, within float32 of the minimum."""

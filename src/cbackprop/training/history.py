@@ -115,9 +115,9 @@ class History:
     seconds : float
         Time of the training passes alone, without validation, metrics and callbacks.
     stop_reason : str
-        "epochs", "callback", "early stopping"; of a whole-batch optimiser "converged" or, of
-        Levenberg–Marquardt, "mu reached its bound"; "interrupted" by Ctrl-C, "error" where the fit
-        raised one.
+        "epochs", "callback", "early stopping"; of a whole-batch optimiser "converged", of L-BFGS
+        "max_evaluations", of Levenberg–Marquardt "mu reached its bound"; "interrupted" by Ctrl-C,
+        "error" where the fit raised one.
     """
 
     def __init__(self) -> None:

@@ -22,6 +22,7 @@ from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
 DECREASE, FLATTENING = 1e-4, 0.9
+LIMIT_REACHED = "max_evaluations"
 
 
 class _Point(NamedTuple):
@@ -63,21 +64,21 @@ class LBFGSStep(Step[LBFGS]):
         # The pairs may be from steps in which other layers were frozen.
         direction = self.frozen_out(_two_loop_direction(pairs, here.gradient))
         slope = float(dot(here.gradient, direction))
-        first, most, there = optimizer.learning_rate, optimizer.line_search, None
+        first, there = optimizer.learning_rate, None
         if pairs and -math.inf < slope < 0:
             origin = here._replace(length=0.0, slope=slope)
-            there = _line_search(self, origin, direction, first, most)
+            there = _line_search(self, origin, direction, first, self.most)
         if there is None:
             # The first step, or what is remembered leads nowhere: straight down, and begin again.
             pairs = []
             direction = -here.gradient / steepness
             origin = here._replace(length=0.0, slope=-steepness)
-            there = _line_search(self, origin, direction, first * min(1.0, steepness), most)
+            there = _line_search(self, origin, direction, first * min(1.0, steepness), self.most)
         if there is None:
-            # No step that these numbers can tell from none makes the cost lower.
             whole_batch.write_parameters(self.engine, here.parameters)
             self.remember(here)
-            return cost, "converged"
+            # Without a limit no step that these numbers can tell from none makes the cost lower.
+            return cost, "converged" if self.most > 0 else LIMIT_REACHED
         whole_batch.write_parameters(self.engine, there.parameters)
         self.remember(there)
         s, y = there.parameters - here.parameters, there.gradient - here.gradient
@@ -90,10 +91,18 @@ class LBFGSStep(Step[LBFGS]):
                 array.flags.writeable = False
                 arrays[f"{name}{i}"] = array
         state.arrays = arrays
-        return cost, None
+        return cost, None if self.most > 0 else LIMIT_REACHED
+
+    @property
+    def most(self) -> int:
+        """Evaluations that a search may take now."""
+        most, limit = self.optimizer.line_search, self.optimizer.max_evaluations
+        return most if limit is None else min(most, limit - int(self.state.numbers["evaluations"]))
 
     def point(self, length: float, parameters: Array, direction: Array | None) -> _Point:
         """The objective where the engine's parameters, given once more as a vector, stand now."""
+        if self.optimizer.max_evaluations is not None:
+            self.state.numbers = {"evaluations": self.state.numbers.get("evaluations", 0.0) + 1}
         rounded = self.workspace.array("the gradient", parameters.shape, self.dtype)
         failure, cost_sum = self.engine.gradient(
             self.X, self.Y, self.sample_weight, self.total_weight, rounded
