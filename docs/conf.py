@@ -36,8 +36,8 @@ html_show_sourcelink = False
 html_sidebars = {
     page: []
     for page in (
-        "index lesson chain_rule training gradients deployment command_line guarantees accuracy "
-        "speed published_runs architecture"
+        "index lesson chain_rule training gradients deployment coming_from_scikit_learn "
+        "command_line guarantees accuracy speed published_runs architecture"
     ).split()
 }
 
@@ -63,5 +63,11 @@ def links_out_of_the_documentation(app, docname, source):
     source[0] = re.sub(r"\[[^\]]*\]\((\.\./[^)#]*)\)", plain, source[0])
 
 
+def leave_out_what_others_document(app, what, name, member, skip, options):
+    """What the estimators have from scikit-learn is in its own documentation."""
+    return skip or str(getattr(member, "__module__", "")).startswith("sklearn.") or None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", leave_out_what_others_document)
     app.connect("source-read", links_out_of_the_documentation)

@@ -50,7 +50,13 @@ ROWS = (
     "training.loop",
     "training stepper",
     "network",
-    "__init__",
+    "__init__ sklearn.library",
+    "sklearn.parameters",
+    "sklearn.course",
+    "sklearn.base",
+    "sklearn.estimators",
+    "sklearn.conversion",
+    "sklearn",
     "cli.terminal",
     "cli.options cli.epochs cli.workloads",
     "cli.about",
@@ -162,8 +168,9 @@ def raises(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-# Whoever else has to say no: formats and functions of the user's are judged where they are met.
-JUDGES = ("validation", "functions", "files", "datasets", "tables", "cli")
+# Whoever else has to say no: formats, functions of the user's and other libraries' conventions are
+# judged where they are met.
+JUDGES = ("validation", "functions", "files", "datasets", "tables", "cli", "sklearn")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +184,16 @@ def test_only_validation_judges_arguments(module):
         if name in ("TypeError", "ValueError")
     ]
     assert about_arguments == []
+
+
+@pytest.mark.parametrize(
+    "module", [module for module in MODULES if module.split(".")[0] in ("cli", "sklearn")]
+)
+def test_nothing_of_the_package_imports_what_stands_above_the_network(module):
+    """Those are imported by who uses them."""
+    room = module.split(".")[0]
+    below = [name for name in MODULES if name.split(".")[0] not in (room, "__main__")]
+    assert not [name for name in below if module in imported(name)]
 
 
 def test_no_arithmetic_in_network():
