@@ -27,6 +27,9 @@ cdef enum:
     # A thread's least share of the work, in multiply-adds: some 20 microseconds, many times what handing it over costs.
     LEAST_SHARE = 1000000
     PIECES_EACH = 4  # that a share is handed out in
+    # Terms of one walk by columns, unless it ends in an update: each has a cache line of A, which with the panel of B
+    # shall stay in the first-level cache.
+    COLUMN_TERMS = 64
     # Columns of A that are gathered at once, with so many terms at most and at least, for so many panels at least.
     GATHERED_COLUMNS = 112
     GATHERED_DEPTH = 256
@@ -280,7 +283,7 @@ cdef inline void product(
     """
     cdef Py_ssize_t j, width, ldp, start = 0, left, chunk, done, run, height, row
     cdef Py_ssize_t blocks = (m + TILE_ROWS - 1) // TILE_ROWS
-    cdef Py_ssize_t count, taller, prefetching, step, block_step
+    cdef Py_ssize_t count, taller, prefetching, step, block_step, most
     cdef const tile_function *table
     cdef const real *b
     cdef const real *a
@@ -313,8 +316,9 @@ cdef inline void product(
             return
     count = m // blocks
     taller = m - count * blocks
+    most = CHUNK if update or row_step >= depth_step else COLUMN_TERMS
     while start < depth:
-        left = (depth - start + CHUNK - 1) // CHUNK
+        left = (depth - start + most - 1) // most
         chunk = min(depth - start, ((depth - start) // left + SQUARE - 1) // SQUARE * SQUARE)
         a = A + start * depth_step
         for first_block from 0 <= first_block < blocks by group:
