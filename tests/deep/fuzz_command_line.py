@@ -114,6 +114,8 @@ OPTIONS = {
         *READING,
         *(
             "--task",
+            "--categorical",
+            "--missing",
             "--hidden",
             "--sizes",
             "--activation",

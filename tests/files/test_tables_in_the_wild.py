@@ -208,7 +208,8 @@ REFUSED: tuple[tuple[str | bytes, dict[str, object], str], ...] = (
         LAST,
         "t.csv:2: column 0 ('id') is 'n1', column 1 ('day') is '2020-01-01', column 2 ('x') is "
         "empty in line 3; expected numbers; --target and --drop name columns that are no inputs; "
-        "what is missing is not filled in",
+        "a date is no number: give the days since some date, or year, month and weekday, as "
+        "columns; what is missing is not filled in",
     ),
     ('"a,1",b,c,d\nx,1,2,1\ny,z,3,2\n', LAST, '; --drop "a,1",b leaves all out'),
     ("1,x,y,2.5\n3,z,w,2\n", LAST, "; --drop 1,2 leaves all out"),

@@ -35,7 +35,7 @@ ROWS = (
     "validation",
     "nudges paths datasets tables.columns tables.kinds tables.numbers reference "
     "reference.ownership reference.calculus",
-    "gradients reference.curvature optimizers tables.header tables.arrays",
+    "gradients reference.curvature optimizers tables.header tables.arrays tables.mixed",
     "reference.engine tables.csv_file",
     "tables",
     "backend",

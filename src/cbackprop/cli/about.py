@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from cbackprop import Network
 from cbackprop.classes import by_itself
+from cbackprop.tables import Column
+from cbackprop.validation import shown
 
-TASK, TARGET = "task", "target"
+TASK, TARGET, COLUMNS = "task", "target", "columns"
 SEED, HELD_OUT, STANDARDISED = "seed", "held out", "standardised"
 # By which option each of them is said.
 OPTIONS = {
@@ -37,18 +39,51 @@ def classes(net: Network) -> list[str] | None:
     return list(names)
 
 
+def columns(net: Network) -> tuple[Column, ...] | None:
+    """What the network's inputs are made of, if not of columns of numbers alone."""
+    text = net.metadata.get(COLUMNS)
+    if text is None:
+        return None
+    try:
+        found = tuple(
+            Column(name, None if words is None else tuple(words), tells_missing, fill)
+            for name, words, tells_missing, fill in json.loads(text)
+        )
+        names = [name for column in found for name in column.inputs()]
+    except (TypeError, ValueError):
+        names = []
+    if tuple(names) != net.feature_names:
+        raise ValueError(
+            f"metadata of the model has columns {shown(text)}; expected those that its inputs are "
+            "made of, as train writes them"
+        )
+    return found
+
+
+def as_text(made_of: Sequence[Column]) -> str:
+    """The same as metadata."""
+    return json.dumps([list(column) for column in made_of])
+
+
 def fit_into_a_file(names: Sequence[str]) -> bool:
     """Whether a model file can have these names."""
     return len(json.dumps(list(names))) <= LONGEST
 
 
 def of_training(
-    task: str, target: str | None, seed: int, share: float, standardised: str
+    task: str,
+    target: str | None,
+    seed: int,
+    share: float,
+    standardised: str,
+    made_of: Sequence[Column] | None,
 ) -> dict[str, str]:
     """The metadata of a network that is to be trained so."""
     texts = {TASK: task, SEED: str(seed), HELD_OUT: repr(share), STANDARDISED: standardised or "no"}
     if target is not None:
         texts[TARGET] = target
+    if made_of is not None:
+        texts[COLUMNS] = as_text(made_of)
     return texts
 
 

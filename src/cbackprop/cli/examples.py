@@ -65,6 +65,10 @@ def read(
     target: str | int | tuple[str, ...] | None = arguments.target
     if target is None and last:
         target = LAST_COLUMN if net is None else _targets_of_training(net) or LAST_COLUMN
+    made_of = None if net is None else about.columns(net)
+    names = None if net is None else net.feature_names
+    if made_of is not None:
+        names = tuple(column.name for column in made_of)
     delimiter = {"tab": "\t", "\\t": "\t"}.get(arguments.delimiter, arguments.delimiter)
     with naming(arguments.data):
         table = read_table(
@@ -79,7 +83,11 @@ def read(
                 y_key=arguments.y_key,
                 mixed=mixed,
                 codes=codes if net is None else about.task(net) == "classification",
-                inputs=None if net is None else net.feature_names,
+                inputs=names,
+                categorical=arguments.categorical if net is None else None,
+                missing=net is None and arguments.missing == "mean",
+                columns=made_of,
+                trains=net is None,
             ),
         )
     for text in table.notes:

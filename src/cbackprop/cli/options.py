@@ -205,7 +205,7 @@ def add_examples(parser: argparse.ArgumentParser, mnist: str, target: str) -> No
 
 
 NUMBERS = ("--hidden", "--sizes")
-LISTS = (*NUMBERS, "--activation", "--target", "--drop", "--labels", "--only")
+LISTS = (*NUMBERS, "--activation", "--target", "--drop", "--categorical", "--labels", "--only")
 
 
 def meant_together(argv: Sequence[str], rest: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from cbackprop.training.metrics import MetricName
 from cbackprop.validation import choice, file_path, fraction, integer, non_negative
 
 TASKS = ("classification", "regression")
+MISSING = ("refuse", "mean")
 # The lesson's network, for --digits and --mnist; and what small tables are well served by.
 LESSON_LEARNING_RATE = {"digits": 2.0, "mnist": 1.5}
 LESSON_EPOCHS, EPOCHS = 30, 100
@@ -51,6 +52,17 @@ def add(commands: Any) -> None:
         """,
     )
     options.add_examples(parser, "MNIST's training digits", "what the others are to tell (-1)")
+    parser.add_argument(
+        "--categorical",
+        metavar="COLUMN[,...]",
+        help="columns of words that are inputs, one for each of their categories",
+    )
+    parser.add_argument(
+        "--missing",
+        metavar="WHAT",
+        help="of empty cells and the like among the inputs: refuse, or mean, that of the column's "
+        "training examples, with an input more that says it is missing (refuse)",
+    )
     parser.add_argument(
         "--task", help="classification or regression, where the targets leave it open"
     )
@@ -179,13 +191,14 @@ def _run(arguments: argparse.Namespace) -> int:
         data = training_examples.of_digits(arguments, source)
     share = _share(asked, source, len(data.X))
     sets = training_examples.divided(data, share, net.sizes, arguments.seed)
+    made_of = training_examples.filled(data.columns, sets)
     standardise = source == "data" if arguments.standardise is None else arguments.standardise
     standardised = ""
     if standardise:
         with_outputs = scales_outputs(net.activations[-1], net.cost_function)
         standardised = "inputs and targets" if with_outputs else "inputs"
     task = "regression" if data.classes is None else "classification"
-    metadata = about.of_training(task, data.target, arguments.seed, share, standardised)
+    metadata = about.of_training(task, data.target, arguments.seed, share, standardised, made_of)
     if arguments.resume:
         kept = Network.load(arguments.checkpoint).metadata
         about.require_same(metadata, kept, arguments.checkpoint)
@@ -270,6 +283,11 @@ def _asked(arguments: argparse.Namespace, source: str) -> _Asked:
         choice("task", arguments.task, TASKS)
         if lesson:
             raise ValueError("argument --task: only with DATA")
+    if arguments.missing is not None:
+        choice("missing", arguments.missing, MISSING)
+    for option in ("categorical", "missing"):
+        if lesson and getattr(arguments, option) is not None:
+            raise ValueError(f"argument --{option}: only with DATA")
     if arguments.train_size is not None and source != "mnist":
         raise ValueError("argument --train-size: only with --mnist")
     if arguments.hidden is not None and arguments.sizes is not None:

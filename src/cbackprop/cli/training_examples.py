@@ -13,9 +13,9 @@ from cbackprop.cli import about, examples
 from cbackprop.cli.terminal import note, printable
 from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
-from cbackprop.tables import Table
+from cbackprop.tables import Column, Table, fill_with_means
 from cbackprop.training.metrics import MetricName
-from cbackprop.validation import first_repeated, held_out, integer, shown
+from cbackprop.validation import counted, first_repeated, held_out, integer, shown
 
 MOST_CLASSES = 20  # of whole numbers; with more of them they are numbers to be met
 MOST_CLASSES_BY_ITSELF = 1000  # of names; more of them have to be asked for
@@ -43,6 +43,8 @@ class Data(NamedTuple):
         The names of the inputs and of the outputs, where they have any.
     target : str or None
         That of the column of classes.
+    columns : tuple of Column or None
+        What the inputs are made of, if not of columns of numbers alone.
     """
 
     X: Array
@@ -53,6 +55,7 @@ class Data(NamedTuple):
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
     target: str | None = None
+    columns: tuple[Column, ...] | None = None
 
     @property
     def metric(self) -> MetricName:
@@ -87,11 +90,16 @@ def of_table(arguments: argparse.Namespace) -> Data:
     inputs = _names(table, table.inputs)
     n, n_in = table.X.shape
     text = f"{printable(arguments.data)}: {n} examples, {n_in} input{'s' if n_in > 1 else ''}"
+    if table.columns is not None:
+        _require_fit(table.columns, n)
+        text += f" of {counted(len(table.columns), 'column')}"
     text += f", target {name}: "
     if not _is_classification(table, name, arguments.task):
         Y = np.stack(table.targets, axis=1).astype(np.float64)
         text += "a number" if Y.shape[1] == 1 else "numbers"
-        return Data(table.X, Y, None, None, text, inputs, _names(table, table.target_names))
+        return Data(table.X, Y, None, None, text, inputs, _names(table, table.target_names),
+            columns=table.columns,
+        )  # fmt: skip
     column = next(iter(table.targets))
     classes = examples.class_names(column)
     if len(classes) < 2:
@@ -110,7 +118,9 @@ def of_table(arguments: argparse.Namespace) -> Data:
     text += f"{len(classes)} classes ({', '.join(told)}{more})"
     Y = examples.one_hot(column, classes, name)
     target = table.target_names[0] if table.named else None
-    return Data(table.X, Y, classes, None, text, inputs, _of_a_file(tuple(classes)), target)
+    return Data(table.X, Y, classes, None, text, inputs, _of_a_file(tuple(classes)), target,
+        table.columns,
+    )  # fmt: skip
 
 
 def _names(table: Table, names: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -124,6 +134,31 @@ def _names(table: Table, names: tuple[str, ...]) -> tuple[str, ...] | None:
             "will know them: rename one, or --drop it by its number"
         )
     return _of_a_file(names)
+
+
+def _require_fit(columns: tuple[Column, ...], n: int) -> None:
+    """Few categories, which fit into a model file: without them no other row can be read."""
+    for column in columns:
+        count = len(column.categories or ())
+        if _names_rows(count, n):
+            raise ValueError(
+                f"{printable(column.name)} has {count} categories in {n} rows; expected fewer: "
+                "--drop a column that names the rows"
+            )
+    names = [name for column in columns for name in column.inputs()]
+    if not (about.fit_into_a_file(names) and about.fit_into_a_file([about.as_text(columns)])):
+        raise ValueError(
+            f"the columns have {len(names)} categories and names, longer than a model file holds; "
+            "expected fewer or shorter ones"
+        )
+
+
+def filled(columns: tuple[Column, ...] | None, sets: Sets) -> tuple[Column, ...] | None:
+    """Put the means of what is learnt from for what is missing, in place; the columns with them."""
+    if columns is None:
+        return None
+    judged = () if sets.judged is None else (sets.judged[0],)
+    return fill_with_means(columns, sets.learn[0], *judged)
 
 
 def _of_a_file(names: tuple[str, ...]) -> tuple[str, ...] | None:

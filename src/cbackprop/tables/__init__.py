@@ -1,9 +1,10 @@
 """Tables of examples from files: CSV, and NumPy's .npy and .npz.
 
-Each row is an example. Inputs are numbers; target columns are numbers or names of classes. What a
-file is, is told from its first bytes and not from its name. Nothing in a file is filled in, and
-nothing is guessed that may be otherwise: a cell that is no number is an error that names its line
-and its column, and of all columns that have one it is told at once.
+Each row is an example. Inputs are numbers, or words where that is asked for; target columns are
+numbers or names of classes. What a file is, is told from its first bytes and not from its name.
+Nothing in a file is filled in unless that is asked for, and nothing is guessed that may be
+otherwise: a cell that is no number is an error that names its line and its column, and of all
+columns that have one it is told at once.
 
 Columns and rows count from 0, lines of a file from 1.
 """
@@ -15,14 +16,17 @@ import sys
 from typing import IO
 
 from cbackprop.tables import arrays, csv_file, kinds
-from cbackprop.tables.columns import LAST_COLUMN, Form, Table, listed
+from cbackprop.tables.columns import LAST_COLUMN, Column, Form, Table, listed
+from cbackprop.tables.mixed import fill_with_means
 from cbackprop.validation import shown
 
 __all__ = [
     "LAST_COLUMN",
     "STANDARD_INPUT",
+    "Column",
     "Form",
     "Table",
+    "fill_with_means",
     "kinds",
     "listed",
     "read_table",
@@ -82,14 +86,14 @@ def _read(stream: IO[bytes], name: str, form: Form, by_name: bool) -> Table:
     kind = kinds.of_bytes(start[: kinds.LONGEST])
     if kind is not None:
         raise ValueError(f"{name} is {kind.text}; expected CSV, .npy or .npz: {kind.advice}")
-    _only_for(form, name, ("header", "delimiter", "encoding"))
+    _only_for(form, name, ("header", "delimiter", "encoding", "categorical", "missing"))
     return csv_file.read_csv(io.BufferedReader(_Joined(start, stream)), start, name, form)
 
 
 def _only_for(form: Form, name: str, parts: tuple[str, ...]) -> None:
     """Refuse what a file of this kind does not have."""
-    for part in ("header", "delimiter", "encoding", "x_key", "y_key"):
-        if part not in parts and getattr(form, part) is not None:
+    for part in ("header", "delimiter", "encoding", "categorical", "missing", "x_key", "y_key"):
+        if part not in parts and getattr(form, part) not in (None, False):
             kind = ".npz" if part.endswith("key") else "CSV"
             raise ValueError(
                 f"{part} is {shown(getattr(form, part))}; expected none: {name} is no {kind} file"

@@ -9,11 +9,38 @@ from typing import Final, NamedTuple, NoReturn
 import numpy as np
 
 from cbackprop.functions import Array
-from cbackprop.validation import did_you_mean, in_order, shown, some
+from cbackprop.validation import counted, did_you_mean, in_order, shown, some
 
 LAST_COLUMN: Final = -1
 
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float64
+
+
+class Column(NamedTuple):
+    """What stands in a column of the file that inputs are made of.
+
+    Attributes
+    ----------
+    name : str
+    categories : tuple of str or None
+        Of a column of words, in the order of their inputs; None for one of numbers.
+    tells_missing : bool
+        Whether there is one more input, which says that the number is missing.
+    fill : float or None
+        What stands for a missing number, NaN where that is not known yet; None where nothing may
+        be missing.
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    tells_missing: bool = False
+    fill: float | None = None
+
+    def inputs(self) -> list[str]:
+        """The names of its inputs."""
+        if self.categories is not None:
+            return [f"{self.name}={category}" for category in self.categories]
+        return [self.name, f"{self.name} missing"] if self.tells_missing else [self.name]
 
 
 class Table(NamedTuple):
@@ -22,7 +49,8 @@ class Table(NamedTuple):
     Attributes
     ----------
     X : ndarray
-        (n, n_0), float64, finite.
+        (n, n_0), float64, finite; NaN where a number is missing that may be, and its column does
+        not say yet what stands for it.
     inputs : tuple of str
         The names of X's columns.
     targets : tuple of ndarray
@@ -32,6 +60,8 @@ class Table(NamedTuple):
         The names of these columns.
     named : bool
         Whether the file has the names; otherwise they are made of the columns' numbers.
+    columns : tuple of Column or None
+        What X was made of, where some columns are of words or may have gaps.
     notes : tuple of str
         What whoever gave the file should know: columns that were left out.
     """
@@ -41,6 +71,7 @@ class Table(NamedTuple):
     targets: tuple[Array, ...]
     target_names: tuple[str, ...]
     named: bool = False
+    columns: tuple[Column, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -74,6 +105,14 @@ class Form(NamedTuple):
         tells classes: True makes names of such a target column, None refuses 01.
     inputs : tuple of str or None
         The names that the inputs must have, where the file has names, and their order.
+    categorical : str or None
+        Columns of words that are inputs, named as targets are.
+    missing : bool
+        Whether inputs may be missing.
+    columns : tuple of Column or None
+        What the inputs are made of, where another file has said it.
+    trains : bool
+        Whether the three before can still be chosen.
     """
 
     target: str | int | tuple[str, ...] | None = None
@@ -86,6 +125,10 @@ class Form(NamedTuple):
     mixed: bool = False
     codes: bool | None = False
     inputs: tuple[str, ...] | None = None
+    categorical: str | None = None
+    missing: bool = False
+    columns: tuple[Column, ...] | None = None
+    trains: bool = False
 
 
 class Heading:
@@ -205,6 +248,26 @@ class Heading:
                 "inputs"
             )
         return inputs, targets
+
+    def of_words(self, form: Form, inputs: list[int]) -> list[int]:
+        """Those of the inputs that are columns of words."""
+        if form.columns is not None:
+            if len(form.columns) != len(inputs):
+                raise ValueError(
+                    f"the table has {counted(len(inputs), 'input')}; expected "
+                    f"{len(form.columns)}, as the model has: "
+                    f"{some([column.name for column in form.columns])}"
+                )
+            pairs = zip(inputs, form.columns, strict=True)
+            return [column for column, known in pairs if known.categories is not None]
+        words = self.columns("categorical", form.categorical)
+        others = [column for column in words if column not in inputs]
+        if others:
+            raise ValueError(
+                f"categorical is {shown(form.categorical)}; it has column {others[0]}, which is a "
+                "target or left out, expected inputs"
+            )
+        return words
 
     def _require_answers(self, targets: list[int], form: Form) -> None:
         """Refuse an input of the model as a target: where nothing else is said, it stands last."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import math
 import re
 from array import array
 from collections import Counter
@@ -20,17 +21,19 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from cbackprop.functions import Array
-from cbackprop.tables.columns import LARGEST_WHOLE, Form, Heading, Table, whole_if_so
+from cbackprop.tables.columns import LARGEST_WHOLE, Column, Form, Heading, Table, whole_if_so
 from cbackprop.tables.header import is_header, is_index
+from cbackprop.tables.mixed import encoded, is_missing, learnt
 from cbackprop.tables.numbers import (
     MISSING,
     MISSING_CLASSES,
     Notation,
     like_a_number,
     notation_of,
+    says_missing,
     with_comma,
 )
-from cbackprop.validation import shown
+from cbackprop.validation import shown, some
 
 DELIMITERS = (",", ";", "\t", "|")
 BLANKS = " "  # any number of blanks and tabs
@@ -47,6 +50,7 @@ _MARKS = (
 )
 # What pandas calls a column of another table's row labels that was read as data.
 _INDEX_NAMES = ("", "Unnamed: 0")
+_DATE = re.compile(r"[0-9]{1,4}([-/.])[0-9]{1,2}\1[0-9]{1,4}([T ]|$)")
 _CODE = re.compile(r"[+-]?[0-9]+")
 _CELLS_BETWEEN_BLANKS = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(\S+)')
 
@@ -337,7 +341,7 @@ def _is_asked_for(cells: Row, form: Form) -> bool:
     there = set(cells)
     if form.inputs is not None and {name.strip() for name in form.inputs} <= there:
         return True
-    for asked in (form.target, form.drop):
+    for asked in (form.target, form.drop, form.categorical):
         words = asked if isinstance(asked, tuple) else [asked] if isinstance(asked, str) else []
         for text in words:
             if {text, *text.split(",")} & {cell for cell in there if not like_a_number(cell)}:
@@ -390,29 +394,62 @@ def _parsed(text: IO[str], name: str, form: Form, encoding: str) -> Table:
         if layout.width > 1:
             raise
         raise ValueError(f"{error} ({_separated(delimiter)})") from None
+    words = heading.of_words(form, inputs)
+    if form.columns is None:
+        may_miss = set(inputs if form.missing else ())
+    else:
+        columns_known = zip(inputs, form.columns, strict=True)
+        may_miss = {column for column, known in columns_known if known.fill is not None}
     examples = chain(head[n_skipped:], rows)
-    values, cells, numbers, faults = _read(examples, name, delimiter, layout, inputs, targets)
+    numeric = [column for column in inputs if column not in words]
+    values, cells, numbers, faults = _read(
+        examples, name, delimiter, layout, form, numeric, [*targets, *words], may_miss
+    )
     if not numbers and not faults:
         raise ValueError(f"{name} has a header and no rows; expected rows of numbers below it")
     columns: list[Array] = []
-    for column, words in zip(targets, cells, strict=True):
-        found = _target(words, numbers, column, layout.notation, form)
+    texts = dict(zip(words, cells[len(targets) :], strict=True))
+    for column, of_column in zip(targets, cells, strict=False):
+        found = _target(of_column, numbers, column, layout.notation, form)
         if isinstance(found, _Fault):
             faults.append(found)
         else:
             columns.append(found)
+    recipe = form.columns
+    for column, of_column in texts.items():
+        known = learnt("", of_column, form.missing)
+        if recipe is not None:
+            known = recipe[inputs.index(column)]
+        fault = _of_words(of_column, numbers, column, known, form)
+        faults += [] if fault is None else [fault]
     if faults:
         all_inputs = len(faults) >= len(inputs) and len(inputs) > 1
         raise ValueError(
-            _told(name, heading, faults, _separated(delimiter) if all_inputs else "")
+            _told(
+                name,
+                heading,
+                faults,
+                _separated(delimiter) if all_inputs else "",
+                form.columns is not None,
+            )
             + (f" ({_separated(delimiter)})" if layout.width == 1 else "")
         )
+    X, names = np.array(values), tuple(map(heading.name_of, inputs))
+    X = X.reshape(len(numbers), len(numeric))
+    if recipe is not None or texts or form.missing:
+        of_numbers = dict(zip(numeric, X.T, strict=True))
+        parts = [texts[column] if column in texts else of_numbers[column] for column in inputs]
+        if recipe is None:
+            pairs = zip(names, parts, strict=True)
+            recipe = tuple(learnt(name, part, form.missing) for name, part in pairs)
+        X, names = encoded(recipe, parts, len(numbers))
     return Table(
-        np.array(values).reshape(len(numbers), len(inputs)),
-        tuple(map(heading.name_of, inputs)),
+        X,
+        names,
         tuple(columns),
         tuple(map(heading.name_of, targets)),
         layout.names is not None,
+        recipe,
         _notes(name, heading, layout, {*targets, *heading.columns("drop", form.drop)}),
     )
 
@@ -422,13 +459,18 @@ def _read(
     name: str,
     delimiter: str,
     layout: _Layout,
+    form: Form,
     inputs: list[int],
-    targets: list[int],
+    texts: list[int],
+    may_miss: set[int],
 ) -> tuple[array[float], list[list[str]], list[int], list[_Fault]]:
-    """The inputs' numbers, the targets' cells, each row's line, and what is wrong with inputs."""
+    """The inputs' numbers, the cells of texts, each row's line, and what is wrong with inputs.
+
+    A number that may be missing, and is, is NaN.
+    """
     notation, width = layout.notation, layout.width
     values: array[float] = array("d")
-    cells: list[list[str]] = [[] for _ in targets]
+    cells: list[list[str]] = [[] for _ in texts]
     numbers: list[int] = []
     faults: list[_Fault] = []
     good, picked = inputs, _picker(inputs)
@@ -454,9 +496,11 @@ def _read(
             wrong: set[int] = set()
             for word, column in zip(words, good, strict=True):
                 number = notation.number(word)
+                if number is None and column in may_miss and says_missing(word):
+                    number = math.nan
                 if number is None:
                     guessed = layout.guessed and line == layout.first_line
-                    faults.append(_fault(word.strip(), column, line, notation, guessed))
+                    faults.append(_fault(word.strip(), column, line, notation, guessed, form))
                     wrong.add(column)
                 else:
                     found.append(number)
@@ -465,8 +509,8 @@ def _read(
                 picked = _picker(good)
         if not faults:
             values.extend(found)
-        for column, target in zip(targets, cells, strict=True):
-            target.append(row[column].strip())
+        for column, text in zip(texts, cells, strict=True):
+            text.append(row[column].strip())
         numbers.append(line)
     return values, cells, numbers, faults
 
@@ -478,13 +522,20 @@ def _picker(columns: list[int]) -> Callable[[Row], Sequence[str]]:
     return lambda row: [row[column] for column in columns]
 
 
-def _fault(word: str, column: int, line: int, notation: Notation, guessed: bool) -> _Fault:
+def _fault(
+    word: str, column: int, line: int, notation: Notation, guessed: bool, form: Form
+) -> _Fault:
     """What is wrong with a cell that should be a number."""
     came, expected, advice = shown(word) if word else "empty", "a number", ""
     if notation.is_number(word):
         expected = "a number that float64 can hold"
     elif word.lower() in MISSING:
-        advice = "what is missing is not filled in"
+        advice = _about_missing(form) if says_missing(word) else "what is missing is not filled in"
+    elif _DATE.match(word):
+        advice = (
+            "a date is no number: give the days since some date, or year, month and weekday, as "
+            "columns"
+        )
     elif with_comma(word):
         advice = "with a point and no comma, which may begin decimals or group thousands"
     elif guessed:
@@ -493,6 +544,8 @@ def _fault(word: str, column: int, line: int, notation: Notation, guessed: bool)
         advice = "with a decimal comma, as in the lines before"
     else:
         advice = "--target and --drop name columns that are no inputs"
+        if form.trains:
+            advice = f"--categorical names columns of words, {advice}"
     return _Fault(column, line, word, came, expected, advice)
 
 
@@ -544,7 +597,7 @@ def _target(
         values = [notation.number(cell) for cell in cells]
         if None in values:
             row = values.index(None)
-            return _fault(cells[row], column, lines[row], notation, False)
+            return _fault(cells[row], column, lines[row], notation, False, form)
         return whole_if_so(np.array(values, dtype=np.float64))
     if n_numbers and not mixed:
         row = numeric.index(not numeric[0])
@@ -557,12 +610,39 @@ def _target(
     return np.array(cells, dtype=np.str_)
 
 
+def _about_missing(form: Form) -> str:
+    return f"what is missing is not filled in{' (--missing mean does it)' if form.trains else ''}"
+
+
+def _of_words(
+    cells: list[str], lines: list[int], column: int, known: Column, form: Form
+) -> _Fault | None:
+    """The first cell of a column of words that is none of its categories, or too long, or empty."""
+    categories = set(known.categories or ())
+    for row, cell in enumerate(cells):
+        expected, advice = "", ""
+        if is_missing(cell):
+            if known.fill is None:
+                expected, advice = "a category", _about_missing(form)
+        elif len(cell) > LONGEST_CLASS:
+            expected = f"a category, of {LONGEST_CLASS} letters at most"
+        elif cell not in categories:
+            expected = f"a category that the model knows, {some(known.categories or ())}"
+        if expected:
+            came = shown(cell) if cell else "empty"
+            return _Fault(column, lines[row], cell, came, expected, advice)
+    return None
+
+
 # Between what is expected and the advice, by its first word.
 _JOINTS = {"(--task": " ", "with": ", ", "what": ": "}
 
 
-def _told(name: str, heading: Heading, faults: list[_Fault], besides: str) -> str:
-    """Everything that is wrong, in one line: the first cell of each column."""
+def _told(name: str, heading: Heading, faults: list[_Fault], besides: str, of_model: bool) -> str:
+    """Everything that is wrong, in one line: the first cell of each column.
+
+    What a model's inputs are made of cannot be dropped.
+    """
 
     def place(fault: _Fault) -> str:
         own = f" ({shown(heading.names[fault.column])})" if heading.names is not None else ""
@@ -584,7 +664,7 @@ def _told(name: str, heading: Heading, faults: list[_Fault], besides: str) -> st
     text += "".join(f"; {one}" for one in advice)
     if besides:
         return f"{text}; {besides}"
-    if len(faults) <= MOST_COLUMNS_TOLD:
+    if len(faults) <= MOST_COLUMNS_TOLD and not of_model:
         text += f"; --drop {heading.as_option(fault.column for fault in faults)} leaves all out"
     return text
 

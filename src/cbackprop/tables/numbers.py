@@ -117,6 +117,12 @@ def like_a_number(cell: str) -> bool:
     )
 
 
+def says_missing(cell: str) -> bool:
+    """Whether it says that there is no number; an infinity is none, and not missing."""
+    word = cell.strip().lower()
+    return word in MISSING and "inf" not in word
+
+
 def with_comma(cell: str) -> bool:
     """Whether it is a number with a comma in it."""
     word = cell.strip()
