@@ -37,7 +37,7 @@ html_sidebars = {
     page: []
     for page in (
         "index lesson chain_rule training gradients deployment coming_from_scikit_learn "
-        "command_line guarantees accuracy speed published_runs architecture"
+        "coming_from_keras command_line guarantees accuracy speed published_runs architecture"
     ).split()
 }
 

@@ -75,6 +75,7 @@ OTHER_WORDS = {
     "checkpoint": "modelcheckpoint",
     "resume": "warmstart initialepoch",
     "sample_weight": "weight weights",
+    "standardise": "standardize normalise normalize normalization standardscaler scale",
     "momentum": "nesterovsmomentum",
     "epsilon": "eps",
     "beta1": "betas",
