@@ -192,6 +192,7 @@ KEYWORDS = [
     (RMSprop, "RMSprop", "centered", "; did you mean 'centred'?"),
     (Rprop, "Rprop", "lr", "; did you mean 'learning_rate'?"),
     (LBFGS, "LBFGS", "history_size", "; did you mean 'memory'?"),
+    (LBFGS, "LBFGS", "max_eval", "; did you mean 'max_evaluations'?"),
     (LevenbergMarquardt, "LevenbergMarquardt", "Mu", "; did you mean 'mu'?"),
     (EarlyStopping, "EarlyStopping", "tol", "; did you mean 'min_delta'?"),
     (EarlyStopping, "EarlyStopping", "restore_best_weights", "; did you mean 'restore_best'?"),

@@ -86,6 +86,7 @@ OTHER_WORDS = {
     "restore_best": "restorebestweights",
     "larger_is_better": "mode greaterisbetter",
     "memory": "historysize maxcor",
+    "max_evaluations": "maxfun maxeval",
 }
 
 
