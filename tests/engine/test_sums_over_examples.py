@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import BACKENDS, DTYPES
+from support import BACKENDS, DTYPES, needs_compiled
 
 from cbackprop import SGD, Network
 
@@ -79,3 +79,21 @@ def test_one_step_along_all_of_them(n, dtype, backend):
     # The derivatives, about 8, are rounded before they are multiplied and subtracted.
     close = 2 * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(net.parameters, expected, rtol=0, atol=close)
+
+
+@needs_compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [5, 1000, 9000])
+def test_sums_of_another_layout_leave_nothing_in_the_padding(n, dtype):
+    """Rows of 1 kB are padded on every level, as one output is."""
+    for width in (1, 128, 256):
+        net = Network((3, width, 2), "tanh", dtype=dtype, seed=0)
+        random = np.random.default_rng(n)
+        X, Y = random.normal(size=(n, 3)), random.normal(size=(n, 2))
+        other = net.copy()
+        net.gradient_moments(X, Y)
+        assert net.gradient(X, Y).vector.tobytes() == other.gradient(X, Y).vector.tobytes()
+        for twin in (net, other):
+            twin.partial_fit(X, Y, n, "adam")
+        blocks = [twin._engine.parameter_arrays()[2] for twin in (net, other)]
+        assert blocks[0].tobytes() == blocks[1].tobytes()

@@ -229,7 +229,7 @@ cdef Py_ssize_t reserve_call(
     and `extra` ones. `passes`: how often each example passes through all parameters. Returns the rows of a leaf.
     """
     cdef int sharers = 1
-    cdef Py_ssize_t leaf_rows = LEAF, leaves, share
+    cdef Py_ssize_t leaf_rows = LEAF, leaves, share, size
     # Who calls a user's functions must be a thread of Python's, and only one of them goes on at a time.
     if core.threads > 1 and not core.has_user_functions:
         sharers = sharers_of(n * (passes * core.n_parameters + ELEMENT_WORK * core.n_neurons), core.threads)
@@ -250,12 +250,14 @@ cdef Py_ssize_t reserve_call(
     if n > leaf_rows:
         reserve_crew(core, pieces_of(n, leaf_rows), sharers, rows, needs)
     if needs & NEEDS_SUMS:
-        # Pages that no sum comes to are never there.
-        core.sums_size = core.storage_size + (extra + GROUP - 1) // GROUP * GROUP
-        if core.n_tickets * core.sums_size > core.sums_capacity:
-            core.sums_array = aligned_zeros(core.n_tickets * core.sums_size)
+        size = core.storage_size + (extra + GROUP - 1) // GROUP * GROUP
+        # Anew also where sums lay otherwise: their numbers would stand in the padding, which is 0 and is never written.
+        if core.n_tickets * size > core.sums_capacity or size != core.sums_size:
+            # Pages that no sum comes to are never there.
+            core.sums_array = aligned_zeros(core.n_tickets * size)
             core.sums = data(core.sums_array)
-            core.sums_capacity = core.n_tickets * core.sums_size
+            core.sums_capacity = core.n_tickets * size
+            core.sums_size = size
     return leaf_rows
 
 
