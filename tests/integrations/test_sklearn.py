@@ -479,6 +479,10 @@ def test_classes_of_partial_fit() -> None:
             model.partial_fit(X, wrong)
     with pytest.raises(ValueError, match=r"nan|NaN"):
         model.partial_fit(np.where(X > 0.9, np.nan, X), DIGITS)
+    again = small().partial_fit(X, DIGITS, classes=range(10))
+    again.partial_fit(X, DIGITS.astype(object)).partial_fit(X, DIGITS.astype(float))
+    words = small().partial_fit(X_IRIS, SPECIES.astype(object), classes=np.unique(SPECIES))
+    assert {*words.partial_fit(X_IRIS, SPECIES).predict(X_IRIS)} <= {*SPECIES}
     labelled = small().fit(X, LABELS)
     with pytest.raises(ValueError, match=r"y has shape \(150, 4\); expected 0 and 1, \(150, 5\)"):
         labelled.partial_fit(X, LABELS[:, :4])

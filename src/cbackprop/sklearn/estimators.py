@@ -190,6 +190,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
                 "warm_start can only be used where `y` has the same classes as in the previous "
                 f"call to fit. Previously got {known}, `y` has {np.unique(y)}"
             )
+        if y.dtype.kind == "O":  # of whatever its entries are
+            y = np.array(y.tolist())
         are_text = [array.dtype.kind in "OUS" for array in (known, y)]
         numbers = np.zeros(n, np.intp)
         fits = are_text[0] == are_text[1] and y.ndim == 1
