@@ -5,14 +5,14 @@ Only plain sums and products in a fixed order: the bits are the same on every ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from cbackprop.functions import Activation, Array, Cost
 
-BLOCK = 1024  # rows that are float64 at a time
+BLOCK = 1 << 15  # numbers that are float64 at a time
 
 
 class Scaling(NamedTuple):
@@ -31,10 +31,12 @@ class Scaling(NamedTuple):
         """The rows (n, columns) standardised: a new array of their number type."""
         scaled = np.empty_like(rows)
         with np.errstate(all="ignore"):  # whoever trains on it meets what is not finite
-            for start in range(0, len(rows), BLOCK):
-                block = rows[start : start + BLOCK] - self.mean
+            start = 0
+            for block in _blocks(rows):
+                block -= self.mean
                 block /= self.deviation
-                scaled[start : start + BLOCK] = block
+                scaled[start : start + len(block)] = block
+                start += len(block)
         return scaled
 
 
@@ -101,18 +103,31 @@ def scaling_of(rows: Array) -> Scaling:
     StandardScaler has it, or one rounding of the number type. NaN does not count. Not finite where
     the numbers are too large.
     """
+    columns = rows.shape[1]
+    n, total, squares = np.zeros(columns), np.zeros(columns), np.zeros(columns)
+    least, most = np.full(columns, np.inf), np.full(columns, -np.inf)
     with np.errstate(all="ignore"):
-        n = _sums(rows, lambda block: 1.0 - np.isnan(block))
-        some = np.maximum(n, 1.0)
-        least, most = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
-        least, most = least.astype(np.float64), most.astype(np.float64)
+        for block in _blocks(rows):
+            low, high, added = block.min(axis=0), block.max(axis=0), block.sum(axis=0)
+            count: Array = np.full(columns, float(len(block)))
+            if np.isnan(added).any():
+                low, high = np.fmin.reduce(block, axis=0), np.fmax.reduce(block, axis=0)
+                count, added = (~np.isnan(block)).sum(axis=0), np.nansum(block, axis=0)
+            least, most = np.fmin(least, low), np.fmax(most, high)
+            n += count
+            total += added
         alike = (least == most) | (n == 0)
         # The mean of equal numbers is rounded.
-        mean = np.where(alike, np.where(n == 0, 0.0, least), _sums(rows, np.copy) / some)
+        mean = np.where(alike, np.where(n == 0, 0.0, least), total / np.maximum(n, 1.0))
         # In units of the range, so that no square leaves the numbers.
         spread = np.where(alike, 1.0, most - least)
-        squares = _sums(rows, lambda block: np.square((block - mean) / spread))
-        deviation = spread * np.sqrt(squares / some)
+        for block in _blocks(rows):
+            block -= mean
+            block /= spread
+            np.square(block, out=block)
+            added = block.sum(axis=0)
+            squares += np.nansum(block, axis=0) if np.isnan(added).any() else added
+        deviation = spread * np.sqrt(squares / np.maximum(n, 1.0))
         rounding = np.maximum(n * np.finfo(np.float64).eps, np.finfo(rows.dtype).eps)
         alike |= deviation <= rounding * np.abs(mean)
         deviation = np.where(alike, 1.0, deviation)
@@ -121,19 +136,11 @@ def scaling_of(rows: Array) -> Scaling:
     return Scaling(mean, deviation)
 
 
-def _sums(rows: Array, of: Callable[[Array], Array]) -> Array:
-    """Σ of(row) over the rows, (columns,); NaN adds nothing."""
-    total = np.zeros(rows.shape[1])
-    for block in _blocks(rows):
-        values = of(block)
-        added = values.sum(axis=0)
-        total += np.nansum(values, axis=0) if np.isnan(added).any() else added
-    return total
-
-
 def _blocks(rows: Array) -> Iterator[Array]:
-    for start in range(0, len(rows), BLOCK):
-        yield rows[start : start + BLOCK].astype(np.float64)
+    """The rows in float64, so many at a time that the caches hold them: copies."""
+    step = max(BLOCK // rows.shape[1], 1)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step].astype(np.float64)
 
 
 def _product(W: Array, mean: Array) -> Array:
