@@ -207,6 +207,7 @@ class Network:
             setattr(self, name, getattr(model, name))
         self._model = model
         self._engine = model.engine  # for the quick ways, where each look-up is felt
+        self._step = model.step
 
     def __setattr__(self, name: str, value: object) -> None:
         # The engine would not see it: what looks like a change would change nothing.
@@ -410,6 +411,7 @@ class Network:
         random = RandomNumbers(validation.seed(seed))
         self._model.require_no_fit("its parameters cannot be replaced")
         self._model.reset(random)
+        self._step = self._model.step
         return self
 
     def save(
@@ -1601,7 +1603,11 @@ class Network:
             resume=resume,
         )
         self._model.require_no_fit("it cannot start another one")
-        return loop.run(self._model, examples, targets, plan)
+        with self._engine:
+            try:
+                return loop.run(self._model, examples, targets, plan)
+            finally:
+                self._step = self._model.step  # another one with scales, before others may step
 
     def partial_fit(
         self,
@@ -1651,7 +1657,7 @@ class Network:
             and learning_rate is None
             and sample_weight is None
             and options is None
-            and self._model.step(X, Y, batch_size)
+            and self._step(X, Y, batch_size)
         ):
             return self
         size = validation.integer("batch_size", batch_size, 1)
@@ -1730,7 +1736,7 @@ class Network:
 
 _FIXED_ATTRIBUTES = tuple(Network.__annotations__)
 _ASSIGNABLE = ("parameters", *About._fields)
-_OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine")
+_OWN_ATTRIBUTES = (*_FIXED_ATTRIBUTES, "_model", "_engine", "_step")
 for _name in _OWN_ATTRIBUTES:
     setattr(Network, _name, _NotInitialised())
 setattr(Network, "load", _MethodOfTheClass(vars(Network)["load"].__func__))  # noqa: B010 - typed

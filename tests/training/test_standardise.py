@@ -302,11 +302,15 @@ def test_one_example_is_learnt_in_the_scales(backend):
 
 def test_without_scales_the_quick_step_is_the_engines_own():
     net = network()
-    assert net._model.step == net._engine.step
+    assert net._step == net._engine.step
     net.fit(*examples(), epochs=1, standardise=True)
-    assert net._model.step != net._engine.step
+    assert net._step != net._engine.step
+    for twin in (net.copy(), pickle.loads(pickle.dumps(net))):
+        assert twin._step != net._engine.step
+        twin.fit(*examples(), epochs=1, standardise=False)
+        assert twin._step == twin._engine.step
     net.reset(1)
-    assert net._model.step == net._engine.step
+    assert net._step == net._engine.step
 
 
 @every_backend
