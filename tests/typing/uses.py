@@ -23,6 +23,9 @@ Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 X, labels = datasets.load_digits()
 Y = datasets.one_hot(labels, 10)
+names = datasets.classes(["b", "a"])
+assert_type(names, tuple[str, ...])
+datasets.one_hot(["b", "a"], names)
 
 # Names as literals, one for all layers or one a layer; functions of one's own among them.
 net = Network([64, 30, 10], seed=0)
@@ -92,6 +95,10 @@ history = net.fit(
 )
 assert_type(history, History)
 assert_type(history.cost, list[float])
+net.fit(X, Y, standardise=True)
+if net.scales is not None and net.scales.outputs is not None:
+    assert_type(net.scales.inputs.apply(X), np.ndarray[Any, np.dtype[Any]])
+    print(net.scales.inputs.mean, net.scales.outputs.deviation)
 net.fit(X, Y, optimizer="lbfgs", shuffle=False, early_stopping=2)
 net.fit(X, Y, optimizer=LBFGS(memory=5), class_weight={0: 2.0, 1: 1.0})
 net.fit(X, Y, shuffle=lambda epoch: np.arange(len(X)), schedule=lambda epoch, rate: rate / 2)
