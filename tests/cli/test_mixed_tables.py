@@ -112,6 +112,20 @@ def test_a_class_of_words_and_nothing_but_words(
     assert [line.split(",")[0] for line in output.splitlines()] == ["label", "yes", "no"]
 
 
+def test_a_table_without_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything goes by position, then and later."""
+    Path("b.csv").write_text("".join(table().splitlines(keepends=True)[1:]))
+    command = "train b.csv --no-header --categorical 0 --missing mean --save a.model"
+    printed(capsys, *command.split())
+    assert Network.load("a.model").feature_names is None
+    values = predictions(capsys, "red,5,40\nred,5,\nblue,5,40\n", "--no-header")
+    assert values == pytest.approx([24, 50, 9], abs=2.5)
+    assert predictions(capsys, "c,s,a\nred,5,40\n") == values[:1]
+    Path("new.csv").write_text("red,5\n")
+    error = refusal(capsys, *"predict a.model new.csv --no-header".split())
+    assert "the table has 2 inputs; expected 3, as the model has: 'column 0', 'column 1'" in error
+
+
 def test_every_column_that_is_wrong_is_told_at_once(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,7 +52,8 @@ def columns(net: Network) -> tuple[Column, ...] | None:
         names = [name for column in found for name in column.inputs()]
     except (TypeError, ValueError):
         names = []
-    if tuple(names) != net.feature_names:
+    # Of a table without a header the network has no names.
+    if tuple(names) != (net.feature_names or tuple(names)) or len(names) != net.sizes[0]:
         raise ValueError(
             f"metadata of the model has columns {shown(text)}; expected those that its inputs are "
             "made of, as train writes them"

@@ -67,7 +67,7 @@ def read(
         target = LAST_COLUMN if net is None else _targets_of_training(net) or LAST_COLUMN
     made_of = None if net is None else about.columns(net)
     names = None if net is None else net.feature_names
-    if made_of is not None:
+    if made_of is not None and names is not None:
         names = tuple(column.name for column in made_of)
     delimiter = {"tab": "\t", "\\t": "\t"}.get(arguments.delimiter, arguments.delimiter)
     with naming(arguments.data):
