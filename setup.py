@@ -89,8 +89,8 @@ def compiler_flags():
     else:
         # No debug information and no tables for unwinding: a tenth of the installed size.
         flags += ["-g0", "-fno-asynchronous-unwind-tables"]
-        # Nor what -O3 makes beyond vectors, twins of functions and loops: another tenth of the size,
-        # and none of the speed (docs/speed.md).
+        # Nor what -O3 makes beyond vectors, twins of functions and loops: another tenth of the
+        # size, and none of the speed (docs/speed.md).
         flags += ["-fno-inline-functions", "-fno-unswitch-loops", "-fno-split-loops"]
         flags += ["-fno-predictive-commoning", "-fno-ipa-cp-clone", "-fno-tree-loop-distribution"]
         if sys.platform == "linux":
