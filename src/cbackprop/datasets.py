@@ -268,6 +268,7 @@ def _told_apart(labels: ArrayLike) -> tuple[list[str], NDArray[np.intp]]:
     """The names of the classes in their order, and of each label the number of its class."""
     expected = "texts, whole numbers or booleans, a label for each example"
     array = validation.any_labels("labels", labels, expected)
+    values: list[object]
     if array.dtype.kind in "biuf":
         distinct, numbers = np.unique(array, return_inverse=True)
         values, numbers = distinct.tolist(), numbers.reshape(-1)
@@ -276,12 +277,16 @@ def _told_apart(labels: ArrayLike) -> tuple[list[str], NDArray[np.intp]]:
         values = sorted(set(entries))
         place = {value: number for number, value in enumerate(values)}
         numbers = np.array([place[entry] for entry in entries], np.intp)
-    wholes = int, np.integer, np.bool_
     for value in values:
-        is_whole = isinstance(value, wholes) or (isinstance(value, float) and value.is_integer())
-        if not (is_whole or isinstance(value, str)):
+        if not _is_label(value):
             raise TypeError(f"labels has {validation.shown(value)}; expected {expected}")
     return [name_of_label(value) for value in values], numbers
+
+
+def _is_label(value: object) -> bool:
+    """Whether it is a text or a whole number."""
+    is_whole = isinstance(value, (int, np.integer, np.bool_))
+    return is_whole or isinstance(value, str) or (isinstance(value, float) and value.is_integer())
 
 
 def _mnist_paths(folder: str) -> dict[str, str]:

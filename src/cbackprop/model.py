@@ -87,6 +87,8 @@ class Model:
         The memory of the parameters as the last training in these scales left it, and what it was
         for standardised numbers: where the first has not changed, training goes on from the second
         to the bit. Neither is ever written to.
+    unfolded : (ndarray, tuple of int) or None
+        While the parameters are for standardised numbers: what they were, and the frozen layers.
     step : callable
         `Engine.step`; where there are scales, what declines.
 
@@ -111,6 +113,7 @@ class Model:
         self.optimizer: Optimizer | None = None
         self.whole_batch_state: WholeBatchState | None = None
         self.history: object = None
+        self.unfolded: tuple[Array, tuple[int, ...]] | None = None
         try:
             self.engine = backends.engine(self.backend, sizes, activations, cost, dtype, threads)
         except MemoryError as error:

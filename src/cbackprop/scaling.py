@@ -1,6 +1,6 @@
 """Standardised numbers, (x − mean)/deviation, and the same scaling inside a network's layers.
 
-Only plain sums and products in a fixed order: the bits are the same on every machine.
+In float64, by blocks of rows that the caches hold.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -198,13 +199,23 @@ def test_refused(
 
 @pytest.mark.parametrize(
     "columns",
-    ["{", "[]", "1", '[["colour"]]', '[["colour",["blue"],false,null]]', '[["colour",3,0,0]]'],
-)
+    [
+        "{", "[]", "1", '[["colour"]]', '[["colour",["blue"],false,null]]', '[["colour",3,0,0]]',
+        "[" * 100_000, "a gap filled with abc", "a gap filled with NaN",
+    ],
+    ids=range(9),
+)  # fmt: skip
 def test_metadata_that_is_not_of_the_inputs(
     columns: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed(capsys, *TRAIN)
     net = Network.load("a.model")
+    if columns.startswith("a gap"):
+        good = json.loads(net.metadata["columns"])
+        fill = columns.split()[-1]
+        numbers = [column for column in good if column[1] is None]
+        numbers[0][3] = math.nan if fill == "NaN" else fill
+        columns = json.dumps(good)
     net.metadata = {**net.metadata, "columns": columns}
     net.save("a.model")
     error = refusal(capsys, "predict", "a.model", "a.csv", "--target", "price")

@@ -174,5 +174,5 @@ def test_overflow_is_told(backend: Any) -> None:
     with pytest.raises(FloatingPointError, match="a derivative of the outputs"):
         net.jvp([[1.0]], dX=[[1e300]])
     net.weights[0][...], net.biases[0][...] = 1.0, 1e300
-    with pytest.raises(FloatingPointError, match="the cost or its gradient"):
+    with pytest.raises(FloatingPointError, match="a derivative of the outputs"):
         net.vjp([[1.0]], [[1e10]])

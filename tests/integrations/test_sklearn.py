@@ -128,10 +128,6 @@ def test_early_stopping_goes_back_to_the_best_score() -> None:
     assert model.best_validation_score_ == max(model.validation_scores_)
     assert len(model.validation_scores_) == model.n_iter_ == len(model.validation_loss_curve_)
     assert model.best_loss_ is None
-    original = theirs.MLPClassifier(
-        (8,), random_state=0, early_stopping=True, max_iter=60, tol=0, n_iter_no_change=3
-    )
-    assert abs(original.fit(X_IRIS, Y_IRIS).n_iter_ - model.n_iter_) < 60
     # What was held out is known from the seed: its score is that of the parameters now.
     best = np.argmax(model.validation_scores_)
     again = small(max_iter=int(best) + 1, early_stopping=True, tol=0, n_iter_no_change=60)
@@ -629,3 +625,19 @@ def test_scores_are_scikit_learn_s() -> None:
         assert model.best_validation_score_ == pytest.approx(judge(y, model.predict(X)), rel=1e-12)
     model = small(MLPRegressor, early_stopping=True, max_iter=1).fit(X, OUTPUTS, weight)
     assert len(model.validation_scores_) == 1
+
+
+@pytest.mark.parametrize("kind", ["logistic", "relu"])
+def test_first_parameters_without_a_hidden_layer(kind: str) -> None:
+    """They go by the hidden activation, as those of every last layer."""
+    options: dict[str, Any] = {"hidden_layer_sizes": (), "activation": kind, "random_state": 3}
+    options |= {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1, "alpha": 0.0}
+    for mine, original, y in (
+        (MLPRegressor, theirs.MLPRegressor, Y_IRIS.astype(float)),
+        (MLPClassifier, theirs.MLPClassifier, Y_IRIS == 1),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one, other = (kind_of(**options).fit(X_IRIS, y) for kind_of in (mine, original))
+        np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+        np.testing.assert_array_equal(one.intercepts_[0], other.intercepts_[0])

@@ -6,6 +6,7 @@ The truth is a twin that is trained on numbers that were standardised by hand.
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -499,6 +500,44 @@ def test_ctrl_c_leaves_a_network_for_numbers_as_they_are(early_stopping, backend
     assert (net.parameters != before).any()
     assert net.cost(X, Y) < 1.1 * error
     assert len(scales_of(net)) == (5 if early_stopping is None else 4)
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_ctrl_c_between_any_two_lines(call):
+    """Also of those that take the parameters into the scales and back."""
+    X, Y = examples(40)
+    lines = [0]
+
+    def interrupt(frame, event, argument):
+        if frame.f_code.co_filename.endswith(("standardised.py", "scaling.py")):
+            lines[0] += event == "line"
+            if lines[0] == limit:
+                lines[0] += 1
+                raise KeyboardInterrupt
+            return interrupt
+        return interrupt if event == "call" else None
+
+    trained = network()
+    trained.fit(X, Y, epochs=30, standardise=True, batch_size=8)
+    error = trained.cost(X, Y)
+    for limit in range(1, 1000):
+        net, lines[0] = trained.copy(), 0
+        sys.settrace(interrupt)
+        try:
+            if call == "fit":
+                net.fit(X, Y, epochs=1, batch_size=8, learning_rate=1e-4)
+            else:
+                net.partial_fit(X, Y, 8, learning_rate=1e-4)
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(None)
+        assert net.cost(X, Y) == pytest.approx(error, rel=0.05), limit
+        net.partial_fit(X, Y, 8, learning_rate=1e-4)
+        assert net.cost(X, Y) == pytest.approx(error, rel=0.05), limit
+    assert 20 < limit < 999
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

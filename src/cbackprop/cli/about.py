@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 from cbackprop import Network
@@ -44,13 +45,16 @@ def columns(net: Network) -> tuple[Column, ...] | None:
     text = net.metadata.get(COLUMNS)
     if text is None:
         return None
+    found: tuple[Column, ...] = ()
     try:
         found = tuple(
             Column(name, None if words is None else tuple(words), tells_missing, fill)
             for name, words, tells_missing, fill in json.loads(text)
         )
         names = [name for column in found for name in column.inputs()]
-    except (TypeError, ValueError):
+        if not all(_is_known(column) for column in found):
+            names = []
+    except (TypeError, ValueError, RecursionError):
         names = []
     # Of a table without a header the network has no names.
     if tuple(names) != (net.feature_names or tuple(names)) or len(names) != net.sizes[0]:
@@ -59,6 +63,13 @@ def columns(net: Network) -> tuple[Column, ...] | None:
             "made of, as train writes them"
         )
     return found
+
+
+def _is_known(column: Column) -> bool:
+    """Whether what stands for a gap is a number, or there are no gaps."""
+    fill = column.fill
+    is_number = isinstance(fill, (int, float)) and (column.categories or math.isfinite(fill))
+    return fill is None or bool(is_number)
 
 
 def as_text(made_of: Sequence[Column]) -> str:

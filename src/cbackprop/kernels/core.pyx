@@ -237,7 +237,7 @@ cdef class Core:
         self.storage = data(self.storage_array)
         layer = &self.layers[self.n_layers - 1]
         self.ld_input = padded(self.n_0)
-        # Memory that few networks use.
+        # Room for gathered columns of A, which small layers have none of.
         gathers = depth_max > 2 * TILE_ROWS
         depth_max = min(CHUNK, (max(depth_max, BLOCK) + SQUARE - 1) // SQUARE * SQUARE)
         ld_max = max(ld_max, self.ld_input)

@@ -5,8 +5,8 @@
 #    computations"); written out, it costs what its P numbers cost to write.
 # b) A row of the Jacobian is such a product, too, with delta_j = da_j/dz at the output in the place of dC/dz: the same
 #    backward pass, once for each output, over one forward pass.
-#    So is what another program's derivatives by the outputs, V in the place of dC/da, come to: V^T times the Jacobian,
-#    which is not made.
+#    V^T times the Jacobian is one such pass for all outputs, with V, another program's derivatives by them, in the
+#    place of dC/da.
 # c) delta of every layer is finite before an outer product is formed, but a_k delta_j may overflow. The largest of each
 #    tell: the P numbers of each example would have to be read again, from memory, to be looked at.
 
@@ -231,6 +231,6 @@ cdef int vjp_all(Core core, const Call *call) except -1 nogil:
     if not all_finite(sums, core.storage_size):
         return fail(core, QUANTITY_JACOBIAN, 0)
     if not cost_is_finite(core):
-        return 1
+        return fail(core, QUANTITY_JACOBIAN, 0)
     unpack(core, call.out, sums, 1)
     return 0

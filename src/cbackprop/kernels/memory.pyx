@@ -10,7 +10,7 @@
 cimport numpy as cnp
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.stdint cimport uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from cbackprop.kernels.simd cimport GROUP, HAS_FMA, LANES, TILE_ROWS, VECTOR_BYTES, real
 
@@ -251,13 +251,15 @@ cdef Py_ssize_t reserve_call(
         reserve_crew(core, pieces_of(n, leaf_rows), sharers, rows, needs)
     if needs & NEEDS_SUMS:
         size = core.storage_size + (extra + GROUP - 1) // GROUP * GROUP
-        # Anew also where sums lay otherwise: their numbers would stand in the padding, which is 0 and is never written.
-        if core.n_tickets * size > core.sums_capacity or size != core.sums_size:
+        if core.n_tickets * size > core.sums_capacity:
             # Pages that no sum comes to are never there.
             core.sums_array = aligned_zeros(core.n_tickets * size)
             core.sums = data(core.sums_array)
             core.sums_capacity = core.n_tickets * size
-            core.sums_size = size
+        elif size != core.sums_size:
+            # Where sums lay otherwise their numbers stand in the padding, which is 0 and is never written.
+            memset(core.sums, 0, core.sums_capacity * sizeof(real))
+        core.sums_size = size
     return leaf_rows
 
 

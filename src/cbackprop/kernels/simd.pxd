@@ -43,7 +43,7 @@ cdef extern from "simd.h" nogil:
     vec vec_log_exponent(vec x)
     void CBACKPROP_PREFETCH(const void *p)
     void KEEP "CBACKPROP_KEEP"(const void *p)
-    void PUT_AWAY "CBACKPROP_PUT_AWAY"(real x)
+    void PUT_AWAY "CBACKPROP_PUT_AWAY"(real x)  # a variable
 
     ctypedef double wide "cbackprop_wide"
     const int WIDE_LANES "CBACKPROP_WIDE_LANES"

@@ -10,8 +10,8 @@
 # c) rows is a compile-time constant through the fused type of rows_6.pxi / rows_14.pxi. Tiles are called
 #    through a table of function pointers: inlined side by side, they would spill their accumulators.
 # d) init always points at numbers: the bias with stride 0, C itself, or a row of zeros with stride 0.
-# e) A by columns is gathered first, where some depth and more than one panel of B pay for it: its rows lie far apart, a
-#    page of the TLB and a cache line each for a tile's few columns, and it is walked once for each panel.
+# e) A by columns is gathered first, where some depth and several panels of B pay for it: its rows lie far apart, a page
+#    of the TLB and a cache line each for a tile's few columns, and it is walked once for each panel.
 # f) B is walked where it lies, or through a panel: copied, where its rows lie far apart and many tiles walk it; turned
 #    from Wt, for propagation, so that W itself is never stored.
 #

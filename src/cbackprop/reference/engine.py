@@ -498,7 +498,7 @@ class Engine(Shared):
             if not np.isfinite(gradient).all():
                 return ("jacobian", 0), math.nan
             if not math.isfinite(total):
-                return ("delta", len(self.weights)), math.nan
+                return ("jacobian", 0), math.nan
             out[...], by_inputs[...] = gradient, delta.reshape(by_inputs.shape)
             return None, total
 

@@ -26,6 +26,8 @@ from cbackprop.sklearn.library import (
     validate_data,
 )
 from cbackprop.sklearn.parameters import (
+    WHOLE_BATCH,
+    activation,
     activations,
     first_parameters,
     hidden_sizes,
@@ -234,8 +236,8 @@ class MultilayerPerceptron(BaseEstimator):
         rate = settings.learning_rate_init
         if settings.solver == "sgd" and settings.learning_rate != "constant":
             rate = course.rate = before.get("_learning_rate", rate)
-        loss = network.cost(X, Y, sample_weight=weight) + course.penalty
         try:
+            loss = network.cost(X, Y, sample_weight=weight) + course.penalty
             network.partial_fit(
                 X,
                 Y,
@@ -294,8 +296,9 @@ class MultilayerPerceptron(BaseEstimator):
         sizes = [self.n_features_in_, *hidden, Y.shape[1]]
         cost, output = self._cost_and_output(Y.shape[1])
         functions = activations(self.activation, len(hidden), output)
-        first = first_parameters(sizes, functions, generator)
-        names: Any = getattr(self, "feature_names_in_", None)
+        # The last layer's, too, go by the hidden activation.
+        last_kind = functions[-2] if hidden else activation(self.activation)
+        first = first_parameters(sizes, [*functions[:-1], last_kind], generator)
         network = Network(
             sizes,
             functions,
@@ -304,9 +307,8 @@ class MultilayerPerceptron(BaseEstimator):
             init="zeros",
             seed=seed_of(self.random_state, generator),
             threads=self.threads,
-            feature_names=None if names is None else _if_different(names.tolist()),
-            class_names=_if_different(self._class_names()),
         )
+        name_network(self, network)
         for W, b, (weights, biases) in zip(network.weights, network.biases, first, strict=True):
             W[...], b[...] = weights.T, biases
         return network
@@ -331,6 +333,10 @@ class MultilayerPerceptron(BaseEstimator):
         self, y: Any, Y: Array, share: float, generator: np.random.RandomState
     ) -> tuple[Array, Array]:
         """The rows to train on, and those that are scored."""
+        if share == 0:
+            raise ValueError(
+                "validation_fraction is 0 with early_stopping; expected a number above 0"
+            )
         rows = np.arange(len(Y))
         strata = self._strata(y, Y, share)
         train, held = train_test_split(
@@ -431,10 +437,17 @@ class MultilayerPerceptron(BaseEstimator):
         return tags
 
 
+def name_network(estimator: MultilayerPerceptron, network: Network) -> None:
+    """Give the network the names of the estimator's columns and classes."""
+    names: Any = getattr(estimator, "feature_names_in_", None)
+    network.feature_names = None if names is None else _if_different(names.tolist())
+    network.class_names = _if_different(estimator._class_names())
+
+
 def goes_by_batches(estimator: MultilayerPerceptron) -> bool:
     """Whether there is a `partial_fit`: not where each step needs all examples."""
     solver = getattr(estimator, "solver")  # noqa: B009 - of its kinds
-    if solver in ("lbfgs", "lm"):
+    if solver in WHOLE_BATCH:
         raise AttributeError(f"there is no partial_fit with solver={solver!r}, of whole batches")
     return True
 

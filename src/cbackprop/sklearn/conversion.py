@@ -15,7 +15,7 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.functions import Array, name_of
 from cbackprop.network import Network
-from cbackprop.sklearn.base import MultilayerPerceptron
+from cbackprop.sklearn.base import MultilayerPerceptron, name_network
 from cbackprop.sklearn.estimators import MLPClassifier, MLPRegressor
 from cbackprop.sklearn.library import ConvergenceWarning, check_is_fitted
 from cbackprop.sklearn.parameters import activation, cost
@@ -94,6 +94,7 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
     if isinstance(ours, MLPClassifier):
         labelled = estimator.out_activation_ == "logistic" and sizes[-1] > 1
         vars(ours).update(has_labels_=labelled, _sparse_labels=False)
+    name_network(ours, ours.network_)
     ours.coefs_, ours.intercepts_ = coefs, estimator.intercepts_
     return ours
 

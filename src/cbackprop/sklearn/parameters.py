@@ -149,14 +149,12 @@ def settings_of(estimator: object) -> Settings:
 
 
 def first_parameters(
-    sizes: Sequence[int], functions: Sequence[object], generator: np.random.RandomState
+    sizes: Sequence[int], kinds: Sequence[object], generator: np.random.RandomState
 ) -> list[tuple[Array, Array]]:
     """Of each layer weights (n_in, n_out) and biases: for the same generator scikit-learn's own.
 
-    Uniform on ±√(6/(n_in + n_out)), or with sigmoid neurons ±√(2/(n_in + n_out)).
+    Uniform on ±√(6/(n_in + n_out)), or ±√(2/(n_in + n_out)) where a layer's kind is sigmoid.
     """
-    # The last layer goes by the neurons before it.
-    kinds = [*functions[:-1], *functions[-2:-1]] or functions
     drawn: list[tuple[Array, Array]] = []
     for n_in, n_out, kind in zip(sizes[:-1], sizes[1:], kinds, strict=True):
         bound = math.sqrt((2 if kind == "sigmoid" else 6) / (n_in + n_out))
@@ -206,7 +204,7 @@ def cost(loss: object) -> CostName | Cost:
     """The network's cost for a loss, by scikit-learn's word or ours."""
     if isinstance(loss, Cost):
         return loss
-    word = validation.choice("loss", loss, (*LOSSES, *COSTS), " or a Cost")
+    word = validation.choice("loss", loss, tuple({**LOSSES, **COSTS}), " or a Cost")
     known: dict[str, Any] = {**{name: name for name in COSTS}, **LOSSES}
     chosen: CostName = known[word]
     return chosen

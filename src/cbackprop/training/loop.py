@@ -22,6 +22,7 @@ from cbackprop.training.progress import Progress
 from cbackprop.training.sparsity import examples_of
 from cbackprop.training.standardised import (
     ForStandardised,
+    fold_back,
     require_finite,
     standardised,
     take_scales,
@@ -109,7 +110,11 @@ def run_pass(
                 )
             require_finite(model)
         except Exception:
+            fold_back(model)
             before.restore(model)
+            raise
+        except BaseException:
+            fold_back(model)
             raise
         finally:
             model.engine.missing_targets = False
@@ -216,11 +221,13 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
         if history.stop_reason == "epochs" and is_over():
             history.stop_reason = "early stopping"
     except Exception:
+        fold_back(model)
         history.stop_reason = "error"
         if epoch_start is not None:
             epoch_start.restore(model)
         raise
     except BaseException:  # Ctrl-C above all
+        fold_back(model)
         history.stop_reason = "interrupted"
         history.cut()
         restore_best()

@@ -62,8 +62,9 @@ def standardised(
 class ForStandardised:
     """``with ForStandardised(model)``: the parameters are for numbers in the model's scales.
 
-    Behind it they take numbers as they are again, those of frozen layers to the bit. Without scales
-    nothing is done. To be used where the model is this thread's.
+    Afterwards they take numbers as they are again, those of frozen layers to the bit. Without
+    scales nothing is done. To be used where the model is this thread's, and whoever is interrupted
+    there calls `fold_back`: Ctrl-C comes between any two lines, also the following ones.
     """
 
     def __init__(self, model: Model, options: StepOptions | None) -> None:
@@ -80,13 +81,26 @@ class ForStandardised:
         else:
             parameters = self.before.copy()
             model.scales.unfold(*model.engine.layer_views(parameters))
-        model.storage[...] = parameters  # in one step, for Ctrl-C comes at any time
+        model.unfolded = self.before, self.frozen
+        model.storage[...] = parameters
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         model = self.model
         if model.scales is None:
             return
         _fold(model, self.before, self.frozen)
+        model.unfolded = None
+
+
+def fold_back(model: Model) -> None:
+    """End what a `ForStandardised` was interrupted in; nothing where none was."""
+    if model.unfolded is None:
+        return
+    before, frozen = model.unfolded
+    folded = before if model.scaled is None else model.scaled[0]
+    if not (np.array_equal(model.storage, before) or np.array_equal(model.storage, folded)):
+        _fold(model, before, frozen)
+    model.unfolded = None
 
 
 def require_finite(model: Model) -> None:
@@ -108,5 +122,5 @@ def _fold(model: Model, before: Array | None = None, frozen: tuple[int, ...] = (
         old_weights, old_biases = model.engine.layer_views(before)
         for l in frozen:
             weights[l - 1][...], biases[l - 1][...] = old_weights[l - 1], old_biases[l - 1]
-    model.storage[...] = parameters
     model.scaled = parameters, scaled
+    model.storage[...] = parameters
