@@ -176,9 +176,7 @@ class Model:
     def set_scales(self, scales: Scales | None, scaled: tuple[Array, Array] | None = None) -> None:
         """Train in these scales from now on; the parameters stay."""
         self.scales, self.scaled = scales, scaled
-        self.step: Callable[[Any, Any, int], bool] = (
-            self.engine.step if scales is None else _decline
-        )
+        self.step: Callable[[Any, Any, int], bool] = self.engine.step if scales is None else decline
 
     def take_names(self, names: validation.TableNames) -> None:
         """Of a table's columns, where the network has none yet.
@@ -477,7 +475,7 @@ class Snapshot:
         model.set_scales(self.scales, self.scaled)
 
 
-def _decline(X: object, Y: object, batch_size: int) -> bool:
+def decline(X: object, Y: object, batch_size: int) -> bool:
     """No step from numbers as they are."""
     return False
 

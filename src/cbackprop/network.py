@@ -21,7 +21,7 @@ from cbackprop.functions import (
     name_of,
 )
 from cbackprop.gradients import Backward, Biases, Forward, Gradient, Weights
-from cbackprop.model import About, Description, Model
+from cbackprop.model import About, Description, Model, decline
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, ExamplesLike, dense, numbers_of
@@ -410,8 +410,8 @@ class Network:
         """
         random = RandomNumbers(validation.seed(seed))
         self._model.require_no_fit("its parameters cannot be replaced")
+        self._step = decline  # until the next partial_fit: nothing is left to fail afterwards
         self._model.reset(random)
-        self._step = self._model.step
         return self
 
     def save(
@@ -1604,10 +1604,8 @@ class Network:
         )
         self._model.require_no_fit("it cannot start another one")
         with self._engine:
-            try:
-                return loop.run(self._model, examples, targets, plan)
-            finally:
-                self._step = self._model.step  # another one with scales, before others may step
+            self._step = decline  # until the next partial_fit: there may be scales then
+            return loop.run(self._model, examples, targets, plan)
 
     def partial_fit(
         self,
@@ -1675,17 +1673,19 @@ class Network:
             "sample_weight", sample_weight, len(examples), self.dtype.name
         )
         self._model.require_no_fit("it cannot start another one")
-        loop.run_pass(
-            self._model,
-            examples,
-            targets,
-            size,
-            optimizer,
-            learning_rate,
-            weight,
-            step_options,
-            tables,
-        )
+        with self._engine:
+            self._step = self._model.step  # before anything changes; scales stay
+            loop.run_pass(
+                self._model,
+                examples,
+                targets,
+                size,
+                optimizer,
+                learning_rate,
+                weight,
+                step_options,
+                tables,
+            )
         return self
 
     def score(

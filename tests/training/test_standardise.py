@@ -306,11 +306,15 @@ def test_without_scales_the_quick_step_is_the_engines_own():
     assert net._step == net._engine.step
     net.fit(*examples(), epochs=1, standardise=True)
     assert net._step != net._engine.step
+    net.partial_fit(*examples())
+    assert net._step != net._engine.step
     for twin in (net.copy(), pickle.loads(pickle.dumps(net))):
         assert twin._step != net._engine.step
         twin.fit(*examples(), epochs=1, standardise=False)
+        twin.partial_fit(*examples())
         assert twin._step == twin._engine.step
     net.reset(1)
+    net.partial_fit(*examples())
     assert net._step == net._engine.step
 
 
