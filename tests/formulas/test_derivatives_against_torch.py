@@ -29,7 +29,7 @@ from support import REPOSITORY, every_backend
 from cbackprop import Network, functions
 from cbackprop.random_numbers import RandomNumbers
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 # Threads only wait for each other on arrays as small as these.
 torch.set_num_threads(1)

@@ -168,9 +168,11 @@ def raises(path: Path) -> list[tuple[int, str]]:
     return found
 
 
+# What stands on the network as other programs' part in it: each is imported by who uses it.
+PLACES = ("sklearn", "torch", "onnx", "casadi")
 # Whoever else has to say no: formats, functions of the user's and other libraries' conventions are
 # judged where they are met.
-JUDGES = ("validation", "functions", "files", "datasets", "tables", "cli", "sklearn")
+JUDGES = ("validation", "functions", "files", "datasets", "tables", "cli", *PLACES)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_only_validation_judges_arguments(module):
 
 
 @pytest.mark.parametrize(
-    "module", [module for module in MODULES if module.split(".")[0] in ("cli", "sklearn")]
+    "module", [module for module in MODULES if module.split(".")[0] in ("cli", *PLACES)]
 )
 def test_nothing_of_the_package_imports_what_stands_above_the_network(module):
     """Those are imported by who uses them."""

@@ -12,7 +12,7 @@ from support import BACKENDS
 from cbackprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, Rprop, schedules
 from cbackprop.training import History
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
 @pytest.fixture(autouse=True, scope="module")
