@@ -12,7 +12,7 @@ from cbackprop.cli.terminal import print_wrapped
 from cbackprop.cli.training_examples import Data, Sets
 from cbackprop.functions import name_of
 from cbackprop.optimizers import Optimizer
-from cbackprop.training import History
+from cbackprop.training import History, stop_reasons
 
 
 class Report(NamedTuple):
@@ -46,7 +46,7 @@ class Report(NamedTuple):
         text = f"{history.epochs} epoch{'' if history.epochs == 1 else 's'}"
         if history.best_epoch is not None:
             text += f", the best of them epoch {history.best_epoch + 1}"
-        if history.stop_reason != "epochs":
+        if history.stop_reason != stop_reasons.EPOCHS:
             text += f" ({history.stop_reason})"
         print(f"{text}; {history.seconds:.3g} s of training")
         print(f"{self.sets.final_name} {in_words(self._scores(), len(self.sets.final[0]))}")

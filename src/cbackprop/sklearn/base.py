@@ -35,6 +35,7 @@ from cbackprop.sklearn.parameters import (
     settings_of,
     word_for,
 )
+from cbackprop.training import stop_reasons
 
 Which = Literal["first", "all", "some"]
 
@@ -141,7 +142,7 @@ class MultilayerPerceptron(BaseEstimator):
         with unchanged_if_it_fails(self):
             reason = self._fit(X, y, sample_weight, validation_data)
         # Afterwards, so that what is trained stays where warnings are errors.
-        if reason == "interrupted":
+        if reason == stop_reasons.INTERRUPTED:
             warnings.warn("fit was interrupted; the network is as it was then", stacklevel=2)
         elif reason is not None:
             warnings.warn(reason, ConvergenceWarning, stacklevel=2)
@@ -193,7 +194,7 @@ class MultilayerPerceptron(BaseEstimator):
                 progress=False,
             ).stop_reason
         except KeyboardInterrupt:
-            reason = "interrupted"
+            reason = stop_reasons.INTERRUPTED
         except FloatingPointError as error:
             if course.best is None:
                 raise _diverged(error) from error
@@ -210,10 +211,10 @@ class MultilayerPerceptron(BaseEstimator):
         vars(self).update(course.attributes(), network_=network, loss_=loss)
         unsettled = f"{settings.solver!r}: the loss has not settled in "
         told = {
-            "epochs": f"{unsettled}max_iter={settings.max_iter} epochs",
-            "max_evaluations": f"{unsettled}max_fun={settings.max_fun} evaluations",
+            stop_reasons.EPOCHS: f"{unsettled}max_iter={settings.max_iter} epochs",
+            stop_reasons.MAX_EVALUATIONS: f"{unsettled}max_fun={settings.max_fun} evaluations",
         }
-        settled = ("callback", "converged", "mu reached its bound")
+        settled = (stop_reasons.CALLBACK, stop_reasons.CONVERGED, stop_reasons.MU_AT_BOUND)
         return None if reason in settled else told.get(reason, reason)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> None:

@@ -9,6 +9,7 @@ from cbackprop.files.checkpoint import read_fit, set_training
 from cbackprop.functions import Array
 from cbackprop.model import Model
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.training import stop_reasons
 from cbackprop.training.history import History
 from cbackprop.training.plan import LATER, Plan
 
@@ -40,7 +41,7 @@ def resume(
     missing = [math.nan] * history.epochs
     history.metrics = {name: history.metrics.get(name, missing[:]) for name in plan.metrics}
     history.validation_cost = (history.validation_cost or missing) if plan.is_judged else []
-    history.stop_reason = "epochs"
+    history.stop_reason = stop_reasons.EPOCHS
     history.best_epoch = None
     best, judge, stopping = fit.best, plan.judge, plan.early_stopping
     best_epoch = None if judge is None else judge.best_epoch(history)

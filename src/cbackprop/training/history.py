@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from cbackprop import validation
+from cbackprop.training import stop_reasons
 
 
 class EarlyStopping:
@@ -129,7 +130,7 @@ class History:
         self.best_epoch: int | None = None
         self.epochs = 0
         self.seconds = 0.0
-        self.stop_reason = "epochs"
+        self.stop_reason: str = stop_reasons.EPOCHS
 
     def cut(self) -> None:
         """Leave out what was noted of an epoch that was not completed."""

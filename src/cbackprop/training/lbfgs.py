@@ -16,13 +16,12 @@ import numpy as np
 from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, WholeBatchState
 from cbackprop.quantities import Failure
-from cbackprop.training import whole_batch
+from cbackprop.training import stop_reasons, whole_batch
 from cbackprop.training.fingerprint import checksums
 from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
 DECREASE, FLATTENING = 1e-4, 0.9
-LIMIT_REACHED = "max_evaluations"
 
 
 class _Point(NamedTuple):
@@ -59,7 +58,7 @@ class LBFGSStep(Step[LBFGS]):
         steepness = euclidean_norm(here.gradient)
         if np.abs(here.gradient).max() <= optimizer.gradient_tolerance:
             self.remember(here)
-            return cost, "converged"
+            return cost, stop_reasons.CONVERGED
         pairs = _pairs(state)
         # The pairs may be from steps in which other layers were frozen.
         direction = self.frozen_out(_two_loop_direction(pairs, here.gradient))
@@ -78,7 +77,8 @@ class LBFGSStep(Step[LBFGS]):
             whole_batch.write_parameters(self.engine, here.parameters)
             self.remember(here)
             # Without a limit no step that these numbers can tell from none makes the cost lower.
-            return cost, "converged" if self.most > 0 else LIMIT_REACHED
+            ended = stop_reasons.CONVERGED if self.most > 0 else stop_reasons.MAX_EVALUATIONS
+            return cost, ended
         whole_batch.write_parameters(self.engine, there.parameters)
         self.remember(there)
         s, y = there.parameters - here.parameters, there.gradient - here.gradient
@@ -91,7 +91,7 @@ class LBFGSStep(Step[LBFGS]):
                 array.flags.writeable = False
                 arrays[f"{name}{i}"] = array
         state.arrays = arrays
-        return cost, None if self.most > 0 else LIMIT_REACHED
+        return cost, None if self.most > 0 else stop_reasons.MAX_EVALUATIONS
 
     @property
     def most(self) -> int:

@@ -15,7 +15,7 @@ from cbackprop.functions import COSTS, Array
 from cbackprop.optimizers import LevenbergMarquardt, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.reference.engine import Engine
-from cbackprop.training import whole_batch
+from cbackprop.training import stop_reasons, whole_batch
 from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
 
 # The Jacobian's rows are made a block at a time: at most so many bytes of them; what the caches
@@ -84,7 +84,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
         if not (math.isfinite(equations.largest) and np.isfinite(equations.gradient).all()):
             raise NotFinite(("jacobian", len(self.of_weights)))
         if euclidean_norm(equations.gradient) <= optimizer.gradient_tolerance:
-            return cost, "converged"
+            return cost, stop_reasons.CONVERGED
         # A gain within the rounding of the network's numbers is none.
         enough = present * (1 - float(np.finfo(self.dtype).eps))
         # A smaller μ is lost by rounding: it would only have to grow again.
@@ -93,7 +93,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
         most = optimizer.most_mu * max(1.0, equations.largest)
         most = min(most, float(np.finfo(np.float64).max))
         mu = max(state.numbers["mu"], min(least, most))
-        reason = None
+        reason: str | None = None
         while mu <= most:
             change = equations.solve(mu)
             if change is not None:
@@ -102,11 +102,11 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
                     # rounding of such a sum, and no step brings any, this is no end.
                     promised = dot(change, equations.gradient) + mu * dot(change, change)
                     is_gain = promised > r.size * (present - enough)
-                    reason = "mu reached its bound" if is_gain else "converged"
+                    reason = stop_reasons.MU_AT_BOUND if is_gain else stop_reasons.CONVERGED
                 whole_batch.write_parameters(engine, parameters - change)
                 there = whole_batch.read_parameters(engine)
                 if np.array_equal(there, parameters):
-                    reason = "converged"
+                    reason = stop_reasons.CONVERGED
                     break  # the steps are below the parameters' last digit, and get shorter
                 r_there = self.residuals("the residuals after the step")
                 if isinstance(r_there, np.ndarray) and self.objective(r_there, there) < enough:
@@ -114,7 +114,7 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
                     return cost, None
             mu *= optimizer.increase
         whole_batch.write_parameters(engine, parameters)
-        return cost, reason or "mu reached its bound"
+        return cost, reason or stop_reasons.MU_AT_BOUND
 
     def residuals(self, name: str) -> Array | Failure:
         """√w_i r_j, (n, n_L), at the engine's parameters, or what was not finite."""

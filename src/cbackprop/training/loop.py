@@ -15,6 +15,7 @@ from cbackprop.model import Model, Snapshot, total_weight
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import Rates
 from cbackprop.sparse_rows import Examples, numbers_of
+from cbackprop.training import stop_reasons
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
@@ -212,23 +213,23 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
             # Every callback is called, whatever the ones before it answered.
             answers = [callback(history) for callback in plan.callbacks]
             if any(bool(answer) for answer in answers if validation.is_flag(answer)):
-                reason = "callback"
+                reason = stop_reasons.CALLBACK
             checkpoint()
             progress.show(history, reason is not None or epoch + 1 == plan.epochs or is_over())
             if reason is not None:
                 history.stop_reason = reason
                 break
-        if history.stop_reason == "epochs" and is_over():
-            history.stop_reason = "early stopping"
+        if history.stop_reason == stop_reasons.EPOCHS and is_over():
+            history.stop_reason = stop_reasons.EARLY_STOPPING
     except Exception:
         fold_back(model)
-        history.stop_reason = "error"
+        history.stop_reason = stop_reasons.ERROR
         if epoch_start is not None:
             epoch_start.restore(model)
         raise
     except BaseException:  # Ctrl-C above all
         fold_back(model)
-        history.stop_reason = "interrupted"
+        history.stop_reason = stop_reasons.INTERRUPTED
         history.cut()
         restore_best()
         raise

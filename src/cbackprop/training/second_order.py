@@ -52,8 +52,7 @@ def step(
     cost : float
         The mean cost before the step, without the penalty.
     stop_reason : str or None
-        "converged" when there is nothing more to gain, "mu reached its bound" when no step was
-        found before that, None otherwise.
+        One of those of whole-batch optimisers, None where it can go on.
 
     Raises
     ------
