@@ -195,7 +195,7 @@ CALLS: dict[str, Callable[[Network, Any, Any], Any]] = {
     "fit dropout": with_fit(dropout=0.4, class_weight="balanced"),
     "fit private": with_fit(clip_norm=0.1, noise_multiplier=0.5),
     "fit judged": with_fit(
-        validation_fraction=0.3, metrics=("mse", "mae", "r2", "accuracy"), early_stopping=2,
+        validation_fraction=0.3, metrics=("mse", "mae", "r2"), early_stopping=2,
         schedule=schedules.ReduceOnPlateau(0.1, 0),
     ),
     "fit with a checkpoint": fit_with_checkpoint,
