@@ -48,7 +48,13 @@ def columns(net: Network) -> tuple[Column, ...] | None:
     found: tuple[Column, ...] = ()
     try:
         found = tuple(
-            Column(name, None if words is None else tuple(words), tells_missing, fill)
+            Column(
+                name,
+                None if words is None else tuple(words),
+                fill is not None,
+                tells_missing,
+                math.nan if fill is None else fill,
+            )
             for name, words, tells_missing, fill in json.loads(text)
         )
         names = [name for column in found for name in column.inputs()]
@@ -67,14 +73,19 @@ def columns(net: Network) -> tuple[Column, ...] | None:
 
 def _is_known(column: Column) -> bool:
     """Whether what stands for a gap is a number, or there are no gaps."""
-    fill = column.fill
+    fill: object = column.fill
     is_number = isinstance(fill, (int, float)) and (column.categories or math.isfinite(fill))
-    return fill is None or bool(is_number)
+    return not column.may_miss or bool(is_number)
 
 
 def as_text(made_of: Sequence[Column]) -> str:
-    """The same as metadata."""
-    return json.dumps([list(column) for column in made_of])
+    """The same as metadata: what stands for a gap, or null where there may be none."""
+    return json.dumps(
+        [
+            (name, categories, tells_missing, fill if may_miss else None)
+            for name, categories, may_miss, tells_missing, fill in made_of
+        ]
+    )
 
 
 def fit_into_a_file(names: Sequence[str]) -> bool:

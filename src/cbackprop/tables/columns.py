@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple, NoReturn
@@ -24,17 +25,19 @@ class Column(NamedTuple):
     name : str
     categories : tuple of str or None
         Of a column of words, in the order of their inputs; None for one of numbers.
+    may_miss : bool
+        Whether there may be none in some rows.
     tells_missing : bool
         Whether there is one more input, which says that the number is missing.
-    fill : float or None
-        What stands for a missing number, NaN where that is not known yet; None where nothing may
-        be missing.
+    fill : float
+        What stands in its inputs for what is missing; NaN where that is not known yet.
     """
 
     name: str
     categories: tuple[str, ...] | None = None
+    may_miss: bool = False
     tells_missing: bool = False
-    fill: float | None = None
+    fill: float = math.nan
 
     def inputs(self) -> list[str]:
         """The names of its inputs."""

@@ -399,7 +399,7 @@ def _parsed(text: IO[str], name: str, form: Form, encoding: str) -> Table:
         may_miss = set(inputs if form.missing else ())
     else:
         columns_known = zip(inputs, form.columns, strict=True)
-        may_miss = {column for column, known in columns_known if known.fill is not None}
+        may_miss = {column for column, known in columns_known if known.may_miss}
     examples = chain(head[n_skipped:], rows)
     numeric = [column for column in inputs if column not in words]
     values, cells, numbers, faults = _read(
@@ -622,7 +622,7 @@ def _of_words(
     for row, cell in enumerate(cells):
         expected, advice = "", ""
         if is_missing(cell):
-            if known.fill is None:
+            if not known.may_miss:
                 expected, advice = "a category", _about_missing(form)
         elif len(cell) > LONGEST_CLASS:
             expected = f"a category, of {LONGEST_CLASS} letters at most"

@@ -7,7 +7,6 @@ puts the mean, and, where the training had some, an input that is 1 in these row
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,11 +26,10 @@ def is_missing(word: str) -> bool:
 
 def learnt(name: str, part: Part, may_miss: bool) -> Column:
     """What a column of the examples to train on has, so that others can be read likewise."""
-    fill = math.nan if may_miss else None
     if isinstance(part, np.ndarray):
-        return Column(name, None, bool(np.isnan(part).any()), fill)
+        return Column(name, None, may_miss, tells_missing=bool(np.isnan(part).any()))
     words = {word for word in part if not (may_miss and is_missing(word))}
-    return Column(name, tuple(sorted(words)), False, fill)
+    return Column(name, tuple(sorted(words)), may_miss, fill=0.0)
 
 
 def encoded(columns: Sequence[Column], parts: Sequence[Part], n: int) -> tuple[Array, Names]:
@@ -43,7 +41,7 @@ def encoded(columns: Sequence[Column], parts: Sequence[Part], n: int) -> tuple[A
     for column, part in zip(columns, parts, strict=True):
         if isinstance(part, np.ndarray):
             gaps = np.isnan(part)
-            arrays.append(part if column.fill is None else np.where(gaps, column.fill, part))
+            arrays.append(np.where(gaps, column.fill, part) if column.may_miss else part)
             arrays += [gaps] if column.tells_missing else []
             continue
         numbers = {word: k for k, word in enumerate(column.categories or ())}
@@ -63,14 +61,12 @@ def fill_with_means(columns: Sequence[Column], X: Array, *others: Array) -> tupl
     filled: list[Column] = []
     place = 0
     for column in columns:
-        if column.categories is None and column.fill is not None:
+        if column.categories is None and column.may_miss:
             there = X[:, place][~np.isnan(X[:, place])]
             mean = float(there.mean()) if len(there) else 0.0
             for array in (X, *others):
                 array[np.isnan(array[:, place]), place] = mean
             column = column._replace(fill=mean)
-        elif column.fill is not None:
-            column = column._replace(fill=0.0)
         filled.append(column)
         place += len(column.inputs())
     return tuple(filled)
