@@ -363,7 +363,64 @@ class _Fault(NamedTuple):
     advice: str
 
 
+class _Columns(NamedTuple):
+    """Which columns of a file are what."""
+
+    heading: Heading
+    inputs: list[int]
+    targets: list[int]
+    words: list[int]  # those of the inputs that are columns of words
+    may_miss: set[int]  # those of the inputs that may have gaps
+
+    @property
+    def numeric(self) -> list[int]:
+        """Those of the inputs that are columns of numbers."""
+        return [column for column in self.inputs if column not in self.words]
+
+
+class _Cells(NamedTuple):
+    """What stands in the examples."""
+
+    numbers: array[float]  # of the columns of numbers among the inputs, row by row; NaN for a gap
+    texts: dict[int, list[str]]  # of the columns of words and the targets
+    lines: list[int]  # where each row begins
+    faults: list[_Fault]  # what is wrong with the numbers
+
+
 def _parsed(text: IO[str], name: str, form: Form, encoding: str) -> Table:
+    delimiter, head, rest = _begun(text, name, form, encoding)
+    layout, n_skipped = _layout(head, name, form)
+    separated = _separated(delimiter)
+    columns = _columns(layout, form, separated)
+    cells = _read(chain(head[n_skipped:], rest), name, separated, layout, form, columns)
+    if not cells.lines:
+        raise ValueError(f"{name} has a header and no rows; expected rows of numbers below it")
+    targets = [_target(cells, column, layout.notation, form) for column in columns.targets]
+    faults = [
+        *cells.faults,
+        *(target for target in targets if isinstance(target, _Fault)),
+        *_faults_of_words(cells, columns, form),
+    ]
+    if faults:
+        told = _told(name, columns, faults, separated, form.columns is not None)
+        raise ValueError(f"{told} ({separated})" if layout.width == 1 else told)
+    X, names, recipe = _inputs(cells, columns, form)
+    heading = columns.heading
+    return Table(
+        X,
+        names,
+        tuple(target for target in targets if not isinstance(target, _Fault)),
+        tuple(map(heading.name_of, columns.targets)),
+        layout.names is not None,
+        recipe,
+        _notes(name, layout, {*columns.targets, *heading.columns("drop", form.drop)}),
+    )
+
+
+def _begun(
+    text: IO[str], name: str, form: Form, encoding: str
+) -> tuple[str, list[Numbered], Iterator[Numbered]]:
+    """The delimiter, the first rows, by which the others are understood, and those others."""
     sample = _sample(text)
     if sample:
         sample[0] = sample[0].removeprefix("\ufeff")
@@ -384,7 +441,10 @@ def _parsed(text: IO[str], name: str, form: Form, encoding: str) -> Table:
             break
     if not head:
         raise ValueError(f"{name} is empty; expected rows of numbers")
-    layout, n_skipped = _layout(head, name, form)
+    return delimiter, head, rows
+
+
+def _columns(layout: _Layout, form: Form, separated: str) -> _Columns:
     heading = Heading(
         layout.names, layout.width, (*layout.empty, *((0,) if layout.has_index else ()))
     )
@@ -393,87 +453,52 @@ def _parsed(text: IO[str], name: str, form: Form, encoding: str) -> Table:
     except ValueError as error:
         if layout.width > 1:
             raise
-        raise ValueError(f"{error} ({_separated(delimiter)})") from None
+        raise ValueError(f"{error} ({separated})") from None
     words = heading.of_words(form, inputs)
     if form.columns is None:
         may_miss = set(inputs if form.missing else ())
     else:
-        columns_known = zip(inputs, form.columns, strict=True)
-        may_miss = {column for column, known in columns_known if known.may_miss}
-    examples = chain(head[n_skipped:], rows)
-    numeric = [column for column in inputs if column not in words]
-    values, cells, numbers, faults = _read(
-        examples, name, delimiter, layout, form, numeric, [*targets, *words], may_miss
-    )
-    if not numbers and not faults:
-        raise ValueError(f"{name} has a header and no rows; expected rows of numbers below it")
-    columns: list[Array] = []
-    texts = dict(zip(words, cells[len(targets) :], strict=True))
-    for column, of_column in zip(targets, cells, strict=False):
-        found = _target(of_column, numbers, column, layout.notation, form)
-        if isinstance(found, _Fault):
-            faults.append(found)
-        else:
-            columns.append(found)
+        pairs = zip(inputs, form.columns, strict=True)
+        may_miss = {column for column, known in pairs if known.may_miss}
+    return _Columns(heading, inputs, targets, words, may_miss)
+
+
+def _inputs(
+    cells: _Cells, columns: _Columns, form: Form
+) -> tuple[Array, tuple[str, ...], tuple[Column, ...] | None]:
+    """X, the names of its columns, and what they are made of where that is not numbers alone."""
+    numeric, names = columns.numeric, tuple(map(columns.heading.name_of, columns.inputs))
+    X = np.array(cells.numbers).reshape(len(cells.lines), len(numeric))
     recipe = form.columns
-    for column, of_column in texts.items():
-        known = learnt("", of_column, form.missing)
-        if recipe is not None:
-            known = recipe[inputs.index(column)]
-        fault = _of_words(of_column, numbers, column, known, form)
-        faults += [] if fault is None else [fault]
-    if faults:
-        all_inputs = len(faults) >= len(inputs) and len(inputs) > 1
-        raise ValueError(
-            _told(
-                name,
-                heading,
-                faults,
-                _separated(delimiter) if all_inputs else "",
-                form.columns is not None,
-            )
-            + (f" ({_separated(delimiter)})" if layout.width == 1 else "")
-        )
-    X, names = np.array(values), tuple(map(heading.name_of, inputs))
-    X = X.reshape(len(numbers), len(numeric))
-    if recipe is not None or texts or form.missing:
-        of_numbers = dict(zip(numeric, X.T, strict=True))
-        parts = [texts[column] if column in texts else of_numbers[column] for column in inputs]
-        if recipe is None:
-            pairs = zip(names, parts, strict=True)
-            recipe = tuple(learnt(name, part, form.missing) for name, part in pairs)
-        X, names = encoded(recipe, parts, len(numbers))
-    return Table(
-        X,
-        names,
-        tuple(columns),
-        tuple(map(heading.name_of, targets)),
-        layout.names is not None,
-        recipe,
-        _notes(name, heading, layout, {*targets, *heading.columns("drop", form.drop)}),
-    )
+    if recipe is None and not columns.words and not form.missing:
+        return X, names, None
+    of_numbers = dict(zip(numeric, X.T, strict=True))
+    parts = [
+        cells.texts[column] if column in columns.words else of_numbers[column]
+        for column in columns.inputs
+    ]
+    if recipe is None:
+        pairs = zip(names, parts, strict=True)
+        recipe = tuple(learnt(name, part, form.missing) for name, part in pairs)
+    return *encoded(recipe, parts, len(cells.lines)), recipe
 
 
 def _read(
     rows: Iterable[Numbered],
     name: str,
-    delimiter: str,
+    separated: str,
     layout: _Layout,
     form: Form,
-    inputs: list[int],
-    texts: list[int],
-    may_miss: set[int],
-) -> tuple[array[float], list[list[str]], list[int], list[_Fault]]:
-    """The inputs' numbers, the cells of texts, each row's line, and what is wrong with inputs.
-
-    A number that may be missing, and is, is NaN.
-    """
+    columns: _Columns,
+) -> _Cells:
+    """Every row, its numbers looked at."""
     notation, width = layout.notation, layout.width
     values: array[float] = array("d")
-    cells: list[list[str]] = [[] for _ in texts]
-    numbers: list[int] = []
+    texts: dict[int, list[str]] = {column: [] for column in (*columns.targets, *columns.words)}
+    lines: list[int] = []
     faults: list[_Fault] = []
-    good, picked = inputs, _picker(inputs)
+    good = columns.numeric
+    picked = _picker(good)
     header = None if all(map(like_a_number, layout.names or ())) else layout.names
     for line, row in rows:
         if row == header:
@@ -481,7 +506,7 @@ def _read(
         if len(row) != width:
             raise ValueError(
                 f"{name}:{line}: {len(row)} column{'s' if len(row) != 1 else ''}; expected {width} "
-                f"as in line {layout.first_line} ({_separated(delimiter)})"
+                f"as in line {layout.first_line} ({separated})"
             )
         for column in layout.empty:
             if row[column].strip():
@@ -496,7 +521,7 @@ def _read(
             wrong: set[int] = set()
             for word, column in zip(words, good, strict=True):
                 number = notation.number(word)
-                if number is None and column in may_miss and says_missing(word):
+                if number is None and column in columns.may_miss and says_missing(word):
                     number = math.nan
                 if number is None:
                     guessed = layout.guessed and line == layout.first_line
@@ -509,10 +534,10 @@ def _read(
                 picked = _picker(good)
         if not faults:
             values.extend(found)
-        for column, text in zip(texts, cells, strict=True):
-            text.append(row[column].strip())
-        numbers.append(line)
-    return values, cells, numbers, faults
+        for column, cells in texts.items():
+            cells.append(row[column].strip())
+        lines.append(line)
+    return _Cells(values, texts, lines, faults)
 
 
 def _picker(columns: list[int]) -> Callable[[Row], Sequence[str]]:
@@ -557,11 +582,9 @@ def _loses_as_a_number(cell: str) -> bool:
     return len(digits) > len(str(LARGEST_WHOLE)) or digits[0] == "0" or int(digits) > LARGEST_WHOLE
 
 
-def _target(
-    cells: list[str], lines: list[int], column: int, notation: Notation, form: Form
-) -> Array | _Fault:
+def _target(read: _Cells, column: int, notation: Notation, form: Form) -> Array | _Fault:
     """A target column: numbers if every cell is one, names if none is."""
-    mixed = form.mixed
+    cells, lines, mixed = read.texts[column], read.lines, form.mixed
     codes = (
         []
         if form.codes is False
@@ -614,6 +637,20 @@ def _about_missing(form: Form) -> str:
     return f"what is missing is not filled in{' (--missing mean does it)' if form.trains else ''}"
 
 
+def _faults_of_words(cells: _Cells, columns: _Columns, form: Form) -> list[_Fault]:
+    """What is wrong with columns of words: one fault of each."""
+    found: list[_Fault] = []
+    for column in columns.words:
+        texts = cells.texts[column]
+        if form.columns is None:
+            known = learnt("", texts, form.missing)
+        else:
+            known = form.columns[columns.inputs.index(column)]
+        fault = _of_words(texts, cells.lines, column, known, form)
+        found += [] if fault is None else [fault]
+    return found
+
+
 def _of_words(
     cells: list[str], lines: list[int], column: int, known: Column, form: Form
 ) -> _Fault | None:
@@ -638,11 +675,15 @@ def _of_words(
 _JOINTS = {"(--task": " ", "with": ", ", "what": ": "}
 
 
-def _told(name: str, heading: Heading, faults: list[_Fault], besides: str, of_model: bool) -> str:
+def _told(
+    name: str, columns: _Columns, faults: list[_Fault], separated: str, of_model: bool
+) -> str:
     """Everything that is wrong, in one line: the first cell of each column.
 
-    What a model's inputs are made of cannot be dropped.
+    Where all inputs are wrong, the delimiter is. What a model's inputs are made of cannot be
+    dropped.
     """
+    heading, n_inputs = columns.heading, len(columns.inputs)
 
     def place(fault: _Fault) -> str:
         own = f" ({shown(heading.names[fault.column])})" if heading.names is not None else ""
@@ -662,8 +703,8 @@ def _told(name: str, heading: Heading, faults: list[_Fault], besides: str, of_mo
     text += f"; expected {', '.join(expected)}"
     advice = dict.fromkeys(fault.advice for fault in faults if fault.advice)
     text += "".join(f"; {one}" for one in advice)
-    if besides:
-        return f"{text}; {besides}"
+    if len(faults) >= n_inputs > 1:
+        return f"{text}; {separated}"
     if len(faults) <= MOST_COLUMNS_TOLD and not of_model:
         text += f"; --drop {heading.as_option(fault.column for fault in faults)} leaves all out"
     return text
@@ -678,7 +719,7 @@ def _separated(delimiter: str) -> str:
     )
 
 
-def _notes(name: str, heading: Heading, layout: _Layout, used: set[int]) -> tuple[str, ...]:
+def _notes(name: str, layout: _Layout, used: set[int]) -> tuple[str, ...]:
     """What was left out without having been asked for."""
     notes: list[str] = []
     if layout.has_index and 0 not in used:
