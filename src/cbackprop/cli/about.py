@@ -60,7 +60,7 @@ def columns(net: Network) -> tuple[Column, ...] | None:
         names = [name for column in found for name in column.inputs()]
         if not all(_is_known(column) for column in found):
             names = []
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         names = []
     # Of a table without a header the network has no names.
     if tuple(names) != (net.feature_names or tuple(names)) or len(names) != net.sizes[0]:
@@ -73,9 +73,7 @@ def columns(net: Network) -> tuple[Column, ...] | None:
 
 def _is_known(column: Column) -> bool:
     """Whether what stands for a gap is a number, or there are no gaps."""
-    fill: object = column.fill
-    is_number = isinstance(fill, (int, float)) and (column.categories or math.isfinite(fill))
-    return not column.may_miss or bool(is_number)
+    return not column.may_miss or math.isfinite(column.fill) or column.categories is not None
 
 
 def as_text(made_of: Sequence[Column]) -> str:
