@@ -201,7 +201,8 @@ def test_refused(
     "columns",
     [
         "{", "[]", "1", '[["colour"]]', '[["colour",["blue"],false,null]]', '[["colour",3,0,0]]',
-        "[" * 100_000, "a gap filled with abc", "a gap filled with NaN", "a gap filled with 10**400",
+        "[" * 100_000,
+        *("a gap filled with abc", "a gap filled with NaN", "a gap filled with 10**400"),
     ],
     ids=range(10),
 )  # fmt: skip
