@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-for shared in ("support", "command_line", "rejections", "oracle"):
+for shared in ("support", "command_line", "rejections", "oracle", "small_networks"):
     pytest.register_assert_rewrite(shared)
 with warnings.catch_warnings():
     # Without the compiled core the first import gives its one RuntimeWarning (which has a test of
