@@ -34,6 +34,12 @@ def mnist_directory() -> Path:
     return folder
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a test may save a model."""
+    return tmp_path / "model.safetensors"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Give whole folders a process for each core, as `-n` would, where nothing speaks against it.

@@ -9,7 +9,8 @@ import model_files as model_file
 import numpy as np
 import pytest
 from fits import scripted
-from support import TESTS, data, with_every_kind
+from model_files import DATA
+from support import data, with_every_kind
 
 import cbackprop
 from cbackprop import (
@@ -28,7 +29,6 @@ from cbackprop import (
 )
 from cbackprop.training.plan import LATER, Plan
 
-DATA = TESTS / "data"
 SIZES = (5, 8, 7, 2)
 OPTIMIZERS = with_every_kind(
     SGD(0.1),
