@@ -198,7 +198,7 @@ class Gradient:
             return self._scaled(_divided, divisor)
         return self.vector / other if _has_axes(other) else NotImplemented
 
-    def __matmul__(self, other: Gradient | Array) -> Any:
+    def __matmul__(self, other: Gradient | Array) -> Numbers:
         """The inner product with one gradient or array; per example (n,), one with each row."""
         if isinstance(other, Gradient):
             self._require_fitting("@", other)
@@ -374,7 +374,7 @@ class Backward(Forward):
             self._da_dz[-1] = jacobian[0] if self._outputs.ndim == 1 else jacobian
         return self._da_dz
 
-    def slopes(self, layer: int) -> Any:
+    def slopes(self, layer: int) -> Any:  # Any: as ByLayer
         """∂a_j/∂z_j of one layer, without what else a softmax layer's z_j moves.
 
         Parameters

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -35,7 +35,11 @@ from cbackprop.sklearn.parameters import (
     settings_of,
     word_for,
 )
+from cbackprop.sparse_rows import ExamplesLike
 from cbackprop.training import stop_reasons
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Which = Literal["first", "all", "some"]
 
@@ -104,10 +108,10 @@ class MultilayerPerceptron(BaseEstimator):
 
     def fit(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        validation_data: tuple[Any, Any] | None = None,
+        X: ExamplesLike,
+        y: ExamplesLike,
+        sample_weight: npt.ArrayLike | None = None,
+        validation_data: tuple[ExamplesLike, ExamplesLike] | None = None,
     ) -> Self:
         """Train on X and y, from the beginning unless ``warm_start`` is on.
 

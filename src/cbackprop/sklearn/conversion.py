@@ -53,7 +53,9 @@ LEARNT = (
 )  # fmt: skip
 
 
-def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
+def from_sklearn(
+    estimator: Any,  # scikit-learn has no types
+) -> MLPClassifier | MLPRegressor:
     """scikit-learn's fitted estimator as ours: the same parameters, the same predictions.
 
     Parameters
@@ -99,7 +101,7 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
     return ours
 
 
-def to_sklearn(estimator: object) -> Any:
+def to_sklearn(estimator: object) -> Any:  # likewise
     """A fitted estimator or a network as scikit-learn's: the same parameters and predictions.
 
     Parameters

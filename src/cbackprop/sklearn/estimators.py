@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -29,8 +29,13 @@ from cbackprop.sklearn.library import (
     type_of_target,
 )
 from cbackprop.sklearn.parameters import activation, cost, output_for, word_for
+from cbackprop.sparse_rows import ExamplesLike
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Words = str | Activation
+ClassWeight = dict[Any, float] | Literal["balanced"]  # Any: labels of whatever kind
 
 
 class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
@@ -132,7 +137,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
         For an argument by an unknown name. Their values are judged by `fit`.
     """
 
-    class_weight: dict[Any, float] | Literal["balanced"] | None
+    class_weight: ClassWeight | None
     classes_: Array
     has_labels_: bool  # whether an example has any number of the classes, and not one of them
     _sparse_labels: bool  # whether they came, and are to be told, as a sparse matrix
@@ -165,7 +170,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
         max_fun: int = 15000,
         loss: str | Cost = "log_loss",
         output_activation: str | None = None,
-        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        class_weight: ClassWeight | None = None,
         dropout: float = 0.0,
         callbacks: Sequence[Callable[..., object]] = (),
         dtype: Literal["float32", "float64"] | None = None,
@@ -264,7 +269,13 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
         return float(accuracy_score(*decided, sample_weight=weight))
 
     @available_if(goes_by_batches)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: ExamplesLike,
+        y: ExamplesLike,
+        sample_weight: npt.ArrayLike | None = None,
+        classes: npt.ArrayLike | None = None,
+    ) -> Self:
         """One pass over these examples, the optimiser's state kept from call to call.
 
         Parameters
@@ -301,7 +312,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
             self._partial_fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any) -> Any:
+    # Any: an array, or a sparse matrix as the labels were.
+    def predict(self, X: ExamplesLike) -> Any:
         """The class of each example, or its labels.
 
         Parameters
@@ -327,7 +339,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
             return sparse_matrix(labels) if self._sparse_labels else labels
         return self.classes_[self._decided(outputs)]
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: ExamplesLike) -> Array:
         """The probability of each class.
 
         Parameters
@@ -356,7 +368,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):
             outputs /= outputs.sum(axis=1, keepdims=True)
         return outputs
 
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: ExamplesLike) -> Array:
         """The logarithms of `predict_proba`.
 
         Parameters
@@ -474,7 +486,9 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
         return float(r2_score(Y, predictions, sample_weight=weight))
 
     @available_if(goes_by_batches)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self, X: ExamplesLike, y: ExamplesLike, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
         """One pass over these examples, the optimiser's state kept from call to call.
 
         Parameters
@@ -500,7 +514,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):
             self._partial_fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: ExamplesLike) -> Array:
         """The outputs.
 
         Parameters
