@@ -262,6 +262,10 @@ class Model:
             with self.engine.reading():
                 validation.explain_not_finite(failure, X, self.weights, self.biases)
 
+    def no_examples(self) -> tuple[Array, Array]:
+        """X and Y of no rows."""
+        return np.empty((0, self.sizes[0]), self.dtype), np.empty((0, self.sizes[-1]), self.dtype)
+
     def _layers(self, n: int) -> list[Array]:
         return [np.empty((n, n_l), self.dtype) for n_l in self.sizes[1:]]
 

@@ -27,6 +27,7 @@ from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, ExamplesLike, dense, numbers_of
 from cbackprop.training import loop
 from cbackprop.training import plan as plans
+from cbackprop.training.chunks import Source
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import METRICS, Metric, MetricName, function_of, measured
 from cbackprop.update_rules import StepOptions
@@ -1381,8 +1382,8 @@ class Network:
     @validation.names_keywords
     def fit(
         self,
-        X: ExamplesLike,
-        Y: npt.ArrayLike,
+        X: ExamplesLike | Source,
+        Y: npt.ArrayLike | None = None,
         *,
         epochs: int = 10,
         batch_size: int = 32,
@@ -1419,7 +1420,10 @@ class Network:
         Parameters
         ----------
         X, Y : array_like
-            (n, n_0) and (n, n_L).
+            (n, n_0) and (n, n_L). Or, without Y, a source of chunks: something that can be gone
+            through again and again, as a list or a ``torch.utils.data.DataLoader``, and gives pairs
+            (X, Y), or a function without arguments that returns what can be gone through once. See
+            the Notes.
         epochs : int
             Passes over the data, ≥ 0; with ``resume`` those before the checkpoint included.
         batch_size : int
@@ -1549,6 +1553,13 @@ class Network:
 
         Notes
         -----
+        Chunks. One epoch is one way through the source, in its order: ``shuffle`` shuffles nothing.
+        Batches go on over the ends of chunks, so that the steps are, to the bit, those of
+        ``shuffle=False`` on all rows at once; a chunk of `DataLoader` is a batch where both have
+        the same size. Memory is needed for a chunk and a batch. What looks at all examples first is
+        refused: weights, a share held out, ``standardise``, ``sparse=True``, metrics without
+        validation data, whole-batch optimisers. A checkpoint compares nothing of such data.
+
         Standardised training. Mean and deviation, in float64, are those of the rows trained on,
         without those held out, each counted once whatever its weight; a column of equal numbers is
         only shifted, and a target that is missing does not count. Y stays as it is with a cost of

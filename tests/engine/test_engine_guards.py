@@ -126,6 +126,17 @@ def test_an_order_that_leads_outside(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("first_batch", [-1, 2**62])
+def test_batches_before_that_cannot_have_been(dtype, first_batch):
+    engine, (X, Y) = engine_of(dtype), examples(dtype)
+    engine.set_optimizer(UpdateRule("sgd", {}, ()))
+    before = engine.parameter_arrays()[2].copy()
+    with pytest.raises(ValueError, match=f"^first_batch is {first_batch}; expected a number of"):
+        engine.train(X, Y, None, 2, None, None, 0, None, first_batch)
+    assert np.array_equal(engine.parameter_arrays()[2], before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_layers_to_freeze_that_are_not_there_or_are_all(dtype):
     (X, Y), engines = examples(dtype), [engine_of(dtype) for _ in range(2)]
     for engine in engines:

@@ -31,7 +31,8 @@ ROWS = (
     "validation.scalars",
     "validation.arrays",
     "validation.names",
-    "validation.network validation.fitting validation.looking validation.keywords",
+    "validation.network validation.fitting validation.looking validation.keywords "
+    "validation.chunks",
     "validation",
     "nudges paths datasets tables.columns tables.kinds tables.numbers reference "
     "reference.ownership reference.calculus",
@@ -44,7 +45,8 @@ ROWS = (
     "files.model",
     "files.checkpoint",
     "files files.pickling training.history",
-    "schedules training.metrics training.progress training.fingerprint training.whole_batch",
+    "schedules training.chunks training.metrics training.progress training.fingerprint "
+    "training.whole_batch",
     "training.lbfgs training.levenberg_marquardt training.plan",
     "training.second_order training.checkpoints training.sparsity training.standardised",
     "training.loop",

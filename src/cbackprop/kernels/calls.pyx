@@ -347,13 +347,15 @@ cdef class Engine(Core):
             call.packed = data(packed)
         return run(self, jvp_all, &call, call.n, 3, NEEDS_CURVATURE)[0]
 
-    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, watcher=None, /):
+    def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, watcher=None,
+              Py_ssize_t first_batch=0, /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 
         sample_weight (n,) float64 or None, by the rows of X; options: update_rules.StepOptions, or None for nothing;
         key: the stream of random words of dropout and noise; watcher: None, or a function that long passes call
-        between two pieces of work, every few milliseconds, with the number of batches done. Without a row a pass with
-        noise is one step of noise alone, and any other is none.
+        between two pieces of work, every few milliseconds, with the number of batches done; first_batch: how many
+        there were in earlier calls for the same pass. Without a row a pass with noise is one step of noise alone, and
+        any other is none.
         Returns (None or what was not finite, sum of the costs, weighted, each example had when its batch came). A pass
         that ends early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
@@ -362,6 +364,8 @@ cdef class Engine(Core):
         begin(self, &call, X, Y, sample_weight)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        if not 0 <= first_batch <= PY_SSIZE_T_MAX // batch_size - call.n:
+            raise ValueError(f"first_batch is {first_batch}; expected a number of batches from 0 on")
         if order is not None:
             # Of no subclass, whose min and max may be its own.
             if (not cnp.PyArray_CheckExact(order) or cnp.PyArray_TYPE(<cnp.ndarray> order) != cnp.NPY_INT64
@@ -372,7 +376,7 @@ cdef class Engine(Core):
             call.order = <const int64_t *> cnp.PyArray_DATA(<cnp.ndarray> order)
         enter_change(self)
         try:
-            begin_pass(self, options, key)
+            begin_pass(self, options, key, first_batch, batch_size)
             self.watcher = watcher
             self.rule_alone = self.rule_alone and call.sample_weight == NULL
             call.clip_norm = self.clip_norm
@@ -381,7 +385,7 @@ cdef class Engine(Core):
                 failed = train_pass(self, &call, batch_size)
             return failure_of(self, failed), self.cost_total + self.cost_correction
         finally:
-            begin_pass(self, None, 0)
+            begin_pass(self, None, 0, 0, 0)
             self.watcher = None
             leave_change(self)
 

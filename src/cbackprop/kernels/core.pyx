@@ -143,11 +143,11 @@ cdef class Core:
     # Rows after those of the block under way, and how many lines of them the block's first product asks for.
     cdef const real *prefetch_block
     cdef Py_ssize_t prefetch_block_lines
-    # Dropout, while a pass of training goes on that has it; the block's place in the pass.
+    # Dropout, while a pass of training goes on that has it; the place in the pass of the call's first row and of the block.
     cdef bint dropping
     cdef uint64_t dropout_key, dropout_threshold
     cdef real dropout_scale
-    cdef Py_ssize_t block_row
+    cdef Py_ssize_t first_row, block_row
     # Who has the network, see lock.h. The next four are for a thread that keeps it alone to read and to change.
     cdef uintptr_t lock_word
     cdef bint busy         # a call is under way, with the scratch that lies here

@@ -353,14 +353,15 @@ cdef int take_step_by_cost(
 
 # ---- many steps ------------------------------------------------------------------------------------------------------
 
-cdef int begin_pass(Core core, options, key) except -1:
+cdef int begin_pass(Core core, options, key, Py_ssize_t first_batch, Py_ssize_t batch_size) except -1:
     """What a pass of training does besides the rule: update_rules.StepOptions, None for nothing."""
     cdef double dropout = 0
     cdef Py_ssize_t l
     core.l1 = core.l2 = core.max_norm = core.clip_norm = core.clip_gradient_norm = core.noise = 0
     core.dropping = core.is_private = False
     core.rule_alone = options is None
-    core.batch = core.lowest = core.weight_shift = 0
+    core.batch, core.first_row = first_batch, first_batch * batch_size
+    core.lowest = core.weight_shift = 0
     for l in range(core.n_layers):
         core.layers[l].is_frozen = False
     if options is None:

@@ -211,7 +211,7 @@ cdef int weighted_deltas(
     if block_X[0] == NULL and call.clip_norm > 0:
         block_X[0] = dense_block(core, n)
     prefetch_next(core, call, next_start, next_n)
-    core.block_row = start
+    core.block_row = core.first_row + start
     if deltas_block(core, block_X[0], block_Y, C, n):
         return 1
     return weigh_block(core, call, block_X[0], C, n, start)

@@ -599,12 +599,14 @@ class Engine(Shared):
         options: StepOptions | None,
         key: int,
         watcher: Callable[[int], object] | None = None,
+        first_batch: int = 0,
     ) -> tuple[Failure | None, float]:
         """One pass in batches; returns the sum of the costs, each as its batch came.
 
         sample_weight (n,) float64 or None, by the rows of X; options: what a step does besides the
         rule, or None for nothing; key: the stream of random words of dropout and noise; watcher:
-        None, or a function that long passes call now and then with the number of batches done.
+        None, or a function that long passes call now and then with the number of batches done;
+        first_batch: how many there were in earlier calls for the same pass.
         Without a row a pass with noise is one step of noise alone, and any other is none.
         """
         asked = options or StepOptions()
@@ -621,12 +623,12 @@ class Engine(Shared):
         ]
         # A lot without a row is a step of noise alone.
         stop = max(len(X), 1) if is_private else len(X)
-        for batch, start in enumerate(range(0, stop, batch_size)):
+        for batch, start in enumerate(range(0, stop, batch_size), first_batch):
             rows: Any = slice(start, min(start + batch_size, len(X)))
             if order is not None:
                 rows = order[rows]
             X_batch, Y_batch = X[rows], Y[rows]
-            if watcher is not None and batch * batch_size * self.storage.size >= watched:
+            if watcher is not None and start * self.storage.size >= watched:
                 watcher(batch)
                 watched += WATCH_WORK
             weight, shift = None, 0
@@ -646,8 +648,8 @@ class Engine(Shared):
                     self.dropout, self.dropout_key = asked.dropout, key
                     try:
                         failure, cost = self._mean_gradient(
-                            X_batch, Y_batch, weight, total_weight, clip_norm, gradient, start,
-                            asked.frozen,
+                            X_batch, Y_batch, weight, total_weight, clip_norm, gradient,
+                            batch * batch_size, asked.frozen,
                         )  # fmt: skip
                     finally:
                         self.dropout = 0.0

@@ -16,6 +16,7 @@ from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import Rates
 from cbackprop.sparse_rows import Examples, numbers_of
 from cbackprop.training import stop_reasons
+from cbackprop.training.chunks import Chunks
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
@@ -200,7 +201,9 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
                 break
             if epoch_start is None:
                 epoch_start = Snapshot(model)
-            watcher = progress.watcher(history, len(trained[0]), plan.batch_size)
+            watcher = None
+            if plan.chunks is None:  # of which nobody knows how many rows they have
+                watcher = progress.watcher(history, len(trained[0]), plan.batch_size)
             rate = rates.of(epoch, history)
             reason = _train_and_judge(model, *trained, judged, history, epoch, rate, watcher)
             epoch_start = None
@@ -283,12 +286,14 @@ def _train_once(
     options: StepOptions | None,
     epoch: int | None,
     watcher: Callable[[int], None] | None = None,
-) -> tuple[float, str | None]:
+    chunks: Chunks | None = None,
+) -> tuple[float, float, str | None]:
     """One pass with the network's optimiser; ``epoch``, from 1, is what a divergence names.
 
     A long pass tells the watcher now and then how many batches are done.
 
-    Returns the sum of the (weighted) costs, and why a whole-batch optimiser goes no further.
+    Returns the sum of the (weighted) costs, that of the weights, and why a whole-batch optimiser
+    goes no further.
     """
     engine = model.engine
     if isinstance(model.optimizer, WholeBatch):
@@ -306,15 +311,44 @@ def _train_once(
         except NotFinite as error:
             failure = error.failure
         else:
-            return cost * total_weight(sample_weight, len(X)), reason
+            weight = total_weight(sample_weight, len(X))
+            return cost * weight, weight, reason
     else:
         # A word is drawn only where it is used, so that other fits' orders stay what they were.
         key = int(model.random.words(1)[0]) if options is not None and options.is_random else 0
+        if chunks is not None:
+            return *_train_on_chunks(model, chunks, batch_size, options, key, epoch), None
         failed, total = engine.train(X, Y, order, batch_size, sample_weight, options, key, watcher)
         if failed is None:
-            return total, None
+            return total, total_weight(sample_weight, len(X)), None
         failure = failed
     _raise_divergence(epoch, failure, X, Y)
+
+
+def _train_on_chunks(
+    model: Model,
+    chunks: Chunks,
+    batch_size: int,
+    options: StepOptions | None,
+    key: int,
+    epoch: int | None,
+) -> tuple[float, int]:
+    """One pass through the source, with the steps of one over the rows of all chunks.
+
+    Returns the sum of the costs and the number of examples.
+    """
+    costs: list[float] = []
+    n = 0
+    missing = options is not None and options.missing_targets
+    for X, Y in chunks.batches(model, batch_size, missing, warns=epoch == 1):
+        first = n // batch_size
+        failure, total = model.engine.train(X, Y, None, batch_size, None, options, key, None, first)
+        if failure is not None:
+            _raise_divergence(epoch, failure, X, Y)
+        costs.append(total)
+        n += len(X)
+    validation.some_example(n)
+    return math.fsum(costs), n
 
 
 def _train_and_judge(
@@ -340,7 +374,7 @@ def _train_and_judge(
             # For this pass alone: whatever looks at the network between two of them, or copies it,
             # finds the optimiser's own rate.
             model.engine.learning_rate = rate
-            total, reason = _train_once(
+            total, weight, reason = _train_once(
                 model,
                 X,
                 Y,
@@ -350,6 +384,7 @@ def _train_and_judge(
                 plan.options,
                 epoch + 1,
                 watcher,
+                plan.chunks,
             )
         finally:
             model.engine.learning_rate = plan.optimizer.learning_rate
@@ -374,7 +409,7 @@ def _train_and_judge(
         for name, metric in plan.metrics.items():
             values[name] = measured(name, metric, predictions, judged[1])
     history.seconds += seconds
-    history.cost.append(total / total_weight(plan.sample_weight, len(X)))
+    history.cost.append(total / weight)
     history.learning_rate.append(rate)
     if validation_cost is not None:
         history.validation_cost.append(validation_cost)

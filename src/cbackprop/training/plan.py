@@ -14,6 +14,7 @@ from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import RateOfEpoch, ReduceOnPlateau
 from cbackprop.sparse_rows import Examples, dense
+from cbackprop.training.chunks import Chunks
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import (
     LARGER_IS_BETTER,
@@ -57,6 +58,7 @@ class Plan(NamedTuple):
     names: TableNames  # which the network takes where it has none
     sparse: bool | Literal["auto"]  # whether zeros of the examples are left out
     standardise: bool | None  # None: as the network's scales are
+    chunks: Chunks | None  # where the examples come from, if they are not all there
 
     @property
     def is_judged(self) -> bool:
@@ -110,6 +112,12 @@ def make(
     """
     chosen = resolve(asked["optimizer"], asked["learning_rate"])
     network_facts = (model.sizes, model.dtype.name)
+    source = validation.chunk_source(X, Y)
+    chunks = None if source is None else Chunks(source)
+    if chunks is not None:
+        validation.options_with_chunks(asked, isinstance(chosen, WholeBatch), model.scales)
+        # Of the examples that are there already, which are none.
+        X, Y = model.no_examples()
     about = model.about  # once: another thread may assign
     tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
     for argument in ("sample_weight", "stratify"):
@@ -120,7 +128,8 @@ def make(
     if sparse is False:
         examples = dense(examples)
     n = len(examples)
-    validation.at_least_one_example("X", n, "training")
+    if chunks is None:
+        validation.at_least_one_example("X", n, "training")
     options = step_options(model, asked)
     missing = options is not None and options.missing_targets
     noise = 0.0 if options is None else options.noise_multiplier
@@ -132,7 +141,7 @@ def make(
         "Y", Y, n, False, *network_facts, model.cost_function,
         missing=missing, class_names=about.class_names,
     )  # fmt: skip
-    if missing:
+    if missing and chunks is None:
         validation.some_target("Y", targets)
     examples, targets = model.examples_apart(examples), model.apart(targets)
     output = model.activations[-1]
@@ -198,6 +207,7 @@ def make(
         names=tables,
         sparse=sparse,
         standardise=standardise,
+        chunks=chunks,
     )
     validation.resume_needs_checkpoint(plan.resume, plan.checkpoint)
     return examples, targets, plan

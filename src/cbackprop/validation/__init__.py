@@ -8,6 +8,7 @@ Callers write `validation.integer`, in whichever of these files it stands.
 """
 
 from cbackprop.validation.arrays import *  # noqa: F403 - the list would be all of it
+from cbackprop.validation.chunks import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.fitting import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.keywords import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.looking import *  # noqa: F403 - the list would be all of it

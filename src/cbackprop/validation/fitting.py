@@ -323,7 +323,7 @@ def reachable_targets(Y: Array, output: str | Activation) -> None:
             )
     low, high = ACTIVATIONS[output].bounds
     with np.errstate(invalid="ignore", over="ignore"):
-        if Y.min() >= low and Y.max() <= high:
+        if len(Y) == 0 or (Y.min() >= low and Y.max() <= high):
             return  # as most do: no second look at every number
         # Rounding and a little noise are no mistake: a tenth of the range, or of the targets' own.
         largest = float(np.nanmax(np.abs(Y), initial=0.0))

@@ -65,7 +65,8 @@ def _parameters(call: Callable[..., Any], *, options: bool = False) -> list[str]
     return [
         name
         for name, parameter in inspect.signature(call).parameters.items()
-        if name != "self" and not (options and parameter.default is parameter.empty)
+        if name != "self"
+        and not (options and (parameter.default is parameter.empty or name == "Y"))
     ]
 
 

@@ -1,0 +1,77 @@
+"""Examples that come in chunks, from whatever can be gone through again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cbackprop import validation
+from cbackprop.functions import Array
+from cbackprop.model import Model
+from cbackprop.sparse_rows import dense
+
+# A chunk is a pair (X, Y); a function gives a new pass at each call.
+Source = Iterable[tuple[object, object]] | Callable[[], Iterable[tuple[object, object]]]
+
+
+class Chunks(NamedTuple):
+    """A source of examples, which nobody has looked into yet."""
+
+    source: Source
+
+    def batches(
+        self, model: Model, batch_size: int, missing: bool, warns: bool
+    ) -> Iterator[tuple[Array, Array]]:
+        """One pass: pieces of whole batches, but for the last; cut anew where chunks end in one.
+
+        Judged as they come. The model takes the names of the first chunk's columns where it has
+        none, and the later chunks are put in their order. ``warns`` of targets out of reach.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the chunk.
+        """
+        left: list[tuple[Array, Array]] = []  # of less than a batch, in memory of their own
+        n_left = 0
+        for i, chunk in enumerate(validation.one_pass(self.source)):
+            X, Y = _judged(model, f"chunk {i}", chunk, missing)
+            if warns:
+                validation.reachable_targets(Y, model.activations[-1])
+            n_whole = n_left + len(X) - (n_left + len(X)) % batch_size
+            if n_whole > 0:
+                X, Y = _joined([*left, (X, Y)])
+                yield X[:n_whole], Y[:n_whole]
+                left, n_left = [], 0
+            # Copied: a source may write its next chunk where this one was.
+            left.append((X[n_whole:].copy(), Y[n_whole:].copy()))
+            n_left += len(X) - n_whole
+        if n_left > 0:
+            yield _joined(left)
+
+
+def _joined(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    parts = [part for part in parts if len(part[0]) > 0]
+    if len(parts) == 1:
+        return parts[0]
+    X, Y = zip(*parts, strict=True)
+    return np.concatenate(X), np.concatenate(Y)
+
+
+def _judged(model: Model, name: str, chunk: Any, missing: bool) -> tuple[Array, Array]:
+    """A chunk's X (n, n_0) and Y (n, n_L), in memory of their own or the source's."""
+    X, Y = validation.chunk(name, chunk)
+    names = f"X of {name}", f"Y of {name}"
+    about = model.about
+    tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
+    X, Y = tables.pair(X, Y, names)
+    model.take_names(tables)
+    examples = dense(validation.batch(names[0], X, model.sizes, model.dtype.name))
+    validation.require_finite(names[0], examples)
+    targets = validation.targets(
+        names[1], Y, len(examples), False, model.sizes, model.dtype.name, model.cost_function,
+        names[0], missing, about.class_names,
+    )  # fmt: skip
+    return model.apart(examples), model.apart(targets)

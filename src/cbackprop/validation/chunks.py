@@ -1,0 +1,81 @@
+"""Examples that come in chunks: what may be a source of them, and what a fit cannot ask of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cbackprop.validation.scalars import attribute, is_flag, is_list, is_real, shown, wrong_type
+
+# What needs to know all examples before the first step, and what is given for nothing of it.
+OF_ALL_EXAMPLES = {
+    "sample_weight": None,
+    "class_weight": None,
+    "validation_fraction": 0.0,
+    "stratify": None,
+}
+A_SOURCE = "a source of chunks (X, Y) to go through again and again, or a function that returns one"
+
+
+def chunk_source(X: object, Y: object) -> Any:
+    """X where it stands for chunks, without a Y beside it; None where both are arrays."""
+    kind = type(X)
+    if Y is not None:
+        return None
+    if issubclass(kind, Iterator):
+        raise wrong_type("X", X, f"{A_SOURCE}, for it comes to its end once")
+    if is_list(X):
+        entries: Sequence[Any] = X
+        is_source = all(type(entry) is tuple and len(entry) == 2 for entry in entries)
+        return X if len(entries) > 0 and is_source else None
+    if issubclass(kind, (str, bytes, Mapping, type)):
+        return None
+    if any(attribute("X", X, name) is not None for name in ("__array__", "shape")):
+        return None
+    return X if callable(X) or hasattr(X, "__iter__") else None
+
+
+def options_with_chunks(asked: Mapping[str, object], is_whole_batch: bool, scales: object) -> None:
+    """Refuse what looks at all examples at once."""
+    for name, nothing in OF_ALL_EXAMPLES.items():
+        if asked[name] is not nothing and not (is_real(asked[name]) and asked[name] == nothing):
+            _refuse(name, asked[name], nothing)
+    if not is_flag(asked["shuffle"]):
+        _refuse("shuffle", asked["shuffle"], "True or False, and the order of the source")
+    if asked["sparse"] is True:
+        _refuse("sparse", True, "'auto' or False")
+    if asked["standardise"] is True:
+        _refuse("standardise", True, "None or False")
+    if asked["standardise"] is None and scales is not None:
+        raise ValueError(
+            "the network keeps scales, and X comes in chunks; expected standardise=False, or arrays"
+        )
+    if is_whole_batch:
+        _refuse("optimizer", asked["optimizer"], "one that takes its steps from batches")
+    if asked["metrics"] and asked["validation_data"] is None:
+        _refuse("metrics", asked["metrics"], "validation_data to measure them on")
+
+
+def _refuse(name: str, value: object, expected: object) -> None:
+    raise ValueError(f"{name} is {shown(value)} where X comes in chunks; expected {expected}")
+
+
+def one_pass(source: Any) -> Iterable[object]:
+    """The chunks from the first to the last."""
+    chunks: Iterable[object] = source if hasattr(source, "__iter__") else source()
+    if not hasattr(chunks, "__iter__"):
+        raise wrong_type("the result of X()", chunks, "what gives pairs (X, Y)")
+    return chunks
+
+
+def chunk(name: str, value: object) -> tuple[object, object]:
+    """One of a source's pairs."""
+    if not is_list(value) or len(value) != 2:
+        raise wrong_type(name, value, "a pair (X, Y)")
+    return value[0], value[1]
+
+
+def some_example(n: int) -> None:
+    """Of a whole pass through the source."""
+    if n == 0:
+        raise ValueError("X had no examples in any chunk; expected at least 1 for training")
