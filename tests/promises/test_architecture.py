@@ -52,8 +52,11 @@ ROWS = (
     "training.loop",
     "training stepper",
     "network",
-    "__init__ sklearn.library",
-    "sklearn.parameters",
+    "__init__ exports sklearn.library",
+    "sklearn.parameters torch.library",
+    "torch.activations torch.tensors",
+    "torch.conversion torch.function",
+    "torch",
     "sklearn.course",
     "sklearn.base",
     "sklearn.estimators",
@@ -174,7 +177,7 @@ def raises(path: Path) -> list[tuple[int, str]]:
 PLACES = ("sklearn", "torch", "onnx", "casadi")
 # Whoever else has to say no: formats, functions of the user's and other libraries' conventions are
 # judged where they are met.
-JUDGES = ("validation", "functions", "files", "datasets", "tables", "cli", *PLACES)
+JUDGES = ("validation", "functions", "files", "datasets", "tables", "exports", "cli", *PLACES)
 
 
 @pytest.mark.parametrize(

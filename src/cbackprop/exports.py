@@ -1,0 +1,47 @@
+"""What every place that takes a network over asks of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cbackprop import layout, validation
+from cbackprop.functions import ACTIVATIONS, Array
+from cbackprop.network import Network
+
+
+class NamedLayer(NamedTuple):
+    """One layer, its activation by name."""
+
+    W: Array  # (n_l, n_{l-1}), copied, as b (n_l,) is
+    b: Array
+    activation: str
+
+
+def require_network(argument: str, net: object) -> Network:
+    """TypeError for anything else."""
+    if not isinstance(net, Network):
+        raise validation.wrong_type(argument, net, "a Network")
+    return net
+
+
+def named_layers(argument: str, net: object) -> list[NamedLayer]:
+    """The layers 1 … L, whatever another thread does meanwhile.
+
+    Raises
+    ------
+    TypeError
+        For anything else than a network.
+    ValueError
+        For an activation of the user's own, which has no name elsewhere.
+    """
+    network = require_network(argument, net)
+    names: list[str] = []
+    for activation in network.activations:
+        if not isinstance(activation, str):
+            raise ValueError(
+                f"{argument} has {activation!r}, of your own; expected activations with a name: "
+                f"{', '.join(ACTIVATIONS)}"
+            )
+        names.append(activation)
+    parts = layout.views(network.sizes, network.parameters.copy())
+    return [NamedLayer(*layer) for layer in zip(*parts, names, strict=True)]

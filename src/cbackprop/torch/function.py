@@ -1,0 +1,228 @@
+"""A network as a node of PyTorch's graphs: its compiled passes, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from cbackprop.exports import require_network
+from cbackprop.functions import Array
+from cbackprop.network import Network
+from cbackprop.torch.library import (
+    Function,
+    Module,
+    Parameter,
+    Tensor,
+    from_numpy,
+    no_grad,
+    register_optimizer_step_post_hook,
+)
+from cbackprop.torch.tensors import array_of, require_tensor
+
+
+def torch_function(net: Network) -> NetworkModule:
+    """The network as a module of PyTorch whose one parameter trains it.
+
+    Parameters
+    ----------
+    net : Network
+        Of any activations, your own too. Its cost is not used: PyTorch has the loss.
+
+    Returns
+    -------
+    torch.nn.Module
+        Takes (…, n_0), gives (…, n_L), as `torch.nn.Linear` does: tensors on the CPU, of the
+        network's number type. Its ``parameter`` (P,) has the numbers of `Network.parameters`, and
+        its ``network`` is ``net`` itself.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+
+    See Also
+    --------
+    Network.vjp : What the backward pass calls.
+
+    Notes
+    -----
+    Parameter and network follow one another: the network after each step of an optimiser of
+    PyTorch, each ``load_state_dict`` and in each forward pass, the parameter in a forward pass
+    where the network was trained by itself. Where both were changed apart, that is a RuntimeError.
+    `NetworkModule.agree` does the same where you have written into the parameter yourself and want
+    the network next.
+
+    First derivatives only: a second one, where ``create_graph=True`` asks for it, is a
+    RuntimeError. `torch.func.grad` works, `torch.func.vmap` does not: `Network.gradient` with
+    ``per_example=True``, `Network.jacobian` and `Network.hessian_vector_product` are the calls for
+    what it is used for. Numbers that are not finite are refused, not handed on.
+    """
+    return NetworkModule(require_network("net", net))
+
+
+class NetworkModule(Module):
+    """What `torch_function` makes of a network.
+
+    Attributes
+    ----------
+    network : Network
+        Which computes.
+    parameter : torch.nn.Parameter
+        (P,), its parameters.
+    agreed : ndarray
+        (P,), what both had when they were last seen to be the same; nobody writes into it.
+    """
+
+    network: Network
+    parameter: Parameter
+    agreed: Array
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self.network = net
+        self.agreed = net.parameters
+        self.parameter = Parameter(from_numpy(self.agreed.copy()))
+        self.register_load_state_dict_post_hook(_after_loading)
+        _MODULES.add(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy or a pickle, which is followed as the original is."""
+        super().__setstate__(state)
+        _MODULES.add(self)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """a⁽ᴸ⁾ (…, n_L) of X (…, n_0).
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming ``X``, or ``parameter`` where that has been moved or has another number type.
+        RuntimeError
+            If parameter and network were both changed, each for itself.
+        """
+        sizes = self.network.sizes
+        require_tensor("X", X, self.network.dtype.name)
+        if X.shape[-1:] != sizes[:1]:
+            raise ValueError(
+                f"X has shape {(*X.shape,)}; expected (…, {sizes[0]}) because sizes[0] is "
+                f"{sizes[0]}"
+            )
+        outputs: Tensor = NetworkNode.apply(X.reshape(-1, sizes[0]), self.parameter, self)
+        return outputs.reshape(*X.shape[:-1], sizes[-1])
+
+    def agree(self, parameter: Tensor | None = None) -> None:
+        """Let the network have the parameter's numbers, or the parameter the network's.
+
+        Whichever has changed since they were last the same is followed.
+
+        Parameters
+        ----------
+        parameter : torch.Tensor, optional
+            In the place of the module's own.
+
+        Raises
+        ------
+        TypeError
+            If the parameter is no longer on the CPU, or of another number type.
+        RuntimeError
+            If both have changed.
+        ValueError
+            If the parameter is not finite.
+        """
+        tensor = self.parameter if parameter is None else parameter
+        here = array_of("parameter", tensor, self.network.dtype.name)
+        there = self.network.parameters
+        if not np.array_equal(here, self.agreed):
+            if not np.array_equal(there, self.agreed) and not np.array_equal(here, there):
+                raise RuntimeError(
+                    "parameter and network have both changed since they were last the same, each "
+                    "for itself; expected one of them: copy the numbers to go on from into both"
+                )
+            self.network.parameters = here
+            self.agreed = here.copy()
+        elif not np.array_equal(there, self.agreed):
+            with no_grad():
+                tensor.copy_(from_numpy(there.copy()))
+            self.agreed = there
+
+    def vjp(self, agreed: Array, X: Array, V: Array) -> tuple[Array, Array]:
+        """The derivatives by the parameters (P,) and by X, with the parameters ``agreed``.
+
+        The network may have others since: of another forward pass, or after a step.
+        """
+        now = self.network.parameters
+        if np.array_equal(now, agreed):
+            gradient, by_inputs = self.network.vjp(X, V)
+            return gradient.vector, by_inputs
+        try:
+            self.network.parameters = agreed
+            gradient, by_inputs = self.network.vjp(X, V)
+        finally:
+            self.network.parameters = now
+        return gradient.vector, by_inputs
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of its repr."""
+        return repr(self.network)
+
+
+class NetworkNode(Function):
+    """a⁽ᴸ⁾ of X and the parameters."""
+
+    @staticmethod
+    def forward(X: Tensor, parameter: Tensor, module: NetworkModule) -> Tensor:
+        module.agree(parameter)
+        return from_numpy(module.network.predict(X.numpy()))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        X, parameter, ctx.module = inputs
+        ctx.save_for_backward(X, parameter)
+        ctx.agreed = ctx.module.agreed
+
+    @staticmethod
+    def backward(ctx: Any, V: Tensor) -> tuple[Tensor, Tensor, None]:
+        return *FirstDerivatives.apply(V, *ctx.saved_tensors, ctx.module, ctx.agreed), None
+
+
+class FirstDerivatives(Function):
+    """Those of Σ_ij V_ij a_ij by X and by the parameters; a node of its own, that has none."""
+
+    @staticmethod
+    def forward(
+        V: Tensor, X: Tensor, parameter: Tensor, module: NetworkModule, agreed: Array
+    ) -> tuple[Tensor, Tensor]:
+        by_parameter, by_inputs = module.vjp(agreed, X.numpy(), V.numpy())
+        return from_numpy(by_inputs), from_numpy(by_parameter)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Nothing is kept for what is refused."""
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> None:
+        raise RuntimeError(
+            "torch_function has first derivatives only; for second ones there are "
+            "Network.hessian_vector_product and Network.gauss_newton_vector_product, or "
+            "to_torch(net)"
+        )
+
+
+_MODULES: WeakSet[NetworkModule] = WeakSet()
+
+
+def _after_loading(module: NetworkModule, *_: object) -> None:
+    module.agree()
+
+
+def _after_step(optimizer: Any, *_: object) -> None:
+    """Let networks have what an optimiser of PyTorch has made of their parameters."""
+    trained = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
+    for module in [*_MODULES]:
+        if id(module.parameter) in trained:
+            module.agree()
+
+
+register_optimizer_step_post_hook(_after_step)
