@@ -154,8 +154,9 @@ def scales_of(net: Network) -> tuple[bytes, ...]:
     if model.scales is None:
         return ()
     arrays = [part for scaling in model.scales if scaling is not None for part in scaling]
-    if model.scaled is not None and (model.scaled[0] == model.storage).all():
-        arrays.append(model.scaled[1])
+    standardised = model.standardised()
+    if standardised is not None:
+        arrays.append(standardised)
     return tuple(array.tobytes() for array in arrays)
 
 

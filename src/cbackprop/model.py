@@ -23,7 +23,7 @@ from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, SparseRows, dense, numbers_of
 
 if TYPE_CHECKING:
-    from cbackprop.scaling import Scales
+    from cbackprop.scaling import Scaled, Scales
 
 # Sums over examples are made of sums over so many of them, joined by position (kernels/tree.pyx):
 # 2^k groups from a multiple of 2^k of them on are one part of that sum, whoever makes it.
@@ -83,10 +83,8 @@ class Model:
         Of the last fit. Training stands above: nothing here looks into it.
     scales : Scales or None
         In which it is trained; the parameters always take and give numbers as they are.
-    scaled : (ndarray, ndarray) or None
-        The memory of the parameters as the last training in these scales left it, and what it was
-        for standardised numbers: where the first has not changed, training goes on from the second
-        to the bit. Neither is ever written to.
+    scaled : Scaled or None
+        As the last training in these scales left the parameters; see `standardised`.
     unfolded : (ndarray, tuple of int) or None
         While the parameters are for standardised numbers: what they were, and the frozen layers.
     step : callable
@@ -173,10 +171,17 @@ class Model:
             self.engine.learning_rate = optimizer.learning_rate
         self.optimizer = optimizer
 
-    def set_scales(self, scales: Scales | None, scaled: tuple[Array, Array] | None = None) -> None:
+    def set_scales(self, scales: Scales | None, scaled: Scaled | None = None) -> None:
         """Train in these scales from now on; the parameters stay."""
         self.scales, self.scaled = scales, scaled
         self.step: Callable[[Any, Any, int], bool] = self.engine.step if scales is None else decline
+
+    def standardised(self) -> Array | None:
+        """The parameters for standardised numbers, from which training goes on to the bit; None
+        where they have changed since, or there are no scales. In the engine's own layout."""
+        scaled = self.scaled
+        unchanged = scaled is not None and np.array_equal(scaled.as_is, self.storage)
+        return scaled.standardised if scaled is not None and unchanged else None
 
     def take_names(self, names: validation.TableNames) -> None:
         """Of a table's columns, where the network has none yet.

@@ -40,6 +40,21 @@ class Scaling(NamedTuple):
         return scaled
 
 
+class Scaled(NamedTuple):
+    """A network's memory of parameters, as a training in scales has left it; never written to.
+
+    Attributes
+    ----------
+    as_is : ndarray
+        For numbers as they are: what the network has.
+    standardised : ndarray
+        What it was for standardised numbers.
+    """
+
+    as_is: Array
+    standardised: Array
+
+
 class Scales(NamedTuple):
     """The scaling of a network's inputs and outputs, in which it is trained.
 

@@ -263,8 +263,9 @@ def checkpoint_file(
     """
     tensors, metadata = model_file(model, description, allow_nonfinite=allow_nonfinite)
     engine = model.engine
-    if model.scaled is not None and np.array_equal(model.scaled[0], model.storage):
-        tensors[SCALED] = layout.flat(*engine.layer_views(model.scaled[1]))
+    standardised = model.standardised()
+    if standardised is not None:
+        tensors[SCALED] = layout.flat(*engine.layer_views(standardised))
     for i, slot in enumerate(engine.slots):
         # The engine's own memory may be padded and laid out otherwise.
         tensors[f"optimizer.slots.{i}"] = layout.flat(*engine.layer_views(slot))

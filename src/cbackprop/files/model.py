@@ -12,7 +12,7 @@ from cbackprop.files import format as file_format
 from cbackprop.files.format import Metadata, ModelFileError, Tensors, decoded, encoded
 from cbackprop.functions import Array, name_of
 from cbackprop.model import About, Description, Model
-from cbackprop.scaling import Scales, Scaling, scales_outputs
+from cbackprop.scaling import Scaled, Scales, Scaling, scales_outputs
 
 # ---- a model and its parts -----------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ class ModelParts(NamedTuple):
         if self.scaled is not None:
             block = model.storage.copy()
             layout.write(self.scaled, *model.engine.layer_views(block))
-            scaled = model.storage.copy(), block
+            scaled = Scaled(model.storage.copy(), block)
         model.set_scales(self.scales, scaled)
 
 

@@ -76,9 +76,8 @@ class ForStandardised:
         if model.scales is None:
             return
         self.before = model.storage.copy()
-        if model.scaled is not None and np.array_equal(model.scaled[0], self.before):
-            parameters = model.scaled[1]
-        else:
+        parameters = model.standardised()
+        if parameters is None:
             parameters = self.before.copy()
             model.scales.unfold(*model.engine.layer_views(parameters))
         model.unfolded = self.before, self.frozen
@@ -97,7 +96,7 @@ def fold_back(model: Model) -> None:
     if model.unfolded is None:
         return
     before, frozen = model.unfolded
-    folded = before if model.scaled is None else model.scaled[0]
+    folded = before if model.scaled is None else model.scaled.as_is
     if not (np.array_equal(model.storage, before) or np.array_equal(model.storage, folded)):
         _fold(model, before, frozen)
     model.unfolded = None
@@ -114,6 +113,8 @@ def require_finite(model: Model) -> None:
 
 def _fold(model: Model, before: Array | None = None, frozen: tuple[int, ...] = ()) -> None:
     """Let parameters for standardised numbers take them as they are, but for frozen layers."""
+    from cbackprop.scaling import Scaled
+
     assert model.scales is not None
     scaled, parameters = model.storage.copy(), model.storage.copy()
     weights, biases = model.engine.layer_views(parameters)
@@ -122,5 +123,5 @@ def _fold(model: Model, before: Array | None = None, frozen: tuple[int, ...] = (
         old_weights, old_biases = model.engine.layer_views(before)
         for l in frozen:
             weights[l - 1][...], biases[l - 1][...] = old_weights[l - 1], old_biases[l - 1]
-    model.scaled = parameters, scaled
+    model.scaled = Scaled(parameters, scaled)
     model.storage[...] = parameters
