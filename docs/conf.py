@@ -36,8 +36,9 @@ html_show_sourcelink = False
 html_sidebars = {
     page: []
     for page in (
-        "index lesson chain_rule training gradients deployment coming_from_pytorch coming_from_scikit_learn "
-        "coming_from_keras command_line guarantees accuracy speed published_runs architecture"
+        "index lesson chain_rule training gradients deployment coming_from_pytorch "
+        "coming_from_scikit_learn coming_from_keras command_line guarantees accuracy "
+        "speed published_runs architecture"
     ).split()
 }
 
