@@ -14,7 +14,11 @@ EXTRAS: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text
     "project"
 ]["optional-dependencies"]
 # Each module that needs a library: the library's name in an import, and for people.
-LIBRARIES = {"sklearn": ("sklearn", "scikit-learn"), "torch": ("torch", "PyTorch")}
+LIBRARIES = {
+    "casadi": ("casadi", "CasADi"),
+    "sklearn": ("sklearn", "scikit-learn"),
+    "torch": ("torch", "PyTorch"),
+}
 
 
 def test_the_package_imports_none_of_them() -> None:

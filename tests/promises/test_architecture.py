@@ -53,7 +53,7 @@ ROWS = (
     "training stepper",
     "network",
     "__init__ exports sklearn.library",
-    "sklearn.parameters torch.library",
+    "casadi sklearn.parameters torch.library",
     "torch.activations torch.tensors",
     "torch.conversion torch.function",
     "torch",
