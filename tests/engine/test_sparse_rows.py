@@ -45,7 +45,7 @@ def results(net: Network, X: Any, Y: Array) -> dict[str, bytes]:
         "input gradient": lambda: net.input_gradient(X, Y),
         "input jacobian": lambda: net.input_jacobian(X),
         "vjp": lambda: np.append(net.vjp(X, Y)[0].vector, net.vjp(X, Y)[1]),
-        "jvp": lambda: net.jvp(X, v, X.toarray() if isinstance(X, Csr) else X),
+        "jvp": lambda: net.jvp(X, v, X if isinstance(X, np.ndarray) else X.toarray()),
         "Hv": lambda: net.hessian_vector_product(X, Y, v),
         "Gv": lambda: net.gauss_newton_vector_product(X, Y, v),
         "r2": lambda: net.score(X, Y, "r2"),
