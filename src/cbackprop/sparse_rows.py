@@ -95,6 +95,20 @@ class SparseRows:
         return SparseRows(self.starts, self.columns, self.values.copy(), self.shape[1])
 
 
+def in_order_of_columns(rows: SparseRows) -> SparseRows:
+    """The same numbers, each row's in the order of its columns; those of one place are added."""
+    row = rows.rows
+    order = np.lexsort((rows.columns, row))
+    row, columns, values = row[order], rows.columns[order], rows.values[order]
+    is_other = np.ones(len(row), bool)
+    is_other[1:] = (row[1:] != row[:-1]) | (columns[1:] != columns[:-1])
+    first = np.flatnonzero(is_other)
+    starts = np.searchsorted(row[first], np.arange(len(rows) + 1))
+    return SparseRows(
+        starts.astype(np.int64), columns[first], np.add.reduceat(values, first), rows.shape[1]
+    )
+
+
 Examples: TypeAlias = Array | SparseRows
 # What calls take as X.
 ExamplesLike: TypeAlias = "npt.ArrayLike | SparseMatrix"

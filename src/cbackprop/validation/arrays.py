@@ -12,7 +12,7 @@ import numpy as np
 
 from cbackprop import quantities
 from cbackprop.functions import COSTS, Array, Cost
-from cbackprop.sparse_rows import Examples, SparseRows, numbers_of
+from cbackprop.sparse_rows import Examples, SparseRows, in_order_of_columns, numbers_of
 from cbackprop.validation.scalars import (
     attribute,
     counted,
@@ -165,7 +165,7 @@ def sparse_rows(argument: str, value: Any, n_0: int, dtype: str) -> tuple[Sparse
     later[1:] = columns[1:] > columns[:-1]
     later[starts[:-1][np.diff(starts) > 0]] = True
     if not later.all():
-        rows = _in_order_of_columns(rows)
+        rows = in_order_of_columns(rows)
 
     def place_of(entry: np.intp) -> tuple[np.intp, ...]:
         return rows.rows[entry], rows.columns[entry]
@@ -174,20 +174,6 @@ def sparse_rows(argument: str, value: Any, n_0: int, dtype: str) -> tuple[Sparse
     if (values == 0).any():
         values = values + 0  # -0 is 0 then, as toarray() has it
     return SparseRows(rows.starts, rows.columns, values, n_0), single
-
-
-def _in_order_of_columns(rows: SparseRows) -> SparseRows:
-    """The same numbers, each row's in the order of its columns; those of one place are added."""
-    row = rows.rows
-    order = np.lexsort((rows.columns, row))
-    row, columns, values = row[order], rows.columns[order], rows.values[order]
-    is_other = np.ones(len(row), bool)
-    is_other[1:] = (row[1:] != row[:-1]) | (columns[1:] != columns[:-1])
-    first = np.flatnonzero(is_other)
-    starts = np.searchsorted(row[first], np.arange(len(rows) + 1))
-    return SparseRows(
-        starts.astype(np.int64), columns[first], np.add.reduceat(values, first), rows.shape[1]
-    )
 
 
 def _refuse_columns(argument: str, value: Any, array: Array, text_advice: Advice | None) -> None:
