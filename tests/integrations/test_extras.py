@@ -16,6 +16,7 @@ EXTRAS: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text
 # Each module that needs a library: the library's name in an import, and for people.
 LIBRARIES = {
     "casadi": ("casadi", "CasADi"),
+    "onnx": ("onnx", "onnx"),
     "sklearn": ("sklearn", "scikit-learn"),
     "torch": ("torch", "PyTorch"),
 }

@@ -108,6 +108,34 @@ def read(path: str) -> tuple[Tensors, Metadata]:
         return _contents(path)
 
 
+def write_bytes(path: str, data: bytes) -> None:
+    """Write a file of another format, likewise whole or not at all.
+
+    Raises
+    ------
+    ModelFileError, OSError
+        As `write`.
+    """
+    with naming(path):
+        _replace(path, [data])
+
+
+def read_bytes(path: str, most: int) -> bytes:
+    """All of a regular file of at most ``most`` bytes; its form is looked at by who reads it.
+
+    Raises
+    ------
+    ModelFileError, OSError
+        As `read`.
+    """
+    with naming(path), _opened(path) as (file, size):
+        if size > most:
+            raise ModelFileError(f"it has {size} bytes; expected at most {most}")
+        data = bytearray(size)
+        _fill(file, data)
+    return bytes(data)
+
+
 def _pieces(tensors: Tensors, metadata: Metadata) -> list[bytes | memoryview]:
     """The file's bytes: the header with its length before it, and each tensor."""
     from hashlib import sha256
@@ -252,19 +280,26 @@ def _require_regular(path: str, status: os.stat_result) -> None:
         raise ModelFileError("it is a device, a pipe or a socket; expected a regular file")
 
 
-def _contents(path: str) -> tuple[Tensors, Metadata]:
-    from hashlib import sha256
-
+@contextmanager
+def _opened(path: str) -> Generator[tuple[FileIO, int], None, None]:
+    """A regular file, and its size."""
     # Opening alone can do something to a device, and can wait for ever on a pipe.
     _require_regular(path, os.stat(path))
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         _require_regular(path, status)
-        length = _header_length(file, status.st_size)
+        yield file, status.st_size
+
+
+def _contents(path: str) -> tuple[Tensors, Metadata]:
+    from hashlib import sha256
+
+    with _opened(path) as (file, size):
+        length = _header_length(file, size)
         header = bytearray(length)
         _fill(file, header)
-        entries, metadata = _described_header(bytes(header), status.st_size - 8 - length)
+        entries, metadata = _described_header(bytes(header), size - 8 - length)
         expected = metadata.pop("checksum")
         checksum = sha256(_header(entries, metadata))
         tensors: Tensors = {}

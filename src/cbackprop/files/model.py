@@ -62,6 +62,15 @@ def described(model: Model) -> Description:
     return model.description
 
 
+def scales_tensors(scales: Scales) -> Tensors:
+    """The tensors of scales, in their order."""
+    tensors: Tensors = {}
+    for prefix, scaling in ((_INPUTS, scales.inputs), (_OUTPUTS, scales.outputs)):
+        if scaling is not None:
+            tensors |= {prefix + name: part for name, part in scaling._asdict().items()}
+    return tensors
+
+
 # ---- what the file has of it ---------------------------------------------------------------------
 
 
@@ -81,9 +90,7 @@ def model_file(
         tensors[f"layers.{l}.weight"] = W
         tensors[f"layers.{l}.bias"] = b
     if scales is not None:
-        for prefix, scaling in ((_INPUTS, scales.inputs), (_OUTPUTS, scales.outputs)):
-            if scaling is not None:
-                tensors |= {prefix + name: part for name, part in scaling._asdict().items()}
+        tensors |= scales_tensors(scales)
     version = file_format.FORMAT_VERSION if scales is None else file_format.VERSION_WITH_SCALES
     return tensors, {
         "format": file_format.FORMAT,

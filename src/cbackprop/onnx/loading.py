@@ -1,0 +1,236 @@
+"""A network read from an ONNX file, of `export` or of another program.
+
+The graph is what counts. Of a file of `export` the texts beside it say what no graph does: names,
+metadata, the cost.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from cbackprop import validation
+from cbackprop.files import format as file_format
+from cbackprop.files import model as file_model
+from cbackprop.files.format import ModelFileError, decoded, encoded
+from cbackprop.files.model import ModelParts
+from cbackprop.functions import Array, Cost, CostName
+from cbackprop.network import Network
+from cbackprop.onnx.exporting import LARGEST_FILE, PRODUCER, TEXTS
+from cbackprop.onnx.graph import Graph
+from cbackprop.onnx.layers import Layers, read_layers
+from cbackprop.scaling import Scales
+
+# What may stand between the place of the largest output, or outputs above a threshold, and a label.
+_AFTER_LABELS = ("ai.onnx.ml.ArrayFeatureExtractor", "Cast", "Gather", "Reshape")
+_LABELS = ("ArgMax", "Greater", "ai.onnx.ml.Binarizer")
+
+
+def load(
+    path: validation.PathLike,
+    *,
+    cost: CostName | Cost | None = None,
+    threads: int | Literal["auto"] = 1,
+    backend: Literal["compiled", "reference"] = "compiled",
+) -> Network:
+    """The network in an ONNX file: of `export`, or of PyTorch, scikit-learn (skl2onnx), Keras, ….
+
+    Nothing of the file runs, and no other file is read.
+
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike
+        A graph of one input and one output, besides labels: Gemm, or MatMul and Add, each with one
+        of this package's activations after it or none. Flatten and Reshape that leave rows as they
+        are, Cast, Identity and Dropout are passed over.
+    cost : str or Cost, optional
+        As `Network` takes it. By default the file's, where it is one of `export`; of others
+        cross_entropy after sigmoid or softmax, else quadratic.
+    threads : int or "auto"
+        As `Network` takes it; it is not in the file.
+    backend : {"compiled", "reference"}
+        Likewise.
+
+    Returns
+    -------
+    Network
+        With the file's parameters, bit for bit, in float64 or float32 as they are; those of float16
+        become float32. A file of `export` gives an equal network, but for the optimiser and the
+        generator. Of other programs' labels those that are texts, or no numbers from 0, become
+        ``class_names``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    ModelFileError
+        Naming the path, if it is no ONNX file, or of no network: what in it is none.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    target = validation.file_path("path", path)
+    data = file_format.read_bytes(target, LARGEST_FILE)
+    with file_format.naming(target):
+        parts = _parts(data)
+    description = parts.description
+    network = Network(
+        description.sizes,
+        description.activations,  # type: ignore[arg-type]  # judged names
+        description.cost if cost is None else cost,  # type: ignore[arg-type]  # likewise
+        dtype=description.dtype,
+        init=description.init,  # type: ignore[arg-type]  # likewise
+        threads=threads,
+        backend=backend,
+        **parts.about._asdict(),
+    )
+    for own, read in zip(
+        (*network.weights, *network.biases), (*parts.weights, *parts.biases), strict=True
+    ):
+        own[...] = read
+    if parts.scales is not None:
+        return _with_scales(network, parts.scales)
+    return network
+
+
+def _with_scales(network: Network, scales: Scales) -> Network:
+    """By the way of a pickle: a network's parameters stand first there, its scales after them."""
+    state: dict[str, Any] = network.__getstate__()
+    entries = [*state["tensors"].items()]
+    n = 2 * (len(network.sizes) - 1)
+    state["tensors"] = {
+        **dict(entries[:n]),
+        **file_model.scales_tensors(scales),
+        **dict(entries[n:]),
+    }
+    state["metadata"]["format_version"] = file_format.VERSION_WITH_SCALES
+    twin = Network.__new__(Network)
+    twin.__setstate__(state)
+    return twin
+
+
+def _parts(data: bytes) -> ModelParts:
+    """What the file's bytes are, judged as a model file's contents are."""
+    try:
+        graph = Graph(data)
+        output, names = _output(graph)
+        layers = read_layers(graph, output, len(data))
+        texts = graph.metadata if graph.producer == PRODUCER else {}
+        return _judged(layers, texts, names)
+    except UnicodeDecodeError:
+        raise ModelFileError("it has the name of a class that is no UTF-8; expected text") from None
+
+
+def _output(graph: Graph) -> tuple[str, list[str] | None]:
+    """The output that is no label, before ZipMap; and the classes' names, if it says them."""
+    found: list[str] = []
+    names: list[str] | None = None
+    for output in graph.outputs:
+        is_label, called = _label(graph, output)
+        names = names or called
+        if is_label:
+            continue
+        node = graph.node(graph.plain(output))
+        if node is not None and node.operator == "ai.onnx.ml.ZipMap":
+            names = names or _texts_of_zip_map(node.attributes)
+            output = graph.only(node)
+        found.append(output)
+    if len(found) != 1:
+        raise ModelFileError(
+            f"it has {validation.counted(len(found), 'output')} besides labels; expected 1"
+        )
+    if names == [str(number) for number in range(len(names or ()))]:
+        names = None
+    return found[0], names
+
+
+def _label(graph: Graph, value: str) -> tuple[bool, list[str] | None]:
+    """Whether it is a class made of the outputs, or labels; and the classes' names."""
+    names: list[str] | None = None
+    seen: set[str] = set()
+    while value not in seen:
+        seen.add(value)
+        node = graph.node(graph.plain(value))
+        if node is None:
+            break
+        if node.operator in _LABELS:
+            return True, names
+        if node.operator not in _AFTER_LABELS:
+            break
+        value = graph.only(node)
+        if node.operator not in ("Cast", "Reshape"):
+            names = graph.texts(value)
+            if names is None or len(node.inputs) != 2:
+                break
+            value = node.inputs[1]
+    return False, None
+
+
+def _texts_of_zip_map(attributes: dict[str, Any]) -> list[str]:
+    texts = [text.decode() for text in attributes.get("classlabels_strings", [])]
+    return texts or [str(number) for number in attributes.get("classlabels_int64s", [])]
+
+
+def _judged(layers: Layers, texts: dict[str, str], names: list[str] | None) -> ModelParts:
+    """The network, by the same rules as one in a model file.
+
+    texts: what `export` has written; names: those of the classes that the graph gives out.
+    """
+    output = layers.activations[-1]
+    dtype = np.dtype("float64" if layers.weights[0].dtype == np.float64 else "float32")
+    tensors: dict[str, Array] = {}
+    for l, (W, b) in enumerate(zip(layers.weights, layers.biases, strict=True), start=1):
+        tensors[f"layers.{l}.weight"] = W.astype(dtype)
+        tensors[f"layers.{l}.bias"] = b.astype(dtype)
+    sizes = [layers.weights[0].shape[1], *(len(b) for b in layers.biases)]
+    default = {
+        "cost": "cross_entropy" if output in ("sigmoid", "softmax") else "quadratic",
+        "init": "auto",
+        "feature_names": encoded("feature_names", None),
+        "class_names": encoded("class_names", names),
+        "metadata": encoded("metadata", {}),
+    }
+    said = {name: texts.get(name, default[name]) for name in TEXTS}
+    if names is not None and decoded("class_names", said["class_names"]) != names:
+        raise ModelFileError(
+            f"its class_names are {validation.shown(said['class_names'])}, its labels "
+            f"{validation.shown(names)}; expected the same"
+        )
+    version = file_format.FORMAT_VERSION
+    if "scales" in texts:
+        version = file_format.VERSION_WITH_SCALES
+        tensors |= _scales_tensors(texts["scales"])
+    try:
+        validation.more_than_one_softmax_output((output,), sizes[-1])
+    except ValueError as error:
+        raise ModelFileError(str(error)) from None
+    return file_model.judged_model(
+        tensors,
+        {
+            "format": file_format.FORMAT,
+            "format_version": version,
+            "kind": "model",
+            "sizes": encoded("sizes", sizes),
+            "activations": encoded("activations", layers.activations),
+            "cost": said["cost"],
+            "dtype": dtype.name,
+            "init": said["init"],
+            "feature_names": said["feature_names"],
+            "class_names": said["class_names"],
+            "metadata": said["metadata"],
+        },
+    )
+
+
+def _scales_tensors(text: str) -> dict[str, Array]:
+    scales = decoded("scales", text)
+    if not validation.is_mapping(scales):
+        raise ModelFileError(f"its scales are {validation.shown(scales)}; expected lists by name")
+    found: dict[str, Array] = {}
+    for name, numbers in scales.items():
+        if not validation.is_list(numbers) or not all(type(x) is float for x in numbers):
+            raise ModelFileError(
+                f"its scales have {validation.shown(numbers)}; expected a list of numbers"
+            )
+        found[str(name)] = np.array(numbers, np.float64)
+    return found
