@@ -9,7 +9,6 @@ import numpy as np
 
 from cbackprop import backend as backends
 from cbackprop import validation
-from cbackprop.classes import are_classes
 from cbackprop.functions import (
     Activation,
     ActivationName,
@@ -29,7 +28,7 @@ from cbackprop.training import loop
 from cbackprop.training import plan as plans
 from cbackprop.training.chunks import Source
 from cbackprop.training.history import EarlyStopping, History
-from cbackprop.training.metrics import METRICS, Metric, MetricName, function_of, measured
+from cbackprop.training.metrics import Metric, MetricName, chosen, measured
 from cbackprop.update_rules import StepOptions
 
 if TYPE_CHECKING:
@@ -1733,15 +1732,8 @@ class Network:
         the cost poisson, are no classes; nor are, where nothing else is asked for, targets all
         alike of outputs without bounds.
         """
-        output = self.activations[-1]
         examples, targets, _ = self._pair(X, Y, "a score")
-        if metric is None:
-            metric = "accuracy" if are_classes(output, self.cost_function, targets) else "r2"
-        checked = validation.metric("metric", metric, METRICS)
-        classes = None
-        if checked == "accuracy":
-            classes = validation.classes_of_accuracy("metric", output, targets)
-        function = function_of(checked, classes)
+        function = chosen("metric", metric, self.activations[-1], self.cost_function, targets)
         return measured("metric", function, self._model.predict(examples), targets)
 
 

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from cbackprop import validation
-from cbackprop.classes import Classes
-from cbackprop.functions import Array, read_only
+from cbackprop.classes import Classes, are_classes
+from cbackprop.functions import Activation, Array, Cost, read_only
 
 MetricName = Literal["accuracy", "mse", "mae", "r2"]
 # Of predictions and targets, both (n, n_L); what a user's own returns is judged when it has.
@@ -96,6 +96,28 @@ def function_of(metric: MetricName | Metric, classes: Classes | None) -> Metric:
         assert classes is not None
         return partial(accuracy, classes)
     return OF_NUMBERS[metric] if isinstance(metric, str) else metric
+
+
+def chosen(
+    argument: str,
+    metric: object,
+    output: str | Activation,
+    cost: str | Cost,
+    targets: Array,
+) -> Metric:
+    """The metric that was asked for; of None accuracy of targets that are classes, else r2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    """
+    if metric is None:
+        metric = "accuracy" if are_classes(output, cost, targets) else "r2"
+    checked = validation.metric(argument, metric, METRICS)
+    is_of_classes = checked == "accuracy"
+    classes = validation.classes_of_accuracy(argument, output, targets) if is_of_classes else None
+    return function_of(checked, classes)
 
 
 def _function_name(function: object) -> str:
