@@ -185,8 +185,17 @@ def test_biases_that_are_left_out_or_one_for_all(loaded: Loaded) -> None:
         ([node("Gemm", "X Wt", "Y")], [0, 0]),
         ([node("Gemm", "X Wt one", "Y")], [7, 7]),
         ([node("Gemm", "X Wt row", "Y")], [7, 8]),
+        (
+            [
+                node("Constant", "", "c", value_float=9.0),
+                node("MatMul", "X Ws", "z"),
+                node("Add", "z c", "Y"),
+            ],
+            [9, 9],
+        ),
+        ([node("Constant", "", "c", value_floats=[5.0, 6.0]), node("Gemm", "X Ws c", "Y")], [5, 6]),
     ):
-        tensors = {"one": np.array(7.0), "row": np.array([[7.0, 8.0]])}
+        tensors = {"one": np.array(7.0), "row": np.array([[7.0, 8.0]]), "Ws": W.T.astype("f4")}
         assert loaded(model(*nodes, tensors=tensors)).biases[0].tolist() == expected
 
 
@@ -210,6 +219,10 @@ def test_an_image_is_flattened(loaded: Loaded) -> None:
         assert loaded(model(node("Flatten", "X", "x"), gemm, shape=shape)).sizes == (3, 2)
     with pytest.raises(ModelFileError, match=r"dimensions \[None, 3, 1\]; expected examples by 3"):
         loaded(model(node("Identity", "X", "x"), gemm, shape=("n", 3, 1)))
+    assert loaded(model(node("Gemm", "X W B", "Y", transB=1), shape=None)).sizes == (
+        3,
+        2,
+    )  # nothing is said of it
     with pytest.raises(ModelFileError, match=r"dimensions \[None, 4\]; expected examples by 3"):
         loaded(model(node("Flatten", "X", "x"), gemm, shape=("n", 4)))
 
@@ -305,6 +318,17 @@ LAYER = node("Gemm", "X W B", "z", transB=1)
             r"Reshape .* has the shape \[0, -1\]; expected one of examples by numbers",
         ),
         ([LAYER, node("Softmax", "z", "a"), node("Gemm", "a W2", "Y")], "'softmax' in layer 1"),
+        ([LAYER, node("Identity", "", "Y")], "Identity .* has no input; expected one"),
+        ([node("Gemm", "X V", "z"), node("Softmax", "z", "Y")], "with 1 output"),
+        ([node("Transpose", "B", "b"), node("Gemm", "X b", "Y")], "Gemm .* is no part of a layer"),
+        (
+            [helper.make_node("Transpose", ["W"], ["w"], perm=[1.0]), node("Gemm", "X w", "Y")],
+            r"Transpose has perm \[1\.0\]; expected a list of int",
+        ),
+        (
+            [node("Cast", "X", "x", to="double"), node("Gemm", "x Wt", "Y")],
+            r"Cast .* has to b'double'; expected int",
+        ),
         ([LAYER, node("Reshape", "z four", "Y")], "makes rows of 4 of those of 2 numbers"),
         (
             [LAYER, node("Shape", "z", "s"), node("Reshape", "z s", "Y")],
@@ -356,7 +380,7 @@ def test_graphs_that_are_no_network(nodes: list[Any], message: str, loaded: Load
     """Each named by the operator where it ends, in one line."""
     tensors = {
         "W3": np.eye(3), "B3": np.ones(3), "C": np.ones(3), "four": np.array([-1, 4]),
-        "same": np.array([0, -1]), "W2": np.eye(2),
+        "same": np.array([0, -1]), "W2": np.eye(2), "V": np.ones((3, 1)),
         "single": B.astype(np.float32), "yes": np.array(True), "one": np.array(1.0),
     }  # fmt: skip
     with pytest.raises(ModelFileError, match=message.removeprefix("^")) as caught:
@@ -423,6 +447,7 @@ def set_external(tensor: Any) -> None:
         (lambda m: m.graph.ClearField("input"), "it has 0 inputs; expected 1"),
         (lambda m: m.graph.ClearField("output"), "it has 0 outputs besides labels"),
         (lambda m: m.graph.output.add(name="z"), "it has 2 outputs besides labels"),
+        (lambda m: m.graph.input[0].ClearField("type"), "its input 'X' is no tensor"),
         (lambda m: m.graph.ClearField("node"), "it has no operators"),
         (lambda m: m.ClearField("graph"), "it has no operators"),
         (
@@ -460,6 +485,9 @@ def test_files_that_are_no_models(loaded: Loaded, tmp_path: Path) -> None:
             loaded(data)
     with pytest.raises(ModelFileError, match=r"has the text b'(\\xff){4}'; expected UTF-8"):
         loaded(whole.replace(b"Relu", b"\xff" * 4))
+    words = (DATA / "sklearn_words.onnx").read_bytes()
+    with pytest.raises(ModelFileError, match=r"has the name of a class that is no UTF-8"):
+        loaded(words.replace(b"middle", b"\xffiddle"))
     Network([2, 1]).save(tmp_path / "net.safetensors")
     with pytest.raises(ModelFileError, match="it is no ONNX model"):
         load(tmp_path / "net.safetensors")

@@ -17,9 +17,7 @@ from cbackprop.functions import Array, Cost
 from cbackprop.network import Network
 from cbackprop.onnx.functions import FUNCTIONS, Formula, Operation
 from cbackprop.onnx.library import (
-    NodeProto,
     TensorProto,
-    ValueInfoProto,
     make_graph,
     make_model,
     make_node,
@@ -140,24 +138,14 @@ class _Graph:
 
     def __init__(self, dtype: str) -> None:
         self.dtype, self.number_type = dtype, NUMBER_TYPES[dtype]
-        self.nodes: list[NodeProto] = []
-        self.numbers: dict[str, TensorProto] = {}
+        self.nodes: list[Any] = []
+        self.numbers: dict[str, Any] = {}
 
     def number(self, name: str, array: Array) -> str:
         """Known numbers, by their name."""
         raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
         self.numbers[name] = TensorProto(
             name=name, data_type=self.number_type, dims=array.shape, raw_data=raw
-        )
-        return name
-
-    def texts(self, name: str, texts: Sequence[str]) -> str:
-        """Known texts, likewise."""
-        self.numbers[name] = TensorProto(
-            name=name,
-            data_type=TensorProto.STRING,
-            dims=[len(texts)],
-            string_data=[text.encode() for text in texts],
         )
         return name
 
@@ -185,7 +173,7 @@ class _Graph:
         value(formula)
 
 
-def _write_layers(graph: _Graph, formulas: list[Formula], network: Network) -> list[ValueInfoProto]:
+def _write_layers(graph: _Graph, formulas: list[Formula], network: Network) -> list[Any]:
     """All layers, then what a classifier's outputs mean; returns the graph's outputs."""
     n_L = network.sizes[-1]
     names = network.class_names or ()
@@ -215,7 +203,13 @@ def _write_layers(graph: _Graph, formulas: list[Formula], network: Network) -> l
     else:
         label_type = TensorProto.STRING
         place = graph.node("ArgMax", [a], "place", axis=1, keepdims=0)
-        graph.node("Gather", [graph.texts("class_names", names), place], "label", axis=0)
+        graph.numbers["class_names"] = TensorProto(
+            name="class_names",
+            data_type=label_type,
+            dims=[len(names)],
+            string_data=[name.encode() for name in names],
+        )
+        graph.node("Gather", ["class_names", place], "label", axis=0)
     label = make_tensor_value_info("label", label_type, ["n"])
     return [label, make_tensor_value_info(a, graph.number_type, ["n", max(n_L, 2)])]
 

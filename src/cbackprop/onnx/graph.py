@@ -14,17 +14,10 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Array
-from cbackprop.onnx.library import (
-    AttributeProto,
-    DecodeError,
-    ModelProto,
-    NodeProto,
-    TensorProto,
-    ValueInfoProto,
-)
+from cbackprop.onnx.library import DecodeError, ModelProto, TensorProto
 from cbackprop.reference.calculus import LEAKY_SLOPE, SELU_ALPHA, SELU_SCALE
 
-Value: TypeAlias = "float | int | bytes | list[float] | list[int] | list[bytes] | TensorProto"
+Value: TypeAlias = Any  # a number, bytes, a tensor, or a list of the first two
 
 OLDEST_OPSET = 7  # with the broadcasting of NumPy
 # The operators that mean something here, and what their attributes may be: one of these values, or
@@ -128,7 +121,7 @@ class Graph:
                     f"its metadata has {validation.shown(entry.key)} more than once"
                 )
             self.metadata[entry.key] = entry.value
-        self._tensors: dict[str, TensorProto] = {}
+        self._tensors: dict[str, Any] = {}
         self._makers: dict[str, Node] = {}
         for tensor in graph.initializer:
             self._add(self._tensors, tensor.name, tensor)
@@ -146,7 +139,7 @@ class Graph:
             raise ModelFileError(f"its input {validation.shown(self.input)} is made by a node, too")
         self.outputs = [value.name for value in graph.output]
 
-    def _judge_opsets(self, model: ModelProto) -> None:
+    def _judge_opsets(self, model: Any) -> None:
         versions = [entry.version for entry in model.opset_import if _is_onnx(entry.domain)]
         if len(versions) != 1 or versions[0] < OLDEST_OPSET:
             raise ModelFileError(
@@ -236,7 +229,7 @@ class Graph:
             return [str(number) for number in _array(tensor).ravel().tolist()]
         return None
 
-    def _tensor(self, value: str) -> TensorProto | None:
+    def _tensor(self, value: str) -> Any:
         value = self.plain(value)
         node = self.node(value)
         if node is None:
@@ -245,7 +238,7 @@ class Graph:
         return tensor if isinstance(tensor, TensorProto) else None
 
 
-def _array(tensor: TensorProto) -> Array:
+def _array(tensor: Any) -> Array:
     """A tensor's numbers, which are in this file or nowhere."""
     what = f"tensor {validation.shown(tensor.name)}"
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
@@ -273,7 +266,7 @@ def _array(tensor: TensorProto) -> Array:
     return np.array(numbers, kind).reshape(shape)
 
 
-def _texts_of(model: ModelProto) -> Iterator[str]:
+def _texts_of(model: Any) -> Iterator[str]:
     """Whatever is used as a text."""
     graph = model.graph
     yield model.producer_name
@@ -294,7 +287,7 @@ def _require_texts(*texts: object) -> None:
             raise ModelFileError(f"it has the text {validation.shown(text)}; expected UTF-8")
 
 
-def _node(node: NodeProto) -> Node:
+def _node(node: Any) -> Node:
     domain = "" if _is_onnx(node.domain) else f"{node.domain}."
     attributes: dict[str, Value] = {}
     for attribute in node.attribute:
@@ -306,7 +299,7 @@ def _node(node: NodeProto) -> Node:
     return Node(domain + node.op_type, node.name, (*node.input,), (*node.output,), attributes)
 
 
-def _value(attribute: AttributeProto) -> Value:
+def _value(attribute: Any) -> Value:
     """What it has, by its kind's number; nothing of a kind that no operator here takes."""
     fields: dict[int, Value] = {
         1: attribute.f,
@@ -333,7 +326,7 @@ def _judge_attributes(node: Node) -> None:
                 for choice in choices
             )
         elif isinstance(choices, list):
-            right = isinstance(value, list) and all(isinstance(x, choices[0]) for x in value)
+            right = validation.is_list(value) and all(isinstance(x, choices[0]) for x in value)
             words = f"a list of {choices[0].__name__}"
         else:
             right, words = isinstance(value, choices), choices.__name__
@@ -355,7 +348,7 @@ def _is_onnx(domain: str) -> bool:
     return domain in ("", "ai.onnx")
 
 
-def _dimensions(value: ValueInfoProto) -> list[int | None] | None:
+def _dimensions(value: Any) -> list[int | None] | None:
     """Those of a tensor, None where one may be any; None where nothing is said."""
     if not value.type.HasField("tensor_type"):
         raise ModelFileError(f"its input {validation.shown(value.name)} is no tensor")
