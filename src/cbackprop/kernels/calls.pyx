@@ -364,7 +364,7 @@ cdef class Engine(Core):
         begin(self, &call, X, Y, sample_weight)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1")
-        if not 0 <= first_batch <= PY_SSIZE_T_MAX // batch_size - call.n:
+        if not 0 <= first_batch <= (PY_SSIZE_T_MAX - call.n) // batch_size:
             raise ValueError(f"first_batch is {first_batch}; expected a number of batches from 0 on")
         if order is not None:
             # Of no subclass, whose min and max may be its own.

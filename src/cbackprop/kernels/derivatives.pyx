@@ -217,9 +217,12 @@ cdef int vjp_leaf(Core core, const Call *call, Py_ssize_t start, Py_ssize_t n, r
         propagate_product(core, l, n)
         if finish_delta(core, l, n):
             return fail(core, QUANTITY_JACOBIAN, core.failed_layer)
+    # While the caches have X.
+    if sum_block(core, sums, block_X, n):
+        return 1
     if input_gradient_block(core, call.by_inputs + start * core.n_0, n):
         return fail(core, QUANTITY_JACOBIAN, 1)
-    return sum_block(core, sums, block_X, n)
+    return 0
 
 
 cdef int vjp_all(Core core, const Call *call) except -1 nogil:

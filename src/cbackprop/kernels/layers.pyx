@@ -19,6 +19,7 @@ from cbackprop.kernels.threads cimport MOST_THREADS, run_task, task_function
 cdef enum:
     BLOCK = 256   # examples whose activations are held at once: they and a tile's panel fit the L2 cache
     LEAF = BLOCK  # examples whose gradients are summed in one chain, see tree.pyx
+    INPUT_GRADIENT_ROWS = 64  # dC/dx of so many are made at once: the caches hold them until they are copied
 
 
 cdef bint all_finite(const real *x, Py_ssize_t count) noexcept nogil:

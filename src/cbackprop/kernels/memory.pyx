@@ -203,7 +203,7 @@ cdef int reserve(Core core, Py_ssize_t n) except -1:
 
 
 cdef int reserve_input_gradient(Core core, Py_ssize_t n) except -1:
-    cdef Py_ssize_t rows = min(n, BLOCK)
+    cdef Py_ssize_t rows = min(n, INPUT_GRADIENT_ROWS)
     if rows > core.input_capacity:
         core.input_array = aligned_zeros(rows * core.ld_input)
         core.dC_dx = data(core.input_array)

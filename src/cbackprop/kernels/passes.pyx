@@ -203,11 +203,15 @@ cdef int input_gradient_block(
 ) noexcept nogil:
     """dC_i/dx (n, n_0). 0, or 1 after `fail`."""
     cdef Layer *layer = &core.layers[0]
-    propagate_delta(core.dC_dx, core.ld_input, layer.delta, layer.ld, core.storage + layer.offset, layer.n_in,
-                    n, (layer.n_in + LANES - 1) // LANES * LANES, layer.n_out, core.zeros, core.panels)
-    copy_rows(dC_dx, layer.n_in, core.dC_dx, core.ld_input, n, layer.n_in)
-    if not all_finite(dC_dx, n * layer.n_in):
-        return fail(core, QUANTITY_DELTA, 1)
+    cdef Py_ssize_t i, rows, width = (layer.n_in + LANES - 1) // LANES * LANES
+    # So many rows at a time as the caches hold until they are copied and looked at.
+    for i from 0 <= i < n by INPUT_GRADIENT_ROWS:
+        rows = min(n - i, INPUT_GRADIENT_ROWS)
+        propagate_delta(core.dC_dx, core.ld_input, layer.delta + i * layer.ld, layer.ld, core.storage + layer.offset,
+                        layer.n_in, rows, width, layer.n_out, core.zeros, core.panels)
+        copy_rows(dC_dx + i * layer.n_in, layer.n_in, core.dC_dx, core.ld_input, rows, layer.n_in)
+        if not all_finite(dC_dx + i * layer.n_in, rows * layer.n_in):
+            return fail(core, QUANTITY_DELTA, 1)
     return 0
 
 
