@@ -18,10 +18,13 @@ from cbackprop import Network, datasets
 
 FOLDER = REPOSITORY / "examples"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+LIBRARIES = {"cart_pole": "casadi"}  # what an example needs besides the package
 
 
 @functools.cache
 def example(name: str) -> ModuleType:
+    if name in LIBRARIES:
+        pytest.importorskip(LIBRARIES[name])
     spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -68,6 +71,13 @@ def expected_lines(name: str) -> list[tuple[str, ...]]:
         return [
             *((f"{x:.2f} ", f"{s:.3f}") for x, s in zip(result.x_shown, result.std, strict=True)),
             (f"{result.coverage:.1%}",),
+        ]
+    if name == "cart_pole":
+        steps = range(0, len(result.forces), 4)
+        return [
+            (f"{result.r2:.5f}",),
+            *((f"{result.states[k, 0]:.3f}", f"{result.forces[k]:.2f}") for k in steps),
+            ("In the last second",),
         ]
     raise KeyError(name)
 
@@ -490,3 +500,57 @@ def test_error_bars_are_wide_where_there_is_no_data_and_cover_where_there_is() -
     known = (distance >= 1.25) & (distance <= 2.75)
     assert (np.abs(result.mean - truth)[known] < 4 * result.std[known]).all()
     assert np.abs(result.mean - truth)[distance > 4].max() > 0.5
+
+
+# ---- cart_pole -----------------------------------------------------------------------------------
+
+
+def test_the_carts_energy_grows_by_force_times_speed() -> None:
+    """dE/dt of cart and rod by Lagrange, without the equations of motion; and none is lost."""
+    module = example("cart_pole")
+    random = np.random.default_rng(3)
+    state, force = random.normal(0, 2, (100, 4)), random.normal(0, 5, 100)
+
+    def energy(state: Array) -> Array:
+        _, speed, angle, turning = state.T
+        m, l = module.POLE, module.HALF_LENGTH
+        kinetic = (module.CART + m) * speed**2 / 2 + m * l * speed * turning * np.cos(angle)
+        total: Array = (
+            kinetic + 2 / 3 * m * (l * turning) ** 2 + m * module.GRAVITY * l * np.cos(angle)
+        )
+        return total
+
+    step = 1e-5 * module.rates(state, force)
+    change = (energy(state + step) - energy(state - step)) / 2e-5
+    np.testing.assert_allclose(change, force * state[:, 1], rtol=1e-6, atol=1e-7)
+    # The cart's own equation, besides: momentum grows by the force.
+    _, acceleration, turning, angular = module.rates(state, force).T
+    sine, cosine = np.sin(state[:, 2]), np.cos(state[:, 2])
+    of_pole = module.POLE * module.HALF_LENGTH * (angular * cosine - turning**2 * sine)
+    np.testing.assert_allclose(
+        (module.CART + module.POLE) * acceleration + of_pole, force, rtol=1e-9
+    )
+    free = module.after_step(state, 0 * force)
+    np.testing.assert_allclose(energy(free), energy(state), rtol=1e-4)
+
+
+def test_the_pole_ends_upright_and_the_cart_stays_near() -> None:
+    """For the seeds 0 to 4: upright within 1.6 s, then within 0.03 rad; the cart within 1 m."""
+    module, result = example("cart_pole"), numbers("cart_pole")
+    assert result.net.sizes == (4, 32, 32, 4)
+    assert result.r2 > 0.999
+    angle = module.from_upright(result.states)
+    assert abs(angle[0]) == pytest.approx(np.pi)
+    assert np.abs(angle[40:]).max() < 0.2
+    assert np.abs(angle[-20:]).max() < 0.05
+    assert np.abs(result.states[:, 0]).max() < 1.5
+    assert np.abs(result.forces).max() <= module.MOST_FORCE + 1e-6
+
+
+def test_the_plan_follows_the_learned_model() -> None:
+    """Its first step of prediction is the network's, and the true cart's nearly."""
+    module, result = example("cart_pole"), numbers("cart_pole")
+    before, after = result.states[:-1], result.states[1:]
+    change = result.net.predict(np.column_stack([before[:, 1:], result.forces]))
+    assert np.abs(before + change - after).max() < 0.3
+    np.testing.assert_allclose(after, module.after_step(before, result.forces), rtol=1e-12)
