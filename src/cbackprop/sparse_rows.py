@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,12 +16,12 @@ class SparseMatrix(Protocol):
     """What scipy.sparse's matrices and arrays have, of whatever format."""
 
     @property
-    def shape(self) -> Any: ...  # Any: scipy's stubs have many of their own, as below
+    def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def nnz(self) -> Any: ...
+    def nnz(self) -> int: ...
 
-    def tocsr(self) -> Any: ...
+    def tocsr(self) -> object: ...
 
 
 class SparseRows:
