@@ -83,7 +83,7 @@ FORMULAS: dict[str, Callable[[Symbols], Symbols]] = {
 }
 
 
-def function(net: Network, name: str = "network") -> Any:
+def function(net: Network, name: str = "network") -> Any:  # a casadi.Function: no types
     """A network as a function of CasADi, with derivatives of every order that it takes.
 
     Parameters

@@ -1,11 +1,11 @@
-"""What every place that takes a network over asks of it."""
+"""What places that take a network over ask of it, and what those that give one leave open."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from cbackprop import layout, validation
-from cbackprop.functions import ACTIVATIONS, Array
+from cbackprop.functions import ACTIVATIONS, Activation, Array, CostName
 from cbackprop.network import Network
 
 
@@ -15,6 +15,11 @@ class NamedLayer(NamedTuple):
     W: Array  # (n_l, n_{l-1}), copied, as b (n_l,) is
     b: Array
     activation: str
+
+
+def usual_cost(output: str | Activation) -> CostName:
+    """The cost of a network from elsewhere, where nobody says it: by its last activation."""
+    return "cross_entropy" if output in ("sigmoid", "softmax") else "quadratic"
 
 
 def require_network(argument: str, net: object) -> Network:

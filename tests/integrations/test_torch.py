@@ -129,9 +129,11 @@ def test_modules_that_are_read() -> None:
             head=nn.Sequential(third, nn.AlphaDropout(), nn.Softmax(1)),
         )
     )
-    net = from_torch(module, cost="cross_entropy")
+    net = from_torch(module)
     assert net.activations == ("relu", "identity", "softmax")
     assert net.cost_function == "cross_entropy"
+    assert from_torch(module, cost="mse").cost_function == "mse"
+    assert from_torch(module[:3]).cost_function == "quadratic"
     X = torch.randn(5, 2, 3, dtype=torch.float64)
     assert largest_difference(module.eval()(X), net.predict(X.reshape(5, 6))) < 1e-12
     # Of a dict, in the order of its keys.

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cbackprop import validation
+from cbackprop.exports import usual_cost
 from cbackprop.files import format as file_format
 from cbackprop.files import model as file_model
 from cbackprop.files.format import ModelFileError, decoded, encoded
@@ -184,7 +185,7 @@ def _judged(layers: Layers, texts: dict[str, str], names: list[str] | None) -> M
         tensors[f"layers.{l}.bias"] = b.astype(dtype)
     sizes = [layers.weights[0].shape[1], *(len(b) for b in layers.biases)]
     default = {
-        "cost": "cross_entropy" if output in ("sigmoid", "softmax") else "quadratic",
+        "cost": usual_cost(output),
         "init": "auto",
         "feature_names": encoded("feature_names", None),
         "class_names": encoded("class_names", names),

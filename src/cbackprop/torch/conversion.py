@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from cbackprop import validation
-from cbackprop.exports import named_layers
+from cbackprop.exports import named_layers, usual_cost
 from cbackprop.functions import Activation, ActivationName, Array, Cost, CostName
 from cbackprop.network import Network
 from cbackprop.torch.activations import ACTIVATIONS, name_of_module
@@ -17,9 +17,11 @@ from cbackprop.torch.tensors import array_of
 
 # What leaves an example in a row as it is; dropout where nothing is trained.
 PASSED_OVER = (nn.Identity, nn.Dropout, nn.AlphaDropout)
+# What PyTorch's modules are, its own types say, and none of ours.
+TorchModule: TypeAlias = Any
 
 
-def to_torch(net: Network) -> Any:
+def to_torch(net: Network) -> TorchModule:
     """The network as PyTorch's `torch.nn.Sequential`, with copies of its parameters.
 
     Parameters
@@ -54,9 +56,9 @@ def to_torch(net: Network) -> Any:
 
 
 def from_torch(
-    module: Any,
+    module: TorchModule,
     activation: ActivationName | Activation | Sequence[ActivationName | Activation] | None = None,
-    cost: CostName | Cost = "quadratic",
+    cost: CostName | Cost | None = None,
 ) -> Network:
     """A network with the parameters of a PyTorch module, copied: the same outputs.
 
@@ -68,8 +70,8 @@ def from_torch(
         (n_l, n_{l-1}) and a bias (n_l,) for each layer, in the order in which the layers run.
     activation : str, Activation or sequence, optional
         Of a state_dict, as `Network` takes it; a Sequential says its own.
-    cost : str or Cost
-        As `Network` takes it.
+    cost : str or Cost, optional
+        As `Network` takes it; by default cross_entropy after sigmoid or softmax, else quadratic.
 
     Returns
     -------
@@ -87,14 +89,12 @@ def from_torch(
         if activation is None:
             raise ValueError("activation is None with a state_dict, which names none; expected it")
         layers = [*_layers_of_state(module)]
-    elif isinstance(module, Module):
+    else:
         if activation is not None:
             raise ValueError(
                 f"activation is {activation!r} with a module, which has its own; expected None"
             )
         layers, activation = _layers_of_module(module)
-    else:
-        raise validation.wrong_type("module", module, "a torch.nn.Sequential or a state_dict")
     if not layers:
         raise ValueError("module has no Linear layer; expected one at least")
     sizes = [layers[0][1].shape[1]]
@@ -107,7 +107,9 @@ def from_torch(
         if b.dtype != W.dtype or W.dtype != layers[0][1].dtype:
             raise ValueError(f"{place} is of another dtype than the rest; expected one for all")
         sizes.append(W.shape[0])
-    net = Network(sizes, activation, cost, dtype=layers[0][1].dtype, init="zeros")
+    activations: list[Any] = [*validation.activations(activation, len(layers))]  # Any: known names
+    cost = usual_cost(activations[-1]) if cost is None else cost
+    net = Network(sizes, activations, cost, dtype=layers[0][1].dtype, init="zeros")
     for i, (place, W, b) in enumerate(layers):
         validation.require_finite(f"the weight of {place}", W)
         validation.require_finite(f"the bias of {place}", b)
@@ -118,8 +120,10 @@ def from_torch(
 Layer = tuple[str, Array, Array]  # how it is called, W (n_l, n_{l-1}), b (n_l,)
 
 
-def _layers_of_module(module: Module) -> tuple[list[Layer], list[Any]]:
-    """The layers, and their activations."""
+def _layers_of_module(module: object) -> tuple[list[Layer], list[Any]]:
+    """The layers, and their activations, whose names are known."""
+    if not isinstance(module, Module):
+        raise validation.wrong_type("module", module, "a torch.nn.Sequential or a state_dict")
     layers: list[Layer] = []
     activations: list[str | None] = []
     for place, part in _in_order("module", module):
