@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import REPOSITORY, every_backend
+from support import every_backend
 
 from cbackprop import Network, functions
 from cbackprop.random_numbers import RandomNumbers
@@ -566,41 +565,6 @@ def test_gauss_newton_vector_product(backend: str) -> None:
 
 
 # ---- what the pages say of PyTorch ---------------------------------------------------------------
-
-
-def test_the_way_to_pytorch_and_back() -> None:
-    """The lines of docs/deployment.md, and the modules that it names."""
-    page = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
-    names: dict[str, Any] = {"Network": Network}
-    exec(block, names)
-    X = RandomNumbers(1).normal(50 * 64).reshape(50, 64)
-    net, model = names["net"], names["model"]
-    single = torch.tensor(X.astype(np.float32))
-    np.testing.assert_allclose(model(single).detach().numpy(), net.predict(X), atol=1e-6)
-    nn = torch.nn
-    modules = {
-        "sigmoid": nn.Sigmoid(),
-        "tanh": nn.Tanh(),
-        "relu": nn.ReLU(),
-        "leaky_relu": nn.LeakyReLU(),
-        "elu": nn.ELU(),
-        "selu": nn.SELU(),
-        "gelu": nn.GELU(),
-        "silu": nn.SiLU(),
-        "softplus": nn.Softplus(),
-        "softsign": nn.Softsign(),
-        "softmax": nn.Softmax(dim=1),
-    }
-    for name, module in modules.items():
-        assert re.search(rf"\b{name}\b", page)
-        net = Network([64, 5], name, seed=2)  # type: ignore[arg-type]
-        model = nn.Sequential(nn.Linear(64, 5), module)
-        nn.utils.vector_to_parameters(torch.tensor(net.parameters), model.parameters())
-        outputs = model(torch.tensor(X))
-        assert outputs.dtype == torch.float64
-        # Its softplus is z from 20 on, which is 2e-9 off there.
-        np.testing.assert_allclose(outputs.detach().numpy(), net.predict(X), atol=3e-9)
 
 
 def test_losses_of_pytorch() -> None:

@@ -363,14 +363,12 @@ def test_second_derivatives_are_refused() -> None:
         by_inputs.sum().backward()
 
 
-def test_torch_func() -> None:
-    net = Network([3, 2], seed=0)
-    module = torch_function(net)
-    X = rows(net, 4)
-    by_inputs = torch.func.grad(lambda X: module(X).sum())(X)
-    assert largest_difference(by_inputs, net.vjp(X, np.ones((4, 2)))[1]) < 1e-15
-    with pytest.raises(RuntimeError, match="vmap"):
-        torch.func.vmap(module)(X)
+@pytest.mark.parametrize("transform", [torch.func.vmap, lambda f: torch.func.grad(f)])
+def test_transforms_of_torch_func_are_refused(transform: Any) -> None:
+    """By PyTorch itself, as of every such node; nothing comes out."""
+    module = torch_function(Network([3, 1], seed=0))
+    with pytest.raises(RuntimeError, match=r"functorch|vmap"):
+        transform(lambda X: module(X).sum())(torch.ones(2, 3, dtype=torch.float64))
 
 
 # ---- parameter and network -----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from cbackprop.torch.library import (
     Parameter,
     Tensor,
     from_numpy,
+    is_grad_enabled,
     no_grad,
     register_optimizer_step_post_hook,
 )
@@ -55,11 +56,33 @@ def torch_function(net: Network) -> NetworkModule:
     the network next.
 
     First derivatives only: a second one, where ``create_graph=True`` asks for it, is a
-    RuntimeError. `torch.func.grad` works, `torch.func.vmap` does not: `Network.gradient` with
+    RuntimeError. The transforms of `torch.func` are not for it: `Network.gradient` with
     ``per_example=True``, `Network.jacobian` and `Network.hessian_vector_product` are the calls for
-    what it is used for. Numbers that are not finite are refused, not handed on.
+    what they are used for. Numbers that are not finite are refused, not handed on.
+
+    The backward pass computes the activations again, and so is the step of a large network slower
+    than that of PyTorch's own layers: this couples, `Network.fit` trains quickly.
     """
     return NetworkModule(require_network("net", net))
+
+
+class Numbers:
+    """The parameters that a network had once, as a vector and in the order of its memory.
+
+    The latter to compare quickly: a flat vector of a network's numbers has to be made first.
+    """
+
+    def __init__(self, net: Network) -> None:
+        self.vector = net.parameters
+        self._arrays = [array.copy() for array in _memory(net)]
+
+    def are_of(self, net: Network) -> bool:
+        """Whether the network has them now."""
+        return all(map(np.array_equal, self._arrays, _memory(net)))
+
+
+def _memory(net: Network) -> list[Array]:
+    return [*(W.T for W in net.weights), *net.biases]
 
 
 class NetworkModule(Module):
@@ -71,19 +94,19 @@ class NetworkModule(Module):
         Which computes.
     parameter : torch.nn.Parameter
         (P,), its parameters.
-    agreed : ndarray
-        (P,), what both had when they were last seen to be the same; nobody writes into it.
+    agreed : Numbers
+        What both had when they were last seen to be the same.
     """
 
     network: Network
     parameter: Parameter
-    agreed: Array
+    agreed: Numbers
 
     def __init__(self, net: Network) -> None:
         super().__init__()
         self.network = net
-        self.agreed = net.parameters
-        self.parameter = Parameter(from_numpy(self.agreed.copy()))
+        self.agreed = Numbers(net)
+        self.parameter = Parameter(from_numpy(net.parameters.copy()))
         self.register_load_state_dict_post_hook(_after_loading)
         _MODULES.add(self)
 
@@ -133,35 +156,37 @@ class NetworkModule(Module):
         """
         tensor = self.parameter if parameter is None else parameter
         here = array_of("parameter", tensor, self.network.dtype.name)
-        there = self.network.parameters
-        if not np.array_equal(here, self.agreed):
-            if not np.array_equal(there, self.agreed) and not np.array_equal(here, there):
-                raise RuntimeError(
-                    "parameter and network have both changed since they were last the same, each "
-                    "for itself; expected one of them: copy the numbers to go on from into both"
-                )
-            self.network.parameters = here
-            self.agreed = here.copy()
-        elif not np.array_equal(there, self.agreed):
+        is_here = np.array_equal(here, self.agreed.vector)
+        is_there = self.agreed.are_of(self.network)
+        if is_here and is_there:
+            return
+        if is_here:
             with no_grad():
-                tensor.copy_(from_numpy(there.copy()))
-            self.agreed = there
+                tensor.copy_(from_numpy(self.network.parameters.copy()))
+        elif is_there or np.array_equal(here, self.network.parameters):
+            self.network.parameters = here
+        else:
+            raise RuntimeError(
+                "parameter and network have both changed since they were last the same, each "
+                "for itself; expected one of them: copy the numbers to go on from into both"
+            )
+        self.agreed = Numbers(self.network)
 
-    def vjp(self, agreed: Array, X: Array, V: Array) -> tuple[Array, Array]:
-        """The derivatives by the parameters (P,) and by X, with the parameters ``agreed``.
+    def vjp(self, numbers: Numbers, X: Array, V: Array) -> tuple[Array, Array]:
+        """The derivatives by X and by the parameters (P,), which are to be these ``numbers``.
 
         The network may have others since: of another forward pass, or after a step.
         """
-        now = self.network.parameters
-        if np.array_equal(now, agreed):
+        if numbers.are_of(self.network):
             gradient, by_inputs = self.network.vjp(X, V)
-            return gradient.vector, by_inputs
+            return by_inputs, gradient.vector
+        now = self.network.parameters
         try:
-            self.network.parameters = agreed
+            self.network.parameters = numbers.vector
             gradient, by_inputs = self.network.vjp(X, V)
         finally:
             self.network.parameters = now
-        return gradient.vector, by_inputs
+        return by_inputs, gradient.vector
 
     def extra_repr(self) -> str:
         """What stands between the brackets of its repr."""
@@ -171,35 +196,31 @@ class NetworkModule(Module):
 class NetworkNode(Function):
     """a⁽ᴸ⁾ of X and the parameters."""
 
+    # PyTorch's newer form, with setup_context, asks for the signature in each call: 0.1 ms.
+
     @staticmethod
-    def forward(X: Tensor, parameter: Tensor, module: NetworkModule) -> Tensor:
+    def forward(ctx: Any, X: Tensor, parameter: Tensor, module: NetworkModule) -> Tensor:
         module.agree(parameter)
+        ctx.save_for_backward(X, parameter)
+        ctx.module, ctx.numbers = module, module.agreed
         return from_numpy(module.network.predict(X.numpy()))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        X, parameter, ctx.module = inputs
-        ctx.save_for_backward(X, parameter)
-        ctx.agreed = ctx.module.agreed
-
-    @staticmethod
     def backward(ctx: Any, V: Tensor) -> tuple[Tensor, Tensor, None]:
-        return *FirstDerivatives.apply(V, *ctx.saved_tensors, ctx.module, ctx.agreed), None
+        X, parameter = ctx.saved_tensors
+        arrays = ctx.module.vjp(ctx.numbers, X.detach().numpy(), V.detach().numpy())
+        derivatives = from_numpy(arrays[0]), from_numpy(arrays[1])
+        if is_grad_enabled():  # with create_graph=True
+            derivatives = FirstDerivatives.apply(*derivatives, X, parameter, V)
+        return *derivatives, None
 
 
 class FirstDerivatives(Function):
-    """Those of Σ_ij V_ij a_ij by X and by the parameters; a node of its own, that has none."""
+    """Hands the derivatives on, as numbers that depend on X, the parameters and V."""
 
     @staticmethod
-    def forward(
-        V: Tensor, X: Tensor, parameter: Tensor, module: NetworkModule, agreed: Array
-    ) -> tuple[Tensor, Tensor]:
-        by_parameter, by_inputs = module.vjp(agreed, X.numpy(), V.numpy())
-        return from_numpy(by_inputs), from_numpy(by_parameter)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Nothing is kept for what is refused."""
+    def forward(ctx: Any, by_inputs: Tensor, by_parameter: Tensor, *_: Tensor) -> Any:
+        return by_inputs.clone(), by_parameter.clone()
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         shape: tuple[int, ...]
         requires_grad: bool
 
+        def clone(self) -> Tensor: ...
         def copy_(self, source: Tensor) -> Tensor: ...
         def detach(self) -> Tensor: ...
         def numpy(self) -> Array: ...
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         def __exit__(self, *error: object) -> None: ...
 
     def from_numpy(array: Array) -> Tensor: ...
+    def is_grad_enabled() -> bool: ...
     def register_optimizer_step_post_hook(hook: Callable[..., None]) -> object: ...
 
     nn: Any  # its modules by their names
@@ -61,6 +63,7 @@ else:
             float32,
             float64,
             from_numpy,
+            is_grad_enabled,
             nn,
             no_grad,
             strided,
@@ -84,6 +87,7 @@ __all__ = [
     "float32",
     "float64",
     "from_numpy",
+    "is_grad_enabled",
     "nn",
     "no_grad",
     "register_optimizer_step_post_hook",
