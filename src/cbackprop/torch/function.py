@@ -209,10 +209,12 @@ class NetworkNode(Function):
     def backward(ctx: Any, V: Tensor) -> tuple[Tensor, Tensor, None]:
         X, parameter = ctx.saved_tensors
         arrays = ctx.module.vjp(ctx.numbers, X.detach().numpy(), V.detach().numpy())
-        derivatives = from_numpy(arrays[0]), from_numpy(arrays[1])
+        by_inputs, by_parameter = map(from_numpy, arrays)
         if is_grad_enabled():  # with create_graph=True
-            derivatives = FirstDerivatives.apply(*derivatives, X, parameter, V)
-        return *derivatives, None
+            by_inputs, by_parameter = FirstDerivatives.apply(
+                by_inputs, by_parameter, X, parameter, V
+            )
+        return by_inputs, by_parameter, None
 
 
 class FirstDerivatives(Function):
