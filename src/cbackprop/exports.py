@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cbackprop import layout, validation
-from cbackprop.functions import ACTIVATIONS, Activation, Array, CostName
+from cbackprop.functions import ACTIVATIONS, Activation, Array, CostName, can_serve
 from cbackprop.network import Network
 
 
@@ -19,7 +19,7 @@ class NamedLayer(NamedTuple):
 
 def usual_cost(output: str | Activation) -> CostName:
     """The cost of a network from elsewhere, where nobody says it: by its last activation."""
-    return "cross_entropy" if output in ("sigmoid", "softmax") else "quadratic"
+    return "cross_entropy" if can_serve(output, "cross_entropy") else "quadratic"
 
 
 def require_network(argument: str, net: object) -> Network:

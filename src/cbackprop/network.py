@@ -1555,9 +1555,10 @@ class Network:
         Chunks. One epoch is one way through the source, in its order: ``shuffle`` shuffles nothing.
         Batches go on over the ends of chunks, so that the steps are, to the bit, those of
         ``shuffle=False`` on all rows at once; a chunk of `DataLoader` is a batch where both have
-        the same size. Memory is needed for a chunk and a batch. What looks at all examples first is
-        refused: weights, a share held out, ``standardise``, ``sparse=True``, metrics without
-        validation data, whole-batch optimisers. A checkpoint compares nothing of such data.
+        the same size. Memory is needed for a chunk and two batches, besides what the source has.
+        What looks at all examples first is refused: weights, a share held out, ``standardise``,
+        ``sparse=True``, metrics without validation data, whole-batch optimisers. A checkpoint
+        compares nothing of such data.
 
         Standardised training. Mean and deviation, in float64, are those of the rows trained on,
         without those held out, each counted once whatever its weight; a column of equal numbers is

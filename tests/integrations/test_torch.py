@@ -152,10 +152,10 @@ def hooked() -> Any:
     return module
 
 
-def with_nan() -> Any:
+def with_nan(name: str) -> Any:
     module = nn.Sequential(nn.Linear(2, 3))
     with torch.no_grad():
-        module[0].bias[1] = float("nan")
+        getattr(module[0], name)[1, ...].view(-1)[0] = float("nan")
     return module
 
 
@@ -164,6 +164,13 @@ class Own(nn.Sequential):
 
     def forward(self, X: Any) -> Any:
         return X
+
+
+class OwnReLU(nn.ReLU):
+    """Likewise."""
+
+    def forward(self, z: Any) -> Any:
+        return -z
 
 
 REFUSED: list[tuple[Any, str]] = [
@@ -206,13 +213,20 @@ REFUSED: list[tuple[Any, str]] = [
     (nn.Sequential(), "module has no Linear layer"),
     (nn.Sequential(nn.LazyLinear(3)), "module[0] is a LazyLinear"),
     (Own(nn.Linear(2, 2)), "module is a Own"),
+    (nn.Sequential(nn.Linear(2, 2), OwnReLU()), "module[1] is a OwnReLU"),
+    (nn.Sequential(nn.Flatten(1, 2), nn.Linear(2, 2)), "module[0] is a Flatten; expected Linear,"),
     (hooked(), "module[1] is a ReLU with a hook"),
-    (with_nan(), "the bias of module[0] has nan at [1]"),
+    (with_nan("bias"), "the bias of module[0] has nan at [1]"),
+    (with_nan("weight"), "the weight of module[0] has nan at [1, 0]"),
     ("model.pt", "module is 'model.pt' (str); expected a torch.nn.Sequential or a state_dict"),
     ({}, "module has no Linear layer"),
     ({"a.weight": torch.zeros(3, 2, 1)}, "the weight of a.weight has shape (3, 2, 1)"),
     ({"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(2)}, "the bias of a.weight has shape"),
     ({"a.weight": np.zeros((3, 2))}, "the weight of a.weight is array("),
+    (
+        {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(3).double()},
+        "a.weight is of another dtype than the rest",
+    ),
     ({"a.bias": torch.zeros(3)}, "module has 'a.bias'; expected a weight"),
     ({"a.weight": torch.zeros(3, 2), "n": torch.tensor(1)}, "module has 'n'; expected a weight"),
 ]
@@ -404,6 +418,18 @@ def test_the_parameter_follows() -> None:
     outputs = module(X)
     assert bits(module.parameter.detach().numpy()) == bits(trained)
     assert bits(outputs.detach().numpy()) == bits(net.predict(X))
+    other = torch.optim.SGD([torch.zeros(3, requires_grad=True)], lr=0.1)
+    steps = torch.optim.SGD(module.parameters(), lr=0.1)
+    outputs.sum().backward()
+    other.step()  # of parameters that are none of ours
+    steps.step()
+    gradient = net.copy()
+    gradient.parameters = trained
+    expected = trained - 0.1 * gradient.vjp(X, np.ones((6, 2)))[0].vector
+    assert largest_difference(net.parameters, expected) < 1e-15
+    # And on its own again.
+    net.fit(X, Y, epochs=1)
+    assert bits(module(X).detach().numpy()) == bits(net.predict(X))
 
 
 def test_both_have_changed() -> None:

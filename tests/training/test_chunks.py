@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Array, bits, both_dtypes, data, every_backend
+from support import Array, Csr, bits, both_dtypes, data, every_backend
 
 from cbackprop import LBFGS, Network
 
@@ -39,6 +40,18 @@ def source(edges: Any) -> Callable[[], Iterator[tuple[Array, Array]]]:
 
 def network(**options: Any) -> Network:
     return Network(SIZES, seed=1, **options)
+
+
+class Shaped:
+    """Rows by slices, which are no pairs."""
+
+    shape = X.shape
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(X)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return X
 
 
 @every_backend
@@ -101,6 +114,8 @@ def test_what_may_be_a_source() -> None:
         (dict, "X is <class 'dict'> (type); expected an array of numbers"),
         (lambda: [X], "chunk 0 is array("),
         (lambda: [(X, Y), (X, Y, 1.0)], "chunk 1 is (array("),
+        ([(X, Y), (X, Y, 1.0)], "chunk 1 is (array("),
+        (Shaped(), "Y is None; expected an array of numbers"),
         (lambda: [(X, Y), (X[:, :3], Y)], "X of chunk 1 has shape (137, 3); expected (n, 5)"),
         (lambda: [(X, Y), (X, Y[:9])], "Y of chunk 1 has 9 rows and X of chunk 1 has 137"),
         (lambda: [(X, Y), (X, Y * np.nan)], "Y of chunk 1 has nan at [0, 0]"),
@@ -206,8 +221,8 @@ def test_what_a_source_may_do_meanwhile() -> None:
 
 def test_parameters_among_the_examples() -> None:
     """What is trained on is not written to by the training."""
-    net, twin = (Network([3, 3, 3], "tanh", seed=2) for _ in range(2))
-    rows = net.weights[0]
+    net, twin = (Network([8, 8, 8], "tanh", seed=2) for _ in range(2))
+    rows = net.weights[0].T  # contiguous: taken as it is
     twin.fit(rows.copy(), rows.copy(), epochs=1, batch_size=1, shuffle=False)
     net.fit([(rows, rows)], epochs=1, batch_size=1)
     assert bits(net.parameters) == bits(twin.parameters)
@@ -217,8 +232,66 @@ def test_targets_out_of_reach_are_told_once() -> None:
     net = network()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        net.fit([(X, Y + 3)], epochs=3)
-    assert ["cannot be reached" in str(warning.message) for warning in told] == [True]
+        net.fit([(X, Y), (X, Y + 3), (X, Y + 4)], epochs=3)
+    (warning,) = told
+    assert str(warning.message).startswith("Y of chunk 1 has ")
+    assert "cannot be reached" in str(warning.message)
+
+
+def test_missing_targets() -> None:
+    """A chunk may have none at all, not all of them."""
+    partly = np.where(np.arange(N)[:, np.newaxis] < 60, np.nan, Y)
+    whole, net = network(), network()
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 10, "missing_targets": True}
+    whole.fit(X, partly, shuffle=False, **options)
+    net.fit([(X[:60], partly[:60]), (X[60:], partly[60:])], **options)
+    assert bits(net.parameters) == bits(whole.parameters)
+    with pytest.raises(ValueError, match="Y had nothing but nan in all chunks"):
+        net.fit([(X, Y * np.nan)], **options)
+    assert bits(net.parameters) == bits(whole.parameters)
+
+
+def test_sparse_rows() -> None:
+    """Made dense, a chunk at a time."""
+    zeros = np.where(X > 0.5, X, 0.0)
+    whole, net = network(), network()
+    whole.fit(zeros, Y, epochs=2, shuffle=False)
+    net.fit([(Csr(zeros[:40]), Y[:40]), (Csr(zeros[40:]), Y[40:])], epochs=2)
+    assert bits(net.parameters) == bits(whole.parameters)
+
+
+def test_metrics_are_those_of_the_validation_data() -> None:
+    whole, net = network(), network()
+    options: dict[str, Any] = {
+        "epochs": 3,
+        "metrics": ["mse"],
+        "validation_data": (X[:30], Y[:30]),
+        "early_stopping": 2,
+    }
+    expected = whole.fit(X, Y, shuffle=False, **options)
+    history = net.fit([(X, Y)], **options)
+    assert history.metrics == expected.metrics
+    assert history.validation_cost == expected.validation_cost
+
+
+def test_memory_is_that_of_a_chunk() -> None:
+    """And of a source that makes one chunk at a time."""
+    n, n_chunks = 4_000, 6
+    net = Network([100, 2], seed=0)
+    n_bytes = n * 102 * 8
+
+    def chunks() -> Iterator[tuple[Array, Array]]:
+        for _ in range(n_chunks):
+            yield np.ones((n + 1, 100)), np.full((n + 1, 2), 0.5)
+
+    net.fit(chunks, epochs=1)  # what is kept for good
+    tracemalloc.start()
+    try:
+        net.fit(chunks, epochs=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.3 * n_bytes  # the function still holds the last one as it makes the next
 
 
 def test_resume(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from cbackprop.torch.library import Linear, Module, Parameter, Sequential, from_
 from cbackprop.torch.tensors import array_of
 
 # What leaves an example in a row as it is; dropout where nothing is trained.
-PASSED_OVER = (nn.Identity, nn.Dropout, nn.AlphaDropout)
+PASSED_OVER = (nn.Dropout, nn.AlphaDropout)
+KNOWN = ", ".join(row.kind.__name__ for row in ACTIVATIONS.values())
 # What PyTorch's modules are, its own types say, and none of ours.
 TorchModule: TypeAlias = Any
 
@@ -132,8 +133,8 @@ def _layers_of_module(module: object) -> tuple[list[Layer], list[Any]]:
             activations.append(None)
         elif (name := name_of_module(place, part)) is None and not _is_passed_over(part):
             raise ValueError(
-                f"{place} is {_shown(part)}; expected Linear, Flatten, Dropout, or one of the "
-                f"activations {', '.join(row.kind.__name__ for row in ACTIVATIONS.values())}"
+                f"{place} is {_shown(part)}; expected Linear, Flatten from axis 1 to the last, "
+                f"Dropout, or one of the activations {KNOWN}"
             )
         elif name is not None and name != "identity":
             if not layers or activations[-1] is not None:

@@ -50,10 +50,11 @@ def torch_function(net: Network) -> NetworkModule:
     Notes
     -----
     Parameter and network follow one another: the network after each step of an optimiser of
-    PyTorch, each ``load_state_dict`` and in each forward pass, the parameter in a forward pass
-    where the network was trained by itself. Where both were changed apart, that is a RuntimeError.
-    `NetworkModule.agree` does the same where you have written into the parameter yourself and want
-    the network next.
+    PyTorch (by a hook of all optimisers, from the import of this module on), each
+    ``load_state_dict`` and in each forward pass, the parameter in a forward pass where the network
+    was trained by itself. Where both were changed apart, that is a RuntimeError. ``agree()`` of the
+    module does the same where you have written into the parameter yourself and want the network
+    next.
 
     First derivatives only: a second one, where ``create_graph=True`` asks for it, is a
     RuntimeError. The transforms of `torch.func` are not for it: `Network.gradient` with
@@ -180,12 +181,9 @@ class NetworkModule(Module):
         if numbers.are_of(self.network):
             gradient, by_inputs = self.network.vjp(X, V)
             return by_inputs, gradient.vector
-        now = self.network.parameters
-        try:
-            self.network.parameters = numbers.vector
-            gradient, by_inputs = self.network.vjp(X, V)
-        finally:
-            self.network.parameters = now
+        twin = Network.copy(self.network)
+        twin.parameters = numbers.vector
+        gradient, by_inputs = twin.vjp(X, V)
         return by_inputs, gradient.vector
 
     def extra_repr(self) -> str:

@@ -35,27 +35,32 @@ class Chunks(NamedTuple):
             Naming the chunk.
         """
         left: list[tuple[Array, Array]] = []  # of less than a batch, in memory of their own
-        n_left = 0
+        n_left = n = n_targets = 0
         for i, chunk in enumerate(validation.one_pass(self.source)):
             X, Y = _judged(model, f"chunk {i}", chunk, missing)
-            if warns:
-                validation.reachable_targets(Y, model.activations[-1])
-            n_whole = n_left + len(X) - (n_left + len(X)) % batch_size
-            if n_whole > 0:
-                X, Y = _joined([*left, (X, Y)])
-                yield X[:n_whole], Y[:n_whole]
+            del chunk  # which need not be there while the source makes the next
+            if warns and validation.reachable_targets(f"Y of chunk {i}", Y, model.activations[-1]):
+                warns = False
+            n, n_targets = n + len(X), n_targets + int(np.isfinite(Y).sum())
+            if n_left + len(X) >= batch_size:
+                first = (batch_size - n_left) % batch_size
+                if n_left > 0:
+                    yield _joined([*left, (X[:first], Y[:first])])
+                end = len(X) - (len(X) - first) % batch_size
+                if end > first:
+                    yield X[first:end], Y[first:end]
+                X, Y = X[end:], Y[end:]
                 left, n_left = [], 0
             # Copied: a source may write its next chunk where this one was.
-            left.append((X[n_whole:].copy(), Y[n_whole:].copy()))
-            n_left += len(X) - n_whole
+            left.append((X.copy(), Y.copy()))
+            n_left += len(X)
+            del X, Y
         if n_left > 0:
             yield _joined(left)
+        validation.whole_pass(n, n_targets)
 
 
 def _joined(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    parts = [part for part in parts if len(part[0]) > 0]
-    if len(parts) == 1:
-        return parts[0]
     X, Y = zip(*parts, strict=True)
     return np.concatenate(X), np.concatenate(Y)
 

@@ -145,7 +145,7 @@ def make(
         validation.some_target("Y", targets)
     examples, targets = model.examples_apart(examples), model.apart(targets)
     output = model.activations[-1]
-    validation.reachable_targets(targets, output)
+    validation.reachable_targets("Y", targets, output)
     weight = combined_weight(
         asked["sample_weight"],
         asked["class_weight"],

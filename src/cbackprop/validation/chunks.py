@@ -26,8 +26,7 @@ def chunk_source(X: object, Y: object) -> Any:
         raise wrong_type("X", X, f"{A_SOURCE}, for it comes to its end once")
     if is_list(X):
         entries: Sequence[Any] = X
-        is_source = all(type(entry) is tuple and len(entry) == 2 for entry in entries)
-        return X if len(entries) > 0 and is_source else None
+        return X if len(entries) > 0 and all(type(entry) is tuple for entry in entries) else None
     if issubclass(kind, (str, bytes, Mapping, type)):
         return None
     if any(attribute("X", X, name) is not None for name in ("__array__", "shape")):
@@ -75,7 +74,9 @@ def chunk(name: str, value: object) -> tuple[object, object]:
     return value[0], value[1]
 
 
-def some_example(n: int) -> None:
-    """Of a whole pass through the source."""
-    if n == 0:
+def whole_pass(n_examples: int, n_targets: int) -> None:
+    """What must have come from a source: a fit to nothing at all would look like a perfect one."""
+    if n_examples == 0:
         raise ValueError("X had no examples in any chunk; expected at least 1 for training")
+    if n_targets == 0:
+        raise ValueError("Y had nothing but nan in all chunks; expected some targets")

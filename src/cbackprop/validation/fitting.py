@@ -309,22 +309,27 @@ def any_labels(argument: str, value: object, expected: str, n: int | None = None
     return array
 
 
-def reachable_targets(Y: Array, output: str | Activation) -> None:
-    """Warn of targets that no output can come near, and of examples without a class."""
+def reachable_targets(argument: str, Y: Array, output: str | Activation) -> bool:
+    """Warn of targets that no output can come near, and of examples without a class.
+
+    Returns whether it has.
+    """
     if not isinstance(output, str):
-        return
+        return False
+    warned = False
     if output == "softmax":
         empty = np.flatnonzero(~Y.any(axis=1))
         if len(empty):
+            warned = True
             scalars.warn(
-                f"Y has only zeros in {len(empty)} of {len(Y)} rows (the first is row "
+                f"{argument} has only zeros in {len(empty)} of {len(Y)} rows (the first is row "
                 f"{int(empty[0])}), and softmax outputs add up to 1: such an example has no class "
                 "to learn. Give it one, leave it out, or take sigmoid outputs"
             )
     low, high = ACTIVATIONS[output].bounds
     with np.errstate(invalid="ignore", over="ignore"):
         if len(Y) == 0 or (Y.min() >= low and Y.max() <= high):
-            return  # as most do: no second look at every number
+            return warned  # as most do: no second look at every number
         # Rounding and a little noise are no mistake: a tenth of the range, or of the targets' own.
         largest = float(np.nanmax(np.abs(Y), initial=0.0))
         margin = 0.1 * min(high - low, largest)
@@ -333,11 +338,13 @@ def reachable_targets(Y: Array, output: str | Activation) -> None:
         count = np.count_nonzero(wrong.any(axis=1))
         i, j = np.argwhere(wrong)[0].tolist()
         bounds = f"above {low:.3g}" if np.isinf(high) else f"between {low:g} and {high:g}"
+        warned = True
         scalars.warn(
-            f"Y has {float(Y[i, j]):.4g} at [{i}, {j}], and {output} outputs are {bounds}: the "
-            f"targets of {count} of {len(Y)} examples cannot be reached. Scale the targets to that "
+            f"{argument} has {float(Y[i, j]):.4g} at [{i}, {j}], and {output} outputs are {bounds}: "
+            f"the targets of {count} of {len(Y)} examples cannot be reached. Scale the targets to that "
             "range, or take identity outputs"
         )
+    return warned
 
 
 def option_names(argument: str, value: object, known: tuple[str, ...]) -> dict[str, object]:

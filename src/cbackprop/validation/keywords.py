@@ -66,6 +66,7 @@ def _parameters(call: Callable[..., Any], *, options: bool = False) -> list[str]
         name
         for name, parameter in inspect.signature(call).parameters.items()
         if name != "self"
+        # Y, too, which fit can be without.
         and not (options and (parameter.default is parameter.empty or name == "Y"))
     ]
 
