@@ -17,6 +17,7 @@ import pytest
 import cbackprop
 from cbackprop import Network, functions, optimizers
 from cbackprop.random_numbers import RandomNumbers
+from cbackprop.reference.calculus import activation_values
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,6 +41,11 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="of POSIX systems")
 
 ACTIVATIONS = tuple(functions.ACTIVATIONS)
 ELEMENTWISE = tuple(name for name in ACTIVATIONS if name != "softmax")
+# Those whose σ(z) is beyond all numbers for a z of some hundreds.
+with np.errstate(over="ignore"):
+    STEEP = tuple(
+        name for name in ELEMENTWISE if np.isinf(activation_values(name, np.array(1e3))[0])
+    )
 COSTS = tuple(functions.COSTS)
 
 

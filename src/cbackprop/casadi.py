@@ -124,6 +124,7 @@ def function(net: Network, name: str = "network") -> Any:  # a casadi.Function: 
     layers = named_layers("net", net)
     x = a = ca.MX.sym("x", net.sizes[0])
     for W, b, activation in layers:
+        # Also of a float32 network: CasADi has no other numbers than float64.
         z = ca.mtimes(ca.MX(W.astype(np.float64)), a) + ca.MX(b.astype(np.float64))
         a = FORMULAS[activation](z)
     return ca.Function(_judged(name), [x], [a], ["x"], ["a"])
@@ -134,6 +135,7 @@ def _judged(name: object) -> str:
         raise validation.wrong_type("name", name, "a string")
     if not ca.Function.check_name(name):
         raise ValueError(
-            f"name is {name!r}; expected a letter, then letters, digits and single underscores"
+            f"name is {name!r}; expected a letter, then letters, digits and single underscores, "
+            "and none of CasADi's own words (null, jac, hess)"
         )
     return name

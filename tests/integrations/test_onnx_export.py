@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support import ELEMENTWISE, REPOSITORY, STEEP
 
 from cbackprop import Activation, Cost, Network
+from cbackprop.exports import NamedLayer, named_layers
 from cbackprop.functions import ACTIVATIONS, COSTS, Array, can_serve
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -43,22 +46,28 @@ def assert_near(found: Array, expected: Array) -> None:
     assert error <= BOUNDS[expected.dtype.name], error
 
 
-def test_every_activation_has_a_row():
+def test_every_activation_has_a_row_also_on_the_page() -> None:
     assert list(FUNCTIONS) == list(ACTIVATIONS)
+    page = (REPOSITORY / "docs" / "into_a_service.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z_, ]+) \| (?:\S+|refused) \| \S+ \|$", page, re.MULTILINE)
+    assert {name for row in rows for name in row.split(", ")} == {*ACTIVATIONS}
 
 
 @pytest.mark.parametrize(("activation", "dtype"), EXPORTED)
 def test_outputs_are_the_network_s(activation: str, dtype: str, tmp_path: Path) -> None:
     """Of hidden layers and of outputs, in networks of many sizes, for inputs of many."""
     rng = np.random.default_rng(0)
-    # An exponential of exponentials would be beyond all numbers.
-    hidden = {"softmax": ["tanh", "tanh"], "exponential": ["exponential", "tanh"]}
+    hidden = [activation, activation]
+    if activation not in ELEMENTWISE:
+        hidden = ["tanh", "tanh"]
+    elif activation in STEEP:  # an exponential of exponentials would be beyond all numbers
+        hidden = [activation, "tanh"]
     output = "probabilities" if activation == "softmax" else "outputs"
     for seed in range(4):
         sizes = rng.integers((1, 1, 1, 2), (9, 20, 20, 6)).tolist()
-        activations = [*hidden.get(activation, [activation] * 2), activation]
+        activations = [*hidden, activation]
         net = Network(sizes, activations, dtype=dtype, seed=seed)  # type: ignore[arg-type]
-        most = 5.0 if activation == "exponential" else 50.0
+        most = 5.0 if activation in STEEP else 50.0
         X = (rng.normal(size=(40, sizes[0])) * np.geomspace(1e-3, most, 40)[:, None]).astype(dtype)
         export(net, tmp_path / "net.onnx")
         assert_near(outputs(tmp_path / "net.onnx", X)[output], net.predict(X))
@@ -276,6 +285,23 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match=r"^net has 3 parameters of 8 bytes; expected fewer"):
         export(Network([2, 1]), path)
     assert not path.exists()
+
+
+def test_a_change_meanwhile_is_not_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another thread makes it, once the layers have been read."""
+    net = Network([2, 3], "softmax", seed=0, class_names=["a", "b", "c"])
+
+    def layers_before_a_change(argument: str, network: Network) -> list[NamedLayer]:
+        layers = named_layers(argument, network)
+        net.class_names = ["d", "e", "f"]
+        return layers
+
+    monkeypatch.setattr("cbackprop.onnx.exporting.named_layers", layers_before_a_change)
+    export(net, tmp_path / "net.onnx")
+    assert load(tmp_path / "net.onnx").class_names == ("a", "b", "c")
+    assert net.class_names == ("d", "e", "f")
 
 
 def test_a_cost_of_one_s_own_stays_behind(tmp_path: Path) -> None:

@@ -14,16 +14,20 @@ import pytest
 from support import REPOSITORY
 
 from cbackprop import ModelFileError, Network
-from cbackprop.functions import ACTIVATIONS, Array
+from cbackprop.functions import Array
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
 from cbackprop.onnx import export, load  # noqa: E402 - once it is known to be there
 from cbackprop.onnx.functions import FUNCTIONS, Formula, Operation, formulas  # noqa: E402
+from cbackprop.onnx.graph import DEFAULTS, OLDEST_OPSET, OPERATORS  # noqa: E402
 
 helper, TensorProto = onnx.helper, onnx.TensorProto
 DATA = REPOSITORY / "tests" / "data" / "onnx"
-TORCH = [name for name in ACTIVATIONS if name not in ("exponential", "identity", "softmax")]
+# Of the module that make.py there has written.
+TORCH = {
+    "relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu", "softplus", "softsign", "leaky_relu",
+}  # fmt: skip
 CLASSES = ("high", "low", "middle")
 
 
@@ -57,7 +61,7 @@ def test_files_of_scikit_learn_and_pytorch(
     assert found.dtype == (X.dtype if name.startswith("sklearn") else Y.dtype)
     assert np.abs(found - Y).max() <= (1e-14 if found.dtype == np.float64 else 1e-6)
     if activations is None:
-        assert {*net.activations} == {*TORCH, "softmax"}
+        assert {*net.activations} == TORCH | {"softmax"}
         assert net.activations[-1] == "softmax"
     else:
         assert list(net.activations) == activations
@@ -264,7 +268,42 @@ def write(
     return output
 
 
+def operators(formula: Formula) -> set[str]:
+    """All that are in it."""
+    if not isinstance(formula, Operation):
+        return set()
+    return {formula.operator}.union(*map(operators, formula.inputs))
+
+
+def test_every_operator_of_a_formula_is_judged() -> None:
+    """One that is not in the table could have attributes that make it another function."""
+    for name, row in FUNCTIONS.items():
+        for formula in formulas(row):
+            assert operators(formula) <= set(OPERATORS), name
+
+
+def test_a_missing_attribute_is_judged_by_its_default() -> None:
+    """Of every version of ONNX that can be read, where only certain values are taken."""
+    for operator, attributes in OPERATORS.items():
+        domain, _, word = operator.rpartition(".")
+        first = 1 if domain else OLDEST_OPSET
+        for schema in onnx.defs.get_all_schemas_with_history():
+            if (schema.domain, schema.name) != (domain, word):
+                continue
+            for name in attributes.keys() & schema.attributes.keys():
+                choices, default = attributes[name], schema.attributes[name].default_value
+                if isinstance(choices, tuple) and schema.since_version >= first:
+                    value = helper.get_attribute_value(default) if default.type else None
+                    taken = [float(np.float32(c)) if isinstance(c, float) else c for c in choices]
+                    assert value in taken or DEFAULTS[operator][name] == value, (operator, name)
+
+
 LAYER = node("Gemm", "X W B", "z", transB=1)
+SPARSE = helper.make_sparse_tensor(
+    helper.make_tensor("values", TensorProto.DOUBLE, [1], [1.0]),
+    helper.make_tensor("places", TensorProto.INT64, [1], [0]),
+    [2],
+)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +326,7 @@ LAYER = node("Gemm", "X W B", "z", transB=1)
         ),
         ([node("Gemm", "X W B", "Y", transB=1, alpha=2.0)], r"Gemm .* has alpha 2\.0; expected 1"),
         ([node("Gemm", "X W B", "Y", transB=1, transA=1)], "Gemm .* has transA 1; expected 0"),
+        ([node("Gemm", "X W B", "Y", transB=1, beta=0.5)], r"Gemm .* has beta 0\.5; expected 1"),
         (
             [LAYER, node("HardSigmoid", "z", "Y")],
             r"HardSigmoid \(node 'its Y'\) is no part of a layer; expected Gemm",
@@ -294,6 +334,15 @@ LAYER = node("Gemm", "X W B", "z", transB=1)
         ([LAYER, node("Softmax", "z", "a"), node("Log", "a", "Y")], "Log .* is no part of a layer"),
         ([LAYER, node("Relu", "z", "a"), node("Tanh", "a", "Y")], "Relu .* is no part of a layer"),
         ([LAYER, node("Add", "z B", "a"), node("Tanh", "a", "Y")], "Add .* is no part of a layer"),
+        (  # a gate: as silu it would have one z twice
+            [
+                LAYER,
+                node("Gemm", "X W B2", "u", transB=1),
+                node("Sigmoid", "u", "s"),
+                node("Mul", "z s", "Y"),
+            ],
+            "Mul .* is no part of a layer",
+        ),
         ([node("MatMul", "W X", "Y")], "MatMul .* is no part of a layer"),
         ([node("Gemm", "X X B", "Y")], "Gemm .* is no part of a layer"),
         ([node("Gemm", "X B B", "Y")], "Gemm .* is no part of a layer"),
@@ -316,6 +365,10 @@ LAYER = node("Gemm", "X W B", "z", transB=1)
         (
             [LAYER, node("Reshape", "z same", "Y", allowzero=1)],
             r"Reshape .* has the shape \[0, -1\]; expected one of examples by numbers",
+        ),
+        (
+            [LAYER, node("Reshape", "z rows_0", "Y", allowzero=1)],
+            r"Reshape .* has the shape \[0, 2\]; expected one of examples by numbers",
         ),
         ([LAYER, node("Softmax", "z", "a"), node("Gemm", "a W2", "Y")], "'softmax' in layer 1"),
         ([LAYER, node("Identity", "", "Y")], "Identity .* has no input; expected one"),
@@ -359,6 +412,14 @@ LAYER = node("Gemm", "X W B", "z", transB=1)
             "Dropout is in training",
         ),
         (
+            [
+                node("Greater", "X X", "computed"),
+                helper.make_node("Dropout", ["X", "", "computed"], ["x"]),
+                node("Gemm", "x W B", "Y", transB=1),
+            ],
+            "Dropout is in training",
+        ),
+        (
             [helper.make_node("Dropout", ["X"], ["a", "x"]), node("Gemm", "x W B", "Y", transB=1)],
             "the mask of Dropout is used",
         ),
@@ -371,16 +432,44 @@ LAYER = node("Gemm", "X W B", "z", transB=1)
             ],
             "two columns made of 2 outputs",
         ),
+        (  # p − 1, whose parts change places in a sum only
+            [
+                node("Gemm", "X V", "z"),
+                node("Sigmoid", "z", "p"),
+                node("Sub", "p one", "q"),
+                node("Concat", "q p", "Y", axis=1),
+            ],
+            "Concat .* is no part of a layer",
+        ),
         ([LAYER, node("Relu", "z", "z")], "it has the value 'z' twice"),
         ([node("Relu", "z", "X")], "'X' is made by a node, too"),
         ([LAYER, node("ArgMax", "z", "Y", axis=1)], "it has 0 outputs besides labels; expected 1"),
+        (
+            [node("Constant", "", "b", sparse_value=SPARSE), node("Gemm", "X W b", "Y", transB=1)],
+            "Constant .* has sparse_value b''; expected no such attribute",
+        ),
+        (
+            [
+                node("Gemm", "X V", "z"),
+                node("Sigmoid", "z", "p"),
+                node("Sub", "one p", "q"),
+                node("Concat", "q p", "Y"),
+            ],
+            "Concat .* has axis None; expected -1 or 1",
+        ),
+        ([LAYER, node("ArgMax", "z", "Y")], "ArgMax .* has axis 0; expected -1 or 1"),
+        (
+            [LAYER, node("ArgMax", "z", "Y", axis=1, select_last_index=1)],
+            "ArgMax .* has select_last_index 1; expected 0",
+        ),
     ],
 )
 def test_graphs_that_are_no_network(nodes: list[Any], message: str, loaded: Loaded) -> None:
     """Each named by the operator where it ends, in one line."""
     tensors = {
         "W3": np.eye(3), "B3": np.ones(3), "C": np.ones(3), "four": np.array([-1, 4]),
-        "same": np.array([0, -1]), "W2": np.eye(2), "V": np.ones((3, 1)),
+        "same": np.array([0, -1]), "rows_0": np.array([0, 2]), "B2": B + 1,
+        "W2": np.eye(2), "V": np.ones((3, 1)),
         "single": B.astype(np.float32), "yes": np.array(True), "one": np.array(1.0),
     }  # fmt: skip
     with pytest.raises(ModelFileError, match=message.removeprefix("^")) as caught:
@@ -408,6 +497,14 @@ def set_external(tensor: Any) -> None:
     ("change", "message"),
     [
         (lambda m: set_external(m.graph.initializer[0]), "tensor 'W' is in another file"),
+        (
+            lambda m: m.graph.initializer[0].external_data.add(key="location", value="W.bin"),
+            "tensor 'W' is in another file",
+        ),
+        (
+            lambda m: setattr(m.graph.initializer[0], "data_location", TensorProto.EXTERNAL),
+            "tensor 'W' is in another file",
+        ),
         (
             lambda m: m.graph.initializer[0].dims.__setitem__(0, 1 << 40),
             "has 6 numbers; expected 3298534883328",
@@ -522,6 +619,16 @@ def test_metadata_that_contradicts_the_graph_is_refused(loaded: Loaded, tmp_path
     made.metadata_props.add(key="cost", value="mse")
     with pytest.raises(ModelFileError, match="its metadata has 'cost' more than once"):
         loaded(made)
+
+
+def test_metadata_of_another_program_is_its_own(loaded: Loaded, tmp_path: Path) -> None:
+    net = Network([2, 3], "softmax", "poisson", seed=0, metadata={"unit": "mm"})
+    export(net, tmp_path / "net.onnx")
+    made = onnx.load(tmp_path / "net.onnx")
+    made.producer_name = "pytorch"
+    found = loaded(made)
+    assert (found.cost_function, found.metadata) == ("cross_entropy", {})
+    assert (found.parameters == net.parameters).all()
 
 
 def test_a_small_file_cannot_ask_for_much_memory(loaded: Loaded) -> None:

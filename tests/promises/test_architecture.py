@@ -62,7 +62,7 @@ ROWS = (
     "sklearn.estimators",
     "sklearn.conversion",
     "sklearn",
-    "onnx.library onnx.functions",
+    "onnx.library onnx.functions onnx.entries",
     "onnx.graph onnx.exporting",
     "onnx.layers",
     "onnx.loading",

@@ -15,8 +15,10 @@ from cbackprop.files import format as file_format
 from cbackprop.files import model as file_model
 from cbackprop.functions import Array, Cost
 from cbackprop.network import Network
+from cbackprop.onnx.entries import LARGEST_FILE, PRODUCER, TEXTS
 from cbackprop.onnx.functions import FUNCTIONS, Formula, Operation
 from cbackprop.onnx.library import (
+    FLOATS,
     TensorProto,
     make_graph,
     make_model,
@@ -28,11 +30,7 @@ from cbackprop.onnx.library import (
 
 # The first in which Softmax goes along one axis; of ONNX 1.8, which onnxruntime has from 1.6 on.
 OPSET, IR_VERSION = 13, 7
-PRODUCER = "cbackprop"
-LARGEST_FILE = (1 << 31) - 1  # protobuf's own limit
-NUMBER_TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
-# What of the model file's texts goes along, under the same names.
-TEXTS = ("cost", "init", "feature_names", "class_names", "metadata")
+NUMBER_TYPES = {name: number for number, (name, _) in FLOATS.items()}
 
 
 def export(net: Network, path: validation.PathLike) -> None:

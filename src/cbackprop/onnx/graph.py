@@ -14,7 +14,7 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Array
-from cbackprop.onnx.library import DecodeError, ModelProto, TensorProto
+from cbackprop.onnx.library import FLOATS, DecodeError, ModelProto, TensorProto
 from cbackprop.reference.calculus import LEAKY_SLOPE, SELU_ALPHA, SELU_SCALE
 
 Value: TypeAlias = Any  # a number, bytes, a tensor, or a list of the first two
@@ -22,7 +22,7 @@ Value: TypeAlias = Any  # a number, bytes, a tensor, or a list of the first two
 OLDEST_OPSET = 7  # with the broadcasting of NumPy
 # The operators that mean something here, and what their attributes may be: one of these values, or
 # anything of a type, which is then looked at where it is used. A missing one has its default value,
-# which is among these.
+# which is among these, or stands below: None where it has to be there.
 Choices: TypeAlias = "tuple[float | bytes, ...] | type | list[type]"
 OPERATORS: dict[str, dict[str, Choices]] = {
     **{
@@ -55,15 +55,11 @@ OPERATORS: dict[str, dict[str, Choices]] = {
     "ai.onnx.ml.Binarizer": {"threshold": float},
     "ai.onnx.ml.ZipMap": {"classlabels_int64s": [int], "classlabels_strings": [bytes]},
 }  # fmt: skip
-_FLOATS = {
-    TensorProto.FLOAT: ("<f4", "float_data"),
-    TensorProto.DOUBLE: ("<f8", "double_data"),
-    TensorProto.FLOAT16: ("<f2", "int32_data"),
-}
-_NUMBERS = _FLOATS | {
-    TensorProto.INT64: ("<i8", "int64_data"),
-    TensorProto.INT32: ("<i4", "int32_data"),
-    TensorProto.BOOL: ("|u1", "int32_data"),
+DEFAULTS: dict[str, dict[str, Value]] = {"ArgMax": {"axis": 0}, "Concat": {"axis": None}}
+_NUMBERS = FLOATS | {
+    TensorProto.INT64: ("int64", "int64_data"),
+    TensorProto.INT32: ("int32", "int32_data"),
+    TensorProto.BOOL: ("uint8", "int32_data"),
 }
 _NUMBERS_OF_CONSTANTS = {
     "value_float": "<f4",
@@ -246,14 +242,15 @@ def _array(tensor: Any) -> Array:
             f"{what} is in another file; expected it in this one: onnx.save(onnx.load(path), "
             "path) puts it there"
         )
-    kind, field = _NUMBERS[tensor.data_type]
+    name, field = _NUMBERS[tensor.data_type]
+    kind = np.dtype(name).newbyteorder("<")
     shape = tuple(tensor.dims)
     if len(shape) > 8 or min(shape, default=1) < 1:
         raise ModelFileError(
             f"{what} has shape {validation.shown(shape)}; expected at most 8 lengths of 1 or more"
         )
     raw, numbers = tensor.raw_data, getattr(tensor, field)
-    count = len(raw) / np.dtype(kind).itemsize if raw else len(numbers)
+    count = len(raw) / kind.itemsize if raw else len(numbers)
     if count != math.prod(shape):
         raise ModelFileError(
             f"{what} has {count:g} numbers; expected {math.prod(shape)}, as its shape "
@@ -317,7 +314,7 @@ def _judge_attributes(node: Node) -> None:
     expected = OPERATORS.get(node.operator)
     if expected is None:
         return  # whoever wants the value sees that it is none of these
-    for name, value in node.attributes.items():
+    for name, value in (DEFAULTS.get(node.operator, {}) | node.attributes).items():
         choices = expected.get(name, ())
         if isinstance(choices, tuple):
             right = any(_is_equal(value, choice) for choice in choices)

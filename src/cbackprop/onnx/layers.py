@@ -13,17 +13,11 @@ from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Array
 from cbackprop.onnx.functions import FUNCTIONS, Formula, Operation, formulas, of, z
 from cbackprop.onnx.graph import Graph, Node
-from cbackprop.onnx.library import TensorProto
+from cbackprop.onnx.library import FLOATS
 
 # The probability of the second of two classes, of which a file has both.
 _BOTH_CLASSES = of("Concat", of("Sub", 1.0, z), z)
 _COMMUTATIVE = ("Add", "Equal", "Max", "Min", "Mul")
-# By the number type of a Cast.
-_TYPES = {
-    TensorProto.FLOAT: "float32",
-    TensorProto.DOUBLE: "float64",
-    TensorProto.FLOAT16: "float16",
-}
 
 
 class Linear(NamedTuple):
@@ -115,7 +109,7 @@ class _Walk:
     def _judge_cast(self, node: Node) -> None:
         """To the layers' own type; what comes after them may be of any precision."""
         to = node.attributes.get("to")
-        dtype = _TYPES.get(to) if isinstance(to, int) else None
+        dtype = FLOATS[to][0] if to in FLOATS else None
         if dtype is None or self.dtype not in (None, dtype):
             raise ModelFileError(
                 f"{node} is to the type {validation.shown(to)}; expected "

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     # Any: protobuf's messages have their fields, and the functions their arguments, at run time.
     class DecodeError(Exception): ...
 
+    FLOATS: dict[int, tuple[str, str]]
     ModelProto: Any
     TensorProto: Any
     make_graph: Any
@@ -34,7 +35,15 @@ else:
             "pip install 'onnx>=1.14.1', or cbackprop with its extra: 'cbackprop[onnx]'"
         ) from error
 
+    # By ONNX's number of a type: NumPy's name of it, and a tensor's field that lists such numbers.
+    FLOATS = {
+        TensorProto.FLOAT16: ("float16", "int32_data"),
+        TensorProto.FLOAT: ("float32", "float_data"),
+        TensorProto.DOUBLE: ("float64", "double_data"),
+    }
+
 __all__ = [
+    "FLOATS",
     "DecodeError",
     "ModelProto",
     "TensorProto",

@@ -18,7 +18,7 @@ from cbackprop.files.format import ModelFileError, decoded, encoded
 from cbackprop.files.model import ModelParts
 from cbackprop.functions import Array, Cost, CostName
 from cbackprop.network import Network
-from cbackprop.onnx.exporting import LARGEST_FILE, PRODUCER, TEXTS
+from cbackprop.onnx.entries import LARGEST_FILE, PRODUCER, TEXTS
 from cbackprop.onnx.graph import Graph
 from cbackprop.onnx.layers import Layers, read_layers
 from cbackprop.scaling import Scales
@@ -95,15 +95,10 @@ def load(
 
 
 def _with_scales(network: Network, scales: Scales) -> Network:
-    """By the way of a pickle: a network's parameters stand first there, its scales after them."""
+    """By the way of a pickle, where they stand before the optimiser's state."""
     state: dict[str, Any] = network.__getstate__()
-    entries = [*state["tensors"].items()]
-    n = 2 * (len(network.sizes) - 1)
-    state["tensors"] = {
-        **dict(entries[:n]),
-        **file_model.scales_tensors(scales),
-        **dict(entries[n:]),
-    }
+    tensors = state["tensors"]
+    tensors |= {**file_model.scales_tensors(scales), "state": tensors.pop("state")}
     state["metadata"]["format_version"] = file_format.VERSION_WITH_SCALES
     twin = Network.__new__(Network)
     twin.__setstate__(state)
