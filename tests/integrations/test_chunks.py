@@ -71,5 +71,5 @@ def test_a_data_loader_shuffles_its_rows() -> None:
 def test_labels_of_a_data_loader_are_told_what_makes_targets_of_them() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     dataset = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.arange(137) % 2)
-    with pytest.raises(ValueError, match=r"Y of chunk 0 .*one_hot\("):
+    with pytest.raises(ValueError, match=r"^in chunk 0: Y has .*one_hot\(Y, 2\)"):
         Network(SIZES).fit(torch.utils.data.DataLoader(dataset, batch_size=10))

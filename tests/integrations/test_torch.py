@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from support import ACTIVATIONS, ELEMENTWISE, Array, bits, both_dtypes
 
-torch = pytest.importorskip("torch", minversion="2.4", reason="PyTorch is not installed")
+torch = pytest.importorskip("torch", minversion="2.5", reason="PyTorch is not installed")
 
 from torch import nn  # noqa: E402
+from torch.nn.utils import parametrize, prune  # noqa: E402
 
 from cbackprop import Activation, Network  # noqa: E402
 from cbackprop.torch import activations, from_torch, to_torch, torch_function  # noqa: E402
@@ -146,6 +148,50 @@ def test_modules_that_are_read() -> None:
     assert largest_difference(normed(X.reshape(5, 6)), net.predict(X.reshape(5, 6))) < 1e-12
 
 
+def test_a_module_that_comes_twice() -> None:
+    """It runs twice: PyTorch's children name it once."""
+    act, layer = nn.Tanh(), nn.Linear(3, 3).double()
+    for module in (
+        nn.Sequential(layer, act, nn.Linear(3, 4).double(), act),
+        nn.Sequential(layer, act, layer),
+        nn.Sequential(nn.Sequential(layer, act), nn.Sequential(layer, act)),
+        nn.Sequential(block := nn.Sequential(layer, act), block),
+    ):
+        X = torch.randn(5, 3, dtype=torch.float64)
+        assert largest_difference(module(X), from_torch(module).predict(X)) < 1e-12
+
+
+def test_hooks_of_all_modules() -> None:
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, given, output: 2 * output
+    )
+    try:
+        with pytest.raises(ValueError, match="module is a Sequential with a hook"):
+            from_torch(nn.Sequential(nn.Linear(2, 2)))
+    finally:
+        handle.remove()
+
+
+def called(module: Any) -> Any:
+    """One whose forward is another one than its class's."""
+    module.forward = lambda X: 2 * X
+    return module
+
+
+class OwnCall(nn.Linear):
+    """Whose call does not reach its forward."""
+
+    def __call__(self, X: Any) -> Any:
+        return 2 * X
+
+
+class OwnOrder(nn.Sequential):
+    """Whose parts run in another order."""
+
+    def __iter__(self) -> Any:
+        return iter([*super().__iter__()][::-1])
+
+
 def hooked() -> Any:
     module = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     module[1].register_forward_hook(lambda module, given, output: 2 * output)
@@ -216,6 +262,10 @@ REFUSED: list[tuple[Any, str]] = [
     (nn.Sequential(nn.Linear(2, 2), OwnReLU()), "module[1] is a OwnReLU"),
     (nn.Sequential(nn.Flatten(1, 2), nn.Linear(2, 2)), "module[0] is a Flatten; expected Linear,"),
     (hooked(), "module[1] is a ReLU with a hook"),
+    (nn.Sequential(called(nn.Linear(2, 2))), "module[0] is a Linear that is called in a way of"),
+    (called(nn.Sequential(nn.Linear(2, 2))), "module is a Sequential that is called in a way of"),
+    (nn.Sequential(OwnCall(2, 2)), "module[0] is a OwnCall that is called in a way of its own"),
+    (OwnOrder(nn.Linear(2, 2)), "module is a OwnOrder; expected Linear"),
     (with_nan("bias"), "the bias of module[0] has nan at [1]"),
     (with_nan("weight"), "the weight of module[0] has nan at [1, 0]"),
     ("model.pt", "module is 'model.pt' (str); expected a torch.nn.Sequential or a state_dict"),
@@ -316,6 +366,8 @@ def test_a_model_of_two_parts(optimizer: str, fused: bool) -> None:
 def test_shapes_are_those_of_a_linear_layer() -> None:
     net = Network([3, 2], seed=0)
     module = torch_function(net)
+    negative = torch._neg_view(rows(net, 4))  # as the imaginary part of a conjugate has it
+    assert largest_difference(module(negative), net.predict(-rows(net, 4))) == 0
     for shape in ((3,), (0, 3), (1, 3), (2, 5, 3)):
         X = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         outputs = module(X)
@@ -352,11 +404,16 @@ def test_what_is_not_taken() -> None:
     X = rows(net, 4)
     before = bits(net.parameters)
     for wrong, message in (
-        (X.float(), "X has dtype torch.float32; expected torch.float64: use .to(torch.float64)"),
+        (X.float(), "use .to(torch.float64), or a network of dtype 'float32'"),
+        (
+            X.bfloat16(),
+            "X has dtype torch.bfloat16; expected torch.float64: use .to(torch.float64)",
+        ),
         (X.to("meta"), "X is a tensor on meta; expected one on the CPU: use .cpu()"),
         (X.to_sparse(), "X is a tensor of layout torch.sparse_coo; expected a dense one"),
         (X[:, :2], "X has shape (4, 2); expected (…, 3) because sizes[0] is 3"),
         (X[0, 0], "X has shape (); expected (…, 3)"),
+        (torch.nested.nested_tensor([X[0]], layout=torch.jagged), "expected a dense one"),
         (X.numpy(), "X is array("),
         (X * torch.nan, "X has nan at [0, 0]"),
     ):
@@ -432,6 +489,32 @@ def test_the_parameter_follows() -> None:
     assert bits(module(X).detach().numpy()) == bits(net.predict(X))
 
 
+def test_a_state_has_what_the_network_has_learnt() -> None:
+    module, net, X, Y = module_and_copy()
+    first = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    net.fit(X, Y, epochs=2)
+    trained = net.parameters
+    assert bits(module.state_dict()["parameter"].numpy()) == bits(trained)
+    # What is loaded counts, also where the parameter has not changed, or both have.
+    for change in (None, 2.0):
+        net.fit(X, Y, epochs=2)
+        if change is not None:
+            with torch.no_grad():
+                module.parameter.mul_(change)
+        module.load_state_dict(first)
+        assert bits(net.parameters) == bits(first["parameter"].numpy())
+        assert bits(module.parameter.detach().numpy()) == bits(net.parameters)
+    # What is not loaded changes nothing.
+    net.fit(X, Y, epochs=1)
+    trained = net.parameters
+    module.load_state_dict({}, strict=False)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        module.load_state_dict({"parameter": torch.zeros(3)})
+    assert bits(net.parameters) == bits(trained)
+    module(X)
+    assert bits(module.parameter.detach().numpy()) == bits(trained)
+
+
 def test_both_have_changed() -> None:
     module, net, X, Y = module_and_copy()
     with torch.no_grad():
@@ -442,7 +525,8 @@ def test_both_have_changed() -> None:
         module(X)
     assert bits(net.parameters) == bits(own)
     assert torch.equal(module.parameter, theirs)
-    net.parameters = theirs
+    module.take_parameter()
+    assert bits(net.parameters) == bits(theirs.numpy())
     module(X)
 
 
@@ -480,10 +564,95 @@ def test_frozen_and_without_a_graph() -> None:
         assert not module(X).requires_grad
 
 
+@pytest.mark.parametrize("way", ["prune", "parametrize", "functional_call"])
+def test_something_in_the_place_of_the_parameter(way: str) -> None:
+    """Computed from others it is computed with, and nothing follows."""
+    module, net, X, Y = module_and_copy()
+    own = net.parameters
+    half = torch.from_numpy(own / 2).requires_grad_()
+    call: Any = module
+
+    class Half(nn.Module):
+        def forward(self, parameter: Any) -> Any:
+            return parameter / 2
+
+    if way == "prune":
+        prune.custom_from_mask(module, "parameter", torch.arange(len(own)) % 2)
+    elif way == "parametrize":
+        parametrize.register_parametrization(module, "parameter", Half())
+    else:
+        call = lambda X: torch.func.functional_call(module, {"parameter": half}, (X,))  # noqa: E731
+    seen = own * (np.arange(len(own)) % 2) if way == "prune" else own / 2
+    twin = net.copy()
+    twin.parameters = seen
+    outputs = call(X)
+    assert bits(outputs.detach().numpy()) == bits(twin.predict(X))
+    assert bits(net.parameters) == bits(own)
+    outputs.sum().backward()
+    leaf = half if way == "functional_call" else next(iter(module.parameters()))
+    by_seen = twin.vjp(X, np.ones((6, 2)))[0].vector
+    slope = {"prune": np.arange(len(own)) % 2, "parametrize": 0.5, "functional_call": 1.0}[way]
+    assert largest_difference(leaf.grad, by_seen * slope) < 1e-15
+    # A network that is trained meanwhile stays so, and so does what stands in the place.
+    net.fit(X, Y, epochs=1)
+    trained, before = net.parameters, leaf.detach().clone()
+    assert bits(call(X).detach().numpy()) == bits(outputs.detach().numpy())
+    assert bits(net.parameters) == bits(trained)
+    assert torch.equal(leaf, before)
+
+
+def test_all_follow_where_one_cannot() -> None:
+    """An optimiser of two modules, one of which it makes NaN."""
+    modules = [torch_function(Network([3, 2], seed=seed)) for seed in range(3)]
+    steps = torch.optim.SGD([module.parameter for module in modules], lr=0.1)
+    for place, module in enumerate(modules):
+        module.parameter.grad = torch.full_like(module.parameter, torch.nan if place == 1 else 1)
+    with pytest.raises(ValueError, match="parameters has nan"):
+        steps.step()
+    for place in (0, 2):
+        assert bits(modules[place].network.parameters) == bits(
+            modules[place].parameter.detach().numpy()
+        )
+
+
+def test_a_thread_that_predicts_beside_one_that_trains() -> None:
+    """No step is undone."""
+    module = torch_function(Network([40, 40], seed=0))
+    first = module.parameter.detach().clone()
+    X, over = torch.ones(3, 40, dtype=torch.float64), threading.Event()
+    failures: list[Exception] = []
+
+    def predict() -> None:
+        try:
+            while not over.is_set():
+                with torch.no_grad():
+                    module(X)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    steps = torch.optim.SGD(module.parameters(), lr=2.0**-20)
+    try:
+        for _ in range(300):
+            module.parameter.grad = torch.ones_like(module.parameter)
+            steps.step()
+    finally:
+        over.set()
+        thread.join()
+    assert failures == []
+    expected = first.clone()
+    for _ in range(300):
+        expected -= 2.0**-20
+    assert torch.equal(module.parameter.detach(), expected)
+    assert bits(module.network.parameters) == bits(expected.numpy())
+
+
 @pytest.mark.parametrize("way", ["deepcopy", "save"])
 def test_copies(way: str) -> None:
     """With a network of their own, which follows their own parameter."""
     module, net, X, Y = module_and_copy()
+    net.fit(X, Y, epochs=1)  # which only the network has learnt
     if way == "deepcopy":
         twin = copy.deepcopy(module)
     else:

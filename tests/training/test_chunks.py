@@ -105,21 +105,23 @@ def test_what_may_be_a_source() -> None:
     [
         (iter([(X, Y)]), "X is <list_iterator"),
         ((pair for pair in [(X, Y)]), "X is <generator"),
-        (X, "Y is None; expected an array of numbers"),
-        (X.tolist(), "Y is None; expected an array of numbers"),
-        ([], "X has shape (0,); expected (n, 5)"),
-        ("XY", "X is 'XY' (str); expected an array of numbers"),
-        ({"X": X, "Y": Y}, "X is {'X': array("),
-        (3, "X has shape (); expected (n, 5)"),
-        (dict, "X is <class 'dict'> (type); expected an array of numbers"),
-        (lambda: [X], "chunk 0 is array("),
-        (lambda: [(X, Y), (X, Y, 1.0)], "chunk 1 is (array("),
-        ([(X, Y), (X, Y, 1.0)], "chunk 1 is (array("),
-        (Shaped(), "Y is None; expected an array of numbers"),
-        (lambda: [(X, Y), (X[:, :3], Y)], "X of chunk 1 has shape (137, 3); expected (n, 5)"),
-        (lambda: [(X, Y), (X, Y[:9])], "Y of chunk 1 has 9 rows and X of chunk 1 has 137"),
-        (lambda: [(X, Y), (X, Y * np.nan)], "Y of chunk 1 has nan at [0, 0]"),
-        (lambda: [(X, Y), (X * np.inf, Y)], "X of chunk 1 has "),
+        (X, "(ndarray) and Y is None; expected an array for Y, too"),
+        (X.tolist(), "(list) and Y is None; expected an array for Y, too"),
+        ([], "X is [] (list) and Y is None"),
+        ("XY", "X is 'XY' (str) and Y is None"),
+        ({"X": X, "Y": Y}, "(dict) and Y is None"),
+        ((X, Y), "(tuple) and Y is None"),
+        ([X, Y], "(list) and Y is None"),
+        (3, "X is 3 (int) and Y is None"),
+        (dict, "X is <class 'dict'> (type) and Y is None"),
+        (lambda: [X], "in chunk 0: what came is array("),
+        (lambda: [(X, Y), (X, Y, 1.0)], "in chunk 1: what came is (array("),
+        ([(X, Y), (X, Y, 1.0)], "in chunk 1: what came is (array("),
+        (Shaped(), "(Shaped) and Y is None"),
+        (lambda: [(X, Y), (X[:, :3], Y)], "in chunk 1: X has shape (137, 3); expected (n, 5)"),
+        (lambda: [(X, Y), (X, Y[:9])], "in chunk 1: Y has 9 rows and X has 137"),
+        (lambda: [(X, Y), (X, Y * np.nan)], "in chunk 1: Y has nan at [0, 0]"),
+        (lambda: [(X, Y), (X * np.inf, Y)], "in chunk 1: X has "),
         (lambda: [(X, np.arange(N) % 2)], "one_hot"),
         (lambda: [], "X had no examples in any chunk"),
         (lambda: [(X[:0], Y[:0])], "X had no examples in any chunk"),
@@ -234,7 +236,7 @@ def test_targets_out_of_reach_are_told_once() -> None:
         warnings.simplefilter("always")
         net.fit([(X, Y), (X, Y + 3), (X, Y + 4)], epochs=3)
     (warning,) = told
-    assert str(warning.message).startswith("Y of chunk 1 has ")
+    assert str(warning.message).startswith("in chunk 1: Y has ")
     assert "cannot be reached" in str(warning.message)
 
 

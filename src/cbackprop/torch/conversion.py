@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,9 @@ from cbackprop.torch.tensors import array_of
 
 # What leaves an example in a row as it is; dropout where nothing is trained.
 PASSED_OVER = (nn.Dropout, nn.AlphaDropout)
+# Of each module, and of all modules.
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+EVERYWHERE = import_module("torch.nn.modules.module")
 KNOWN = ", ".join(row.kind.__name__ for row in ACTIVATIONS.values())
 # What PyTorch's modules are, its own types say, and none of ours.
 TorchModule: TypeAlias = Any
@@ -134,7 +138,8 @@ def _layers_of_module(module: object) -> tuple[list[Layer], list[Any]]:
         elif (name := name_of_module(place, part)) is None and not _is_passed_over(part):
             raise ValueError(
                 f"{place} is {_shown(part)}; expected Linear, Flatten from axis 1 to the last, "
-                f"Dropout, or one of the activations {KNOWN}"
+                f"Dropout, or one of the activations {KNOWN}; or, of a chain of them with its own "
+                "forward, the state_dict and the activations"
             )
         elif name is not None and name != "identity":
             if not layers or activations[-1] is not None:
@@ -143,24 +148,30 @@ def _layers_of_module(module: object) -> tuple[list[Layer], list[Any]]:
     return layers, [name or "identity" for name in activations]
 
 
-def _in_order(place: str, module: Module) -> Iterator[tuple[str, Any]]:
+def _in_order(place: str, module: Any) -> Iterator[tuple[str, Any]]:
     """The modules that run, one after the other, and how each is called."""
-    for hooks in ("_forward_hooks", "_forward_pre_hooks"):
-        if getattr(module, hooks):
+    if "forward" in vars(module) or type(module).__call__ is not Module.__call__:
+        raise ValueError(
+            f"{place} is {_shown(module)} that is called in a way of its own; expected PyTorch's"
+        )
+    for hooks in HOOKS:
+        if getattr(module, hooks) or getattr(EVERYWHERE, f"_global{hooks}"):
             raise ValueError(
                 f"{place} is {_shown(module)} with a hook, which may change what it gives; "
                 "expected none"
             )
-    if not _runs_as(module, Sequential):
+    if not _runs_as(module, Sequential, "__iter__"):
         yield place, module
         return
-    for name, part in module.named_children():
-        yield from _in_order(f"{place}[{name}]" if name.isdecimal() else f"{place}.{name}", part)
+    for i in range(len(module)):
+        yield from _in_order(f"{place}[{i}]", module[i])
 
 
-def _runs_as(module: Module, kind: Any) -> bool:
+def _runs_as(module: Any, kind: type[Module], *methods: str) -> bool:
     """Whether it is of this kind, and does what that does."""
-    return isinstance(module, kind) and type(module).forward is kind.forward
+    return isinstance(module, kind) and all(
+        getattr(type(module), name) is getattr(kind, name) for name in ("forward", *methods)
+    )
 
 
 def _is_passed_over(module: Module) -> bool:

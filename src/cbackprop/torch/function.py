@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import numpy as np
 
+from cbackprop import layout, validation
 from cbackprop.exports import require_network
 from cbackprop.functions import Array
 from cbackprop.network import Network
@@ -20,7 +22,7 @@ from cbackprop.torch.library import (
     no_grad,
     register_optimizer_step_post_hook,
 )
-from cbackprop.torch.tensors import array_of, require_tensor
+from cbackprop.torch.tensors import array_of, plain, require_tensor
 
 
 def torch_function(net: Network) -> NetworkModule:
@@ -51,10 +53,12 @@ def torch_function(net: Network) -> NetworkModule:
     -----
     Parameter and network follow one another: the network after each step of an optimiser of
     PyTorch (by a hook of all optimisers, from the import of this module on), each
-    ``load_state_dict`` and in each forward pass, the parameter in a forward pass where the network
-    was trained by itself. Where both were changed apart, that is a RuntimeError. ``agree()`` of the
-    module does the same where you have written into the parameter yourself and want the network
-    next.
+    ``load_state_dict`` and in each forward pass, the parameter in a forward pass and for
+    ``state_dict`` where the network was trained by itself. Where both were changed apart, that is a
+    RuntimeError. ``agree()`` of the module does the same where you have written into the parameter
+    yourself and want the network next. What pruning, a parametrization or
+    `torch.func.functional_call` puts in the parameter's place is computed with a copy of the
+    network, and leaves both as they are.
 
     First derivatives only: a second one, where ``create_graph=True`` asks for it, is a
     RuntimeError. The transforms of `torch.func` are not for it: `Network.gradient` with
@@ -68,22 +72,20 @@ def torch_function(net: Network) -> NetworkModule:
 
 
 class Numbers:
-    """The parameters that a network had once, as a vector and in the order of its memory.
+    """Parameters as a vector (P,), and as they lie in a network's memory, to compare them quickly.
 
-    The latter to compare quickly: a flat vector of a network's numbers has to be made first.
+    Nobody writes into either.
     """
 
-    def __init__(self, net: Network) -> None:
-        self.vector = net.parameters
-        self._arrays = [array.copy() for array in _memory(net)]
+    def __init__(self, net: Network, vector: Array) -> None:
+        self.vector = vector
+        weights, biases = layout.views(net.sizes, vector)
+        self._arrays = [*(np.ascontiguousarray(W.T) for W in weights), *biases]
 
     def are_of(self, net: Network) -> bool:
-        """Whether the network has them now."""
-        return all(map(np.array_equal, self._arrays, _memory(net)))
-
-
-def _memory(net: Network) -> list[Array]:
-    return [*(W.T for W in net.weights), *net.biases]
+        """Whether the network has them."""
+        own = [*(W.T for W in net.weights), *net.biases]
+        return all(map(np.array_equal, self._arrays, own))
 
 
 class NetworkModule(Module):
@@ -106,15 +108,36 @@ class NetworkModule(Module):
     def __init__(self, net: Network) -> None:
         super().__init__()
         self.network = net
-        self.agreed = Numbers(net)
-        self.parameter = Parameter(from_numpy(net.parameters.copy()))
+        self.agreed = Numbers(net, net.parameters)
+        self.parameter = Parameter(from_numpy(self.agreed.vector.copy()))
+        self.is_loading = False
+        self.register_state_dict_pre_hook(_before_saving)
+        self.register_load_state_dict_pre_hook(_before_loading)
         self.register_load_state_dict_post_hook(_after_loading)
-        _MODULES.add(self)
+        self.lock = RLock()
+        self.know_parameter()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy or a pickle: what the network has learnt is in both."""
+        with self.lock:
+            self.agree()
+            return {name: value for name, value in vars(self).items() if name != "lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Of a copy or a pickle, which is followed as the original is."""
         super().__setstate__(state)
-        _MODULES.add(self)
+        self.lock = RLock()
+        self.know_parameter()
+
+    def know_parameter(self) -> None:
+        """Follow the parameter that there is now."""
+        _MODULES[id(self.parameter)] = self
+
+    def has_own(self, parameter: Tensor) -> bool:
+        """Whether this is the module's parameter, and not something in its place.
+
+        As pruning, parametrizations and `torch.func.functional_call` put there for a while.
+        """
+        return _MODULES.get(id(parameter)) is self
 
     def forward(self, X: Tensor) -> Tensor:
         """a⁽ᴸ⁾ (…, n_L) of X (…, n_0).
@@ -136,15 +159,10 @@ class NetworkModule(Module):
         outputs: Tensor = NetworkNode.apply(X.reshape(-1, sizes[0]), self.parameter, self)
         return outputs.reshape(*X.shape[:-1], sizes[-1])
 
-    def agree(self, parameter: Tensor | None = None) -> None:
+    def agree(self) -> None:
         """Let the network have the parameter's numbers, or the parameter the network's.
 
         Whichever has changed since they were last the same is followed.
-
-        Parameters
-        ----------
-        parameter : torch.Tensor, optional
-            In the place of the module's own.
 
         Raises
         ------
@@ -155,36 +173,69 @@ class NetworkModule(Module):
         ValueError
             If the parameter is not finite.
         """
-        tensor = self.parameter if parameter is None else parameter
-        here = array_of("parameter", tensor, self.network.dtype.name)
-        is_here = np.array_equal(here, self.agreed.vector)
-        is_there = self.agreed.are_of(self.network)
-        if is_here and is_there:
-            return
-        if is_here:
-            with no_grad():
-                tensor.copy_(from_numpy(self.network.parameters.copy()))
-        elif is_there or np.array_equal(here, self.network.parameters):
-            self.network.parameters = here
-        else:
-            raise RuntimeError(
-                "parameter and network have both changed since they were last the same, each "
-                "for itself; expected one of them: copy the numbers to go on from into both"
-            )
-        self.agreed = Numbers(self.network)
+        with self.lock:
+            if not self.has_own(self.parameter):
+                return
+            here = self._numbers_of(self.parameter)
+            is_here = np.array_equal(here, self.agreed.vector)
+            is_there = self.agreed.are_of(self.network)
+            if is_here and is_there:
+                return
+            if is_there:
+                self.network.parameters = here
+            elif is_here:
+                here = self.network.parameters
+                with no_grad():
+                    self.parameter.copy_(from_numpy(here.copy()))
+            elif not np.array_equal(here, self.network.parameters):
+                raise RuntimeError(
+                    "parameter and network have both changed since they were last the same, each "
+                    "for itself; expected one of them: go on from the parameter's numbers by "
+                    "module.take_parameter(), or copy module.network.parameters into it"
+                )
+            self.agreed = Numbers(self.network, here)
 
-    def vjp(self, numbers: Numbers, X: Array, V: Array) -> tuple[Array, Array]:
-        """The derivatives by X and by the parameters (P,), which are to be these ``numbers``.
+    def take_parameter(self) -> None:
+        """Let the network have the parameter's numbers, whatever it has itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `agree`.
+        """
+        with self.lock:
+            here = self._numbers_of(self.parameter)
+            self.network.parameters = here
+            self.agreed = Numbers(self.network, here)
+
+    def _numbers_of(self, parameter: Tensor) -> Array:
+        """Copied at once, as another thread may take a step meanwhile."""
+        return array_of("parameter", parameter, self.network.dtype.name).copy()
+
+    def outputs(self, X: Array, parameter: Tensor) -> tuple[Array, Numbers]:
+        """a⁽ᴸ⁾ (n, n_L), and the numbers that they were made with."""
+        with self.lock:
+            if self.has_own(parameter):
+                self.agree()
+                return self.network.predict(X), self.agreed
+            numbers = Numbers(self.network, self._numbers_of(parameter))
+            return self._with(numbers).predict(X), numbers
+
+    def derivatives(self, X: Array, V: Array, numbers: Numbers) -> tuple[Array, Array]:
+        """Those of Σ_ij V_ij a_ij by X and by the parameters, with these numbers.
 
         The network may have others since: of another forward pass, or after a step.
         """
-        if numbers.are_of(self.network):
-            gradient, by_inputs = self.network.vjp(X, V)
+        with self.lock:
+            net = self.network if numbers.are_of(self.network) else self._with(numbers)
+            gradient, by_inputs = net.vjp(X, V)
             return by_inputs, gradient.vector
+
+    def _with(self, numbers: Numbers) -> Network:
+        """A copy of the network that has them."""
         twin = Network.copy(self.network)
         twin.parameters = numbers.vector
-        gradient, by_inputs = twin.vjp(X, V)
-        return by_inputs, gradient.vector
+        return twin
 
     def extra_repr(self) -> str:
         """What stands between the brackets of its repr."""
@@ -198,15 +249,15 @@ class NetworkNode(Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, parameter: Tensor, module: NetworkModule) -> Tensor:
-        module.agree(parameter)
         ctx.save_for_backward(X, parameter)
-        ctx.module, ctx.numbers = module, module.agreed
-        return from_numpy(module.network.predict(X.numpy()))
+        ctx.module = module
+        outputs, ctx.numbers = module.outputs(plain(X), parameter)
+        return from_numpy(outputs)
 
     @staticmethod
     def backward(ctx: Any, V: Tensor) -> tuple[Tensor, Tensor, None]:
         X, parameter = ctx.saved_tensors
-        arrays = ctx.module.vjp(ctx.numbers, X.detach().numpy(), V.detach().numpy())
+        arrays = ctx.module.derivatives(plain(X), plain(V), ctx.numbers)
         by_inputs, by_parameter = map(from_numpy, arrays)
         if is_grad_enabled():  # with create_graph=True
             by_inputs, by_parameter = FirstDerivatives.apply(
@@ -231,19 +282,43 @@ class FirstDerivatives(Function):
         )
 
 
-_MODULES: WeakSet[NetworkModule] = WeakSet()
+# By the id of each one's parameter, which lives as long as it.
+_MODULES: WeakValueDictionary[int, NetworkModule] = WeakValueDictionary()
+
+
+def _before_saving(module: NetworkModule, *_: object) -> None:
+    """A state has what the network has learnt by itself, too."""
+    module.agree()
+
+
+def _before_loading(module: NetworkModule, state: dict[str, Any], prefix: str, *_: object) -> None:
+    loaded = state.get(f"{prefix}parameter")
+    module.is_loading = getattr(loaded, "shape", None) == module.parameter.shape
+    if module.is_loading and isinstance(loaded, Tensor):
+        validation.require_finite("parameter", plain(loaded.cpu().double()))
 
 
 def _after_loading(module: NetworkModule, *_: object) -> None:
-    module.agree()
+    """What was loaded counts, whatever the network has learnt since."""
+    if module.is_loading:
+        module.know_parameter()  # with assign=True it is another one
+        module.take_parameter()
+    module.is_loading = False
 
 
 def _after_step(optimizer: Any, *_: object) -> None:
     """Let networks have what an optimiser of PyTorch has made of their parameters."""
-    trained = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
-    for module in [*_MODULES]:
-        if id(module.parameter) in trained:
-            module.agree()
+    failures: list[Exception] = []
+    for group in optimizer.param_groups:
+        for tensor in group["params"]:
+            module = _MODULES.get(id(tensor))
+            if module is not None:
+                try:
+                    module.agree()
+                except Exception as error:  # told when all the others have been brought together
+                    failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 register_optimizer_step_post_hook(_after_step)

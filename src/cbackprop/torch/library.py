@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cbackprop.functions import Array
 
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
         shape: tuple[int, ...]
         requires_grad: bool
 
+        is_nested: bool
+
         def clone(self) -> Tensor: ...
+        def cpu(self) -> Tensor: ...
+        def double(self) -> Tensor: ...
+        def resolve_neg(self) -> Tensor: ...
         def copy_(self, source: Tensor) -> Tensor: ...
         def detach(self) -> Tensor: ...
         def numpy(self) -> Array: ...
@@ -25,8 +30,9 @@ if TYPE_CHECKING:
     class Module:
         forward: Callable[..., Any]  # Any: tensors of whatever the module gives
 
-        def named_children(self) -> Iterator[tuple[str, Module]]: ...
         def register_load_state_dict_post_hook(self, hook: Callable[..., None]) -> object: ...
+        def register_load_state_dict_pre_hook(self, hook: Callable[..., None]) -> object: ...
+        def register_state_dict_pre_hook(self, hook: Callable[..., None]) -> object: ...
         def __setstate__(self, state: dict[str, Any]) -> None: ...
 
     class Parameter(Tensor):
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 
     class Sequential(Module):
         def __init__(self, *modules: Module) -> None: ...
+        def __len__(self) -> int: ...
+        def __getitem__(self, place: int) -> Module: ...
 
     class Linear(Module):
         weight: Parameter
@@ -73,7 +81,7 @@ else:
         from torch.optim.optimizer import register_optimizer_step_post_hook
     except ImportError as error:
         raise ImportError(
-            f"cbackprop.torch needs PyTorch 2.4 or newer ({error}): pip install 'torch>=2.4', or "
+            f"cbackprop.torch needs PyTorch 2.5 or newer ({error}): pip install 'torch>=2.5', or "
             "cbackprop with its extra: 'cbackprop[torch]'"
         ) from error
 

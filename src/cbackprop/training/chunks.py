@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,9 +37,13 @@ class Chunks(NamedTuple):
         left: list[tuple[Array, Array]] = []  # of less than a batch, in memory of their own
         n_left = n = n_targets = 0
         for i, chunk in enumerate(validation.one_pass(self.source)):
-            X, Y = _judged(model, f"chunk {i}", chunk, missing)
+            try:
+                X, Y = _judged(model, chunk, missing)
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"in chunk {i}: {error}") from error
             del chunk  # which need not be there while the source makes the next
-            if warns and validation.reachable_targets(f"Y of chunk {i}", Y, model.activations[-1]):
+            if warns and validation.reachable_targets(f"in chunk {i}: Y", Y, model.activations[-1]):
                 warns = False
             n, n_targets = n + len(X), n_targets + int(np.isfinite(Y).sum())
             if n_left + len(X) >= batch_size:
@@ -65,18 +69,18 @@ def _joined(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     return np.concatenate(X), np.concatenate(Y)
 
 
-def _judged(model: Model, name: str, chunk: Any, missing: bool) -> tuple[Array, Array]:
+def _judged(model: Model, chunk: object, missing: bool) -> tuple[Array, Array]:
     """A chunk's X (n, n_0) and Y (n, n_L), in memory of their own or the source's."""
-    X, Y = validation.chunk(name, chunk)
-    names = f"X of {name}", f"Y of {name}"
+    X, Y = validation.chunk(chunk)
     about = model.about
     tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
-    X, Y = tables.pair(X, Y, names)
+    X, Y = tables.pair(X, Y)
     model.take_names(tables)
-    examples = dense(validation.batch(names[0], X, model.sizes, model.dtype.name))
-    validation.require_finite(names[0], examples)
+    facts = model.sizes, model.dtype.name
+    examples = dense(validation.batch("X", X, *facts))
+    validation.require_finite("X", examples)
     targets = validation.targets(
-        names[1], Y, len(examples), False, model.sizes, model.dtype.name, model.cost_function,
-        names[0], missing, about.class_names,
+        "Y", Y, len(examples), False, *facts, model.cost_function,
+        missing=missing, class_names=about.class_names,
     )  # fmt: skip
     return model.apart(examples), model.apart(targets)

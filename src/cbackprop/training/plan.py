@@ -84,7 +84,7 @@ class Plan(NamedTuple):
         shuffle: object = self.shuffle
         order = shuffle if validation.is_array(shuffle) else None
         return {
-            "examples": len(X),
+            "examples": len(X),  # that are there: none, where they come in chunks
             "held out": self.n_held_out,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),

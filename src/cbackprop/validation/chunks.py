@@ -18,20 +18,28 @@ A_SOURCE = "a source of chunks (X, Y) to go through again and again, or a functi
 
 
 def chunk_source(X: object, Y: object) -> Any:
-    """X where it stands for chunks, without a Y beside it; None where both are arrays."""
-    kind = type(X)
+    """X where it stands for chunks, without a Y beside it; None where there is one."""
     if Y is not None:
         return None
-    if issubclass(kind, Iterator):
+    if issubclass(type(X), Iterator):
         raise wrong_type("X", X, f"{A_SOURCE}, for it comes to its end once")
+    if not _may_be_source(X):
+        raise TypeError(
+            f"X is {shown(X)} ({type(X).__name__}) and Y is None; expected an array for Y, too, or "
+            f"X alone as {A_SOURCE}"
+        )
+    return X
+
+
+def _may_be_source(X: object) -> bool:
     if is_list(X):
         entries: Sequence[Any] = X
-        return X if len(entries) > 0 and all(type(entry) is tuple for entry in entries) else None
-    if issubclass(kind, (str, bytes, Mapping, type)):
-        return None
+        return len(entries) > 0 and all(type(entry) is tuple for entry in entries)
+    if issubclass(type(X), (str, bytes, Mapping, type)):
+        return False
     if any(attribute("X", X, name) is not None for name in ("__array__", "shape")):
-        return None
-    return X if callable(X) or hasattr(X, "__iter__") else None
+        return False
+    return callable(X) or hasattr(X, "__iter__")
 
 
 def options_with_chunks(asked: Mapping[str, object], is_whole_batch: bool, scales: object) -> None:
@@ -67,10 +75,10 @@ def one_pass(source: Any) -> Iterable[object]:
     return chunks
 
 
-def chunk(name: str, value: object) -> tuple[object, object]:
+def chunk(value: object) -> tuple[object, object]:
     """One of a source's pairs."""
     if not is_list(value) or len(value) != 2:
-        raise wrong_type(name, value, "a pair (X, Y)")
+        raise wrong_type("what came", value, "a pair (X, Y)")
     return value[0], value[1]
 
 

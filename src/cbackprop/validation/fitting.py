@@ -340,9 +340,9 @@ def reachable_targets(argument: str, Y: Array, output: str | Activation) -> bool
         bounds = f"above {low:.3g}" if np.isinf(high) else f"between {low:g} and {high:g}"
         warned = True
         scalars.warn(
-            f"{argument} has {float(Y[i, j]):.4g} at [{i}, {j}], and {output} outputs are {bounds}: "
-            f"the targets of {count} of {len(Y)} examples cannot be reached. Scale the targets to that "
-            "range, or take identity outputs"
+            f"{argument} has {float(Y[i, j]):.4g} at [{i}, {j}], and {output} outputs are "
+            f"{bounds}: the targets of {count} of {len(Y)} examples cannot be reached. Scale the "
+            "targets to that range, or take identity outputs"
         )
     return warned
 
