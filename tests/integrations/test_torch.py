@@ -661,6 +661,7 @@ def test_copies(way: str) -> None:
         file.seek(0)
         twin = torch.load(file, weights_only=False)
     before = bits(net.parameters)
+    assert bits(twin.parameter.detach().numpy()) == bits(twin.network.parameters) == before
     assert torch.equal(twin(X), module(X))
     steps = torch.optim.SGD(twin.parameters(), lr=0.1)
     ((twin(X) - Y) ** 2).sum().backward()

@@ -35,14 +35,14 @@ class Chunks(NamedTuple):
             Naming the chunk.
         """
         left: list[tuple[Array, Array]] = []  # of less than a batch, in memory of their own
-        n_left = n = n_targets = 0
-        for i, chunk in enumerate(validation.one_pass(self.source)):
+        i = n_left = n = n_targets = 0
+        for chunk in validation.one_pass(self.source):  # enumerate would keep the last one
             try:
                 X, Y = _judged(model, chunk, missing)
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"in chunk {i}: {error}") from error
-            del chunk  # which need not be there while the source makes the next
+            del chunk
             if warns and validation.reachable_targets(f"in chunk {i}: Y", Y, model.activations[-1]):
                 warns = False
             n, n_targets = n + len(X), n_targets + int(np.isfinite(Y).sum())
@@ -58,6 +58,7 @@ class Chunks(NamedTuple):
             # Copied: a source may write its next chunk where this one was.
             left.append((X.copy(), Y.copy()))
             n_left += len(X)
+            i += 1
             del X, Y
         if n_left > 0:
             yield _joined(left)

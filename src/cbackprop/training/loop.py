@@ -347,6 +347,7 @@ def _train_on_chunks(
             _raise_divergence(epoch, failure, X, Y)
         costs.append(total)
         n += len(X)
+        del X, Y  # which need not be there while the source makes the next
     return math.fsum(costs), n
 
 
