@@ -20,7 +20,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
 from cbackprop.onnx import export, load  # noqa: E402 - once it is known to be there
 from cbackprop.onnx.functions import FUNCTIONS, Formula, Operation, formulas  # noqa: E402
-from cbackprop.onnx.graph import DEFAULTS, OLDEST_OPSET, OPERATORS  # noqa: E402
+from cbackprop.onnx.graph import DEFAULTS, OLDEST_OPSET, OPERATORS, Graph  # noqa: E402
 
 helper, TensorProto = onnx.helper, onnx.TensorProto
 DATA = REPOSITORY / "tests" / "data" / "onnx"
@@ -215,6 +215,16 @@ def test_numbers_in_every_field(loaded: Loaded) -> None:
             net = loaded(made)
             assert net.dtype == (np.float64 if dtype is np.float64 else np.float32)
             assert (net.weights[0] == W).all()
+
+
+def test_rows_of_a_fixed_number_of_examples(loaded: Loaded) -> None:
+    """As PyTorch traces them for one."""
+    nodes = [node("Reshape", "X rows", "x"), node("Gemm", "x W B", "Y", transB=1)]
+    tensors = {"rows": np.array([2, -1])}
+    assert loaded(model(*nodes, tensors=tensors, shape=(2, 3, 1))).sizes == (3, 2)
+    for shape in ((4, 3, 1), ("n", 3, 1), (None, 3), None):
+        with pytest.raises(ModelFileError, match=r"Reshape .* has the shape \[2, -1\]; expected"):
+            loaded(model(*nodes, tensors=tensors, shape=shape))
 
 
 def test_an_image_is_flattened(loaded: Loaded) -> None:
@@ -443,6 +453,41 @@ SPARSE = helper.make_sparse_tensor(
         ),
         ([LAYER, node("Relu", "z", "z")], "it has the value 'z' twice"),
         ([node("Relu", "z", "X")], "'X' is made by a node, too"),
+        (
+            [node("MatMul", "X Wt", "z"), node("Add", "z deep", "Y")],
+            r"Add .* adds numbers of shape \(1, 1, 2\); expected one for each of 2",
+        ),
+        (
+            [node("MatMul", "X Wt", "z"), node("Add", "z zero_3", "Y")],
+            r"Add .* adds numbers of shape \(1, 1, 1\); expected one for each of 2",
+        ),
+        ([LAYER, node("Max", "z zero_3", "Y")], "Max .* is no part of a layer"),
+        (
+            [LAYER, node("Reshape", "z two", "Y")],
+            r"Reshape .* has the shape \[2, -1\]; expected one of examples by numbers",
+        ),
+        (
+            [
+                node("Gemm", "X V", "z"),
+                node("Sigmoid", "z", "p"),
+                node("Reshape", "p all", "p1"),
+                node("Sub", "one p1", "q"),
+                node("Concat", "q p1", "Y", axis=1),
+            ],
+            r"Reshape .* has the shape \[1, -1\]; expected one of examples by numbers",
+        ),
+        (
+            [LAYER, node("Cast", "z", "Y", to=TensorProto.FLOAT16)],
+            "Cast .* is to the type 10; expected float32 or float64",
+        ),
+        (
+            [node("MatMul", "X whole", "z"), node("Add", "z whole_b", "Y")],
+            "it has weights of int64; expected floating point",
+        ),
+        (
+            [node("Gemm", "X whole", "z"), node("Relu", "z", "Y")],
+            "it has weights of int64; expected floating point",
+        ),
         ([LAYER, node("ArgMax", "z", "Y", axis=1)], "it has 0 outputs besides labels; expected 1"),
         (
             [node("Constant", "", "b", sparse_value=SPARSE), node("Gemm", "X W b", "Y", transB=1)],
@@ -470,12 +515,172 @@ def test_graphs_that_are_no_network(nodes: list[Any], message: str, loaded: Load
         "W3": np.eye(3), "B3": np.ones(3), "C": np.ones(3), "four": np.array([-1, 4]),
         "same": np.array([0, -1]), "rows_0": np.array([0, 2]), "B2": B + 1,
         "W2": np.eye(2), "V": np.ones((3, 1)),
+        "deep": B[None, None], "zero_3": np.zeros((1, 1, 1)),
+        "two": np.array([2, -1]), "all": np.array([1, -1]),
+        "whole": np.full((3, 2), 16777217), "whole_b": np.array([1, 2]),
         "single": B.astype(np.float32), "yes": np.array(True), "one": np.array(1.0),
     }  # fmt: skip
     with pytest.raises(ModelFileError, match=message.removeprefix("^")) as caught:
         loaded(model(*nodes, tensors=tensors))
     assert str(caught.value).startswith("path is ")
     assert "\n" not in str(caught.value)
+
+
+# ---- labels --------------------------------------------------------------------------------------
+
+AFTER = "ai.onnx.ml"
+PLACE = node("ArgMax", "p", "place", axis=1, keepdims=0)
+NAMED = node("Gather", "words place", "label")
+ABOVE = [node("Greater", "p half", "above"), node("Cast", "above", "place", to=TensorProto.INT64)]
+ZIPPED = {"domain": AFTER, "classlabels_strings": ["no", "yes"]}
+LABEL = (
+    "its label by {} is another class than the outputs say; expected ArgMax of several outputs, or "
+    "whether a sigmoid's is above 0.5"
+)
+
+
+def labelled(*nodes: Any, single: bool = False, outputs: tuple[str, ...] = ("label", "p")) -> Any:
+    """Two probabilities p, or a single one, and what is made of them."""
+    layers = [LAYER, node("Softmax", "z", "p", axis=1)]
+    if single:
+        layers = [node("Gemm", "X V", "z"), node("Sigmoid", "z", "p")]
+    tensors = {
+        "words": np.array(["no", "yes"], object), "three": np.array(["a", "b", "c"], object),
+        "numbers": np.array([3, 7]), "turn": np.array([1, 0]), "half": np.array([0.5]),
+        "tenth": np.array(0.1), "V": W[:1].T, "flat": np.array([-1]), "one": np.array(1.0),
+        "square": np.array([["no"], ["yes"]], object), "P": np.eye(2)[::-1],
+        "counted": np.array([0, 1]), "float_words": np.array([0.0, 1.0]),
+    }  # fmt: skip
+    return model(*layers, *nodes, tensors=tensors, outputs=outputs)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "single", "names"),
+    [
+        ([PLACE, NAMED], False, ("no", "yes")),
+        ([node("ArgMax", "p", "place", axis=-1), NAMED], False, ("no", "yes")),
+        ([node("ArgMax", "p", "label", axis=1)], False, None),
+        ([PLACE, node("Gather", "numbers place", "label")], False, ("3", "7")),
+        ([PLACE, node("Gather", "counted place", "label")], False, None),
+        (
+            [
+                node("Identity", "p", "same"),
+                node("ArgMax", "same", "first", axis=1),
+                node("Cast", "first", "second", to=TensorProto.INT32),
+                node("Reshape", "second flat", "place"),
+                node("ArrayFeatureExtractor", "words place", "n", domain=AFTER),
+                node("Reshape", "n flat", "r"),
+                node("Cast", "r", "label", to=TensorProto.STRING),
+            ],
+            False,
+            ("no", "yes"),
+        ),
+        ([PLACE, node("Cast", "place", "label", to=TensorProto.INT32)], False, None),
+        ([*ABOVE, NAMED], True, ("no", "yes")),
+        ([*ABOVE, node("Identity", "place", "label")], True, None),
+        ([node("Binarizer", "p", "label", domain=AFTER, threshold=0.5)], True, None),
+    ],
+)
+def test_names_of_labels(
+    nodes: list[Any], single: bool, names: tuple[str, ...] | None, loaded: Loaded
+) -> None:
+    assert loaded(labelled(*nodes, single=single)).class_names == names
+
+
+def test_a_label_of_what_the_output_is_cast_from(loaded: Loaded) -> None:
+    last = node("Cast", "p", "Y", to=TensorProto.FLOAT)
+    assert loaded(labelled(PLACE, NAMED, last, outputs=("label", "Y"))).class_names == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "single", "message"),
+    [
+        ([node("Neg", "p", "q"), node("ArgMax", "q", "place", axis=1), NAMED], False, "ArgMax"),
+        ([node("ArgMax", "X", "place", axis=1), NAMED], False, "ArgMax"),
+        ([node("ArgMax", "z", "place", axis=1), NAMED], False, "ArgMax"),
+        (
+            [node("MatMul", "p P", "q"), node("ArgMax", "q", "place", axis=1), NAMED],
+            False,
+            "ArgMax",
+        ),
+        ([PLACE, NAMED], True, "ArgMax"),
+        ([*ABOVE, NAMED], False, "Greater"),
+        (
+            [
+                node("Sub", "one p", "other"),
+                node("Concat", "other p", "Y", axis=1),
+                node("Greater", "Y half", "label"),
+            ],
+            True,
+            "Greater",
+        ),
+        ([node("Greater", "p tenth", "label")], True, "Greater"),
+        ([node("Greater", "half p", "label")], True, "Greater"),
+        ([node("Greater", "z half", "label")], True, "Greater"),
+        ([node("Binarizer", "p", "label", domain=AFTER, threshold=0.1)], True, "Binarizer"),
+        ([node("Binarizer", "p", "label", domain=AFTER)], True, "Binarizer"),
+        (
+            [
+                PLACE,
+                node("Gather", "turn place", "turned"),
+                node("Gather", "words turned", "label"),
+            ],
+            False,
+            "it has 2 outputs besides labels",
+        ),
+        (
+            [PLACE, node("Cast", "place", "c", to=9), node("Gather", "words c", "label")],
+            False,
+            "it has 2 outputs besides labels",
+        ),
+        (
+            [PLACE, node("Gather", "numbers place", "n"), node("Cast", "n", "label", to=1)],
+            False,
+            "it has 2 outputs besides labels",
+        ),
+        (
+            [PLACE, node("Gather", "numbers place", "n"), node("Cast", "n", "label", to=6)],
+            False,
+            "it has 2 outputs besides labels",
+        ),
+        ([PLACE, node("Cast", "place", "label", to=9)], False, "it has 2 outputs"),
+        ([PLACE, node("Gather", "square place", "label")], False, "it has 2 outputs"),
+        ([PLACE, node("Gather", "float_words place", "label")], False, "it has 2 outputs"),
+        (
+            [PLACE, node("Gather", "three place", "label")],
+            False,
+            "its label by ArgMax .* has 3 names; expected 2",
+        ),
+    ],
+)
+def test_labels_that_say_another_class_are_refused(
+    nodes: list[Any], single: bool, message: str, loaded: Loaded
+) -> None:
+    """Than the outputs themselves: their names would be wrong."""
+    both = any("Y" in made.output for made in nodes)
+    if " " not in message:
+        message = LABEL.format(rf"(ai\.onnx\.ml\.)?{message} \(node '.*'\)")
+    with pytest.raises(ModelFileError, match=message) as caught:
+        loaded(labelled(*nodes, single=single, outputs=("label", "Y" if both else "p")))
+    assert "\n" not in str(caught.value)
+
+
+def test_several_names_are_the_same(loaded: Loaded) -> None:
+    both = ("label", "zip")
+    zipped = node("ZipMap", "p", "zip", **ZIPPED)
+    assert loaded(labelled(PLACE, NAMED, zipped, outputs=both)).class_names == ("no", "yes")
+    only_place = node("ArgMax", "p", "label", axis=1)
+    assert loaded(labelled(only_place, zipped, outputs=both)).class_names == ("no", "yes")
+    for other in (["yes", "no"], ["0", "1"]):
+        zipped = node("ZipMap", "p", "zip", **ZIPPED | {"classlabels_strings": other})
+        with pytest.raises(ModelFileError, match=r"its classes are .* expected the same names"):
+            loaded(labelled(PLACE, NAMED, zipped, outputs=both))
+    zipped = node("ZipMap", "p", "zip", **ZIPPED)
+    with pytest.raises(ModelFileError, match="ZipMap has 2 names; expected 1"):
+        loaded(labelled(*ABOVE, NAMED, zipped, single=True, outputs=both))
+    several = node("Gather", "numbers place", "numbered")
+    with pytest.raises(ModelFileError, match=r"its classes are .* expected the same names"):
+        loaded(labelled(PLACE, NAMED, several, outputs=("label", "numbered", "p")))
 
 
 # ---- hostile files -------------------------------------------------------------------------------
@@ -706,3 +911,21 @@ def test_nothing_is_taken_for_a_number_that_is_none(loaded: Loaded) -> None:
             continue
         with pytest.raises(ModelFileError, match=r"Max .* is no part of a layer"):
             loaded(made)
+
+
+def test_a_name_is_looked_up_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One matrix behind many nodes that hand it on, in many layers."""
+    looked_up = []
+    only = Graph.only
+
+    def counted(graph: Graph, one: Any) -> str:
+        looked_up.append(one)
+        return only(graph, one)
+
+    monkeypatch.setattr(Graph, "only", counted)
+    names = ["X", *(f"z{i}" for i in range(49)), "Y"]
+    handing = [node("Identity", f"M{i}", f"M{i + 1}") for i in range(500)]
+    layers = [node("MatMul", f"{a} M500", z) for a, z in pairwise(names)]
+    net = loaded(model(*handing, *layers, tensors={"M0": np.ones((1, 1))}, shape=("n", 1)))
+    assert len(net.activations) == 50
+    assert len(looked_up) == 500

@@ -119,6 +119,8 @@ class Graph:
             self.metadata[entry.key] = entry.value
         self._tensors: dict[str, Any] = {}
         self._makers: dict[str, Node] = {}
+        self._judged: set[str] = set()
+        self._plain: dict[str, str] = {}
         for tensor in graph.initializer:
             self._add(self._tensors, tensor.name, tensor)
         for node in map(_node, graph.node):
@@ -152,20 +154,24 @@ class Graph:
     def node(self, value: str) -> Node | None:
         """Which operator makes a value, if any does, once its attributes have been looked at."""
         node = self._makers.get(value)
-        if node is not None:
+        if node is not None and value not in self._judged:
             _judge_attributes(node)
+            self._judged.add(value)
         return node
 
     def plain(self, value: str) -> str:
         """The value itself, before what hands it on as it is: Identity, and Dropout at work."""
-        seen: set[str] = set()
-        while (node := self.node(value)) is not None and value not in seen:
-            seen.add(value)
+        passed: dict[str, None] = {}
+        while value not in self._plain and value not in passed:
+            node = self.node(value)
+            if node is None or node.operator not in ("Dropout", "Identity"):
+                break
             if node.operator == "Dropout":
                 self._judge_dropout(node, value)
-            elif node.operator != "Identity":
-                break
+            passed[value] = None
             value = self.only(node)
+        value = self._plain.get(value, value)
+        self._plain |= dict.fromkeys(passed, value)  # once, however often it is asked for
         return value
 
     def _judge_dropout(self, node: Node, value: str) -> None:
@@ -183,12 +189,15 @@ class Graph:
         return node.inputs[0]
 
     def is_number(self, value: str, number: float) -> bool:
-        """Whether a value is this one number, in its own number type."""
+        """Whether a value is this one number, in its own number type.
+
+        One of more than two axes would give its axes to what it is added to.
+        """
         tensor = self._tensor(value)
         if tensor is not None and math.prod(tensor.dims) != 1:
             return False
         array = self.numbers(value)
-        if array is None or array.dtype.kind != "f":
+        if array is None or array.dtype.kind != "f" or array.ndim > 2:
             return False
         return bool((array == np.asarray(number, array.dtype)).all())
 
@@ -215,14 +224,15 @@ class Graph:
         return array.T
 
     def texts(self, value: str) -> list[str] | None:
-        """Known texts, or whole numbers as texts; None for what is computed."""
+        """A list of known texts, or of whole numbers as texts; None for anything else."""
         tensor = self._tensor(value)
-        if tensor is None:
+        if tensor is None or len(tensor.dims) != 1:
             return None
         if tensor.data_type == TensorProto.STRING:
-            return [text.decode() for text in tensor.string_data]
+            texts = [text.decode() for text in tensor.string_data]
+            return texts if len(texts) == tensor.dims[0] else None
         if tensor.data_type in (TensorProto.INT32, TensorProto.INT64):
-            return [str(number) for number in _array(tensor).ravel().tolist()]
+            return [str(number) for number in _array(tensor).tolist()]
         return None
 
     def _tensor(self, value: str) -> Any:

@@ -34,6 +34,8 @@ class Layers(NamedTuple):
     activations: list[str]
     weights: list[Array]
     biases: list[Array]
+    outputs: set[str]  # values of the graph that have the same rows, as columns numbers each
+    columns: int  # n_L, or 2 of one probability: those of both classes
 
 
 def read_layers(graph: Graph, output: str, most: int) -> Layers:
@@ -45,7 +47,7 @@ def read_layers(graph: Graph, output: str, most: int) -> Layers:
         Naming the first operator, from the end, that is not part of a layer.
     """
     walk = _Walk(graph)
-    value = walk.before(output)
+    value, outputs = walk.before(output), walk.passed
     p = next(_values_of_z(graph, _BOTH_CLASSES, value, None), None)
     if p is not None:
         walk.judge_rows(2)
@@ -75,6 +77,8 @@ def read_layers(graph: Graph, output: str, most: int) -> Layers:
         [activation for activation, _ in found],
         [linear.W for _, linear in found],
         [linear.b for _, linear in found],
+        outputs,
+        len(found[-1][1].b) if p is None else 2,
     )
 
 
@@ -86,20 +90,22 @@ class _Walk:
         self.dtype: str | None = None  # of the layers so far, from the end
         self.width: int | None = None  # the inputs of the last layer found
         self.rows: list[tuple[Node, int | None]] = []  # what numbers of a row stand side by side
+        self.passed: set[str] = set()  # the values from the last one to the one before them
 
     def before(self, value: str) -> str:
         """The value before what changes no number of it, nor which example one belongs to."""
-        seen: set[str] = set()
+        self.passed = set()
         while True:
             value = self.graph.plain(value)
             node = self.graph.node(value)
+            is_circle = value in self.passed
+            self.passed.add(value)
             if node is None or node.operator not in ("Cast", "Flatten", "Reshape"):
                 return value
-            if value in seen:
+            if is_circle:
                 raise ModelFileError(
                     f"{node} stands in a circle; expected layers one after another"
                 )
-            seen.add(value)
             if node.operator == "Cast":
                 self._judge_cast(node)
             else:
@@ -107,13 +113,13 @@ class _Walk:
             value = self.graph.only(node)
 
     def _judge_cast(self, node: Node) -> None:
-        """To the layers' own type; what comes after them may be of any precision."""
+        """To the layers' own type; what comes after them may be float32 or float64."""
         to = node.attributes.get("to")
         dtype = FLOATS[to][0] if to in FLOATS else None
-        if dtype is None or self.dtype not in (None, dtype):
+        expected = ("float32", "float64") if self.dtype is None else (self.dtype,)
+        if dtype not in expected:
             raise ModelFileError(
-                f"{node} is to the type {validation.shown(to)}; expected "
-                f"{self.dtype or 'floating point'}"
+                f"{node} is to the type {validation.shown(to)}; expected {' or '.join(expected)}"
             )
 
     def _row(self, node: Node) -> int | None:
@@ -126,8 +132,10 @@ class _Walk:
             copies_0 = not node.attributes.get("allowzero")
             if row > 0 and (rows != 0 or copies_0):
                 return row
-            if row == -1 and (rows > 0 or (rows == 0 and copies_0)):
+            if row == -1 and rows == 0 and copies_0:
                 return None
+            if row == -1 and rows > 0 and rows == (self.graph.input_dimensions or [None])[0]:
+                return None  # of that many examples always
         raise ModelFileError(
             f"{node} has {'a computed shape' if shape is None else f'the shape {shape.tolist()}'}; "
             "expected one of examples by numbers"
@@ -159,6 +167,8 @@ class _Walk:
                 f"{self.width} inputs; expected them to fit"
             )
         dtype = linear.W.dtype.name
+        if linear.W.dtype.kind != "f":
+            raise ModelFileError(f"it has weights of {dtype}; expected floating point")
         if linear.b.dtype != linear.W.dtype or self.dtype not in (None, dtype):
             raise ModelFileError(
                 f"it has weights and biases of {dtype}, {linear.b.dtype} and {self.dtype or dtype}"
@@ -229,9 +239,9 @@ def _bias(node: Node, b: Array | None, W: Array) -> Array:
     n_out = len(W)
     if b is None:
         return np.zeros(n_out, W.dtype)
-    if b.size == 1:
+    if b.size == 1 and b.ndim <= 2:
         return np.full(n_out, b.reshape(()))
-    if b.size != n_out or b.shape[-1] != n_out:
+    if b.ndim > 2 or b.size != n_out or b.shape[-1] != n_out:
         raise ModelFileError(
             f"{node} adds numbers of shape {b.shape}; expected one for each of {n_out} outputs"
         )

@@ -6,7 +6,7 @@ metadata, the cost.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,13 +19,23 @@ from cbackprop.files.model import ModelParts
 from cbackprop.functions import Array, Cost, CostName
 from cbackprop.network import Network
 from cbackprop.onnx.entries import LARGEST_FILE, PRODUCER, TEXTS
-from cbackprop.onnx.graph import Graph
+from cbackprop.onnx.graph import Graph, Node
 from cbackprop.onnx.layers import Layers, read_layers
+from cbackprop.onnx.library import TensorProto
 from cbackprop.scaling import Scales
 
-# What may stand between the place of the largest output, or outputs above a threshold, and a label.
-_AFTER_LABELS = ("ai.onnx.ml.ArrayFeatureExtractor", "Cast", "Gather", "Reshape")
 _LABELS = ("ArgMax", "Greater", "ai.onnx.ml.Binarizer")
+_MOST_AFTER_LABELS = 8  # operators: Cast, Reshape and the names' list
+# The types of a Cast that leave a class as it is: its name, and its place.
+_NAME_TYPES = {TensorProto.INT64, TensorProto.STRING}
+_PLACE_TYPES = {TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT, TensorProto.DOUBLE}
+
+
+class _Label(NamedTuple):
+    """By an operator on the outputs, and where the classes have names: those."""
+
+    node: Node
+    names: list[str] | None
 
 
 def load(
@@ -44,7 +54,8 @@ def load(
     path : str, bytes or os.PathLike
         A graph of one input and one output, besides labels: Gemm, or MatMul and Add, each with one
         of this package's activations after it or none. Flatten and Reshape that leave rows as they
-        are, Cast, Identity and Dropout are passed over.
+        are, Cast, Identity and Dropout are passed over. A label is the place of the largest output,
+        or whether a sigmoid's is above 1/2, and then what one list calls that place.
     cost : str or Cost, optional
         As `Network` takes it. By default the file's, where it is one of `export`; of others
         cross_entropy after sigmoid or softmax, else quadratic.
@@ -58,8 +69,8 @@ def load(
     Network
         With the file's parameters, bit for bit, in float64 or float32 as they are; those of float16
         become float32. A file of `export` gives an equal network, but for the optimiser and the
-        generator. Of other programs' labels those that are texts, or no numbers from 0, become
-        ``class_names``.
+        generator. What other programs' labels, or ZipMap, call the classes becomes
+        ``class_names``, as texts, unless those are the numbers from 0 on.
 
     Raises
     ------
@@ -109,57 +120,108 @@ def _parts(data: bytes) -> ModelParts:
     """What the file's bytes are, judged as a model file's contents are."""
     try:
         graph = Graph(data)
-        output, names = _output(graph)
+        output, labels, called = _output(graph)
         layers = read_layers(graph, output, len(data))
+        names = _class_names(graph, layers, labels, called)
         texts = graph.metadata if graph.producer == PRODUCER else {}
         return _judged(layers, texts, names)
     except UnicodeDecodeError:
         raise ModelFileError("it has the name of a class that is no UTF-8; expected text") from None
 
 
-def _output(graph: Graph) -> tuple[str, list[str] | None]:
-    """The output that is no label, before ZipMap; and the classes' names, if it says them."""
+def _output(graph: Graph) -> tuple[str, list[_Label], list[list[str]]]:
+    """The output that is no label, before ZipMap; the labels; and the names that ZipMap gives."""
     found: list[str] = []
-    names: list[str] | None = None
+    labels: list[_Label] = []
+    called: list[list[str]] = []
     for output in graph.outputs:
-        is_label, called = _label(graph, output)
-        names = names or called
-        if is_label:
+        label = _label(graph, output)
+        if label is not None:
+            labels.append(label)
             continue
         node = graph.node(graph.plain(output))
         if node is not None and node.operator == "ai.onnx.ml.ZipMap":
-            names = names or _texts_of_zip_map(node.attributes)
+            called.append(_texts_of_zip_map(node.attributes))
             output = graph.only(node)
         found.append(output)
     if len(found) != 1:
         raise ModelFileError(
             f"it has {validation.counted(len(found), 'output')} besides labels; expected 1"
         )
-    if names == [str(number) for number in range(len(names or ()))]:
-        names = None
-    return found[0], names
+    return found[0], labels, called
 
 
-def _label(graph: Graph, value: str) -> tuple[bool, list[str] | None]:
-    """Whether it is a class made of the outputs, or labels; and the classes' names."""
+def _label(graph: Graph, value: str) -> _Label | None:
+    """What a class is made of, if the value is one."""
     names: list[str] | None = None
-    seen: set[str] = set()
-    while value not in seen:
-        seen.add(value)
+    types: set[Any] = set()  # of the casts after what is met next
+    for _ in range(_MOST_AFTER_LABELS):
         node = graph.node(graph.plain(value))
         if node is None:
             break
         if node.operator in _LABELS:
-            return True, names
-        if node.operator not in _AFTER_LABELS:
+            return _Label(node, names) if types <= _PLACE_TYPES else None
+        if node.operator == "Cast":
+            types.add(node.attributes.get("to"))
+        elif node.operator in ("ai.onnx.ml.ArrayFeatureExtractor", "Gather"):
+            if names is not None or len(node.inputs) != 2 or not types <= _NAME_TYPES:
+                break
+            names, types, value = graph.texts(node.inputs[0]), set(), node.inputs[1]
+            if names is None:
+                break
+            continue
+        elif node.operator != "Reshape":
             break
         value = graph.only(node)
-        if node.operator not in ("Cast", "Reshape"):
-            names = graph.texts(value)
-            if names is None or len(node.inputs) != 2:
-                break
-            value = node.inputs[1]
-    return False, None
+    return None
+
+
+def _class_names(
+    graph: Graph, layers: Layers, labels: list[_Label], called: list[list[str]]
+) -> list[str] | None:
+    """The names by which labels and ZipMap call the classes, where each means the same ones.
+
+    A label is the place of the largest output, or whether one probability is above 1/2.
+    """
+    lists = [*called]
+    for zipped in called:
+        if len(zipped) != layers.columns:
+            raise ModelFileError(f"ZipMap has {len(zipped)} names; expected {layers.columns}")
+    for node, names in labels:
+        inputs = node.inputs
+        makes: int | None  # classes; None where each output has a label of its own
+        if node.operator == "ArgMax":
+            is_label, makes = layers.columns > 1, layers.columns
+        else:
+            is_label = _is_above_half(graph, node) and (
+                (layers.activations[-1], len(layers.biases[-1])) == ("sigmoid", layers.columns)
+            )
+            makes = 2 if layers.columns == 1 else None
+        if not (inputs and graph.plain(inputs[0]) in layers.outputs and is_label):
+            raise ModelFileError(
+                f"its label by {node} is another class than the outputs say; expected ArgMax of "
+                "several outputs, or whether a sigmoid's is above 0.5"
+            )
+        if names is not None:
+            if len(names) != makes:
+                raise ModelFileError(
+                    f"its label by {node} has {validation.counted(len(names), 'name')}; expected "
+                    f"{'none' if makes is None else makes}"
+                )
+            lists.append(names)
+    if any(other != lists[0] for other in lists):
+        raise ModelFileError(
+            f"its classes are {' and '.join(map(validation.shown, lists))}; expected the same names"
+        )
+    if not lists or lists[0] == [str(number) for number in range(len(lists[0]))]:
+        return None
+    return lists[0]
+
+
+def _is_above_half(graph: Graph, node: Node) -> bool:
+    if node.operator == "Greater":
+        return len(node.inputs) == 2 and graph.is_number(node.inputs[1], 0.5)
+    return bool(node.attributes.get("threshold", 0.0) == 0.5)
 
 
 def _texts_of_zip_map(attributes: dict[str, Any]) -> list[str]:
