@@ -25,8 +25,8 @@ def chunk_source(X: object, Y: object) -> Any:
         raise wrong_type("X", X, f"{A_SOURCE}, for it comes to its end once")
     if not _may_be_source(X):
         raise TypeError(
-            f"X is {shown(X)} ({type(X).__name__}) and Y is None; expected an array for Y, too, or "
-            f"X alone as {A_SOURCE}"
+            f"Y is None; expected an array of numbers, or {A_SOURCE} in the place of both, not "
+            f"{shown(X)} ({type(X).__name__})"
         )
     return X
 
