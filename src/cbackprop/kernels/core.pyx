@@ -143,7 +143,7 @@ cdef class Core:
     # Rows after those of the block under way, and how many lines of them the block's first product asks for.
     cdef const real *prefetch_block
     cdef Py_ssize_t prefetch_block_lines
-    # Dropout, while a pass of training goes on that has it; the place in the pass of the call's first row and of the block.
+    # Dropout, while a pass of training goes on that has it; where the call's first row and the block stand in the pass.
     cdef bint dropping
     cdef uint64_t dropout_key, dropout_threshold
     cdef real dropout_scale
