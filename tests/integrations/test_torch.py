@@ -192,6 +192,13 @@ class OwnOrder(nn.Sequential):
         return iter([*super().__iter__()][::-1])
 
 
+class OwnPlaces(nn.Sequential):
+    """Whose parts are not at the places where they run."""
+
+    def __getitem__(self, place: Any) -> Any:
+        return super().__getitem__(0)
+
+
 def hooked() -> Any:
     module = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     module[1].register_forward_hook(lambda module, given, output: 2 * output)
@@ -266,6 +273,7 @@ REFUSED: list[tuple[Any, str]] = [
     (called(nn.Sequential(nn.Linear(2, 2))), "module is a Sequential that is called in a way of"),
     (nn.Sequential(OwnCall(2, 2)), "module[0] is a OwnCall that is called in a way of its own"),
     (OwnOrder(nn.Linear(2, 2)), "module is a OwnOrder; expected Linear"),
+    (OwnPlaces(nn.Linear(2, 2), nn.Tanh()), "module is a OwnPlaces; expected Linear"),
     (with_nan("bias"), "the bias of module[0] has nan at [1]"),
     (with_nan("weight"), "the weight of module[0] has nan at [1, 0]"),
     ("model.pt", "module is 'model.pt' (str); expected a torch.nn.Sequential or a state_dict"),

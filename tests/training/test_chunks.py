@@ -167,7 +167,9 @@ def test_options_that_look_at_all_examples(option: dict[str, Any]) -> None:
 def test_a_network_with_scales() -> None:
     net = network()
     net.fit(X, Y, epochs=1, standardise=True)
-    with pytest.raises(ValueError, match="the network keeps scales, and X comes in chunks"):
+    with pytest.raises(
+        ValueError, match="standardise is None where X comes in chunks and the network keeps scales"
+    ):
         net.fit([(X, Y)], epochs=1)
     net.fit([(X, Y)], epochs=1, standardise=False)
     assert net.scales is None

@@ -92,7 +92,9 @@ def from_torch(
     """
     if validation.is_mapping(module):
         if activation is None:
-            raise ValueError("activation is None with a state_dict, which names none; expected it")
+            raise ValueError(
+                "activation is None with a state_dict, which names none; expected names"
+            )
         layers = [*_layers_of_state(module)]
     else:
         if activation is not None:
@@ -160,7 +162,7 @@ def _in_order(place: str, module: Any) -> Iterator[tuple[str, Any]]:
                 f"{place} is {_shown(module)} with a hook, which may change what it gives; "
                 "expected none"
             )
-    if not _runs_as(module, Sequential, "__iter__"):
+    if not _runs_as(module, Sequential, "__iter__", "__len__", "__getitem__"):
         yield place, module
         return
     for i in range(len(module)):

@@ -55,7 +55,8 @@ def options_with_chunks(asked: Mapping[str, object], is_whole_batch: bool, scale
         _refuse("standardise", True, "None or False")
     if asked["standardise"] is None and scales is not None:
         raise ValueError(
-            "the network keeps scales, and X comes in chunks; expected standardise=False, or arrays"
+            "standardise is None where X comes in chunks and the network keeps scales; expected "
+            "False, or arrays"
         )
     if is_whole_batch:
         _refuse("optimizer", asked["optimizer"], "one that takes its steps from batches")
