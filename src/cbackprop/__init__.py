@@ -12,7 +12,6 @@ from cbackprop.backend import info
 from cbackprop.files.format import ModelFileError
 from cbackprop.functions import Activation, Cost
 from cbackprop.gradients import Backward, Forward, Gradient
-from cbackprop.model import EXAMPLES_PER_GROUP
 from cbackprop.network import Network
 from cbackprop.optimizers import (
     LBFGS,
@@ -24,6 +23,7 @@ from cbackprop.optimizers import (
     RMSprop,
     Rprop,
 )
+from cbackprop.sums import EXAMPLES_PER_GROUP
 from cbackprop.training import EarlyStopping, History
 
 if TYPE_CHECKING:

@@ -25,10 +25,6 @@ from cbackprop.sparse_rows import Examples, SparseRows, dense, numbers_of
 if TYPE_CHECKING:
     from cbackprop.scaling import Scaled, Scales
 
-# Sums over examples are made of sums over so many of them, joined by position (kernels/tree.pyx):
-# 2^k groups from a multiple of 2^k of them on are one part of that sum, whoever makes it.
-EXAMPLES_PER_GROUP = 256
-
 
 class Description(NamedTuple):
     """What a network is, but for its parameters."""
@@ -296,7 +292,7 @@ class Model:
         costs = np.empty(len(X), self.dtype)
         failure, total = self.engine.cost(X, Y, costs, weight)
         self.require(failure, X)
-        return costs, total
+        return costs, sum(total)
 
     def mean_cost(self, X: Examples, Y: Array) -> float:
         """(1/n) Σ C_i of at least one example."""
@@ -339,7 +335,7 @@ class Model:
         vector = self.output_array(out, "the gradient", (self.n_parameters,), X=numbers_of(X), Y=Y)
         failure, total = self.engine.gradient(X, Y, weight, total_weight, vector)
         self.require(failure, X)
-        return Gradient(vector, total / total_weight, self.sizes)
+        return Gradient(vector, sum(total) / total_weight, self.sizes)
 
     def per_example_gradient(
         self, X: Examples, Y: Array, single: bool, out: Array | None = None
@@ -364,7 +360,7 @@ class Model:
         vector = self.new_array("the gradient", (self.n_parameters,))
         failure, total = self.engine.clipped_gradient(X, Y, max_norm, vector)
         self.require(failure, X)
-        return Gradient(vector, total / len(X), self.sizes)
+        return Gradient(vector, sum(total) / len(X), self.sizes)
 
     def gradient_gram(self, X: Examples, Y: Array, X2: Examples | None, Y2: Array | None) -> Array:
         """⟨∇C_i, ∇C_j⟩ (n, n2), i of X and j of X2, or of X where that is None."""
@@ -386,7 +382,7 @@ class Model:
         if not math.isfinite(cost_variance):
             self.require(("cost_variance", 0), X)
         return (
-            Gradient(mean, total / len(X), self.sizes),
+            Gradient(mean, sum(total) / len(X), self.sizes),
             Gradient(variance, cost_variance, self.sizes),
         )
 
@@ -428,7 +424,7 @@ class Model:
         by_inputs = self.output_array(out[1], "the gradient by X", shape, "out[1]", **given)
         failure, total = self.engine.vjp(X, V, vector, by_inputs)
         self.require(failure, X)
-        return Gradient(vector, total, self.sizes), by_inputs
+        return Gradient(vector, sum(total), self.sizes), by_inputs
 
     def jvp(
         self, X: Examples, v: Array | None, dX: Array | None, single: bool, out: Array | None

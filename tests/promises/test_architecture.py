@@ -22,7 +22,7 @@ PACKAGE = REPOSITORY / "src" / "cbackprop"
 ROWS = (
     "_version kernels quantities random_numbers update_rules neuron_names training.stop_reasons",
     "functions",
-    "sparse_rows scaling",
+    "sparse_rows scaling sums",
     "layout classes drawing.symbols drawing.shown",
     "drawing.canvas drawing.choice drawing.formulas",
     "drawing.tree drawing.chain drawing.indices drawing.summary drawing.latex drawing.network "
@@ -39,7 +39,7 @@ ROWS = (
     "gradients reference.curvature optimizers tables.header tables.arrays tables.mixed",
     "reference.engine tables.csv_file",
     "tables",
-    "backend",
+    "backend nodes",
     "model",
     "chain_rule gradient_check files.format",
     "files.model",

@@ -95,7 +95,7 @@ cdef tuple run(
     bint release=True,
 ):
     """The work of a call that reads, as `reserve_call` has prepared it, without the GIL where `release` says so. What
-    was not finite, None or (quantity, layer), and the sum of the costs.
+    was not finite, None or (quantity, layer), and the sum of the costs as (sum, what its rounding has lost).
     """
     cdef int failed
     cdef Py_ssize_t n = call.n if call.second == NULL else max(call.n, call.second.n)
@@ -109,7 +109,7 @@ cdef tuple run(
                 failed = work(core, call)
         else:
             failed = work(core, call)
-        return failure_of(core, failed), core.cost_total + core.cost_correction
+        return failure_of(core, failed), (core.cost_total, core.cost_correction)
     finally:
         leave_read(network, core)
 
@@ -118,7 +118,7 @@ cdef class Engine(Core):
     """Parameters and calls of one network.
 
     Every call returns None, or what it met that was not finite: one of QUANTITIES, and the layer from 1 (0 where none
-    has it).
+    has it). A sum of costs comes as two numbers, sum and correction (sums.CostSum), which together are it.
     """
 
     # ---- state ------------------------------------------------------------------------------------------------------
@@ -312,7 +312,38 @@ cdef class Engine(Core):
         call.out, call.variance = pointer(mean, self.n_parameters, True), pointer(variance, self.n_parameters, True)
         call.C = pointer(cost, call.n, True)
         return run(self, gradient_moments_all, &call, call.n, 5, NEEDS_LEAVES | NEEDS_SUMS,
-                   2 * self.storage_size + self.n_0 + 2 * self.n_neurons)
+                   self.moment_numbers - self.storage_size)
+
+    @property
+    def moment_numbers(self):
+        """How many numbers the sums have from which moments are made."""
+        return 3 * self.storage_size + self.n_0 + 2 * self.n_neurons
+
+    def moment_sums(self, X, Y, cost, sums, /):
+        """Fill sums (moment_numbers,) with those of one node of a sum over examples, and the costs C_i (n,). Returns
+        (None or what was not finite, sum_i C_i).
+        """
+        cdef Call call
+        begin(self, &call, X, Y)
+        call.sums = pointer(sums, self.moment_numbers, True)
+        call.C = pointer(cost, call.n, True)
+        return run(self, moment_sums_all, &call, call.n, 5, NEEDS_LEAVES | NEEDS_SUMS,
+                   self.moment_numbers - self.storage_size)
+
+    def join_moments(self, sums, other, Py_ssize_t n, Py_ssize_t n_other, /):
+        """Add the other node's sums, of n_other examples, to those of n."""
+        join_moments(self, pointer(sums, self.moment_numbers, True), pointer(other, self.moment_numbers, False),
+                     n, n_other)
+
+    def moments_of(self, sums, Py_ssize_t n, mean, variance, /):
+        """Fill mean and variance (P,) from the sums of all n examples, which are overwritten. Returns None or what was
+        not finite.
+        """
+        cdef Call call
+        memset(&call, 0, sizeof(Call))
+        call.n, call.sums = n, pointer(sums, self.moment_numbers, True)
+        call.out, call.variance = pointer(mean, self.n_parameters, True), pointer(variance, self.n_parameters, True)
+        return run(self, moments_of_sums, &call, 1, 1)[0]
 
     def curvature_product(self, X, Y, v, bint gauss_newton, out, /):
         """Fill out (P,) with Hv of the mean cost, or with the Gauss-Newton matrix's product."""
@@ -348,14 +379,14 @@ cdef class Engine(Core):
         return run(self, jvp_all, &call, call.n, 3, NEEDS_CURVATURE)[0]
 
     def train(self, X, Y, order, Py_ssize_t batch_size, sample_weight, options, key, watcher=None,
-              Py_ssize_t first_batch=0, /):
+              Py_ssize_t first_batch=0, cost_so_far=(0.0, 0.0), /):
         """One pass in batches, in the order of the rows or of `order` (int64, each in 0 ... n-1; validated before).
 
         sample_weight (n,) float64 or None, by the rows of X; options: update_rules.StepOptions, or None for nothing;
         key: the stream of random words of dropout and noise; watcher: None, or a function that long passes call
-        between two pieces of work, every few milliseconds, with the number of batches done; first_batch: how many
-        there were in earlier calls for the same pass. Without a row a pass with noise is one step of noise alone, and
-        any other is none.
+        between two pieces of work, every few milliseconds, with the number of batches done; first_batch and
+        cost_so_far: how many there were in earlier calls for the same pass, and the costs' sum that those returned.
+        Without a row a pass with noise is one step of noise alone, and any other is none.
         Returns (None or what was not finite, sum of the costs, weighted, each example had when its batch came). A pass
         that ends early, by a signal or a number not finite, leaves the parameters as the last full batch made them.
         """
@@ -377,16 +408,42 @@ cdef class Engine(Core):
         enter_change(self)
         try:
             begin_pass(self, options, key, first_batch, batch_size)
+            self.cost_total, self.cost_correction = cost_so_far
             self.watcher = watcher
             self.rule_alone = self.rule_alone and call.sample_weight == NULL
             call.clip_norm = self.clip_norm
             reserve_training(self, call.n, batch_size, order is not None or call.sparse.starts != NULL)
             with nogil:
                 failed = train_pass(self, &call, batch_size)
-            return failure_of(self, failed), self.cost_total + self.cost_correction
+            return failure_of(self, failed), (self.cost_total, self.cost_correction)
         finally:
             begin_pass(self, None, 0, 0, 0)
             self.watcher = None
+            leave_change(self)
+
+    def step_along(self, sums, cost, double total, options, /):
+        """One step along sum_i w_i dC_i (P,), as a batch of `total` examples, or of that sum of weights, takes it.
+
+        cost: the sum of the batch's costs; options: update_rules.StepOptions, or None, nothing in it that is random or
+        of single examples. Returns None or what was not finite: then the step has been taken.
+        """
+        cdef bint failed = False
+        cdef const real *vector = pointer(sums, self.n_parameters, False)
+        enter_change(self)
+        try:
+            begin_pass(self, options, 0, 0, 1)
+            self.cost_total, self.cost_correction = cost
+            reserve_training(self, LEAF + 1, LEAF + 1, False)
+            fill(self.sums, 0, self.storage_size)
+            pack(self, self.sums, vector)
+            if self.clip_gradient_norm > 0:
+                clip_sums(self, self.sums, total)
+            apply_sums(self, self.sums, total)
+            if not state_is_finite(self):
+                failed = fail(self, QUANTITY_PARAMETERS, 0)
+            return failure_of(self, failed)
+        finally:
+            begin_pass(self, None, 0, 0, 0)
             leave_change(self)
 
     def step(self, X, Y, batch_size, /):

@@ -88,6 +88,7 @@ cdef struct Call:
     const real *v                # (P,), a direction of the parameters, and in `packed` in their layout; or NULL
     const real *dX               # (n, n_0), one of the inputs, or NULL
     real *by_inputs              # (n, n_0): derivatives by the inputs
+    real *sums                   # those that moments are made from
     bint gauss_newton
     real *packed                 # scratch in the layout of the parameters
     const Call *second           # the other set of a Gram matrix; NULL for the same one
@@ -99,7 +100,7 @@ cdef class Core:
 
     cdef tuple sizes
     cdef Py_ssize_t n_layers, n_0, n_L
-    cdef Py_ssize_t n_parameters
+    cdef readonly Py_ssize_t n_parameters
     cdef Py_ssize_t n_neurons  # of all layers, the input left out
     cdef Py_ssize_t storage_size
     cdef Layer *layers

@@ -10,6 +10,7 @@
 #    parameters; then the numbers that its examples have in common, (n_0 + 2 n_neurons,).
 
 from libc.math cimport NAN
+from libc.string cimport memcpy
 
 from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_load, vec_set1, vec_store
 
@@ -171,18 +172,36 @@ cdef void join_moments(Core core, real *sums, const real *other, Py_ssize_t n, P
 
 cdef int gradient_moments_all(Core core, const Call *call) except -1 nogil:
     """The mean gradient into out (P,), the variance about it, and the costs."""
-    cdef Py_ssize_t size = core.storage_size
     cdef real *sums
-    cdef real count = <real> call.n
     if do_leaves(core, call, moments_leaf, join_moments, 0, call.n, LEAF, &sums):
         return 1
+    return write_moments(core, call, sums) or not cost_is_finite(core)
+
+
+cdef int moment_sums_all(Core core, const Call *call) except -1 nogil:
+    """The sums (note c) into call.sums, and the costs."""
+    cdef real *sums
+    if do_leaves(core, call, moments_leaf, join_moments, 0, call.n, LEAF, &sums):
+        return 1
+    memcpy(call.sums, sums, (3 * core.storage_size + core.n_0 + 2 * core.n_neurons) * sizeof(real))
+    return 0
+
+
+cdef int moments_of_sums(Core core, const Call *call) except -1 nogil:
+    return write_moments(core, call, call.sums)
+
+
+cdef int write_moments(
+    Core core, const Call *call,
+    real *sums,  # IN/OUT (note c) of the call's examples
+) except -1 nogil:
+    cdef Py_ssize_t size = core.storage_size
+    cdef real count = <real> call.n
     if not all_finite(sums, size):
         return fail(core, QUANTITY_DELTA, core.n_layers)
     clear_alike(core, sums + size, sums + 3 * size)
     if not all_finite(sums + size, size):
         return fail(core, QUANTITY_MOMENTS, 0)
-    if not cost_is_finite(core):
-        return 1
     unpack(core, call.out, sums, count)
     unpack(core, call.variance, sums + size, count)
     return 0

@@ -20,6 +20,7 @@ from cbackprop.reference import calculus
 from cbackprop.reference.curvature import output_curvature, softmax_curvature
 from cbackprop.reference.ownership import Changing, Reading, Shared
 from cbackprop.sparse_rows import Examples, dense
+from cbackprop.sums import NO_COST, CostSum
 from cbackprop.update_rules import StepOptions, UpdateRule
 
 WATCH_WORK = 10_000_000  # multiply-adds of a forward pass between two words to a watcher
@@ -48,7 +49,8 @@ class Engine(Shared):
     """Parameters and calls of one network, with the interface of the compiled engine.
 
     Arguments are validated before they come here. Every call returns None, or what it met that was
-    not finite: (quantity, layer), the layer from 1, 0 where none has it.
+    not finite: (quantity, layer), the layer from 1, 0 where none has it. A sum of costs comes as
+    two numbers, sum and correction (sums.CostSum), which together are it.
     """
 
     def __init__(
@@ -70,7 +72,8 @@ class Engine(Shared):
         self.missing_targets = False  # in a fit whose targets may be NaN
         self.rule: UpdateRule | None = None
         self.slots: tuple[Array, ...] = ()
-        self.storage = np.zeros(layout.n_parameters(sizes), dtype)
+        self.n_parameters = layout.n_parameters(sizes)
+        self.storage = np.zeros(self.n_parameters, dtype)
         self.sizes = sizes
         self.weights, self.biases = self.layer_views(self.storage)
 
@@ -239,26 +242,27 @@ class Engine(Shared):
 
     def cost(
         self, X: Examples, Y: Array, cost: Array, sample_weight: Array | None
-    ) -> tuple[Failure | None, float]:
+    ) -> tuple[Failure | None, CostSum]:
         """Fill the costs C_i (n,); returns their sum, weighted where weights are given."""
         with Reading(self):
             forward = self._forward(X)
             if not isinstance(forward, Forward):
-                return forward, math.nan
+                return forward, NO_COST
             with np.errstate(all="ignore"):
                 C = self.output(forward.z[-1], forward.a[-1], forward.da_dz[-1], Y)[0]
             total = _weighted_sum(C, sample_weight)
             if not (np.isfinite(C).all() and math.isfinite(total)):
-                return ("delta", len(self.weights)), math.nan
+                return ("delta", len(self.weights)), NO_COST
             cost[...] = C
-            return None, total
+            return None, (total, 0.0)
 
     def gradient(
         self, X: Examples, Y: Array, sample_weight: Array | None, total_weight: float, out: Array
-    ) -> tuple[Failure | None, float]:
+    ) -> tuple[Failure | None, CostSum]:
         """Fill out (P,) with Σ_i w_i ∇C_i / total_weight; returns Σ_i w_i C_i."""
         with Reading(self):
-            return self._mean_gradient(X, Y, sample_weight, total_weight, 0.0, out)
+            failure, total = self._mean_gradient(X, Y, sample_weight, total_weight, 0.0, out)
+            return failure, (total, 0.0)
 
     def _mean_gradient(
         self,
@@ -399,10 +403,11 @@ class Engine(Shared):
 
     def clipped_gradient(
         self, X: Examples, Y: Array, max_norm: float, out: Array
-    ) -> tuple[Failure | None, float]:
+    ) -> tuple[Failure | None, CostSum]:
         """Fill out (P,) with Σ_i min(1, max_norm/‖∇C_i‖) ∇C_i / n; returns Σ_i C_i."""
         with Reading(self):
-            return self._mean_gradient(X, Y, None, len(X), max_norm, out)
+            failure, total = self._mean_gradient(X, Y, None, len(X), max_norm, out)
+            return failure, (total, 0.0)
 
     def gradient_gram(
         self, X: Examples, Y: Array, X2: Examples | None, Y2: Array | None, out: Array
@@ -429,49 +434,80 @@ class Engine(Shared):
 
     def gradient_moments(
         self, X: Examples, Y: Array, mean: Array, variance: Array, cost: Array
-    ) -> tuple[Failure | None, float]:
+    ) -> tuple[Failure | None, CostSum]:
         """Fill mean and variance (P,) over the examples, and the costs (n,); returns their sum."""
+        sums = np.empty(self.moment_numbers, mean.dtype)
+        with Reading(self):
+            failure, total = self.moment_sums(X, Y, cost, sums)
+            failure = failure or self.moments_of(sums, len(X), mean, variance)
+            if failure is None and not math.isfinite(sum(total)):
+                failure = "delta", len(self.weights)
+            return failure, total
+
+    @property
+    def moment_numbers(self) -> int:
+        """How many numbers the sums have from which moments are made."""
+        return 2 * len(self.storage) + sum(self.sizes[:-1]) + sum(self.sizes[1:])
+
+    def _parts_of_moments(self, sums: Array) -> tuple[Array, Array, Array]:
+        """Of the gradients and of their squared deviations (P,), and the a and delta in common."""
+        P = len(self.storage)
+        return sums[:P], sums[P : 2 * P], sums[2 * P :]
+
+    def moment_sums(
+        self, X: Examples, Y: Array, cost: Array, sums: Array
+    ) -> tuple[Failure | None, CostSum]:
+        """Fill sums (moment_numbers,) with those of one node of a sum, and the costs (n,)."""
         with Reading(self):
             values = self.run_backward(X, Y)
             if not isinstance(values, Backward):
-                return values, math.nan
+                return values, NO_COST
             # Of equal examples NumPy's products round each row by its place, the kernels' do not.
             X = values.a[0]
             is_one = bool((X == X[0]).all() and (Y == Y[0]).all())
-            C = np.full_like(values.C, values.C[0]) if is_one else values.C
-            n = mean.dtype.type(len(X))
-            mean_parts, variance_parts = (
-                list(zip(*layout.views(self.sizes, vector), strict=True))
-                for vector in (mean, variance)
-            )
-            for l, delta in enumerate(values.delta):
+            cost[...] = values.C[0] if is_one else values.C
+            gradient, squares, common = self._parts_of_moments(sums)
+            squares[...] = 0
+            for l, place in enumerate(layout.places(self.sizes)):
                 with np.errstate(all="ignore"):
-                    parts = calculus.accumulate_gradient(values.a[l], delta)
-                    means = [part / n for part in parts]
-                    squares = [np.zeros_like(part) for part in parts]
-                    for a_i, delta_i in zip(values.a[l], delta, strict=True):
-                        squares[0] += (np.outer(delta_i, a_i) - means[0]) ** 2
-                        squares[1] += (delta_i - means[1]) ** 2
-                    # The mean of equal numbers is rounded, and would make a variance of its own.
-                    same_a, same_delta = (
-                        is_one | (rows == rows[0]).all(axis=0) for rows in (values.a[l], delta)
-                    )
-                    squares[0][np.outer(same_delta, same_a)] = 0
-                    squares[1][same_delta] = 0
-                    for part in range(2):  # W and b
-                        mean_parts[l][part][...] = means[part]
-                        variance_parts[l][part][...] = squares[part] / n
-            total = _weighted_sum(C, None)
-            cost[...] = C
-            if not (np.isfinite(mean).all() and math.isfinite(total)):
-                return ("delta", len(self.weights)), math.nan
-            if not np.isfinite(variance).all():
-                return ("moments", 0), math.nan
-            return None, total
+                    dC_dw, dC_db = calculus.accumulate_gradient(values.a[l], values.delta[l])
+                    gradient[place.weights], gradient[place.biases] = dC_dw.ravel(), dC_db
+                    for a_i, delta_i in zip(values.a[l], values.delta[l], strict=True):
+                        deviation = np.outer(delta_i, a_i) - dC_dw / len(X)
+                        squares[place.weights] += deviation.ravel() ** 2
+                        squares[place.biases] += (delta_i - dC_db / len(X)) ** 2
+            rows = np.concatenate([*values.a[:-1], *values.delta], axis=1)
+            common[...] = np.where(is_one | (rows == rows[0]).all(axis=0), rows[0], np.nan)
+            return None, (_weighted_sum(cost, None), 0.0)
+
+    def join_moments(self, sums: Array, other: Array, n: int, n_other: int) -> None:
+        """Add the other node's sums, of n_other examples, to those of n (kernels/moments.pyx)."""
+        left, right = self._parts_of_moments(sums), self._parts_of_moments(other)
+        with np.errstate(all="ignore"):
+            apart = left[0] / sums.dtype.type(n) - right[0] / sums.dtype.type(n_other)
+            left[1][...] += right[1] + apart * apart * sums.dtype.type(n * n_other / (n + n_other))
+            left[0][...] += right[0]
+            left[2][left[2] != right[2]] = np.nan
+
+    def moments_of(self, sums: Array, n: int, mean: Array, variance: Array) -> Failure | None:
+        """Fill mean and variance (P,) from the sums of all n examples."""
+        gradient, squares, common = self._parts_of_moments(sums)
+        is_common = np.split(~np.isnan(common), np.cumsum(self.sizes[:-1] + self.sizes[1:])[:-1])
+        of_a, of_delta = is_common[: len(self.weights)], is_common[len(self.weights) :]
+        # The mean of equal numbers is rounded, and would make a variance of its own.
+        for l, place in enumerate(layout.places(self.sizes)):
+            squares[place.weights][np.outer(of_delta[l], of_a[l]).ravel()] = 0
+            squares[place.biases][of_delta[l]] = 0
+        with np.errstate(all="ignore"):
+            mean[...] = gradient / mean.dtype.type(n)
+            variance[...] = squares / mean.dtype.type(n)
+        if not np.isfinite(mean).all():
+            return "delta", len(self.weights)
+        return None if np.isfinite(variance).all() else ("moments", 0)
 
     def vjp(
         self, X: Examples, V: Array, out: Array, by_inputs: Array
-    ) -> tuple[Failure | None, float]:
+    ) -> tuple[Failure | None, CostSum]:
         """Fill out (P,) and by_inputs (n, n_0) with the derivatives of Σ_ij V_ij a_ij.
 
         Returns that sum, too.
@@ -479,7 +515,7 @@ class Engine(Shared):
         with Reading(self):
             forward = self._forward(X)
             if not isinstance(forward, Forward):
-                return forward, math.nan
+                return forward, NO_COST
             _, a, da_dz = forward
             layers: list[tuple[Array, Array]] = []
             with np.errstate(all="ignore"):
@@ -487,20 +523,20 @@ class Engine(Shared):
                 delta = a[-1] * calculus.centred(a[-1], V) if is_softmax else V * da_dz[-1]
                 for l in range(len(self.weights) - 1, -1, -1):
                     if not np.isfinite(delta).all():
-                        return ("jacobian", l + 1), math.nan
+                        return ("jacobian", l + 1), NO_COST
                     layers.insert(0, calculus.accumulate_gradient(a[l], delta))
                     da_da = calculus.propagate_delta(self.weights[l], delta)
                     delta = da_da * da_dz[l - 1] if l > 0 else da_da
                 total = float(np.sum(V.astype(np.float64) * a[-1]))
             gradient = layout.flat(*zip(*layers, strict=True))
             if not np.isfinite(delta).all():
-                return ("jacobian", 1), math.nan
+                return ("jacobian", 1), NO_COST
             if not np.isfinite(gradient).all():
-                return ("jacobian", 0), math.nan
+                return ("jacobian", 0), NO_COST
             if not math.isfinite(total):
-                return ("jacobian", 0), math.nan
+                return ("jacobian", 0), NO_COST
             out[...], by_inputs[...] = gradient, delta.reshape(by_inputs.shape)
-            return None, total
+            return None, (total, 0.0)
 
     def jvp(self, X: Examples, v: Array | None, dX: Array | None, out: Array) -> Failure | None:
         """Fill out (n, n_L) with the outputs' change along v (P,) and dX; either may be None."""
@@ -600,27 +636,23 @@ class Engine(Shared):
         key: int,
         watcher: Callable[[int], object] | None = None,
         first_batch: int = 0,
-    ) -> tuple[Failure | None, float]:
+        cost_so_far: CostSum = NO_COST,
+    ) -> tuple[Failure | None, CostSum]:
         """One pass in batches; returns the sum of the costs, each as its batch came.
 
         sample_weight (n,) float64 or None, by the rows of X; options: what a step does besides the
         rule, or None for nothing; key: the stream of random words of dropout and noise; watcher:
         None, or a function that long passes call now and then with the number of batches done;
-        first_batch: how many there were in earlier calls for the same pass.
+        first_batch and cost_so_far: how many there were in earlier calls for the same pass, and the
+        costs' sum that those returned.
         Without a row a pass with noise is one step of noise alone, and any other is none.
         """
         asked = options or StepOptions()
         clip_norm, noise_multiplier = asked.clip_norm, asked.noise_multiplier
         is_private = noise_multiplier > 0
-        total = 0.0
+        total = sum(cost_so_far)
         watched = WATCH_WORK
         gradient = np.empty_like(self.storage)
-        of_layers = list(layout.places(self.sizes))
-        frozen = [
-            part
-            for l in asked.frozen
-            for part in (of_layers[l - 1].weights, of_layers[l - 1].biases)
-        ]
         # A lot without a row is a step of noise alone.
         stop = max(len(X), 1) if is_private else len(X)
         for batch, start in enumerate(range(0, stop, batch_size), first_batch):
@@ -654,26 +686,17 @@ class Engine(Shared):
                     finally:
                         self.dropout = 0.0
                     if failure is not None:
-                        return failure, total
-                    with np.errstate(all="ignore"):
-                        if asked.clip_gradient_norm > 0:
-                            calculus.limit_length(gradient, asked.clip_gradient_norm)
-                        if is_private:
-                            # Of the other stream: all bits of the key turned over.
-                            first = batch * len(gradient)
-                            places = np.arange(first, first + len(gradient), dtype=np.uint64)
-                            noise = normals_at(key ^ (2**64 - 1), places) * (
-                                noise_multiplier * clip_norm / total_weight
-                            )
+                        return failure, (total, 0.0)
+                    if is_private:
+                        # Of the other stream: all bits of the key turned over.
+                        first = batch * len(gradient)
+                        places = np.arange(first, first + len(gradient), dtype=np.uint64)
+                        noise = normals_at(key ^ (2**64 - 1), places) * (
+                            noise_multiplier * clip_norm / total_weight
+                        )
+                        with np.errstate(all="ignore"):
                             gradient += noise.astype(gradient.dtype)
-                        self._add_penalties(gradient, asked.l1, asked.l2)
-                        self._update(gradient, cost / total_weight)
-                        if asked.max_norm > 0:
-                            for W in self.weights:
-                                calculus.limit_norms(W, asked.max_norm)
-                        for columns in frozen:
-                            for array, saved in zip(self._state(), before, strict=True):
-                                array[columns] = saved[columns]
+                    self._take_step(gradient, cost / total_weight, asked)
             except KeyboardInterrupt:
                 # It may come between two of an update's statements, or while the network is given
                 # back: to the last full batch, and free for the next call.
@@ -684,10 +707,45 @@ class Engine(Shared):
                 raise
             total += math.ldexp(cost, -shift)
         if not all(np.isfinite(array).all() for array in self._state()):
-            return ("parameters", 0), total
+            return ("parameters", 0), (total, 0.0)
         if not math.isfinite(total):
-            return ("delta", len(self.weights)), total
-        return None, total
+            return ("delta", len(self.weights)), (total, 0.0)
+        return None, (total, 0.0)
+
+    def step_along(
+        self, sums: Array, cost: CostSum, total: float, options: StepOptions | None
+    ) -> Failure | None:
+        """One step along Σ_i w_i ∇C_i (P,), as a batch of ``total`` examples, or of that sum of
+        weights, takes it.
+
+        cost: the sum of the batch's costs; options: what a step does besides the rule, or None,
+        nothing in it that is random or of single examples.
+        """
+        with Changing(self):
+            with np.errstate(all="ignore"):
+                gradient = sums / sums.dtype.type(total)
+            self._take_step(gradient, sum(cost) / total, options or StepOptions())
+        is_finite = all(np.isfinite(array).all() for array in self._state())
+        return None if is_finite else ("parameters", 0)
+
+    def _take_step(self, gradient: Array, cost: float, asked: StepOptions) -> None:
+        """A step along a batch's mean gradient, which is overwritten; its mean cost is ``cost``."""
+        before = [array.copy() for array in self._state()] if asked.frozen else []
+        of_layers = list(layout.places(self.sizes))
+        with np.errstate(all="ignore"):
+            if asked.clip_gradient_norm > 0:
+                for l in asked.frozen:
+                    gradient[of_layers[l - 1].weights] = gradient[of_layers[l - 1].biases] = 0
+                calculus.limit_length(gradient, asked.clip_gradient_norm)
+            self._add_penalties(gradient, asked.l1, asked.l2)
+            self._update(gradient, cost)
+            if asked.max_norm > 0:
+                for W in self.weights:
+                    calculus.limit_norms(W, asked.max_norm)
+        for l in asked.frozen:
+            for array, saved in zip(self._state(), before, strict=True):
+                for columns in (of_layers[l - 1].weights, of_layers[l - 1].biases):
+                    array[columns] = saved[columns]
 
     def _state(self) -> tuple[Array, ...]:
         """What a step changes: the parameters, and what the optimiser remembers of them."""

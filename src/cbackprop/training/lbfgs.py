@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cbackprop.functions import Array
+from cbackprop.nodes import NotFinite
 from cbackprop.optimizers import LBFGS, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.training import stop_reasons, whole_batch
 from cbackprop.training.fingerprint import checksums
-from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
+from cbackprop.training.whole_batch import Step, dot, euclidean_norm
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
 DECREASE, FLATTENING = 1e-4, 0.9
@@ -104,9 +105,10 @@ class LBFGSStep(Step[LBFGS]):
         if self.optimizer.max_evaluations is not None:
             self.state.numbers = {"evaluations": self.state.numbers.get("evaluations", 0.0) + 1}
         rounded = self.workspace.array("the gradient", parameters.shape, self.dtype)
-        failure, cost_sum = self.engine.gradient(
+        failure, costs = self.engine.gradient(
             self.X, self.Y, self.sample_weight, self.total_weight, rounded
         )
+        cost_sum = sum(costs)
         gradient = rounded.astype(np.float64)
         cost = cost_sum / self.total_weight
         if self.l2 > 0:

@@ -12,11 +12,12 @@ import numpy as np
 
 from cbackprop import validation
 from cbackprop.functions import COSTS, Array
+from cbackprop.nodes import NotFinite
 from cbackprop.optimizers import LevenbergMarquardt, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.reference.engine import Engine
 from cbackprop.training import stop_reasons, whole_batch
-from cbackprop.training.whole_batch import NotFinite, Step, dot, euclidean_norm
+from cbackprop.training.whole_batch import Step, dot, euclidean_norm
 
 # The Jacobian's rows are made a block at a time: at most so many bytes of them; what the caches
 # hold where that is enough rows, 4P, for adding P×P products to cost little compared with making

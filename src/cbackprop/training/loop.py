@@ -15,6 +15,7 @@ from cbackprop.model import Model, Snapshot, total_weight
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import Rates
 from cbackprop.sparse_rows import Examples, numbers_of
+from cbackprop.sums import NO_COST
 from cbackprop.training import stop_reasons
 from cbackprop.training.chunks import Chunks
 from cbackprop.training.history import History
@@ -298,8 +299,8 @@ def _train_once(
     engine = model.engine
     if isinstance(model.optimizer, WholeBatch):
         # Few fits need these, and every import of the package would pay for them.
+        from cbackprop.nodes import NotFinite
         from cbackprop.training import second_order
-        from cbackprop.training.whole_batch import NotFinite
 
         l2, frozen = (0.0, ()) if options is None else (options.l2, options.frozen)
         if model.whole_batch_state is None:
@@ -320,7 +321,7 @@ def _train_once(
             return *_train_on_chunks(model, chunks, batch_size, options, key, epoch), None
         failed, total = engine.train(X, Y, order, batch_size, sample_weight, options, key, watcher)
         if failed is None:
-            return total, total_weight(sample_weight, len(X)), None
+            return sum(total), total_weight(sample_weight, len(X)), None
         failure = failed
     _raise_divergence(epoch, failure, X, Y)
 
@@ -337,18 +338,18 @@ def _train_on_chunks(
 
     Returns the sum of the costs and the number of examples.
     """
-    costs: list[float] = []
-    n = 0
+    total, n = NO_COST, 0
     missing = options is not None and options.missing_targets
     for X, Y in chunks.batches(model, batch_size, missing, warns=epoch == 1):
         first = n // batch_size
-        failure, total = model.engine.train(X, Y, None, batch_size, None, options, key, None, first)
+        failure, total = model.engine.train(
+            X, Y, None, batch_size, None, options, key, None, first, total
+        )
         if failure is not None:
             _raise_divergence(epoch, failure, X, Y)
-        costs.append(total)
         n += len(X)
         del X, Y  # which need not be there while the source makes the next
-    return math.fsum(costs), n
+    return sum(total), n
 
 
 def _train_and_judge(

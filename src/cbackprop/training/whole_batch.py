@@ -17,25 +17,10 @@ from cbackprop import layout
 from cbackprop.functions import Array
 from cbackprop.model import total_weight
 from cbackprop.optimizers import WholeBatch, WholeBatchState
-from cbackprop.quantities import Failure
 from cbackprop.reference.engine import Engine
 from cbackprop.sparse_rows import Examples
 
 Kind = TypeVar("Kind", bound=WholeBatch)
-
-
-class NotFinite(FloatingPointError):
-    """Cost or derivatives at the parameters as they stand are no finite numbers.
-
-    Attributes
-    ----------
-    failure : (str, int)
-        Which quantity, of which layer, as an engine's call returns it.
-    """
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure[0]} of layer {failure[1]} is not finite")
-        self.failure = failure
 
 
 class Step(Generic[Kind]):
