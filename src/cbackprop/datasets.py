@@ -1,4 +1,5 @@
-"""Small data sets: the bundled 8x8 digits, MNIST from its official files, one-hot targets.
+"""Small data sets: the bundled 8x8 digits, MNIST from its official files, one-hot targets; and rows
+in several .npy files.
 
 The idx format, as described with the original MNIST files: a magic number of four bytes (0, 0, the
 type code, the number of axes), then each axis length as a big-endian 32-bit unsigned integer, then
@@ -19,6 +20,7 @@ import numpy as np
 
 from cbackprop import validation
 from cbackprop.classes import name_of_label
+from cbackprop.shards import Shards, open_npy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["classes", "load_digits", "load_mnist", "one_hot", "read_idx"]
+__all__ = ["Shards", "classes", "load_digits", "load_mnist", "one_hot", "open_npy", "read_idx"]
 
 _PATHS = "str, bytes or os.PathLike"
 _IDX_UINT8 = 0x08

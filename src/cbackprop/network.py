@@ -24,9 +24,12 @@ from cbackprop.model import About, Description, Model, decline
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, ExamplesLike, dense, numbers_of
+from cbackprop.streams import calls
+from cbackprop.streams.choosing import stream_of_examples, stream_of_pairs
+from cbackprop.streams.chunks import Source
+from cbackprop.streams.stream import Stream
 from cbackprop.training import loop
 from cbackprop.training import plan as plans
-from cbackprop.training.chunks import Source
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import Metric, MetricName, chosen, measured
 from cbackprop.update_rules import StepOptions
@@ -138,6 +141,15 @@ class Network:
     array that its ``.toarray()`` makes. Zeros cost no time in the first layer then; calls whose
     results are of the rows one by one, such as ``gradient(per_example=True)``, make 256 of them
     dense at a time.
+
+    X and Y may also be sources of rows, which lie in files: memory-mapped arrays, h5py's, zarr's
+    and dask's, `datasets.open_npy`, whatever has a shape and slices. `fit`, `predict`, `cost`,
+    `gradient`, `gradient_norms`, `gradient_moments` and `score` read them a piece at a time, 32 MB
+    of the network's numbers, the next one by a thread of its own while one is worked on; other
+    calls read them whole. The calls named also take, in the place of X and Y, a source of chunks:
+    what can be gone through again and again, or a function that returns it, each chunk a pair
+    (X, Y). The results have the bits of those from arrays in memory (of the reference, up to
+    rounding).
 
     Any number of threads may read a network at the same time: `predict`, `cost`, `gradient`, every
     other call that changes nothing, `parameters`, `copy`, `save`, a pickle. What changes it (`fit`,
@@ -569,7 +581,7 @@ class Network:
 
     # ---- what goes in ----------------------------------------------------------------------------
 
-    def _examples(self, X: ExamplesLike) -> tuple[Examples, bool]:
+    def _examples(self, X: object) -> tuple[Examples, bool]:
         """X as (n, n_0), and whether it was a single example."""
         given: object = X
         if type(X) is not np.ndarray:
@@ -578,8 +590,8 @@ class Network:
 
     def _pair(
         self,
-        X: ExamplesLike,
-        Y: npt.ArrayLike,
+        X: object,
+        Y: object,
         needed_for: str = "",
         names: tuple[str, str] = ("X", "Y"),
         tables: validation.TableNames | None = None,
@@ -589,7 +601,7 @@ class Network:
 
         The columns of tables come in the order of ``tables``, without it of the network's names.
         """
-        given: tuple[object, object] = X, Y
+        given = X, Y
         if type(X) is not np.ndarray or type(Y) is not np.ndarray:
             given = (self._tables() if tables is None else tables).pair(X, Y, names)
         classes = self._model.about.class_names
@@ -600,6 +612,19 @@ class Network:
             validation.at_least_one_example(names[0], len(pair[0]), needed_for)
         return pair
 
+    def _stream(self, X: object, Y: object) -> Stream | None:
+        """What reads them a piece at a time, where they are not arrays."""
+        is_plain = type(X) is np.ndarray and type(Y) is np.ndarray
+        return None if is_plain else stream_of_pairs(self._model, X, Y)
+
+    def _weight_of(
+        self, stream: Stream, each: bool, sample_weight: object, what: str
+    ) -> Array | None:
+        """The weights of a mean over a stream."""
+        validation.weights_of_counted("sample_weight", sample_weight, stream.n)
+        n = 1 if stream.n is None else stream.n
+        return validation.mean_or_each(each, sample_weight, n, what, self.dtype.name)[0]
+
     def _tables(self, X: object = None, Y: object = None) -> validation.TableNames:
         """The network's names, and in the place of none those of these tables."""
         about = self._model.about
@@ -607,15 +632,18 @@ class Network:
 
     # ---- forward ---------------------------------------------------------------------------------
 
-    def predict(self, X: ExamplesLike, out: Floats | None = None) -> Floats:
+    def predict(self, X: ExamplesLike | Source, out: Floats | None = None) -> Floats:
         """The outputs a⁽ᴸ⁾.
 
         Parameters
         ----------
         X : array_like
-            (n, n_0), or (n_0,) for one example.
+            (n, n_0), or (n_0,) for one example. Or a source of rows, or a function that gives
+            chunks (X, Y), of which Y is not looked at: see `Network`.
         out : ndarray, optional
-            Where to write: of the result's shape and the network's dtype, C-contiguous.
+            Where to write: of the result's shape and the network's dtype, C-contiguous; an array
+            that is mapped to a file, say. Of X that is read a piece at a time each piece's outputs
+            are written when they are there: after an error those before it stand in it.
 
         Returns
         -------
@@ -633,6 +661,9 @@ class Network:
         quick = self._engine.predict(X, out)
         if quick is not None:
             return quick
+        stream = None if type(X) is np.ndarray else stream_of_examples(self._model, X)
+        if stream is not None:
+            return calls.predict(self._model, stream, out)
         examples, single = self._examples(X)
         shape = self.sizes[-1:] if single else (len(examples), self.sizes[-1])
         # Into an array of its own first: the caller's must not change if the call fails.
@@ -672,22 +703,26 @@ class Network:
     @overload
     def cost(
         self,
-        X: ExamplesLike,
-        Y: npt.ArrayLike,
+        X: ExamplesLike | Source,
+        Y: npt.ArrayLike | None = None,
         per_example: Literal[False] = False,
         sample_weight: npt.ArrayLike | None = None,
     ) -> float: ...
 
     @overload
-    def cost(self, X: ExamplesLike, Y: npt.ArrayLike, per_example: Literal[True]) -> Floats: ...
+    def cost(
+        self, X: ExamplesLike | Source, Y: npt.ArrayLike | None, per_example: Literal[True]
+    ) -> Floats: ...
 
     @overload
-    def cost(self, X: ExamplesLike, Y: npt.ArrayLike, per_example: bool) -> float | Floats: ...
+    def cost(
+        self, X: ExamplesLike | Source, Y: npt.ArrayLike | None, per_example: bool
+    ) -> float | Floats: ...
 
     def cost(
         self,
-        X: ExamplesLike,
-        Y: npt.ArrayLike,
+        X: ExamplesLike | Source,
+        Y: npt.ArrayLike | None = None,
         per_example: bool = False,
         sample_weight: npt.ArrayLike | None = None,
     ) -> float | Floats:
@@ -696,7 +731,8 @@ class Network:
         Parameters
         ----------
         X, Y : array_like
-            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,). Or sources of rows, or
+            without Y of chunks: see `Network`.
         per_example : bool
             Return each example's own cost.
         sample_weight : array_like, optional
@@ -715,6 +751,12 @@ class Network:
             If finite inputs overflow.
         """
         each = validation.flag("per_example", per_example)
+        stream = self._stream(X, Y)
+        if stream is not None:
+            weight = self._weight_of(stream, each, sample_weight, "a mean cost")
+            if each:
+                return calls.costs(self._model, stream)
+            return calls.mean_cost(self._model, stream, weight)
         examples, targets, single = self._pair(X, Y)
         weight, total_weight = validation.mean_or_each(
             each, sample_weight, len(examples), "a mean cost", self.dtype.name
@@ -751,8 +793,8 @@ class Network:
 
     def gradient(
         self,
-        X: ExamplesLike,
-        Y: npt.ArrayLike,
+        X: ExamplesLike | Source,
+        Y: npt.ArrayLike | None = None,
         *,
         per_example: bool = False,
         sample_weight: npt.ArrayLike | None = None,
@@ -763,7 +805,8 @@ class Network:
         Parameters
         ----------
         X, Y : array_like
-            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,). Or sources of rows, or
+            without Y of chunks: see `Network`.
         per_example : bool
             One gradient per example, not divided by n; their mean is the gradient.
         sample_weight : array_like, optional
@@ -791,6 +834,12 @@ class Network:
         ∂C_i/∂w_jk = a_k δ_j and ∂C_i/∂b_j = δ_j with δ = ∂C_i/∂z.
         """
         each = validation.flag("per_example", per_example)
+        stream = self._stream(X, Y)
+        if stream is not None:
+            weight = self._weight_of(stream, each, sample_weight, "a mean gradient")
+            if each:
+                return calls.per_example_gradient(self._model, stream, out)
+            return calls.gradient(self._model, stream, weight, out)
         examples, targets, single = self._pair(X, Y)
         n = len(examples)
         weight, total_weight = validation.mean_or_each(
@@ -801,13 +850,14 @@ class Network:
             return self._model.per_example_gradient(examples, targets, single, out)
         return self._model.gradient(examples, targets, weight, total_weight, out)
 
-    def gradient_norms(self, X: ExamplesLike, Y: npt.ArrayLike) -> Floats:
+    def gradient_norms(self, X: ExamplesLike | Source, Y: npt.ArrayLike | None = None) -> Floats:
         """The Euclidean norm of every example's own gradient, without making the gradients.
 
         Parameters
         ----------
         X, Y : array_like
-            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,). Or sources of rows, or
+            without Y of chunks: see `Network`.
 
         Returns
         -------
@@ -835,6 +885,9 @@ class Network:
         ----------
         .. [1] I. Goodfellow, "Efficient per-example gradient computations", 2015, arXiv:1510.01799.
         """
+        stream = self._stream(X, Y)
+        if stream is not None:
+            return calls.gradient_norms(self._model, stream)
         examples, targets, single = self._pair(X, Y)
         return _first_if(single, self._model.gradient_norms(examples, targets))
 
@@ -930,13 +983,16 @@ class Network:
         gram = _first_if(single, gram)
         return gram[..., 0] if single2 else gram
 
-    def gradient_moments(self, X: ExamplesLike, Y: npt.ArrayLike) -> tuple[Gradient, Gradient]:
+    def gradient_moments(
+        self, X: ExamplesLike | Source, Y: npt.ArrayLike | None = None
+    ) -> tuple[Gradient, Gradient]:
         """Mean and variance of every parameter's derivative over the examples.
 
         Parameters
         ----------
         X, Y : array_like
-            (n, n_0) and (n, n_L), or (n_0,) and (n_L,).
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,). Or sources of rows, or
+            without Y of chunks: see `Network`.
 
         Returns
         -------
@@ -960,6 +1016,9 @@ class Network:
         that the variance keeps its digits where it is small compared with the mean (Chan, Golub and
         LeVeque 1983, "Algorithms for computing the sample variance"). No (n, P) array is made.
         """
+        stream = self._stream(X, Y)
+        if stream is not None:
+            return calls.gradient_moments(self._model, stream)
         examples, targets, _ = self._pair(X, Y, "a mean gradient")
         return self._model.gradient_moments(examples, targets)
 
@@ -1419,10 +1478,10 @@ class Network:
         Parameters
         ----------
         X, Y : array_like
-            (n, n_0) and (n, n_L). Or, without Y, a source of chunks: something that can be gone
-            through again and again, as a list or a ``torch.utils.data.DataLoader``, and gives pairs
-            (X, Y), or a function without arguments that returns what can be gone through once. See
-            the Notes.
+            (n, n_0) and (n, n_L), arrays or sources of rows (see `Network`). Or, without Y, a
+            source of chunks: something that can be gone through again and again, as a list or a
+            ``torch.utils.data.DataLoader``, and gives pairs (X, Y), or a function without arguments
+            that returns what can be gone through once. See the Notes.
         epochs : int
             Passes over the data, ≥ 0; with ``resume`` those before the checkpoint included.
         batch_size : int
@@ -1436,7 +1495,8 @@ class Network:
         shuffle : bool, array_like or callable
             True: a new random order for each epoch, from the network's generator. False: the order
             of the rows. An order (n,) of your own for every epoch, or a function of the epoch, from
-            0, that returns one.
+            0, that returns one. Of sources that have slices alone, not any rows by their numbers,
+            True shuffles the pieces that are read, and the rows in each.
         sample_weight : array_like, optional
             (n,) ≥ 0. A batch's gradient is Σ w_i ∇C_i / Σ w_i over the batch; a batch whose weights
             are all 0 makes no step. Only ratios count: 1e-300 for all is 1 for all.
@@ -1487,7 +1547,7 @@ class Network:
             numbers as they are. None: again in the scales that it has kept, if any. False: on X and
             Y as they are; scales that it has kept are forgotten. See the Notes.
         validation_data : (X, Y), optional
-            Judged after each epoch.
+            Judged after each epoch: arrays, sources of rows, or a function that gives chunks.
         validation_fraction : float
             In [0, 1): this share of the examples is held out of training and judged instead: random
             ones, or, unless ``shuffle`` is True, the last.
@@ -1552,13 +1612,22 @@ class Network:
 
         Notes
         -----
+        Sources of rows. The steps are, to the bit, those of arrays in memory; but a source of
+        slices alone is shuffled otherwise. Three pieces of 32 MB are in memory, or three batches
+        where these are larger, and eight bytes a row where any rows are taken by their numbers
+        (memory-mapped arrays, h5py's, `datasets.open_npy`). With what looks at all examples first
+        the source is read whole: ``standardise``, a share held out, weights by class,
+        ``sparse=True``, metrics without validation data. A memory-mapped array of the network's own
+        number type stays where it is in any case.
+
         Chunks. One epoch is one way through the source, in its order: ``shuffle`` shuffles nothing.
         Batches go on over the ends of chunks, so that the steps are, to the bit, those of
         ``shuffle=False`` on all rows at once; a chunk of `DataLoader` is a batch where both have
-        the same size. Memory is needed for a chunk and two batches, besides what the source has.
-        What looks at all examples first is refused: weights, a share held out, ``standardise``,
-        ``sparse=True``, metrics without validation data, whole-batch optimisers. A checkpoint
-        compares nothing of such data.
+        the same size. The source works in a thread of its own, one chunk ahead: what it wants of
+        this network it gets from a copy. Memory is needed for three chunks and two batches, besides
+        what the source has. What looks at all examples first is refused: weights, a share held out,
+        ``standardise``, ``sparse=True``, metrics without validation data, whole-batch optimisers. A
+        checkpoint compares nothing of such data.
 
         Standardised training. Mean and deviation, in float64, are those of the rows trained on,
         without those held out, each counted once whatever its weight; a column of equal numbers is
@@ -1700,14 +1769,18 @@ class Network:
         return self
 
     def score(
-        self, X: ExamplesLike, Y: npt.ArrayLike, metric: MetricName | Metric | None = None
+        self,
+        X: ExamplesLike | Source,
+        Y: npt.ArrayLike | None = None,
+        metric: MetricName | Metric | None = None,
     ) -> float:
         """A metric of the predictions for X against Y.
 
         Parameters
         ----------
         X, Y : array_like
-            (n, n_0) and (n, n_L).
+            (n, n_0) and (n, n_L). Or sources of rows, or
+            without Y of chunks: see `Network`.
         metric : str or callable, optional
             "accuracy", "mse", "mae", "r2", or a function of (predictions, targets). By default
             accuracy where the targets are classes, r2 otherwise.
@@ -1733,9 +1806,15 @@ class Network:
         the cost poisson, are no classes; nor are, where nothing else is asked for, targets all
         alike of outputs without bounds.
         """
-        examples, targets, _ = self._pair(X, Y, "a score")
+        stream = self._stream(X, Y)
+        if stream is not None:
+            outputs, targets = calls.outputs_and_targets(self._model, stream)
+            validation.at_least_one_example("X", len(outputs), "a score")
+        else:
+            examples, targets, _ = self._pair(X, Y, "a score")
+            outputs = self._model.predict(examples)
         function = chosen("metric", metric, self.activations[-1], self.cost_function, targets)
-        return measured("metric", function, self._model.predict(examples), targets)
+        return measured("metric", function, outputs, targets)
 
 
 _FIXED_ATTRIBUTES = tuple(Network.__annotations__)

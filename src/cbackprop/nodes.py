@@ -47,6 +47,14 @@ def gradient(engine: Engine, X: Examples, Y: Array, weight: Array | None) -> Nod
     return Node(0, 0, len(X), (sums,), cost)
 
 
+def cost(engine: Engine, X: Examples, Y: Array, weight: Array | None) -> Node:
+    """Σ w_i C_i alone."""
+    failure, total = engine.cost(X, Y, np.empty(len(X), X.dtype), weight)
+    if failure is not None:
+        raise NotFinite(failure)
+    return Node(0, 0, len(X), (), total)
+
+
 def of_leaves(
     kind: Kind, engine: Engine, X: Examples, Y: Array, weight: Array | None, first: int
 ) -> Iterator[Node]:

@@ -32,8 +32,9 @@ ROWS = (
     "validation.arrays",
     "validation.names",
     "validation.network validation.fitting validation.looking validation.keywords "
-    "validation.chunks",
+    "validation.streams",
     "validation",
+    "shards",
     "nudges paths datasets tables.columns tables.kinds tables.numbers reference "
     "reference.ownership reference.calculus",
     "gradients reference.curvature optimizers tables.header tables.arrays tables.mixed",
@@ -45,8 +46,11 @@ ROWS = (
     "files.model",
     "files.checkpoint",
     "files files.pickling training.history",
-    "schedules training.chunks training.metrics training.progress training.fingerprint "
-    "training.whole_batch",
+    "streams streams.ahead streams.sources",
+    "streams.stream",
+    "streams.chunks streams.rows streams.calls",
+    "streams.choosing",
+    "schedules training.metrics training.progress training.fingerprint training.whole_batch",
     "training.lbfgs training.levenberg_marquardt training.plan",
     "training.second_order training.checkpoints training.sparsity training.standardised",
     "training.loop",
@@ -182,7 +186,17 @@ def raises(path: Path) -> list[tuple[int, str]]:
 PLACES = ("sklearn", "torch", "onnx", "casadi")
 # Whoever else has to say no: formats, functions of the user's and other libraries' conventions are
 # judged where they are met.
-JUDGES = ("validation", "functions", "files", "datasets", "tables", "exports", "cli", *PLACES)
+JUDGES = (
+    "validation",
+    "functions",
+    "files",
+    "datasets",
+    "shards",
+    "tables",
+    "exports",
+    "cli",
+    *PLACES,
+)
 
 
 @pytest.mark.parametrize(

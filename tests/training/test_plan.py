@@ -155,7 +155,7 @@ def test_balanced_classes_are_those_of_scikit_learn():
     utils = pytest.importorskip("sklearn.utils", reason="scikit-learn is not installed")
     labels = np.random.default_rng(4).choice(4, size=90, p=[0.5, 0.3, 0.2, 0])
     expected = utils.compute_sample_weight("balanced", labels)
-    found = plan.combined_weight(None, "balanced", "softmax", np.eye(4)[labels], None)
+    found = plan.combined_weight(None, "balanced", "softmax", np.eye(4)[labels], None, len(labels))
     np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 

@@ -10,15 +10,17 @@ import numpy as np
 from cbackprop.functions import Array
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, SparseRows
+from cbackprop.streams.sources import Rows
 
 PIECE = 1 << 22  # bytes at a time, some milliseconds: Ctrl-C is heard in between
 BLOCK = 1 << 13  # words at a time, which the caches hold
 
 
-def fingerprint(arrays: Iterable[Examples | None]) -> str:
+def fingerprint(arrays: Iterable[Examples | Rows | None]) -> str:
     """SHA-256, in hexadecimal, of the arrays' types, shapes and numbers; the same on any machine.
 
-    Each array contiguous; sparse rows count as dense ones; None where there is none.
+    Each array contiguous; sparse rows count as dense ones, rows that are read as those in memory;
+    None where there is none.
     """
     import hashlib  # for checkpoints alone
 
@@ -33,8 +35,11 @@ def fingerprint(arrays: Iterable[Examples | None]) -> str:
     return digest.hexdigest()
 
 
-def _pieces(array: Examples) -> Iterator[Array]:
+def _pieces(array: Examples | Rows) -> Iterator[Array]:
     """All numbers in their order, so many bytes of them at a time."""
+    if isinstance(array, Rows):
+        yield from array.pieces()
+        return
     if isinstance(array, SparseRows):
         rows = max(PIECE // (array.dtype.itemsize * array.shape[1]), 1)
         for first in range(0, len(array), rows):

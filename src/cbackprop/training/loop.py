@@ -15,9 +15,9 @@ from cbackprop.model import Model, Snapshot, total_weight
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import Rates
 from cbackprop.sparse_rows import Examples, numbers_of
-from cbackprop.sums import NO_COST
+from cbackprop.streams import calls
+from cbackprop.streams.stream import PassOrder, Stream
 from cbackprop.training import stop_reasons
-from cbackprop.training.chunks import Chunks
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
 from cbackprop.training.plan import Plan, held_rows, hold_out
@@ -143,7 +143,10 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
     history.metrics = {name: [] for name in plan.metrics}
     best: tuple[int, Array] | None = None
     rows: Array | None = None
-    description = {} if plan.checkpoint is None else plan.description(X, Y)
+    description: dict[str, object] = {}
+    if plan.checkpoint is not None:
+        contents = (X, Y) if plan.stream is None else plan.stream.contents(model)
+        description = plan.description(*contents)
     stopping, judge = plan.early_stopping, plan.judge
     keeps_best = plan.checkpoint is not None or (stopping is not None and stopping.restore_best)
     rates = Rates(plan.schedule, plan.optimizer.learning_rate)
@@ -203,7 +206,7 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
             if epoch_start is None:
                 epoch_start = Snapshot(model)
             watcher = None
-            if plan.chunks is None:  # of which nobody knows how many rows they have
+            if plan.stream is None:  # whose passes are of several calls
                 watcher = progress.watcher(history, len(trained[0]), plan.batch_size)
             rate = rates.of(epoch, history)
             reason = _train_and_judge(model, *trained, judged, history, epoch, rate, watcher)
@@ -260,17 +263,18 @@ def _in_scales(
         return X, Y, plan
     pair = plan.validation_data
     if pair is not None:
+        assert not isinstance(pair, Stream)  # as the plan has seen
         names = "validation_data[0]", "validation_data[1]"
         plan = plan._replace(validation_data=standardised(model, *pair, names))
     return *standardised(model, X, Y), plan
 
 
-def _order(model: Model, plan: Plan, n: int, epoch: int) -> Array | None:
+def _order(model: Model, plan: Plan, n: int, epoch: int) -> Array | PassOrder | None:
     """The order of an epoch's examples; None for that of the rows."""
     if isinstance(plan.optimizer, WholeBatch) or plan.shuffle is False:
         return None
     if plan.shuffle is True:
-        return model.random_order(n)
+        return model.random_order(n) if plan.stream is None else plan.stream.random_order(model)
     if callable(plan.shuffle):
         return validation.permutation(f"the result of shuffle({epoch})", plan.shuffle(epoch), n)
     assert isinstance(plan.shuffle, np.ndarray)
@@ -281,13 +285,13 @@ def _train_once(
     model: Model,
     X: Examples,
     Y: Array,
-    order: Array | None,
+    order: Array | PassOrder | None,
     batch_size: int,
     sample_weight: Array | None,
     options: StepOptions | None,
     epoch: int | None,
     watcher: Callable[[int], None] | None = None,
-    chunks: Chunks | None = None,
+    stream: Stream | None = None,
 ) -> tuple[float, float, str | None]:
     """One pass with the network's optimiser; ``epoch``, from 1, is what a divergence names.
 
@@ -317,8 +321,14 @@ def _train_once(
     else:
         # A word is drawn only where it is used, so that other fits' orders stay what they were.
         key = int(model.random.words(1)[0]) if options is not None and options.is_random else 0
-        if chunks is not None:
-            return *_train_on_chunks(model, chunks, batch_size, options, key, epoch), None
+        if stream is not None:
+            done = stream.train(
+                model, batch_size, order, sample_weight, options, key, warns=epoch == 1
+            )
+            if done.failure is None:
+                return sum(done.cost), total_weight(sample_weight, done.n), None
+            _raise_divergence(epoch, done.failure, *done.examples)
+        assert not isinstance(order, PassOrder)  # which are of streams
         failed, total = engine.train(X, Y, order, batch_size, sample_weight, options, key, watcher)
         if failed is None:
             return sum(total), total_weight(sample_weight, len(X)), None
@@ -326,38 +336,12 @@ def _train_once(
     _raise_divergence(epoch, failure, X, Y)
 
 
-def _train_on_chunks(
-    model: Model,
-    chunks: Chunks,
-    batch_size: int,
-    options: StepOptions | None,
-    key: int,
-    epoch: int | None,
-) -> tuple[float, int]:
-    """One pass through the source, with the steps of one over the rows of all chunks.
-
-    Returns the sum of the costs and the number of examples.
-    """
-    total, n = NO_COST, 0
-    missing = options is not None and options.missing_targets
-    for X, Y in chunks.batches(model, batch_size, missing, warns=epoch == 1):
-        first = n // batch_size
-        failure, total = model.engine.train(
-            X, Y, None, batch_size, None, options, key, None, first, total
-        )
-        if failure is not None:
-            _raise_divergence(epoch, failure, X, Y)
-        n += len(X)
-        del X, Y  # which need not be there while the source makes the next
-    return sum(total), n
-
-
 def _train_and_judge(
     model: Model,
     X: Examples,
     Y: Array,
     plan: Plan,
-    judged: tuple[Examples, Array],
+    judged: tuple[Examples, Array] | Stream,
     history: History,
     epoch: int,
     rate: float,
@@ -367,8 +351,9 @@ def _train_and_judge(
 
     ``judged`` are the examples of the metrics, as they are; all others are in the model's scales.
     """
-    order = _order(model, plan, len(X), epoch)
-    validation_cost = predictions = penalised = None
+    n = len(X) if plan.stream is None else plan.stream.n or 0
+    order = _order(model, plan, n, epoch)
+    validation_cost = measured_on = penalised = None
     with ForStandardised(model, plan.options):
         start = time.perf_counter()
         try:
@@ -385,13 +370,15 @@ def _train_and_judge(
                 plan.options,
                 epoch + 1,
                 watcher,
-                plan.chunks,
+                plan.stream,
             )
         finally:
             model.engine.learning_rate = plan.optimizer.learning_rate
         seconds = time.perf_counter() - start
         try:
-            if plan.validation_data is not None:
+            if isinstance(plan.validation_data, Stream):
+                validation_cost = calls.mean_cost(model, plan.validation_data)
+            elif plan.validation_data is not None:
                 validation_cost = model.mean_cost(*plan.validation_data)
         except FloatingPointError as error:
             raise _seen_when_judged(epoch, error, X, Y) from None
@@ -401,14 +388,18 @@ def _train_and_judge(
                 _raise_divergence(epoch + 1, ("penalty", 0), X, Y)
     try:
         require_finite(model)
-        if plan.metrics:
-            predictions = model.predict(judged[0])
+        if not plan.metrics:
+            pass
+        elif isinstance(judged, Stream):
+            measured_on = calls.outputs_and_targets(model, judged)
+        else:
+            measured_on = model.predict(judged[0]), judged[1]
     except FloatingPointError as error:
         raise _seen_when_judged(epoch, error, X, Y) from None
     values: dict[str, float] = {}
-    if predictions is not None:
+    if measured_on is not None:
         for name, metric in plan.metrics.items():
-            values[name] = measured(name, metric, predictions, judged[1])
+            values[name] = measured(name, metric, *measured_on)
     history.seconds += seconds
     history.cost.append(total / weight)
     history.learning_rate.append(rate)

@@ -14,7 +14,9 @@ from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import RateOfEpoch, ReduceOnPlateau
 from cbackprop.sparse_rows import Examples, dense
-from cbackprop.training.chunks import Chunks
+from cbackprop.streams.choosing import stream_of_pairs, stream_to_judge
+from cbackprop.streams.sources import Rows
+from cbackprop.streams.stream import Stream
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import (
     LARGER_IS_BETTER,
@@ -44,7 +46,7 @@ class Plan(NamedTuple):
     shuffle: bool | Array | OrderOfEpoch
     sample_weight: Array | None
     options: StepOptions | None  # None for nothing
-    validation_data: tuple[Examples, Array] | None
+    validation_data: tuple[Examples, Array] | Stream | None
     n_held_out: int  # examples to keep from training and to judge instead
     strata: Array | None  # (n,), the class of each, whose share of them is kept; None for any
     metrics: dict[str, Metric]
@@ -58,7 +60,7 @@ class Plan(NamedTuple):
     names: TableNames  # which the network takes where it has none
     sparse: bool | Literal["auto"]  # whether zeros of the examples are left out
     standardise: bool | None  # None: as the network's scales are
-    chunks: Chunks | None  # where the examples come from, if they are not all there
+    stream: Stream | None  # what reads the examples, if they are not all there
 
     @property
     def is_judged(self) -> bool:
@@ -77,14 +79,14 @@ class Plan(NamedTuple):
             monitor="validation_cost" if self.is_judged else "cost", larger_is_better=False
         )
 
-    def description(self, X: Examples, Y: Array) -> dict[str, object]:
+    def description(self, X: Examples | Rows, Y: Array | Rows) -> dict[str, object]:
         """What must be the same for a fit to go on from a checkpoint."""
         from cbackprop.training.fingerprint import fingerprint  # for checkpoints alone
 
         shuffle: object = self.shuffle
         order = shuffle if validation.is_array(shuffle) else None
         return {
-            "examples": len(X),  # that are there: none, where they come in chunks
+            "examples": len(X),  # that are known of: none, where they come in chunks
             "held out": self.n_held_out,
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
@@ -112,10 +114,10 @@ def make(
     """
     chosen = resolve(asked["optimizer"], asked["learning_rate"])
     network_facts = (model.sizes, model.dtype.name)
-    source = validation.chunk_source(X, Y)
-    chunks = None if source is None else Chunks(source)
-    if chunks is not None:
-        validation.options_with_chunks(asked, isinstance(chosen, WholeBatch), model.scales)
+    scaled = validation.is_scaled("standardise", asked["standardise"], model.scales)
+    stream = _stream(model, X, Y, asked, scaled)
+    if stream is not None:
+        stream.judge_options(asked, isinstance(chosen, WholeBatch), model.scales)
         # Of the examples that are there already, which are none.
         X, Y = model.no_examples()
     about = model.about  # once: another thread may assign
@@ -128,8 +130,10 @@ def make(
     if sparse is False:
         examples = dense(examples)
     n = len(examples)
-    if chunks is None:
+    if stream is None:
         validation.at_least_one_example("X", n, "training")
+    elif stream.n is not None:
+        n = stream.n
     options = step_options(model, asked)
     missing = options is not None and options.missing_targets
     noise = 0.0 if options is None else options.noise_multiplier
@@ -138,10 +142,10 @@ def make(
         noise, sample_weight=asked["sample_weight"], class_weight=asked["class_weight"]
     )
     targets = validation.targets(
-        "Y", Y, n, False, *network_facts, model.cost_function,
+        "Y", Y, len(examples), False, *network_facts, model.cost_function,
         missing=missing, class_names=about.class_names,
     )  # fmt: skip
-    if missing and chunks is None:
+    if missing and stream is None:
         validation.some_target("Y", targets)
     examples, targets = model.examples_apart(examples), model.apart(targets)
     output = model.activations[-1]
@@ -152,23 +156,34 @@ def make(
         output,
         targets,
         about.class_names or tables.outputs,
+        n,
     )
     pair, path = asked["validation_data"], asked["checkpoint"]
+    if validation.is_list(pair):
+        pair = tuple(pair)  # once: what a list of the user's gives may be another one next time
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
     resume = validation.flag("resume", asked["resume"])
     if resume:  # the names of its columns are in the checkpoint
         validation.no_table_to_judge_by(pair, tables, (about.feature_names, about.class_names))
-    judged = validation.validation_pair(pair, *network_facts, model.cost_function, tables, missing)
-    if judged is not None:
-        if missing:
-            validation.some_target("validation_data[1]", judged[1])
-        judged = model.examples_apart(judged[0]), model.apart(judged[1])
+    judged: tuple[Examples, Array] | Stream | None = None
+    if pair is not None and not scaled:
+        judged = stream_to_judge(model, pair, missing)
     wanted = named(validation.metrics(asked["metrics"], METRICS))
-    functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))
-    if n_held_out == 0:
-        judged_Y = ("Y", targets) if judged is None else ("validation_data[1]", judged[1])
-        _accuracy_has_rows(functions, *judged_Y)
+    if judged is not None:
+        functions = _functions(wanted, output)
+    else:
+        judged = validation.validation_pair(
+            pair, *network_facts, model.cost_function, tables, missing
+        )
+        if judged is not None:
+            if missing:
+                validation.some_target("validation_data[1]", judged[1])
+            judged = model.examples_apart(judged[0]), model.apart(judged[1])
+        functions = _functions(wanted, output, targets, *(() if judged is None else judged[1:]))
+        if n_held_out == 0:
+            judged_Y = ("Y", targets) if judged is None else ("validation_data[1]", judged[1])
+            _accuracy_has_rows(functions, *judged_Y)
     stopping = _early_stopping(asked["early_stopping"])
     has_judges = judged is not None or n_held_out > 0
     if stopping is not None:
@@ -207,10 +222,22 @@ def make(
         names=tables,
         sparse=sparse,
         standardise=standardise,
-        chunks=chunks,
+        stream=stream,
     )
     validation.resume_needs_checkpoint(plan.resume, plan.checkpoint)
     return examples, targets, plan
+
+
+def _stream(
+    model: Model, X: object, Y: object, asked: Mapping[str, object], scaled: bool
+) -> Stream | None:
+    """What reads the examples where they are not arrays; None also where all of them are needed."""
+    if isinstance(X, Stream):
+        return X
+    if Y is not None and (scaled or validation.needs_all_examples(asked)):
+        return None
+    missing = validation.flag("missing_targets", asked["missing_targets"])
+    return stream_of_pairs(model, X, Y, missing)
 
 
 def step_options(model: Model, asked: Mapping[str, object]) -> StepOptions | None:
@@ -272,10 +299,23 @@ def _with_direction(
 def _functions(
     wanted: Mapping[str, MetricName | Metric], output: str | Activation, *targets: Array
 ) -> dict[str, Metric]:
-    """The metrics as functions: accuracy by the classes of all targets, also those judged on."""
+    """The metrics as functions: accuracy by the classes of all targets, also those judged on.
+
+    Without any targets by those of the examples that are measured.
+    """
     if "accuracy" not in wanted.values():
         return {name: function_of(metric, None) for name, metric in wanted.items()}
     place = list(wanted.values()).index("accuracy")
+    if not targets:
+
+        def accuracy_of_these(predictions: Array, these: Array) -> float:
+            found = validation.classes_of_accuracy(f"metrics[{place}]", output, these)
+            return accuracy(found, predictions, these)
+
+        return {
+            name: accuracy_of_these if metric == "accuracy" else function_of(metric, None)
+            for name, metric in wanted.items()
+        }
     classes = validation.classes_of_accuracy(f"metrics[{place}]", output, *targets)
     return {name: function_of(metric, classes) for name, metric in wanted.items()}
 
@@ -293,9 +333,10 @@ def combined_weight(
     output: str | Activation,
     Y: Array,
     class_names: tuple[str, ...] | None,
+    n: int,
 ) -> Array | None:
     """Each example's weight (n,), as `validation.sample_weight` gives it; None where all are 1."""
-    dtype, n = Y.dtype.name, len(Y)
+    dtype = Y.dtype.name
     weight, _ = validation.sample_weight("sample_weight", sample_weight, n, dtype)
     by_class = validation.class_weight("class_weight", class_weight, output, Y, class_names)
     if by_class is None:

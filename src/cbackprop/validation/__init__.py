@@ -8,10 +8,10 @@ Callers write `validation.integer`, in whichever of these files it stands.
 """
 
 from cbackprop.validation.arrays import *  # noqa: F403 - the list would be all of it
-from cbackprop.validation.chunks import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.fitting import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.keywords import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.looking import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.names import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.network import *  # noqa: F403 - the list would be all of it
 from cbackprop.validation.scalars import *  # noqa: F403 - the list would be all of it
+from cbackprop.validation.streams import *  # noqa: F403 - the list would be all of it

@@ -70,7 +70,7 @@ def as_array(argument: str, value: object, text_advice: Advice | None = None) ->
         _refuse_what_is_no_array(argument, value)
         refuse_masked_entries(argument, value)
     try:
-        array = np.asarray(value)
+        array = np.asarray(_in_memory(value))
         if array.dtype.kind == "O":
             array = _from_nullable(argument, value, array)
     except MemoryError:
@@ -94,6 +94,14 @@ def as_array(argument: str, value: object, text_advice: Advice | None = None) ->
             advice = f"; use {as_floats} if every entry is one"
         raise TypeError(f"{argument} has dtype {array.dtype}; expected real numbers{advice}")
     return array
+
+
+def _in_memory(value: Any) -> Any:
+    """The rows of what has a shape and slices, and does not become an array by itself."""
+    if is_list(value) or _has(value, "__array__") or not _has(value, "__getitem__"):
+        return value
+    shape = getattr(value, "shape", None)
+    return value[0 : shape[0]] if is_list(shape) and len(shape) > 0 else value
 
 
 def _is_no_array(value: object) -> bool:

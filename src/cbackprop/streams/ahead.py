@@ -1,0 +1,79 @@
+"""The next item is made by a thread of its own while the one before is worked on."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+# How long a wait lasts before Python looks for signals: some systems hear none in a wait.
+LOOK_SECONDS = 0.05
+
+
+class _Reader(Generic[Item]):
+    """Gives one item at a time from a thread to the one that asks."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self.items = items
+        self.item: Item | None = None
+        self.error: BaseException | None = None
+        self.is_over = self.is_left = False
+        self.wanted, self.ready = threading.Semaphore(1), threading.Semaphore(0)
+        # What is said of NumPy's errors, say, holds there as here.
+        run = contextvars.copy_context().run
+        self.thread = threading.Thread(target=run, args=(self.work,), daemon=True)
+
+    def work(self) -> None:
+        try:
+            while True:
+                self.wanted.acquire()
+                if self.is_left:
+                    break
+                self.item = next(self.items)
+                self.ready.release()
+        except StopIteration:
+            self.is_over = True
+        except BaseException as error:
+            self.error = error
+        finally:
+            close = getattr(self.items, "close", None)
+            if close is not None:
+                close()
+            self.is_over = True
+            self.ready.release()
+
+    def next(self) -> Item:
+        while not self.ready.acquire(timeout=LOOK_SECONDS):
+            pass
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        if self.is_over:
+            raise StopIteration
+        item, self.item = self.item, None
+        self.wanted.release()
+        assert item is not None
+        return item
+
+
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; the next one is under way while one is used.
+
+    What making them raises is raised here. Who leaves early leaves the thread to end with the item
+    that it is at: nobody waits for it.
+    """
+    reader = _Reader(items)
+    reader.thread.start()
+    try:
+        while True:
+            try:
+                item = reader.next()
+            except StopIteration:
+                return
+            yield item
+            del item  # which need not be there while the next one is waited for
+    finally:
+        reader.is_left = True
+        reader.wanted.release()

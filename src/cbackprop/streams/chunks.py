@@ -1,0 +1,111 @@
+"""Examples that come in chunks, from whatever can be gone through again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+
+import numpy as np
+
+from cbackprop import validation
+from cbackprop.functions import Array
+from cbackprop.model import Model
+from cbackprop.sparse_rows import dense
+from cbackprop.streams.ahead import read_ahead
+from cbackprop.streams.stream import Pair, PassOrder, Stream, in_units
+
+# A chunk is a pair (X, Y); a function gives a new pass at each call.
+Source = Iterable[tuple[object, object]] | Callable[[], Iterable[tuple[object, object]]]
+
+
+class Chunks(Stream):
+    """A source of chunks, which nobody has looked into yet.
+
+    Judged as they come. The model takes the names of the first chunk's columns where it has none,
+    and the later chunks are put in their order.
+    """
+
+    def __init__(self, source: Source, argument: str = "X") -> None:
+        self.source, self.argument = source, argument
+
+    def pieces(
+        self,
+        model: Model,
+        unit: int,
+        order: Array | PassOrder | None = None,
+        missing: bool | None = None,
+        warns: bool = False,
+    ) -> Iterator[Pair]:
+        """As `Stream.pieces`, in the order of the source."""
+        return in_units(self._counted(model, missing, warns), unit)
+
+    def judge_options(
+        self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
+    ) -> None:
+        """As `Stream.judge_options`."""
+        validation.options_with_chunks(asked, is_whole_batch, scales)
+
+    def examples(self, model: Model) -> Iterator[Array]:
+        """X alone, chunk by chunk."""
+        return read_ahead(X for _, X, _ in self._chunks(model, with_targets=False, missing=None))
+
+    def _counted(self, model: Model, missing: bool | None, warns: bool) -> Iterator[Pair]:
+        n = n_targets = 0
+        for i, X, Y in read_ahead(self._chunks(model, with_targets=True, missing=missing)):
+            if warns and validation.reachable_targets(f"in chunk {i}: Y", Y, model.activations[-1]):
+                warns = False
+            n, n_targets = n + len(X), n_targets + int(np.isfinite(Y).sum())
+            yield X, Y
+            del X, Y
+        validation.whole_pass(self.argument, n, n_targets)
+
+    def _chunks(
+        self, model: Model, with_targets: bool, missing: bool | None
+    ) -> Iterator[tuple[int, Array, Array]]:
+        """The number of each chunk, its X (n, n_0) and its Y (n, n_L), in memory of their own."""
+        facts = model.sizes, model.dtype.name
+        chunks = iter(validation.one_pass(self.argument, self.source))
+        for i in count():
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            with _InChunk(i):
+                X, Y = validation.chunk(chunk)
+                about = model.about
+                tables = validation.table_names(
+                    about.feature_names, about.class_names, model.sizes, X, Y
+                )
+                given = tables.pair(X, Y) if with_targets else (tables.examples("X", X), None)
+                model.take_names(tables)
+                examples = dense(validation.batch("X", given[0], *facts))
+                validation.require_finite("X", examples)
+                targets = model.no_examples()[1]
+                if with_targets:
+                    targets = validation.targets(
+                        "Y", given[1], len(examples), False, *facts, model.cost_function,
+                        missing=missing, class_names=about.class_names,
+                    )  # fmt: skip
+            own = i, _own(examples, X), _own(targets, Y)
+            del chunk, X, Y, given, examples, targets  # which need not be there meanwhile
+            yield own
+            del own
+
+
+class _InChunk:
+    """``with _InChunk(i)``: messages name the chunk."""
+
+    def __init__(self, i: int) -> None:
+        self.i = i
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (TypeError, ValueError)):
+            named = TypeError if isinstance(error, TypeError) else ValueError
+            raise named(f"in chunk {self.i}: {error}") from error
+
+
+def _own(array: Array, given: object) -> Array:
+    """A source may write the next chunk, which is read ahead, where this one is."""
+    return array.copy() if array is given or array.base is not None else array

@@ -1,0 +1,155 @@
+"""Examples whose rows are read from sources that have a shape and slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from cbackprop import backend as backends
+from cbackprop import validation
+from cbackprop.functions import Array
+from cbackprop.model import Model
+from cbackprop.random_numbers import RandomNumbers
+from cbackprop.sparse_rows import Examples, dense
+from cbackprop.streams.ahead import read_ahead
+from cbackprop.streams.sources import Judge, Rows, rows_at_a_time
+from cbackprop.streams.stream import Pair, PassOrder, Stream, in_units
+from cbackprop.sums import EXAMPLES_PER_GROUP
+
+
+class RowStream(Stream):
+    """X (n, n_0) and Y (n, n_L), each an array or `Rows`; of X alone Y has no columns that count.
+
+    Attributes
+    ----------
+    takes_numbers : bool
+        Whether rows can be had by their numbers: then a pass may go in any order.
+    """
+
+    def __init__(self, X: Array | Rows, Y: Array | Rows, argument: str = "X") -> None:
+        self.X, self.Y, self.argument = X, Y, argument
+        self.n = self.n_rows = len(X)
+        self.takes_numbers = all(
+            isinstance(part, np.ndarray) or part.takes_numbers for part in (X, Y)
+        )
+        row_bytes = sum(part.shape[1] * part.dtype.itemsize for part in (X, Y))
+        self.rows_at_a_time = max(rows_at_a_time(row_bytes), EXAMPLES_PER_GROUP)
+
+    def judge_options(
+        self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
+    ) -> None:
+        """As `Stream.judge_options`."""
+        if not self.takes_numbers:
+            validation.order_of_slices("shuffle", asked["shuffle"])
+
+    def contents(self, model: Model) -> tuple[Examples | Rows, Array | Rows]:
+        """X and Y, to be gone through."""
+        return self.X, self.Y
+
+    def random_order(self, model: Model) -> Array | PassOrder:
+        """Of all rows, as arrays in memory have it; of slices alone that of pieces and in them."""
+        if self.takes_numbers:
+            return model.random_order(self.n_rows)
+        n_pieces = -(-self.n_rows // self.rows_at_a_time)
+        return PassOrder(model.random_order(n_pieces), int(model.random.words(1)[0]))
+
+    def pieces(
+        self,
+        model: Model,
+        unit: int,
+        order: Array | PassOrder | None = None,
+        missing: bool | None = None,
+        warns: bool = False,
+    ) -> Iterator[Pair]:
+        """As `Stream.pieces`, read ahead."""
+        n_targets = 0
+        for X, Y in read_ahead(self._ordered(model, unit, order)):
+            if isinstance(self.Y, Rows):
+                n_targets += int(np.isfinite(Y).sum())
+                if warns and validation.reachable_targets("Y", Y, model.activations[-1]):
+                    warns = False
+            yield X, Y
+            del X, Y
+        if isinstance(self.Y, Rows) and self.Y.shape[1] > 0:
+            validation.whole_pass(self.argument, self.n_rows, n_targets)
+
+    def examples(self, model: Model) -> Iterator[Array]:
+        """X alone, a piece at a time."""
+        return read_ahead(self.X[rows] for rows in self._slices(EXAMPLES_PER_GROUP))
+
+    def _slices(self, unit: int) -> Iterator[slice]:
+        step = max(self.rows_at_a_time // unit, 1) * unit
+        for start in range(0, self.n_rows, step):
+            yield slice(start, min(start + step, self.n_rows))
+
+    def _ordered(self, model: Model, unit: int, order: Array | PassOrder | None) -> Iterator[Pair]:
+        if isinstance(order, PassOrder):
+            return in_units(self._shuffled(model, order), unit)
+        return (self._pair(rows if order is None else order[rows]) for rows in self._slices(unit))
+
+    def _shuffled(self, model: Model, order: PassOrder) -> Iterator[Pair]:
+        """Piece by piece, and in each its rows in an order of their own."""
+        for piece in order.pieces.tolist():
+            start = piece * self.rows_at_a_time
+            X, Y = self._pair(slice(start, min(start + self.rows_at_a_time, self.n_rows)))
+            places = np.arange(len(X), dtype=np.int64)
+            words = RandomNumbers((order.key + piece) % 2**64).words(len(X))
+            backends.shuffle(model.backend, model.dtype.name, places, words)
+            yield X[places], Y[places]
+
+    def _pair(self, rows: slice | Array) -> Pair:
+        return self.X[rows], self.Y[rows]
+
+
+def row_stream(
+    model: Model,
+    X: object,
+    Y: object,
+    arguments: tuple[str, str] = ("X", "Y"),
+    missing: bool | None = None,
+    with_targets: bool = True,
+) -> RowStream | None:
+    """A stream where one of them is a source that is more than a piece; None where neither is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    """
+    facts = model.sizes, model.dtype.name
+    about, widths = model.about, (model.sizes[0], model.sizes[-1])
+    lazy = [
+        name
+        for name, given, width in zip(arguments, (X, Y), widths, strict=True)
+        if validation.is_row_source(name, given, width, model.dtype.name, not with_targets)
+        and validation.n_rows(name, given) > rows_at_a_time(width * model.dtype.itemsize)
+    ]
+    if not lazy:
+        return None
+    tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
+
+    def examples(name: str, rows: object) -> Array:
+        array = dense(validation.batch(name, rows, *facts))
+        validation.require_finite(name, array)
+        return np.asarray(array)
+
+    def targets(name: str, rows: object) -> Array:
+        array = validation.targets(
+            name, rows, validation.n_rows(name, rows), False, *facts, model.cost_function,
+            arguments[0], missing, about.class_names,
+        )  # fmt: skip
+        return np.asarray(array)
+
+    def part(i: int, given: object, judge: Judge) -> Array | Rows:
+        if arguments[i] not in lazy:
+            return judge(arguments[i], given)
+        return Rows(arguments[i], given, judge, widths[i], model.dtype)
+
+    if not with_targets:
+        rows = part(0, tables.examples(arguments[0], X), examples)
+        return RowStream(rows, np.empty((len(rows), 0), model.dtype), arguments[0])
+    given_X, given_Y = tables.pair(X, Y, arguments)
+    rows, of_rows = part(0, given_X, examples), part(1, given_Y, targets)
+    validation.as_many_rows_as(arguments, len(rows), len(of_rows))
+    return RowStream(rows, of_rows, arguments[0])

@@ -1,0 +1,93 @@
+"""Rows that lie somewhere else, and how some of them become an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from cbackprop import validation
+from cbackprop.functions import Array
+
+# What is read at a time, in the network's numbers; who has no more of them is read whole.
+PIECE_BYTES = 1 << 25
+
+# Judges rows that are called so, and makes of them an array (n, width) of the network's numbers.
+Judge = Callable[[str, object], Array]
+
+
+class Rows:
+    """The rows (n, width) of a source, some at a time.
+
+    Parameters
+    ----------
+    argument : str
+        What messages call it.
+    source : object
+        With a shape and slices of its rows.
+    judge : callable
+        What makes arrays of them.
+    width, dtype
+        Of these arrays.
+
+    Attributes
+    ----------
+    takes_numbers : bool
+        Whether rows can be had by their numbers, too, and not only by slices.
+    """
+
+    def __init__(
+        self, argument: str, source: Any, judge: Judge, width: int, dtype: np.dtype[Any]
+    ) -> None:
+        self.argument, self.source, self.judge = argument, source, judge
+        self.shape, self.dtype = (validation.n_rows(argument, source), width), dtype
+        self.is_hdf5 = type(source).__module__.partition(".")[0] == "h5py"
+        self.takes_numbers = (
+            self.is_hdf5 or isinstance(source, np.ndarray) or hasattr(source, "take_rows")
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Array) -> Array:
+        """Some of them, judged.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the row.
+        """
+        if isinstance(rows, slice):
+            name = f"{self.argument}[{rows.start}:{rows.stop}]"
+            numbers = range(rows.start, rows.stop)
+            found = self.source[rows.start : rows.stop]
+        else:
+            name, numbers = f"{self.argument}[rows]", rows.tolist()
+            found = self._numbered(rows)
+        validation.as_many_rows(name, found, len(numbers))
+        try:
+            return self.judge(name, found)
+        except ValueError:
+            for i, row in enumerate(numbers):
+                self.judge(f"{self.argument}[{row}:{row + 1}]", found[i : i + 1])
+            raise
+
+    def _numbered(self, rows: Array) -> Any:
+        if not self.is_hdf5:
+            take = getattr(self.source, "take_rows", None)
+            return self.source[rows] if take is None else take(rows)
+        # h5py takes ascending numbers, each once.
+        ascending, places = np.unique(rows, return_inverse=True)
+        return np.asarray(self.source[ascending])[places]
+
+    def pieces(self) -> Iterator[Array]:
+        """All of them, in their order."""
+        step = rows_at_a_time(self.shape[1] * self.dtype.itemsize)
+        for start in range(0, len(self), step):
+            yield self[start : min(start + step, len(self))]
+
+
+def rows_at_a_time(row_bytes: int) -> int:
+    """A power of two of them, as many as `PIECE_BYTES` hold; the same on any machine."""
+    return 1 << max(PIECE_BYTES // max(row_bytes, 1), 1).bit_length() - 1
