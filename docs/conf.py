@@ -37,8 +37,9 @@ html_sidebars = {
     page: []
     for page in (
         "index lesson chain_rule training gradients larger_than_memory deployment "
-        "coming_from_pytorch coming_from_jax coming_from_scikit_learn coming_from_keras into_a_controller "
-        "into_a_service command_line guarantees accuracy speed published_runs architecture"
+        "coming_from_pytorch coming_from_jax coming_from_scikit_learn coming_from_keras "
+        "into_a_controller into_a_service command_line guarantees accuracy speed "
+        "published_runs architecture"
     ).split()
 }
 

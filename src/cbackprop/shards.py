@@ -65,13 +65,13 @@ class Shards:
 
         Parameters
         ----------
-        rows : ndarray
+        rows : ndarray, shape (m,)
             Integers in 0 … n − 1, in any order and as often as they come.
 
         Returns
         -------
-        ndarray
-            (len(rows), …).
+        ndarray, shape (m, …)
+            In the type of all the numbers.
 
         Raises
         ------
