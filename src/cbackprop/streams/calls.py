@@ -14,7 +14,7 @@ from cbackprop.model import Model, total_weight
 from cbackprop.reference.engine import Engine
 from cbackprop.sparse_rows import Examples
 from cbackprop.streams.stream import Pair, Stream
-from cbackprop.sums import EXAMPLES_PER_GROUP, Node
+from cbackprop.sums import EXAMPLES_PER_GROUP, Join, Node, added
 
 Piece = TypeVar("Piece", Array, Pair)
 
@@ -32,7 +32,7 @@ def costs(model: Model, stream: Stream) -> Array:
 
 def mean_cost(model: Model, stream: Stream, weight: Array | None = None) -> float:
     """Σ w_i C_i / Σ w_i."""
-    node = stream.joined(model, nodes.cost, weight)
+    node = _joined(model, stream, nodes.cost, weight)
     return sum(node.cost) / total_weight(weight, node.n)
 
 
@@ -41,7 +41,7 @@ def gradient(
 ) -> Gradient:
     """Σ w_i ∇C_i / Σ w_i."""
     vector = model.output_array(out, "the gradient", (model.n_parameters,))
-    node = stream.joined(model, nodes.gradient, weight)
+    node = _joined(model, stream, nodes.gradient, weight)
     return mean_gradient(model, node, total_weight(weight, node.n), vector)
 
 
@@ -95,7 +95,7 @@ def gradient_moments(model: Model, stream: Stream) -> tuple[Gradient, Gradient]:
     def join(node: Node, other: Node) -> None:
         model.engine.join_moments(node.arrays[0], other.arrays[0], node.n, other.n)
 
-    node = stream.joined(model, moments, None, join)
+    node = _joined(model, stream, moments, None, join)
     mean, variance = (np.empty(model.n_parameters, model.dtype) for _ in range(2))
     failure = model.engine.moments_of(node.arrays[0], node.n, mean, variance)
     cost, of_costs = sum(node.cost) / node.n, variance_of(np.concatenate(of_pieces))
@@ -116,6 +116,17 @@ def outputs_and_targets(model: Model, stream: Stream) -> Pair:
         return model.predict(X)
 
     return _by_example(model, stream, "outputs", model.sizes[-1:], outputs), np.concatenate(targets)
+
+
+def _joined(
+    model: Model, stream: Stream, kind: nodes.Kind, weight: Array | None, join: Join = added
+) -> Node:
+    """The sum over all examples, which have been looked at: what is not finite has overflowed."""
+    try:
+        return stream.joined(model, kind, weight, join)
+    except nodes.NotFinite as error:
+        model.require(error.failure, model.no_examples()[0])
+        raise
 
 
 def _by_example(

@@ -115,8 +115,10 @@ class Stream:
 
         Raises
         ------
-        TypeError, ValueError, FloatingPointError
-            As `pieces`, and of a number that is not finite.
+        TypeError, ValueError
+            As `pieces`.
+        NotFinite
+            If something that is summed is not.
         """
         total = JoinedSum(join)
         n = 0
@@ -124,11 +126,8 @@ class Stream:
             for X, Y in self.pieces(model, EXAMPLES_PER_GROUP, missing=missing):
                 first = n // EXAMPLES_PER_GROUP
                 some = None if weight is None else weight[n : n + len(X)]
-                try:
-                    for node in nodes.of_leaves(kind, model.engine, X, Y, some, first):
-                        total.add(node)
-                except nodes.NotFinite as error:
-                    model.require(error.failure, X)
+                for node in nodes.of_leaves(kind, model.engine, X, Y, some, first):
+                    total.add(node)
                 n += len(X)
                 del X, Y  # which need not be there while the next piece comes
         validation.at_least_one_example("X", n, "a mean")
