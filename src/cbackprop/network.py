@@ -1829,3 +1829,9 @@ def _first_if(single: bool, array: Array) -> Floats:
     """The only example's own row, where there is but one."""
     row: Floats = array[0] if single else array
     return row
+
+
+def with_history(net: Network, history: History | None) -> Network:
+    """The network as it came back from a fit in another process, whose history this is."""
+    net._model.history = history
+    return net

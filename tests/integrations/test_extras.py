@@ -16,6 +16,7 @@ EXTRAS: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text
 # Each module that needs a library: the library's name in an import, and for people.
 LIBRARIES = {
     "casadi": ("casadi", "CasADi"),
+    "dask": ("distributed", "Dask"),
     "onnx": ("onnx", "onnx"),
     "sklearn": ("sklearn", "scikit-learn"),
     "torch": ("torch", "PyTorch"),
@@ -25,7 +26,7 @@ LIBRARIES = {
 def test_the_package_imports_none_of_them() -> None:
     code = """
         import sys, cbackprop
-        others = "sklearn scipy pandas polars joblib torch onnx casadi jax".split()
+        others = "sklearn scipy pandas polars joblib torch onnx casadi jax dask distributed".split()
         print({*others} & {*sys.modules})
     """
     assert output_of(code, options=("-W", "ignore")) == "set()\n"

@@ -56,11 +56,12 @@ ROWS = (
     "training.loop",
     "training stepper",
     "network",
-    "__init__ exports sklearn.library",
-    "casadi sklearn.parameters torch.library",
-    "torch.activations torch.tensors",
-    "torch.conversion torch.function",
-    "torch",
+    "__init__ exports sklearn.library dask.library",
+    "casadi sklearn.parameters torch.library dask.tasks",
+    "torch.activations torch.tensors dask.sources",
+    "torch.conversion torch.function dask.examples",
+    "torch dask.gradients dask.trainings",
+    "dask",
     "sklearn.course",
     "sklearn.base",
     "sklearn.estimators",
@@ -183,7 +184,7 @@ def raises(path: Path) -> list[tuple[int, str]]:
 
 
 # What stands on the network as other programs' part in it: each is imported by who uses it.
-PLACES = ("sklearn", "torch", "onnx", "casadi")
+PLACES = ("sklearn", "torch", "onnx", "casadi", "dask")
 # Whoever else has to say no: formats, functions of the user's and other libraries' conventions are
 # judged where they are met.
 JUDGES = (

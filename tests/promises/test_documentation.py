@@ -34,7 +34,7 @@ def test_code_blocks_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = (REPOSITORY / page).read_text(encoding="utf-8")
-    for library in ("sklearn", "pandas", "torch", "jax", "onnx", "onnxruntime", "casadi"):
+    for library in ("sklearn", "pandas", "torch", "jax", "onnx", "onnxruntime", "casadi", "dask"):
         if re.search(rf"^(import|from) {library}\b", text, re.MULTILINE):
             pytest.importorskip(library, reason=f"{library} is not installed")
     names: dict[str, Any] = {}

@@ -314,14 +314,21 @@ def reachable_targets(argument: str, Y: Array, output: str | Activation) -> bool
 
     Returns whether it has.
     """
+    texts = unreachable_targets(argument, Y, output)
+    for text in texts:
+        scalars.warn(text)
+    return len(texts) > 0
+
+
+def unreachable_targets(argument: str, Y: Array, output: str | Activation) -> list[str]:
+    """What there is to warn of."""
+    texts: list[str] = []
     if not isinstance(output, str):
-        return False
-    warned = False
+        return texts
     if output == "softmax":
         empty = np.flatnonzero(~Y.any(axis=1))
         if len(empty):
-            warned = True
-            scalars.warn(
+            texts.append(
                 f"{argument} has only zeros in {len(empty)} of {len(Y)} rows (the first is row "
                 f"{int(empty[0])}), and softmax outputs add up to 1: such an example has no class "
                 "to learn. Give it one, leave it out, or take sigmoid outputs"
@@ -329,7 +336,7 @@ def reachable_targets(argument: str, Y: Array, output: str | Activation) -> bool
     low, high = ACTIVATIONS[output].bounds
     with np.errstate(invalid="ignore", over="ignore"):
         if len(Y) == 0 or (Y.min() >= low and Y.max() <= high):
-            return warned  # as most do: no second look at every number
+            return texts  # as most do: no second look at every number
         # Rounding and a little noise are no mistake: a tenth of the range, or of the targets' own.
         largest = float(np.nanmax(np.abs(Y), initial=0.0))
         margin = 0.1 * min(high - low, largest)
@@ -338,13 +345,12 @@ def reachable_targets(argument: str, Y: Array, output: str | Activation) -> bool
         count = np.count_nonzero(wrong.any(axis=1))
         i, j = np.argwhere(wrong)[0].tolist()
         bounds = f"above {low:.3g}" if np.isinf(high) else f"between {low:g} and {high:g}"
-        warned = True
-        scalars.warn(
+        texts.append(
             f"{argument} has {float(Y[i, j]):.4g} at [{i}, {j}], and {output} outputs are "
             f"{bounds}: the targets of {count} of {len(Y)} examples cannot be reached. Scale the "
             "targets to that range, or take identity outputs"
         )
-    return warned
+    return texts
 
 
 def option_names(argument: str, value: object, known: tuple[str, ...]) -> dict[str, object]:

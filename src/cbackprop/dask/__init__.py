@@ -1,0 +1,9 @@
+"""Gradients and fits over examples on a Dask cluster, and many trainings at a time.
+
+Needs Dask, which `import cbackprop` does not look for.
+"""
+
+from cbackprop.dask.gradients import gradient
+from cbackprop.dask.trainings import map
+
+__all__ = ["gradient", "map"]
