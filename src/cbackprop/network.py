@@ -144,7 +144,7 @@ class Network:
 
     X and Y may also be sources of rows, which lie in files: memory-mapped arrays, h5py's, zarr's
     and dask's, `datasets.open_npy`, whatever has a shape and slices. `fit`, `predict`, `cost`,
-    `gradient`, `gradient_norms`, `gradient_moments` and `score` read them a piece at a time, 32 MB
+    `gradient`, `gradient_norms`, `gradient_moments` and `score` read them a piece at a time, 8 MB
     of the network's numbers, the next one by a thread of its own while one is worked on; other
     calls read them whole. The calls named also take, in the place of X and Y, a source of chunks:
     what can be gone through again and again, or a function that returns it, each chunk a pair
@@ -1613,12 +1613,12 @@ class Network:
         Notes
         -----
         Sources of rows. The steps are, to the bit, those of arrays in memory; but a source of
-        slices alone is shuffled otherwise. Three pieces of 32 MB are in memory, or three batches
-        where these are larger, and eight bytes a row where any rows are taken by their numbers
-        (memory-mapped arrays, h5py's, `datasets.open_npy`). With what looks at all examples first
-        the source is read whole: ``standardise``, a share held out, weights by class,
-        ``sparse=True``, metrics without validation data. A memory-mapped array of the network's own
-        number type stays where it is in any case.
+        slices alone is shuffled otherwise. Three pieces of 8 MB are in memory (of 32 MB where
+        slices are shuffled), or three batches where these are larger, and eight bytes a row where
+        any rows are taken by their numbers (memory-mapped arrays, h5py's, `datasets.open_npy`).
+        With what looks at all examples first the source is read whole: ``standardise``, a share
+        held out, weights by class, ``sparse=True``, metrics without validation data. A
+        memory-mapped array of the network's own number type stays where it is in any case.
 
         Chunks. One epoch is one way through the source, in its order: ``shuffle`` shuffles nothing.
         Batches go on over the ends of chunks, so that the steps are, to the bit, those of

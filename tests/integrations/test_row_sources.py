@@ -21,6 +21,7 @@ N = 3_000
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """256 rows at a time."""
     monkeypatch.setattr(reading, "PIECE_BYTES", 256 * 8 * 8)
+    monkeypatch.setattr(reading, "SHUFFLED_BYTES", 256 * 8 * 8)
 
 
 def examples() -> tuple[Array, Array]:

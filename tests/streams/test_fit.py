@@ -31,6 +31,7 @@ FITS: dict[str, dict[str, Any]] = {
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """512 rows at a time in float32, 256 in float64."""
     monkeypatch.setattr(reading, "PIECE_BYTES", 512 * 10 * 4)
+    monkeypatch.setattr(reading, "SHUFFLED_BYTES", 512 * 10 * 4)
 
 
 def examples() -> tuple[Array, Array]:

@@ -12,8 +12,9 @@ from cbackprop.functions import Array
 from cbackprop.model import Model
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, dense
+from cbackprop.streams import sources
 from cbackprop.streams.ahead import read_ahead
-from cbackprop.streams.sources import Judge, Rows, rows_at_a_time
+from cbackprop.streams.sources import Judge, Rows, rows_in
 from cbackprop.streams.stream import Pair, PassOrder, Stream, in_units
 from cbackprop.sums import EXAMPLES_PER_GROUP
 
@@ -34,7 +35,8 @@ class RowStream(Stream):
             isinstance(part, np.ndarray) or part.takes_numbers for part in (X, Y)
         )
         row_bytes = sum(part.shape[1] * part.dtype.itemsize for part in (X, Y))
-        self.rows_at_a_time = max(rows_at_a_time(row_bytes), EXAMPLES_PER_GROUP)
+        self.rows_of_piece = max(rows_in(sources.PIECE_BYTES, row_bytes), EXAMPLES_PER_GROUP)
+        self.rows_shuffled = rows_in(sources.SHUFFLED_BYTES, row_bytes)
 
     def judge_options(
         self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
@@ -51,7 +53,7 @@ class RowStream(Stream):
         """Of all rows, as arrays in memory have it; of slices alone that of pieces and in them."""
         if self.takes_numbers:
             return model.random_order(self.n_rows)
-        n_pieces = -(-self.n_rows // self.rows_at_a_time)
+        n_pieces = -(-self.n_rows // self.rows_shuffled)
         return PassOrder(model.random_order(n_pieces), int(model.random.words(1)[0]))
 
     def pieces(
@@ -79,7 +81,7 @@ class RowStream(Stream):
         return read_ahead(self.X[rows] for rows in self._slices(EXAMPLES_PER_GROUP))
 
     def _slices(self, unit: int) -> Iterator[slice]:
-        step = max(self.rows_at_a_time // unit, 1) * unit
+        step = max(self.rows_of_piece // unit, 1) * unit
         for start in range(0, self.n_rows, step):
             yield slice(start, min(start + step, self.n_rows))
 
@@ -91,8 +93,8 @@ class RowStream(Stream):
     def _shuffled(self, model: Model, order: PassOrder) -> Iterator[Pair]:
         """Piece by piece, and in each its rows in an order of their own."""
         for piece in order.pieces.tolist():
-            start = piece * self.rows_at_a_time
-            X, Y = self._pair(slice(start, min(start + self.rows_at_a_time, self.n_rows)))
+            start = piece * self.rows_shuffled
+            X, Y = self._pair(slice(start, min(start + self.rows_shuffled, self.n_rows)))
             places = np.arange(len(X), dtype=np.int64)
             words = RandomNumbers((order.key + piece) % 2**64).words(len(X))
             backends.shuffle(model.backend, model.dtype.name, places, words)
@@ -123,7 +125,8 @@ def row_stream(
         name
         for name, given, width in zip(arguments, (X, Y), widths, strict=True)
         if validation.is_row_source(name, given, width, model.dtype.name, not with_targets)
-        and validation.n_rows(name, given) > rows_at_a_time(width * model.dtype.itemsize)
+        and validation.n_rows(name, given)
+        > rows_in(sources.PIECE_BYTES, width * model.dtype.itemsize)
     ]
     if not lazy:
         return None

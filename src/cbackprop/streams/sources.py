@@ -10,8 +10,11 @@ import numpy as np
 from cbackprop import validation
 from cbackprop.functions import Array
 
-# What is read at a time, in the network's numbers; who has no more of them is read whole.
-PIECE_BYTES = 1 << 25
+# What is read at a time, in the network's numbers; who has no more of them is read whole. Twice as
+# much, and half, take longer: memory is not had again, or threads meet too often.
+PIECE_BYTES = 1 << 23
+# Rows that come by slices alone are shuffled within so many.
+SHUFFLED_BYTES = 1 << 25
 
 # Judges rows that are called so, and makes of them an array (n, width) of the network's numbers.
 Judge = Callable[[str, object], Array]
@@ -59,17 +62,17 @@ class Rows:
             Naming the row.
         """
         if isinstance(rows, slice):
-            name = f"{self.argument}[{rows.start}:{rows.stop}]"
-            numbers = range(rows.start, rows.stop)
+            name, n = f"{self.argument}[{rows.start}:{rows.stop}]", rows.stop - rows.start
             found = self.source[rows.start : rows.stop]
         else:
-            name, numbers = f"{self.argument}[rows]", rows.tolist()
+            name, n = f"{self.argument}[rows]", len(rows)
             found = self._numbered(rows)
-        validation.as_many_rows(name, found, len(numbers))
+        validation.as_many_rows(name, found, n)
         try:
             return self.judge(name, found)
         except ValueError:
-            for i, row in enumerate(numbers):
+            numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            for i, row in enumerate(numbers.tolist()):
                 self.judge(f"{self.argument}[{row}:{row + 1}]", found[i : i + 1])
             raise
 
@@ -83,11 +86,11 @@ class Rows:
 
     def pieces(self) -> Iterator[Array]:
         """All of them, in their order."""
-        step = rows_at_a_time(self.shape[1] * self.dtype.itemsize)
+        step = rows_in(PIECE_BYTES, self.shape[1] * self.dtype.itemsize)
         for start in range(0, len(self), step):
             yield self[start : min(start + step, len(self))]
 
 
-def rows_at_a_time(row_bytes: int) -> int:
-    """A power of two of them, as many as `PIECE_BYTES` hold; the same on any machine."""
-    return 1 << max(PIECE_BYTES // max(row_bytes, 1), 1).bit_length() - 1
+def rows_in(n_bytes: int, row_bytes: int) -> int:
+    """How many rows, a power of two of them, so many bytes hold; the same on any machine."""
+    return 1 << max(n_bytes // max(row_bytes, 1), 1).bit_length() - 1
