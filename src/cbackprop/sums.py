@@ -73,6 +73,10 @@ class JoinedSum:
             )
         self._waiting[node.level, node.place] = node
 
+    def nodes(self) -> list[Node]:
+        """What those that came have made so far."""
+        return list(self._waiting.values())
+
     def total(self) -> Node:
         """Of all that came, from the first leaf on and without a gap; one node at least."""
         shortest, *longer = (self._waiting[key] for key in sorted(self._waiting))

@@ -57,7 +57,7 @@ ROWS = (
     "training stepper",
     "network",
     "__init__ exports sklearn.library dask.library",
-    "casadi sklearn.parameters torch.library dask.tasks",
+    "casadi distributed sklearn.parameters torch.library dask.tasks",
     "torch.activations torch.tensors dask.sources",
     "torch.conversion torch.function dask.examples",
     "torch dask.gradients dask.trainings",
@@ -184,7 +184,7 @@ def raises(path: Path) -> list[tuple[int, str]]:
 
 
 # What stands on the network as other programs' part in it: each is imported by who uses it.
-PLACES = ("sklearn", "torch", "onnx", "casadi", "dask")
+PLACES = ("sklearn", "torch", "onnx", "casadi", "dask", "distributed")
 # Whoever else has to say no: formats, functions of the user's and other libraries' conventions are
 # judged where they are met.
 JUDGES = (

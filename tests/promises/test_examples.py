@@ -18,7 +18,8 @@ from cbackprop import Network, datasets
 
 FOLDER = REPOSITORY / "examples"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
-LIBRARIES = {"cart_pole": "casadi"}  # what an example needs besides the package
+# What an example needs besides the package.
+LIBRARIES = {"cart_pole": "casadi", "mpi_allreduce": "mpi4py"}
 
 
 @functools.cache
@@ -78,6 +79,12 @@ def expected_lines(name: str) -> list[tuple[str, ...]]:
             (f"{result.r2:.5f}",),
             *((f"{result.states[k, 0]:.3f}", f"{result.forces[k]:.2f}") for k in steps),
             ("In the last second",),
+        ]
+    if name == "mpi_allreduce":
+        steps = range(0, len(result.costs), 10)
+        return [
+            *((f"step {step:2}", f"{result.costs[step]:.17g}") for step in steps),
+            (result.parameters[:32],),
         ]
     raise KeyError(name)
 
