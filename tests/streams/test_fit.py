@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from row_sources import SOURCES, Slices, of_chunks
-from support import Array, bits, both_dtypes, every_backend, state
+from support import Array, bits, both_dtypes, every_backend, posix_only, state
 
 from cbackprop import Adam, EarlyStopping, Network
 from cbackprop.streams import sources as reading
@@ -227,3 +231,35 @@ def test_what_slices_cannot_do() -> None:
     net.fit(X, Y, epochs=1, standardise=True)
     with pytest.raises(TypeError, match=r"^validation_data is .*; expected a pair"):
         net.fit(X, Y, epochs=1, validation_data=of_chunks(X, Y, 200))  # type: ignore[arg-type]
+
+
+@posix_only
+def test_ctrl_c_is_heard_while_a_source_is_waited_for() -> None:
+    """The thread that reads is not waited for; the parameters are those of the last full batch."""
+    X, Y = examples()
+
+    class Slow(Slices):
+        def __getitem__(self, rows: slice) -> Array:
+            if rows.start >= 512:
+                asked.set()
+                is_over.wait(60)
+            return super().__getitem__(rows)
+
+    asked, is_over = threading.Event(), threading.Event()
+
+    def interrupt() -> None:
+        asked.wait(60)
+        time.sleep(0.2)  # for the batches before
+        os.kill(os.getpid(), signal.SIGINT)
+
+    net, twin = network(), network()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(Slow(X), Y, epochs=1, shuffle=False)
+    finally:
+        is_over.set()
+        thread.join()
+    twin.fit(X[:512], Y[:512], epochs=1, shuffle=False)
+    assert bits(net.parameters) == bits(twin.parameters)
