@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from row_sources import SOURCES
+from row_sources import SOURCES, Slices
 from support import Array, bits, both_dtypes, every_backend
 
 from cbackprop import Gradient, Network
@@ -120,6 +120,27 @@ def test_into_arrays_of_the_caller(name: str, tmp_path: Path) -> None:
     assert bits(each) == bits(net.gradient(X, Y, per_example=True).vector)
 
 
+def test_out_is_not_what_is_read(tmp_path: Path) -> None:
+    """What is written for one piece would be read for the next."""
+    shared = np.memmap(tmp_path / "both", np.float32, "w+", shape=(N * 7,))
+    X, Y = shared.reshape(N, 7), examples()[1]
+    net, half = network(), network("float32")
+    with pytest.raises(ValueError, match=r"^out overlaps X; expected memory of its own"):
+        half.predict(X, out=shared[: N * 3].reshape(N, 3))
+    vector = shared.view(np.float64)[: net.n_parameters]
+    with pytest.raises(ValueError, match=r"^out overlaps X; expected memory of its own"):
+        net.gradient(X, Y, out=vector)
+
+
+@pytest.mark.parametrize("shape", [(N, 7, 1), (N, 3)])
+def test_wrong_shapes_are_told_before_anything_is_read(shape: tuple[int, ...]) -> None:
+    source = Slices(np.zeros(shape))
+    for call in CALLS.values():
+        with pytest.raises(ValueError, match=r"^X\[0:1\] has shape \(1, "):
+            call(network(), source, examples()[1])
+    assert {(rows.start, rows.stop) for rows in source.asked} == {(0, 1)}
+
+
 def test_plain_memory_maps_are_read_where_they_are(tmp_path: Path) -> None:
     """Of the network's own number type; predict writes a piece at a time all the same."""
     X, Y = examples()
@@ -222,7 +243,7 @@ def test_rows_that_are_too_few_or_too_wide() -> None:
         net.gradient(Short(X), Y)
     with pytest.raises(ValueError, match=r"^Y has 2899 rows and X has 2900; expected as many"):
         net.gradient(SOURCES["slices"](X, Y, Path())[0], Y[1:])
-    with pytest.raises(ValueError, match=r"^X has shape \(2900, 8\); expected \(n, 7\)"):
+    with pytest.raises(ValueError, match=r"^X\[0:1\] has shape \(1, 8\); expected \(n, 7\)"):
         net.gradient(SOURCES["slices"](np.zeros((N, 8)), Y, Path())[0], Y)
 
 

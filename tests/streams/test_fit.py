@@ -127,7 +127,7 @@ def test_slices_are_shuffled_by_pieces_and_within_them() -> None:
 
     net = network()
     net.fit(source, Recorder(Y), epochs=2)
-    starts = [rows.start for rows in source.asked]
+    starts = [rows.start for rows in source.asked[1:]]  # after the row that is looked at first
     per_epoch = len(starts) // 2
     orders = [starts[:per_epoch], starts[per_epoch:]]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted({*starts})

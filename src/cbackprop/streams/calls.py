@@ -22,7 +22,7 @@ Piece = TypeVar("Piece", Array, Pair)
 def predict(model: Model, stream: Stream, out: Array | None) -> Array:
     """a⁽ᴸ⁾ (n, n_L)."""
     shape = model.sizes[-1:]
-    return _filled(model, stream.n, "outputs", shape, out, stream.examples(model), model.predict)
+    return _filled(model, stream, "outputs", shape, out, stream.examples(model), model.predict)
 
 
 def costs(model: Model, stream: Stream) -> Array:
@@ -40,7 +40,7 @@ def gradient(
     model: Model, stream: Stream, weight: Array | None = None, out: Array | None = None
 ) -> Gradient:
     """Σ w_i ∇C_i / Σ w_i."""
-    vector = model.output_array(out, "the gradient", (model.n_parameters,))
+    vector = model.output_array(out, "the gradient", (model.n_parameters,), **stream.memory())
     node = _joined(model, stream, nodes.gradient, weight)
     return mean_gradient(model, node, total_weight(weight, node.n), vector)
 
@@ -139,12 +139,12 @@ def _by_example(
 ) -> Array:
     """What a call gives for each example."""
     pairs = stream.pieces(model, EXAMPLES_PER_GROUP)
-    return _filled(model, stream.n, what, shape, out, pairs, lambda pair: call(*pair))
+    return _filled(model, stream, what, shape, out, pairs, lambda pair: call(*pair))
 
 
 def _filled(
     model: Model,
-    n: int | None,
+    stream: Stream,
     what: str,
     shape: tuple[int, ...],
     out: Array | None,
@@ -156,12 +156,12 @@ def _filled(
     Into ``out`` piece by piece: after an error it has those of the pieces before.
     """
     with model.engine.reading():
-        results = _results(pieces, call)
+        n, results = stream.n, _results(pieces, call)
         if n is None and out is None:
             parts = list(results)
             return np.concatenate(parts) if parts else np.empty((0, *shape), model.dtype)
         n_rows = len(out) if n is None and out is not None and out.ndim > 0 else n or 0
-        target = model.output_array(out, f"the {what}", (n_rows, *shape))
+        target = model.output_array(out, f"the {what}", (n_rows, *shape), **stream.memory())
         done = 0
         for part in results:
             validation.room_for_rows("out", n_rows, done + len(part))

@@ -38,6 +38,12 @@ class RowStream(Stream):
         self.rows_of_piece = max(rows_in(sources.PIECE_BYTES, row_bytes), EXAMPLES_PER_GROUP)
         self.rows_shuffled = rows_in(sources.SHUFFLED_BYTES, row_bytes)
 
+    def memory(self) -> dict[str, Array]:
+        """The arrays that are read, by their names."""
+        named = zip((self.argument, "Y"), (self.X, self.Y), strict=True)
+        parts = {name: part.source if isinstance(part, Rows) else part for name, part in named}
+        return {name: part for name, part in parts.items() if validation.is_array(part)}
+
     def judge_options(
         self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
     ) -> None:
@@ -124,7 +130,7 @@ def row_stream(
     lazy = [
         name
         for name, given, width in zip(arguments, (X, Y), widths, strict=True)
-        if validation.is_row_source(name, given, width, model.dtype.name, not with_targets)
+        if validation.is_row_source(name, given, model.dtype.name, not with_targets)
         and validation.n_rows(name, given)
         > rows_in(sources.PIECE_BYTES, width * model.dtype.itemsize)
     ]

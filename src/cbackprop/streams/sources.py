@@ -45,6 +45,7 @@ class Rows:
     ) -> None:
         self.argument, self.source, self.judge = argument, source, judge
         self.shape, self.dtype = (validation.n_rows(argument, source), width), dtype
+        judge(f"{argument}[0:1]", source[0:1])  # what is wrong with all of them is told at once
         self.is_hdf5 = type(source).__module__.partition(".")[0] == "h5py"
         self.takes_numbers = (
             self.is_hdf5 or isinstance(source, np.ndarray) or hasattr(source, "take_rows")
@@ -71,7 +72,7 @@ class Rows:
         try:
             return self.judge(name, found)
         except ValueError:
-            numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            numbers: Array = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
             for i, row in enumerate(numbers.tolist()):
                 self.judge(f"{self.argument}[{row}:{row + 1}]", found[i : i + 1])
             raise

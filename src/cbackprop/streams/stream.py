@@ -97,6 +97,10 @@ class Stream:
         """X alone, a piece at a time."""
         raise NotImplementedError
 
+    def memory(self) -> dict[str, Array]:
+        """The arrays that are read, by their names: nothing may be written there meanwhile."""
+        return {}
+
     def contents(self, model: Model) -> tuple[Examples | Rows, Array | Rows]:
         """X and Y as a fingerprint takes them; of no rows where they cannot be known again."""
         return model.no_examples()

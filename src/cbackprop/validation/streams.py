@@ -35,10 +35,8 @@ A_SOURCE = "a source of chunks (X, Y) to go through again and again, or a functi
 IN_MEMORY = ("__array_interface__", "__dlpack__", "__dataframe__", "iloc", "columns", "to_numpy")
 
 
-def is_row_source(
-    argument: str, value: Any, width: int, dtype: str, and_plain: bool = False
-) -> bool:
-    """Whether its rows (n, width) are to be read as they are needed.
+def is_row_source(argument: str, value: Any, dtype: str, and_plain: bool = False) -> bool:
+    """Whether its rows are to be read as they are needed.
 
     Of memory-mapped arrays those that would be copied whole, unless also plain ones are asked for:
     these can be read where they are.
@@ -47,12 +45,12 @@ def is_row_source(
         return False
     if is_array(value):
         is_plain = value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative
-        fits = type(value) is np.memmap and value.ndim == 2 and value.shape[1] == width
-        return fits and (and_plain or not (is_plain and value.dtype == dtype))
+        has_rows = type(value) is np.memmap and value.ndim >= 2
+        return has_rows and (and_plain or not (is_plain and value.dtype == dtype))
     if is_sparse(argument, value) or not hasattr(value, "__getitem__"):
         return False
     shape = attribute(argument, value, "shape")
-    if not is_list(shape) or len(shape) != 2 or shape[1] != width:
+    if not is_list(shape) or len(shape) < 2:
         return False
     return all(attribute(argument, value, name) is None for name in IN_MEMORY)
 
