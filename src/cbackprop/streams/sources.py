@@ -72,8 +72,8 @@ class Rows:
         try:
             return self.judge(name, found)
         except ValueError:
-            numbers: Array = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-            for i, row in enumerate(numbers.tolist()):
+            for i in range(n):
+                row = rows.start + i if isinstance(rows, slice) else int(rows[i])
                 self.judge(f"{self.argument}[{row}:{row + 1}]", found[i : i + 1])
             raise
 
