@@ -12,12 +12,27 @@ from support import Array
 from cbackprop import Network
 from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch, WholeBatchState
 from cbackprop.training import second_order
+from cbackprop.training.whole_batch import InMemory
 
 both_optimizers = pytest.mark.parametrize("optimizer", [LBFGS(), LevenbergMarquardt()], ids=repr)
 
 
 def data(n: int, sizes: tuple[int, ...], dtype: str = "float64") -> tuple[Array, Array]:
     return support.data(n, sizes, dtype, seed=7)
+
+
+def step(
+    engine: Any,
+    X: Array,
+    Y: Array,
+    sample_weight: Array | None,
+    l2: float,
+    optimizer: WholeBatch,
+    state: WholeBatchState,
+) -> tuple[float, str | None]:
+    """One step on arrays."""
+    examples = InMemory(engine, X, Y, sample_weight)
+    return second_order.step(engine, examples, l2, optimizer, state)
 
 
 def steps(
@@ -38,7 +53,7 @@ def steps(
     costs: list[float] = []
     reason = None
     while len(costs) < most and reason is None and (not costs or costs[-1] > goal):
-        cost, reason = second_order.step(net._engine, X, Y, sample_weight, l2, optimizer, state)
+        cost, reason = step(net._engine, X, Y, sample_weight, l2, optimizer, state)
         costs.append(cost)
     return costs, reason, state
 

@@ -145,6 +145,19 @@ def shuffle(backend: str, dtype: str, order: Array, words: Array) -> None:
         calculus.shuffle(order, words)
 
 
+def add_normal_equations(engine: Engine, sums: Array, J: Array, r: Array) -> None:
+    """Add (J r)ᵀ(J r), J (n, P) and r (n,), to the bands (layout.bands) that ``sums`` has of it.
+
+    In float64, whatever the engine's numbers.
+    """
+    if engine.backend == "compiled":
+        kernels("float64").add_normal_equations(sums, J, r, J.shape[1], engine.threads)
+    else:
+        from cbackprop.reference import calculus
+
+        calculus.add_normal_equations(sums, J, r)
+
+
 def info() -> Mapping[str, str | int | None]:
     """What this installation computes with.
 

@@ -62,3 +62,27 @@ def flat(weights: Iterable[Array], biases: Iterable[Array]) -> Array:
     pairs = zip(weights, biases, strict=True)
     vector: Array = np.concatenate([part.ravel() for part in chain.from_iterable(pairs)])
     return vector
+
+
+# Rows of a band (kernels/normal_equations.pyx).
+BAND = 112
+
+
+def bands(sums: Array, size: int) -> Iterator[tuple[int, Array]]:
+    """The upper half of a symmetric matrix (size, size), as a sum of normal equations has it.
+
+    (first row i, view of rows i … i + 111 and of the columns from i on) for one band after the
+    other; columns after ``size``, up to whole groups of 8, are 0.
+    """
+    start, width = 0, -(-size // 8) * 8
+    for first in range(0, size, BAND):
+        shape = min(BAND, size - first), width - first
+        stop = start + shape[0] * shape[1]
+        yield first, sums[start:stop].reshape(shape)
+        start = stop
+
+
+def band_numbers(size: int) -> int:
+    """How many numbers all bands have."""
+    width = -(-size // 8) * 8
+    return sum(min(BAND, size - i) * (width - i) for i in range(0, size, BAND))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import Array, every_backend
-from whole_batches import Watched, both_optimizers, data, objective, steps
+from whole_batches import Watched, both_optimizers, data, objective, step, steps
 
 from cbackprop import Network
 from cbackprop.optimizers import LBFGS, WholeBatch, WholeBatchState
@@ -50,7 +50,7 @@ def test_every_step_fulfils_the_strong_wolfe_conditions(learning_rate: float, ba
     for _ in range(40):
         cost, gradient = objective(net, X, Y, 1e-3)
         before = net.parameters
-        _, reason = second_order.step(net._engine, X, Y, None, 1e-3, optimizer, state)
+        _, reason = step(net._engine, X, Y, None, 1e-3, optimizer, state)
         assert reason is None
         cost_after, gradient_after = objective(net, X, Y, 1e-3)
         s = net.parameters - before
@@ -68,13 +68,13 @@ class Line:
     """A function of one number and its derivative, as the line search sees an objective."""
 
     def __init__(self, value: Any, derivative: Any, dtype: str = "float64") -> None:
-        self.value, self.derivative, self.X = value, derivative, np.zeros(1, dtype)
+        self.value, self.derivative, self.dtype = value, derivative, np.dtype(dtype)
         self.evaluations = 0
 
     def along(self, origin: Array, direction: Array, length: float) -> Any:
         self.evaluations += 1
         place = origin + length * direction
-        cost = float(self.X.dtype.type(self.value(length)))
+        cost = float(self.dtype.type(self.value(length)))
         return lbfgs._Point(length, place, cost, self.derivative(length), place, cost)
 
     def search(self, first: float, most: int = 25) -> tuple[Any, Any]:
@@ -164,7 +164,7 @@ def test_a_search_cut_short_leaves_the_parameters_where_it_says() -> None:
         for _ in range(15):
             before, cost = net.parameters, net.cost(X, Y)
             engine: Any = Watched(net._engine)
-            _, reason = second_order.step(engine, X, Y, None, 0.0, optimizer, state)
+            _, reason = step(engine, X, Y, None, 0.0, optimizer, state)
             if reason == "converged":
                 assert net.parameters.tobytes() == before.tobytes()
                 break
@@ -205,7 +205,7 @@ def test_a_search_that_finds_nothing_changes_nothing() -> None:
     pair = np.ones(net.n_parameters)
     state = WholeBatchState({"s0": pair, "y0": pair}, {})
     optimizer = LBFGS(1e6, line_search=1)
-    reason = second_order.step(net._engine, X, Y, None, 0.0, optimizer, state)[1]
+    reason = step(net._engine, X, Y, None, 0.0, optimizer, state)[1]
     assert reason == "converged"
     assert net.parameters.tobytes() == before.tobytes()
     assert list(state.arrays) == ["s0", "y0"]
@@ -245,7 +245,7 @@ def test_as_many_pairs_as_the_memory_holds() -> None:
         for count in range(6):
             assert len(state.arrays) == 2 * min(count, memory)
             newest = state.arrays.get(f"s{memory - 1}")
-            second_order.step(net._engine, X, Y, None, 0.0, optimizer, state)
+            step(net._engine, X, Y, None, 0.0, optimizer, state)
             if newest is not None and memory > 1:
                 assert state.arrays[f"s{memory - 2}"] is newest
 
@@ -277,7 +277,7 @@ def test_a_trial_that_overflows_is_infinitely_costly(backend: str) -> None:
         trial.cost(X, Y)
     costs = []
     for _ in range(200):
-        cost, reason = second_order.step(engine, X, Y, None, 0.0, optimizer, state)
+        cost, reason = step(engine, X, Y, None, 0.0, optimizer, state)
         costs.append(cost)
         if reason:
             break
@@ -413,7 +413,7 @@ def test_float32_ends_where_its_digits_end(backend: str) -> None:
     assert objective(exact, X32, Y32, 0.01)[0] == pytest.approx(minimum, rel=2e-7)
     # Asked again it says the same, and changes nothing.
     parameters = net.parameters
-    again = second_order.step(net._engine, X32, Y32, None, 0.01, LBFGS(), state)
+    again = step(net._engine, X32, Y32, None, 0.01, LBFGS(), state)
     assert again == (costs[-1], "converged")
     assert net.parameters.tobytes() == parameters.tobytes()
 
@@ -431,9 +431,9 @@ def test_a_step_begins_where_the_last_one_ended() -> None:
         """Gradients that a step saves, checked against one that remembers nothing."""
         twin, fresh = net.copy(), state.copy()
         other: Any = Watched(twin._engine)
-        expected = second_order.step(other, X, Y, sample_weight, l2, optimizer, fresh)
+        expected = step(other, X, Y, sample_weight, l2, optimizer, fresh)
         engine.calls.clear()
-        assert second_order.step(engine, X, Y, sample_weight, l2, optimizer, state) == expected
+        assert step(engine, X, Y, sample_weight, l2, optimizer, state) == expected
         assert net.parameters.tobytes() == twin.parameters.tobytes()
         assert expected[1] is None
         assert set(engine.calls) == {"gradient"}

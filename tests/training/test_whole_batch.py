@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import both_dtypes, every_backend
-from whole_batches import Watched, both_optimizers, data, steps
+from whole_batches import Watched, both_optimizers, data, step, steps
 
 from cbackprop import Network, optimizers
 from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch, WholeBatchState
@@ -85,7 +85,7 @@ def test_a_failing_call_leaves_parameters_and_state(
     net = Network((2, 4, 1), "tanh", seed=1)
     _, _, state = steps(net, X, Y, optimizer, 3)
     watched = Watched(net._engine)
-    second_order.step(watched, X, Y, None, 0.0, optimizer, state.copy())  # type: ignore[arg-type]
+    step(watched, X, Y, None, 0.0, optimizer, state.copy())  # type: ignore[arg-type]
     storage = net._engine.parameter_arrays()[2]
     assert len(watched.calls) >= 2
     for failing in range(len(watched.calls)):
@@ -96,7 +96,7 @@ def test_a_failing_call_leaves_parameters_and_state(
         before, arrays, numbers = storage.copy(), dict(state.arrays), dict(state.numbers)
         engine: Any = Watched(net._engine, failing, error)
         with pytest.raises(error):
-            second_order.step(engine, X, Y, None, 0.0, optimizer, state)
+            step(engine, X, Y, None, 0.0, optimizer, state)
         assert storage.tobytes() == before.tobytes()
         assert state.numbers == numbers
         assert state.arrays.keys() == arrays.keys()
@@ -121,7 +121,7 @@ def test_a_step_interrupted_at_its_very_end_is_undone(
     parameters, arrays, numbers = net.parameters, dict(state.arrays), dict(state.numbers)
     monkeypatch.setattr(method, "take", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        second_order.step(net._engine, X, Y, None, 0.0, optimizer, state)
+        step(net._engine, X, Y, None, 0.0, optimizer, state)
     assert net.parameters.tobytes() == parameters.tobytes()
     assert (state.arrays, state.numbers) == (arrays, numbers)
 
@@ -146,7 +146,7 @@ def test_numbers_that_are_not_finite_at_the_start(
         if quantity == "delta" and dtype == "float32" and not isinstance(optimizer, LBFGS):
             continue  # its squares are made in float64
         with pytest.raises(NotFinite) as caught:
-            second_order.step(net._engine, x, y, None, 0.0, optimizer, state)
+            step(net._engine, x, y, None, 0.0, optimizer, state)
         assert caught.value.failure == (quantity, 1)
         assert net.parameters.tobytes() == parameters.tobytes()
 
@@ -159,7 +159,7 @@ def test_a_jacobian_whose_squares_overflow(backend: str) -> None:
         state = second_order.start(LevenbergMarquardt(), net._engine)
         X, Y = np.full((n, 1), 1e200), np.full((n, 1), 2.0)
         with pytest.raises(NotFinite) as caught:
-            second_order.step(net._engine, X, Y, None, 0.0, LevenbergMarquardt(), state)
+            step(net._engine, X, Y, None, 0.0, LevenbergMarquardt(), state)
         assert caught.value.failure == ("jacobian", 1)
         assert net.weights[0] == 1e-200
 
@@ -179,9 +179,7 @@ def test_the_cost_returned_is_that_before_the_step(optimizer: WholeBatch, backen
             penalty = 0.005 * sum(float(np.sum(W**2)) for W in net.weights)
             assert expected + penalty < last
             last = expected + penalty
-            cost_before, reason = second_order.step(
-                net._engine, X, Y, weight, 0.01, optimizer, state
-            )
+            cost_before, reason = step(net._engine, X, Y, weight, 0.01, optimizer, state)
             assert reason is None
             assert cost_before == pytest.approx(expected, rel=1e-13)
 

@@ -121,6 +121,8 @@ cdef class Engine(Core):
     has it). A sum of costs comes as two numbers, sum and correction (sums.CostSum), which together are it.
     """
 
+    backend = "compiled"
+
     # ---- state ------------------------------------------------------------------------------------------------------
 
     def parameter_arrays(self):

@@ -126,7 +126,7 @@ cdef class Core:
     cdef real *w_rowmajor  # W of each layer but the first, where the network is tiny
     cdef real *zeros
     cdef Panels panels  # see tile.pyx; its threads are one while the crew works
-    cdef int threads
+    cdef readonly int threads
     cdef real *output_mask
     cdef real *output_scratch
     cdef real *dC_da_output  # (BLOCK at most, ld)

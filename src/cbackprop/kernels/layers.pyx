@@ -202,7 +202,7 @@ cdef void accumulate_gradient(
     With update factor times the sums is added instead of storing them: with -learning_rate / n and the parameters in
     place of dC_dw_kj, that is the whole gradient-descent step.
     """
-    multiply_columns(dC_dw_kj, ld_sum, a_nk, lda, delta_nj, ld, zeros, n_in, width, n, update, factor, panels)
+    multiply_columns(dC_dw_kj, ld_sum, a_nk, lda, delta_nj, ld, zeros, 0, n_in, width, n, update, factor, panels)
 
 
 cdef void accumulate_bias_gradient(

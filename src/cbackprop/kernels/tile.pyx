@@ -407,9 +407,11 @@ cdef void multiply_transposed(
 
 cdef void multiply_columns(
     real *C, Py_ssize_t ldc, const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
-    const real *zeros, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth,
+    const real *init, Py_ssize_t ld_init, Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth,
     bint update, real factor, Panels panels,
 ) noexcept nogil:
-    """C (m, n) = A^T . B, or with update C += factor * (A^T . B); A is (depth, m), B (depth, n), depth <= CHUNK."""
-    product(&tiles_by_columns[0][0], &tiles_by_columns[1][0], C, ldc, A, 1, lda, lda, B, ldb, -1, zeros, 0, m, n,
+    """C (m, n) = init + A^T . B, or with update C += factor * (init + A^T . B); A is (depth, m), B (depth, n),
+    depth <= CHUNK.
+    """
+    product(&tiles_by_columns[0][0], &tiles_by_columns[1][0], C, ldc, A, 1, lda, lda, B, ldb, -1, init, ld_init, m, n,
             depth, update, factor, panels, NULL, 0)

@@ -15,6 +15,7 @@ import math
 
 import numpy as np
 
+from cbackprop import layout
 from cbackprop.functions import COSTS, Activation, Array, Cost
 from cbackprop.update_rules import UpdateRule
 
@@ -382,6 +383,17 @@ def propagate_delta(W: Array, delta: Array) -> Array:
 def accumulate_gradient(a: Array, delta: Array) -> tuple[Array, Array]:
     """Σ_i ∂C_i/∂w_jk = Σ_i a_k delta_j, (n_out, n_in), and Σ_i ∂C_i/∂b_j = Σ_i delta_j."""
     return delta.T @ a, delta.sum(axis=0)
+
+
+def add_normal_equations(sums: Array, J: Array, r: Array) -> None:
+    """Add (J r)ᵀ(J r), JᵀJ with Jᵀr and ‖r‖², to the bands that ``sums`` has of it."""
+    rows = np.column_stack((J, r))
+    size = rows.shape[1]
+    for first, band in layout.bands(sums, size):
+        product = rows[:, first : first + len(band)].T @ rows[:, first:]
+        if first + len(band) == size:
+            product[-1, -1] = np.dot(r, r)  # the same bits whatever J is
+        band[:, : size - first] += product
 
 
 def per_example_gradient(a: Array, delta: Array) -> tuple[Array, Array]:

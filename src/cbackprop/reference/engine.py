@@ -53,6 +53,8 @@ class Engine(Shared):
     two numbers, sum and correction (sums.CostSum), which together are it.
     """
 
+    backend = "reference"
+
     def __init__(
         self,
         sizes: tuple[int, ...],
@@ -62,6 +64,7 @@ class Engine(Shared):
         threads: int = 1,  # whatever the limit, NumPy computes as it is set up to
     ) -> None:
         super().__init__()
+        self.threads = threads
         self.activations = activations
         self.cost_function = cost
         self.learning_rate = 0.0

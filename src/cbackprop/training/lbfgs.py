@@ -18,7 +18,6 @@ from cbackprop.nodes import NotFinite
 from cbackprop.optimizers import LBFGS, WholeBatchState
 from cbackprop.quantities import Failure
 from cbackprop.training import stop_reasons, whole_batch
-from cbackprop.training.fingerprint import checksums
 from cbackprop.training.whole_batch import Step, dot, euclidean_norm
 
 # The strong Wolfe conditions: enough of a decrease, and a slope that has become flat enough.
@@ -40,7 +39,7 @@ class _Last(NamedTuple):
     """Where the last step has ended, and what its objective was made of."""
 
     point: _Point
-    data: list[object]  # the checksums of X, Y and the weights
+    data: object  # the identity of the examples
     l2: float
     frozen: list[slice]
 
@@ -55,7 +54,7 @@ class LBFGSStep(Step[LBFGS]):
         here = self.here()
         if here.cost == math.inf:
             raise NotFinite(self.failure)
-        cost = here.cost_sum / self.total_weight
+        cost = here.cost_sum / self.examples.total_weight
         steepness = euclidean_norm(here.gradient)
         if np.abs(here.gradient).max() <= optimizer.gradient_tolerance:
             self.remember(here)
@@ -105,12 +104,13 @@ class LBFGSStep(Step[LBFGS]):
         if self.optimizer.max_evaluations is not None:
             self.state.numbers = {"evaluations": self.state.numbers.get("evaluations", 0.0) + 1}
         rounded = self.workspace.array("the gradient", parameters.shape, self.dtype)
-        failure, costs = self.engine.gradient(
-            self.X, self.Y, self.sample_weight, self.total_weight, rounded
-        )
-        cost_sum = sum(costs)
+        failure: Failure | None = None
+        try:
+            cost_sum = self.examples.gradient(rounded)
+        except NotFinite as error:
+            failure, cost_sum = error.failure, math.inf
         gradient = rounded.astype(np.float64)
-        cost = cost_sum / self.total_weight
+        cost = cost_sum / self.examples.total_weight
         if self.l2 > 0:
             weights = whole_batch.weights_alone(parameters, self.of_biases)
             cost += self.l2 / 2 * float(dot(weights, weights))
@@ -148,10 +148,9 @@ class LBFGSStep(Step[LBFGS]):
         self.workspace.last = _Last(point, self.data, self.l2, self.frozen)
 
     @cached_property
-    def data(self) -> list[object]:
-        """Tells these examples from others, also from those that stood in the same arrays before:
-        a network that is kept keeps no data, and sees what somebody has written into them."""
-        return checksums((self.X, self.Y, self.sample_weight))
+    def data(self) -> object:
+        """Tells these examples from others: a network that is kept keeps no data."""
+        return self.examples.identity()
 
 
 def _pairs(state: WholeBatchState) -> list[tuple[Array, Array]]:
@@ -187,7 +186,7 @@ def _line_search(
     def evaluate(length: float) -> _Point:
         return objective.along(origin.parameters, direction, length)
 
-    rounding = np.finfo(objective.X.dtype).eps
+    rounding = np.finfo(objective.dtype).eps
     previous, length = origin, first
     for count in range(1, most + 1):
         point = evaluate(length)

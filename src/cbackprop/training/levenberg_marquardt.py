@@ -14,15 +14,10 @@ from cbackprop import validation
 from cbackprop.functions import COSTS, Array
 from cbackprop.nodes import NotFinite
 from cbackprop.optimizers import LevenbergMarquardt, WholeBatchState
-from cbackprop.quantities import Failure
 from cbackprop.reference.engine import Engine
 from cbackprop.training import stop_reasons, whole_batch
 from cbackprop.training.whole_batch import Step, dot, euclidean_norm
 
-# The Jacobian's rows are made a block at a time: at most so many bytes of them; what the caches
-# hold where that is enough rows, 4P, for adding P×P products to cost little compared with making
-# them.
-SCRATCH_BYTES, CACHED_BYTES = 64 << 20, 2 << 20
 TRIANGLE = 64  # rows of a triangular system that are solved at a time
 
 
@@ -33,23 +28,12 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
     """
 
     @cached_property
-    def roots(self) -> Array | None:
-        """√w_i, (n, 1); with targets that are missing (n, n_L), 0 for those."""
-        roots: Array | None = None
-        if self.sample_weight is not None:
-            roots = np.sqrt(self.sample_weight)[:, np.newaxis]
-        if self.engine.missing_targets:
-            present = ~np.isnan(self.Y)
-            roots = present.astype(np.float64) if roots is None else roots * present
-        return roots
-
-    @cached_property
     def scale(self) -> float:
-        cost = self.engine.cost_function
+        cost, examples = self.engine.cost_function, self.examples
         assert isinstance(cost, str)  # as `start` has seen
         factor = COSTS[cost].squares
         assert factor is not None
-        return factor / (self.Y.shape[1] if COSTS[cost].is_mean else 1) / self.total_weight
+        return factor / (examples.n_outputs if COSTS[cost].is_mean else 1) / examples.total_weight
 
     @cached_property
     def kappa(self) -> float:
@@ -70,18 +54,13 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
     def take(self) -> tuple[float, str | None]:
         engine, optimizer, state = self.engine, self.optimizer, self.state
         parameters = whole_batch.read_parameters(engine)
-        r = self.residuals("the residuals")
-        if not isinstance(r, np.ndarray):
-            raise NotFinite(r)
-        cost = self.scale * float(dot(r.ravel(), r.ravel()))
-        present = self.objective(r, parameters)
+        n_residuals = self.examples.n * self.examples.n_outputs
+        form = ParameterEquations if n_residuals >= self.n_parameters else ResidualEquations
+        equations: ParameterEquations | ResidualEquations = form(self, parameters)
+        cost = self.scale * equations.squares
+        present = self.objective(equations.squares, parameters)
         if not math.isfinite(present):
             raise NotFinite(("delta", len(self.of_weights)))
-        equations: ParameterEquations | ResidualEquations
-        if r.size >= self.n_parameters:
-            equations = ParameterEquations(self, r, parameters)
-        else:
-            equations = ResidualEquations(self, r, parameters)
         if not (math.isfinite(equations.largest) and np.isfinite(equations.gradient).all()):
             raise NotFinite(("jacobian", len(self.of_weights)))
         if euclidean_norm(equations.gradient) <= optimizer.gradient_tolerance:
@@ -102,80 +81,33 @@ class LevenbergMarquardtStep(Step[LevenbergMarquardt]):
                     # What the boldest step promises of ‖r‖² + κ Σw²: where that is more than the
                     # rounding of such a sum, and no step brings any, this is no end.
                     promised = dot(change, equations.gradient) + mu * dot(change, change)
-                    is_gain = promised > r.size * (present - enough)
+                    is_gain = promised > n_residuals * (present - enough)
                     reason = stop_reasons.MU_AT_BOUND if is_gain else stop_reasons.CONVERGED
                 whole_batch.write_parameters(engine, parameters - change)
                 there = whole_batch.read_parameters(engine)
                 if np.array_equal(there, parameters):
                     reason = stop_reasons.CONVERGED
                     break  # the steps are below the parameters' last digit, and get shorter
-                r_there = self.residuals("the residuals after the step")
-                if isinstance(r_there, np.ndarray) and self.objective(r_there, there) < enough:
+                if self.objective(self.squares(), there) < enough:
                     state.numbers = {"mu": max(mu * optimizer.decrease, least)}
                     return cost, None
             mu *= optimizer.increase
         whole_batch.write_parameters(engine, parameters)
         return cost, reason or stop_reasons.MU_AT_BOUND
 
-    def residuals(self, name: str) -> Array | Failure:
-        """√w_i r_j, (n, n_L), at the engine's parameters, or what was not finite."""
-        outputs = self.workspace.array("the outputs", self.Y.shape, self.dtype)
-        n_layers = len(self.of_weights)
-        nothing: list[Array | None] = [None] * n_layers
-        failure = self.engine.forward(self.X, nothing, [*nothing[1:], outputs])
-        if failure is not None:
-            return failure
-        r = np.subtract(
-            outputs, self.Y, out=self.workspace.array(name, self.Y.shape, np.float64), dtype="f8"
-        )
-        if self.roots is not None:
-            r *= self.roots
-        if self.engine.missing_targets:
-            r[np.isnan(self.Y)] = 0
-        return r
+    def squares(self) -> float:
+        """‖r‖² where the engine's parameters stand; infinite where it is no number."""
+        try:
+            return self.examples.squares()
+        except NotFinite:
+            return math.inf
 
-    def objective(self, r: Array, parameters: Array) -> float:
+    def objective(self, squares: float, parameters: Array) -> float:
         """‖r‖² + κ Σw²."""
-        squares = float(dot(r.ravel(), r.ravel()))
         if self.kappa > 0:
             weights = whole_batch.weights_alone(parameters, self.of_biases)
             squares += self.kappa * float(dot(weights, weights))
         return squares
-
-    def rows(self, first: int, stop: int, out: Array) -> None:
-        """Fill out (m, n_L, P), float64, with the Jacobian's rows of some examples.
-
-        Raises
-        ------
-        NotFinite
-            If a derivative is not.
-        """
-        target = out
-        if self.dtype != np.float64:
-            buffer = self.workspace.array("the rounded Jacobian", self._block_shape(), self.dtype)
-            target = buffer[: stop - first]
-        failure = self.engine.jacobian(self.X[first:stop], target, False)
-        if failure is not None:
-            raise NotFinite(failure)
-        if self.roots is not None:
-            np.multiply(target, self.roots[first:stop, :, np.newaxis], out=out)
-        elif target is not out:
-            out[...] = target
-        self.frozen_out(out)
-
-    def _block_shape(self) -> tuple[int, int, int]:
-        """A block of rows: so many examples, and what each of them has."""
-        n, n_L = self.Y.shape
-        row_bytes = 8 * self.n_parameters
-        rows = max(CACHED_BYTES // row_bytes, 4 * self.n_parameters)
-        rows = min(rows, SCRATCH_BYTES // row_bytes)
-        return min(n, max(1, rows // n_L)), n_L, self.n_parameters
-
-    def blocks(self) -> tuple[list[slice], tuple[int, int, int]]:
-        """The examples block by block, and the shape of a block's rows."""
-        shape = self._block_shape()
-        starts = range(0, len(self.X), shape[0])
-        return [slice(i, min(i + shape[0], len(self.X))) for i in starts], shape
 
 
 class ParameterEquations:
@@ -183,29 +115,21 @@ class ParameterEquations:
 
     Attributes
     ----------
+    squares : float
+        ‖r‖².
     gradient : ndarray
         The right side, (P,): half the slope of ‖r‖² + κ Σw².
     largest : float
         A bound of JᵀJ + κD's numbers: what is far below it is lost by rounding.
     """
 
-    def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:
-        P, workspace = problem.n_parameters, problem.workspace
-        blocks, shape = problem.blocks()
-        J = workspace.array("the Jacobian", shape, np.float64)
-        self.matrix = workspace.array("the product of Jacobians", (P, P), np.float64)
+    def __init__(self, problem: LevenbergMarquardtStep, parameters: Array) -> None:
+        P = problem.n_parameters
+        self.matrix = problem.workspace.array("the product of Jacobians", (P, P), np.float64)
+        _, gradient, self.squares = problem.examples.normal_equations(self.matrix)
+        problem.frozen_out(problem.frozen_out(self.matrix).T)
         weights = whole_batch.weights_alone(parameters, problem.of_biases)
-        self.gradient = problem.kappa * problem.frozen_out(weights)
-        for rows in blocks:
-            part = J[: rows.stop - rows.start]
-            problem.rows(rows.start, rows.stop, part)
-            J_block = part.reshape(-1, P)
-            if rows.start == 0:
-                np.matmul(J_block.T, J_block, out=self.matrix)
-            else:
-                product = workspace.array("a block's product", (P, P), np.float64)
-                self.matrix += np.matmul(J_block.T, J_block, out=product)
-            self.gradient += J_block.T @ r[rows].ravel()
+        self.gradient = problem.frozen_out(gradient + problem.kappa * weights)
         self.diagonal = self.matrix.diagonal().copy()
         for columns in problem.of_weights:
             self.diagonal[columns] += problem.kappa
@@ -224,15 +148,14 @@ class ResidualEquations:
     s = M⁻¹κDw + μM⁻¹Jᵀ (μI + J μM⁻¹ Jᵀ)⁻¹ (r − J M⁻¹κDw): nothing in it is divided by μ alone.
     """
 
-    def __init__(self, problem: LevenbergMarquardtStep, r: Array, parameters: Array) -> None:
-        n, n_L = problem.Y.shape
-        workspace = problem.workspace
-        self.problem, self.r = problem, r.ravel()
+    def __init__(self, problem: LevenbergMarquardtStep, parameters: Array) -> None:
+        n, n_L, P = problem.examples.n, problem.examples.n_outputs, problem.n_parameters
+        self.problem = problem
         # All rows are needed at once: fewer numbers than the P×P of the other form.
-        whole = workspace.array("the Jacobian", (n, n_L, problem.n_parameters), np.float64)
-        for rows in problem.blocks()[0]:
-            problem.rows(rows.start, rows.stop, whole[rows])
-        self.J = whole.reshape(n * n_L, problem.n_parameters)
+        J = problem.workspace.array("the Jacobian", (n, n_L, P), np.float64)
+        self.r = problem.examples.rows(J).ravel()
+        self.squares = problem.examples.squares()  # the bits of those after a step
+        self.J = problem.frozen_out(J.reshape(n * n_L, P))
         self.weights = problem.frozen_out(whole_batch.weights_alone(parameters, problem.of_biases))
         self.gradient = self.J.T @ self.r + problem.kappa * self.weights
         if problem.kappa == 0:

@@ -304,14 +304,19 @@ def _train_once(
     if isinstance(model.optimizer, WholeBatch):
         # Few fits need these, and every import of the package would pay for them.
         from cbackprop.nodes import NotFinite
-        from cbackprop.training import second_order
+        from cbackprop.training import second_order, whole_batch
 
         l2, frozen = (0.0, ()) if options is None else (options.l2, options.frozen)
         if model.whole_batch_state is None:
             model.whole_batch_state = second_order.start(model.optimizer, engine)
         try:
             cost, reason = second_order.step(
-                engine, X, Y, sample_weight, l2, model.optimizer, model.whole_batch_state, frozen
+                engine,
+                whole_batch.InMemory(engine, X, Y, sample_weight),
+                l2,
+                model.optimizer,
+                model.whole_batch_state,
+                frozen,
             )
         except NotFinite as error:
             failure = error.failure

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cbackprop.functions import Array
 from cbackprop.optimizers import LBFGS, LevenbergMarquardt, WholeBatch, WholeBatchState
 from cbackprop.reference.engine import Engine
-from cbackprop.sparse_rows import Examples
 from cbackprop.training.lbfgs import LBFGSStep
 from cbackprop.training.levenberg_marquardt import LevenbergMarquardtStep
-from cbackprop.training.whole_batch import Step
+from cbackprop.training.whole_batch import AllExamples, Step
 
 # A step is of the kind of its optimiser, which the type of a dict cannot say.
 STEPS: dict[type[WholeBatch], type[Step[Any]]] = {
@@ -34,9 +32,7 @@ def start(optimizer: WholeBatch, engine: Engine) -> WholeBatchState:
 
 def step(
     engine: Engine,
-    X: Examples,
-    Y: Array,
-    sample_weight: Array | None,
+    examples: AllExamples,
     l2: float,
     optimizer: WholeBatch,
     state: WholeBatchState,
@@ -65,7 +61,7 @@ def step(
     kind = _kind_of_step(optimizer)
     try:
         with np.errstate(all="ignore"):
-            result = kind(engine, X, Y, sample_weight, l2, optimizer, state, frozen).take()
+            result = kind(engine, examples, l2, optimizer, state, frozen).take()
         # To the bit, where a step of 0 makes 0 of -0.
         old, now = engine.layer_views(before), engine.parameter_arrays()
         for l in frozen:

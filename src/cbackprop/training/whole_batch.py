@@ -4,23 +4,166 @@ They minimise the mean cost of all examples, weighted where weights are given, p
 the weights, without the biases. They are functions of an engine, which holds the parameters, and of
 a `WholeBatchState`, which holds what the optimiser remembers; vectors of parameters are float64
 here, whatever the engine's numbers, in the documented order (W⁽¹⁾, b⁽¹⁾, …), each W row by row.
+What they need of the examples they ask of an `AllExamples`, wherever those are.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Generic, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from cbackprop import layout
+from cbackprop import layout, nodes, validation
 from cbackprop.functions import Array
 from cbackprop.model import total_weight
+from cbackprop.nodes import NotFinite
 from cbackprop.optimizers import WholeBatch, WholeBatchState
 from cbackprop.reference.engine import Engine
 from cbackprop.sparse_rows import Examples
+from cbackprop.sums import Node
+from cbackprop.training.fingerprint import checksums
 
 Kind = TypeVar("Kind", bound=WholeBatch)
+
+
+class NormalEquations(NamedTuple):
+    """Of the rows √w_i ∂a_j/∂parameters and √w_i r_j, r = a − y, of examples i and outputs j."""
+
+    matrix: Array  # JᵀJ (P, P), float64
+    gradient: Array  # Jᵀr (P,)
+    squares: float  # ‖r‖²
+
+
+class AllExamples(ABC):
+    """What a step asks of all examples, at the engine's parameters as they stand.
+
+    Sums over them run along the tree of sums.py: they have the same bits wherever its nodes are
+    made. Every call raises `NotFinite` where an activation or a derivative is not.
+
+    Attributes
+    ----------
+    n, n_outputs : int
+        Examples, and outputs of each.
+    total_weight : float
+        The sum of their weights w_i, n without any.
+    """
+
+    def __init__(self, engine: Engine, n: int, n_outputs: int, total_weight: float) -> None:
+        self.engine, self.n, self.n_outputs = engine, n, n_outputs
+        self.total_weight = total_weight
+
+    @abstractmethod
+    def gradient(self, out: Array) -> float:
+        """Fill out (P,), of the engine's number type, with Σ w_i ∇C_i / Σ w_i.
+
+        Returns Σ w_i C_i.
+        """
+
+    @abstractmethod
+    def sums(self, kind: nodes.Kind) -> Node:
+        """The node of this kind that all examples make."""
+
+    @abstractmethod
+    def identity(self) -> object:
+        """What is equal for the same examples, and differs for others."""
+
+    @abstractmethod
+    def rows(self, J: Array) -> Array:
+        """Fill J (n, n_L, P) with √w_i ∂a_j/∂parameters; returns √w_i r_j (n, n_L)."""
+
+    def squares(self) -> float:
+        """Σ w_i r_ij²; as ``normal_equations`` sums it."""
+        return float(self.sums(nodes.squares).arrays[0][0])
+
+    def normal_equations(self, matrix: Array) -> NormalEquations:
+        """Made in ``matrix`` (P, P), which is overwritten."""
+        P = len(matrix)
+        right = np.empty(P + 1)
+        for first, band in layout.bands(self.sums(nodes.normal_equations).arrays[0], P + 1):
+            stop = min(first + len(band), P)
+            matrix[first:stop, first:] = band[: stop - first, : P - first]
+            matrix[stop:, first:stop] = band[: stop - first, stop - first : P - first].T
+            right[first : first + len(band)] = band[:, P - first]
+        return NormalEquations(matrix, right[:P], float(right[P]))
+
+
+class InMemory(AllExamples):
+    """Arrays, judged as for an engine's calls; the weights (n,) may be None."""
+
+    def __init__(self, engine: Engine, X: Examples, Y: Array, sample_weight: Array | None) -> None:
+        super().__init__(engine, len(X), Y.shape[1], total_weight(sample_weight, len(X)))
+        self._X, self._Y, self._weight = X, Y, sample_weight
+
+    def gradient(self, out: Array) -> float:
+        failure, cost = self.engine.gradient(self._X, self._Y, self._weight, self.total_weight, out)
+        if failure is not None:
+            raise NotFinite(failure)
+        return sum(cost)
+
+    def sums(self, kind: nodes.Kind) -> Node:
+        return kind(self.engine, self._X, self._Y, self._weight)
+
+    def identity(self) -> object:
+        """Checksums, which also see what somebody has written into the same arrays."""
+        return checksums((self._X, self._Y, self._weight))
+
+    def rows(self, J: Array) -> Array:
+        r, roots = nodes.weighted_residuals(self.engine, self._X, self._Y, self._weight)
+        nodes.weighted_jacobian(self.engine, self._X, roots, J)
+        return r
+
+
+class InParts(AllExamples):
+    """Examples of which only joined sums are to be had.
+
+    Parameters
+    ----------
+    joined : callable
+        From a kind of node to the node of that kind that all examples make, at the engine's
+        parameters, in memory of its own; raises `NotFinite` where there is none.
+    identity : object
+        What is equal for the same examples.
+    total_weight : float or None
+        The sum of their weights; None where they have none.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        joined: Callable[[nodes.Kind], Node],
+        n: int,
+        n_outputs: int,
+        identity: object,
+        total_weight: float | None = None,
+    ) -> None:
+        super().__init__(engine, n, n_outputs, n if total_weight is None else total_weight)
+        self._joined, self._identity = joined, identity
+
+    def gradient(self, out: Array) -> float:
+        node = self._joined(nodes.gradient)
+        np.divide(node.arrays[0], out.dtype.type(self.total_weight), out=out)
+        if not np.isfinite(out).all():
+            raise NotFinite(("delta", len(self.engine.parameter_arrays()[0])))
+        return sum(node.cost)
+
+    def sums(self, kind: nodes.Kind) -> Node:
+        return self._joined(kind)
+
+    def identity(self) -> object:
+        return self._identity
+
+    def rows(self, J: Array) -> Array:
+        """Not to be had.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        validation.refuse_few_residuals(self.n, self.n_outputs, self.engine.n_parameters)
 
 
 class Step(Generic[Kind]):
@@ -32,17 +175,14 @@ class Step(Generic[Kind]):
     def __init__(
         self,
         engine: Engine,
-        X: Examples,
-        Y: Array,
-        sample_weight: Array | None,
+        examples: AllExamples,
         l2: float,
         optimizer: Kind,
         state: WholeBatchState,
         frozen: tuple[int, ...] = (),
     ) -> None:
-        self.engine, self.X, self.Y, self.sample_weight, self.l2 = engine, X, Y, sample_weight, l2
+        self.engine, self.examples, self.l2 = engine, examples, l2
         self.optimizer, self.state, self.workspace = optimizer, state, state.workspace
-        self.total_weight = total_weight(sample_weight, len(X))
         self.of_weights, self.of_biases = weight_columns(engine)
         # Along these columns every derivative counts as 0, and so does every step.
         self.frozen = [

@@ -200,3 +200,11 @@ def least_squares_cost(cost: str | Cost) -> str:
             "LevenbergMarquardt minimises sums of squares"
         )
     return cost
+
+
+def refuse_few_residuals(n: int, n_outputs: int, n_parameters: int) -> NoReturn:
+    """Of examples in parts, whose rows are nowhere together as the smaller equations want them."""
+    raise ValueError(
+        f"X has {n} rows, which make {n * n_outputs} residuals; expected at least as many as "
+        f"parameters, {n_parameters}, because X comes in parts: fit arrays in memory"
+    )
