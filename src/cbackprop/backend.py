@@ -145,16 +145,18 @@ def shuffle(backend: str, dtype: str, order: Array, words: Array) -> None:
         calculus.shuffle(order, words)
 
 
-def add_normal_equations(engine: Engine, sums: Array, J: Array, r: Array) -> None:
+def add_normal_equations(engine: Engine, sums: Array, J: Array, r: Array, begins: bool) -> None:
     """Add (J r)ᵀ(J r), J (n, P) and r (n,), to the bands (layout.bands) that ``sums`` has of it.
 
-    In float64, whatever the engine's numbers.
+    In float64, whatever the engine's numbers; ``begins`` writes over what was there.
     """
     if engine.backend == "compiled":
-        kernels("float64").add_normal_equations(sums, J, r, J.shape[1], engine.threads)
+        kernels("float64").add_normal_equations(sums, J, r, J.shape[1], begins, engine.threads)
     else:
         from cbackprop.reference import calculus
 
+        if begins:
+            sums.fill(0)
         calculus.add_normal_equations(sums, J, r)
 
 

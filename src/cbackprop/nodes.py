@@ -84,7 +84,6 @@ def _sum_of_rows(engine: Engine, X: Examples, Y: Array, weight: Array | None, P:
     for leaf in range(leaves_of(len(X))):
         rows = slice(leaf * EXAMPLES_PER_GROUP, (leaf + 1) * EXAMPLES_PER_GROUP)
         sums = spare.pop() if spare else np.empty(layout.band_numbers(P + 1))
-        sums.fill(0)
         some = None if weight is None else weight[rows]
         with np.errstate(all="ignore"):  # what overflows is found in the end
             n = _add_rows(engine, X[rows], Y[rows], some, sums, P)
@@ -105,9 +104,8 @@ def _add_rows(
         part = J[: rows.stop - start]
         if P > 0:
             weighted_jacobian(engine, X[rows], None if roots is None else roots[rows], part)
-        backend.add_normal_equations(
-            engine, sums, part.reshape(part.shape[0] * n_L, P), r[rows].ravel()
-        )
+        J_rows = part.reshape(part.shape[0] * n_L, P)
+        backend.add_normal_equations(engine, sums, J_rows, r[rows].ravel(), start == 0)
     return n
 
 

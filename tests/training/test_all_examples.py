@@ -201,13 +201,13 @@ core = kernels("float64")
 random = np.random.default_rng(0)
 
 def added(J, r, pieces=1, threads=1):
-    sums = np.zeros(layout.band_numbers(J.shape[1] + 1))
-    for rows in np.array_split(np.arange(len(J)), pieces):
-        core.add_normal_equations(sums, J[rows], r[rows], J.shape[1], threads)
+    sums = np.full(layout.band_numbers(J.shape[1] + 1), np.nan)
+    for i, rows in enumerate(np.array_split(np.arange(len(J)), pieces)):
+        core.add_normal_equations(sums, J[rows], r[rows], J.shape[1], i == 0, threads)
     return sums
 
 # Whole numbers have no rounding.
-for n, P in ((1, 0), (3, 1), (300, 6), (513, 7), (40, 111), (40, 112), (700, 113), (300, 500)):
+for n, P in ((1, 0), (3, 1), (300, 6), (513, 7), (40, 111), (40, 112), (700, 113), (300, 500), (257, 223), (257, 224), (257, 225)):
     J = random.integers(-9, 10, (n, P)).astype(float)
     r = random.integers(-9, 10, n).astype(float)
     rows = np.column_stack((J, r)).astype(np.int64)
@@ -263,9 +263,9 @@ def test_the_references_bands(P: int) -> None:
     r = generator.integers(-9, 10, 40).astype(float)
     rows = np.column_stack((J, r))
     net = Network((2, 1), backend="reference")
-    sums = np.zeros(layout.band_numbers(P + 1))
+    sums = np.full(layout.band_numbers(P + 1), np.nan)
     for part in (slice(0, 17), slice(17, 40)):
-        backend.add_normal_equations(net._engine, sums, J[part], r[part])
+        backend.add_normal_equations(net._engine, sums, J[part], r[part], part.start == 0)
     assert (matrix_of(sums, P + 1) == rows.T @ rows).all()
 
 

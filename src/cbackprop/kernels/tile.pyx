@@ -27,8 +27,8 @@ cdef enum:
     # A thread's least share of the work, in multiply-adds: some 20 microseconds, many times what handing it over costs.
     LEAST_SHARE = 1000000
     PIECES_EACH = 4  # that a share is handed out in
-    # Terms of one walk by columns, unless it ends in an update: each has a cache line of A, which with the panel of B
-    # shall stay in the first-level cache.
+    # Terms of one walk by columns that are not gathered, unless it ends in an update: each has a cache line of A, which
+    # with the panel of B shall stay in the first-level cache.
     COLUMN_TERMS = 64
     # Columns of A that are gathered at once, with so many terms at most and at least, for so many panels at least.
     GATHERED_COLUMNS = 112
@@ -316,7 +316,10 @@ cdef inline void product(
             return
     count = m // blocks
     taller = m - count * blocks
-    most = CHUNK if update or row_step >= depth_step else COLUMN_TERMS
+    if update or row_step >= depth_step:
+        most = CHUNK
+    else:
+        most = GATHERED_DEPTH if gathers else COLUMN_TERMS
     while start < depth:
         left = (depth - start + most - 1) // most
         chunk = min(depth - start, ((depth - start) // left + SQUARE - 1) // SQUARE * SQUARE)
