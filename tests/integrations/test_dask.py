@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import bits, data
+from support import bits, data, run_code, state
 
-from cbackprop import Activation, Network
+from cbackprop import SGD, Activation, EarlyStopping, Network, schedules
 
 pytest.importorskip("distributed")
 import cloudpickle
@@ -24,7 +25,7 @@ import dask.array as da
 from distributed import Client, LocalCluster
 
 import cbackprop.dask
-from cbackprop.dask import gradient
+from cbackprop.dask import fit, gradient
 from cbackprop.dask import map as map_trainings
 
 # The workers cannot import this file.
@@ -64,6 +65,17 @@ def client(cluster: Any) -> Iterator[Any]:
 @pytest.fixture
 def net() -> Network:
     return Network(SIZES, "tanh", seed=1)
+
+
+@pytest.fixture(params=[1, 2, 3])
+def counted_client(cluster: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Of a cluster of so many workers."""
+    cluster.scale(request.param)
+    with Client(cluster) as client:
+        while len(client.scheduler_info()["workers"]) != request.param:
+            time.sleep(0.05)
+        yield client
+    cluster.scale(2)
 
 
 def rows(start: int, stop: int) -> tuple[Any, Any]:
@@ -285,6 +297,189 @@ def test_a_chunk_too_much_for_every_worker(client, net, tmp_path):
     message = r"^chunk 0 ended every worker that took it, 4 in all"
     with pytest.raises(RuntimeError, match=message):
         gradient(client, net, chunks)
+
+
+# ---- fits ----------------------------------------------------------------------------------------
+
+# Each with its options, and how many steps.
+METHODS = {
+    "sgd": {"optimizer": SGD(0.5, momentum=0.9), "epochs": 10},
+    "adam": {"optimizer": "adam", "batch_size": 1024, "epochs": 4, "l2": 1e-3},
+}
+of_odd_chunks: dict[str, bytes] = {}
+
+
+def relu(z: Any) -> Any:
+    return np.maximum(z, 0)
+
+
+def step_function(z: Any) -> Any:
+    return (z > 0).astype(z.dtype)
+
+
+def in_memory(net: Network, **options: Any) -> Any:
+    return net.fit(X, Y, shuffle=False, **{"batch_size": N, **options})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_has_the_bits_of_the_one_in_memory(counted_client, method):
+    options, expected = METHODS[method], Network(SIZES, "tanh", seed=1)
+    history = in_memory(expected, **options)
+    for length in EXACT:
+        net = Network(SIZES, "tanh", seed=1)
+        found = fit(counted_client, net, functions(length), exact=True, **options)
+        assert state(net) == state(expected)
+        assert (found.cost, found.stop_reason) == (history.cost, history.stop_reason)
+        assert net.history is found
+    net = Network(SIZES, "tanh", seed=1)
+    with pytest.warns(UserWarning, match=CHUNK) as warned:
+        fit(counted_client, net, functions(ODD), **options)
+    assert [warning.filename for warning in warned] == [__file__]
+    assert bits(net.parameters) == of_odd_chunks.setdefault(method, bits(net.parameters))
+    np.testing.assert_allclose(net.parameters, expected.parameters, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_whose_workers_are_killed_in_the_middle_of_a_step(client, method, tmp_path):
+    options, plain = METHODS[method], Activation(relu, step_function)
+    expected = Network(SIZES, [plain, "tanh"], seed=1)
+    in_memory(expected, **options)
+    calls_that_end = (10, 20)
+
+    def relu_or_end(z: Any) -> Any:
+        call = next(i for i in range(9999) if is_new(tmp_path / str(i)))
+        if call in calls_that_end:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return relu(z)
+
+    net = Network(SIZES, [Activation(relu_or_end, step_function), "tanh"], seed=1)
+    fit(client, net, functions(512), **options)
+    assert len(list(tmp_path.iterdir())) > 40
+    assert bits(net.parameters) == bits(expected.parameters)
+
+
+def is_new(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_goes_on_after_its_client_was_killed(cluster, client, method, tmp_path):
+    options = METHODS[method]
+    expected = Network(SIZES, "tanh", seed=1)
+    in_memory(expected, **options)
+    files = []
+    for i, load in enumerate(functions(1024)):
+        np.savez(tmp_path / f"{i}.npz", **dict(zip("XY", load(), strict=True)))
+        files.append(str(tmp_path / f"{i}.npz"))
+    code = """
+        import os, signal, sys
+        from distributed import Client
+        from cbackprop import SGD, Network
+        from cbackprop.dask import fit
+
+        def end(net, history):
+            if history.epochs == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        fit(Client(sys.argv[1]), Network((5, 7, 3), "tanh", seed=1), sys.argv[4:],
+            checkpoint=sys.argv[2], callbacks=[end], **eval(sys.argv[3]))
+    """
+    path = str(tmp_path / "checkpoint")
+    killed = run_code(code, cluster.scheduler_address, path, repr(options), *files)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    net = Network(SIZES, "tanh", seed=1)
+    history = fit(client, net, files, checkpoint=path, resume=True, exact=True, **options)
+    assert history.epochs == options["epochs"]
+    assert state(net) == state(expected)
+    other = [*files[:2], functools.partial(rows, 0, 952)]
+    with pytest.raises(ValueError, match=r"^resume: X, Y, .* is not that of the checkpoint"):
+        fit(client, net, other, checkpoint=path, resume=True, **options)
+
+
+def test_fit_with_everything_that_goes_with_sums(client):
+    missing = Y.copy()
+    missing[::7, 1] = np.nan
+    seen: list[Any] = []
+
+    def options(**others: Any) -> Any:
+        return dict(
+            optimizer="rprop", epochs=6, batch_size=1024, l1=1e-4, max_norm=2.0, frozen=[1],
+            clip_gradient_norm=0.1, missing_targets=True, validation_data=(X[:500], Y[:500]),
+            metrics=["mse"], early_stopping=EarlyStopping(3), schedule=schedules.StepDecay(2),
+            callbacks=[lambda net, history: seen.append((net, history.epochs))], **others,
+        )  # fmt: skip
+
+    expected, net = (Network(SIZES, "tanh", seed=1) for _ in range(2))
+    history = expected.fit(X, missing, shuffle=False, **options())
+
+    def chunk(start):
+        return X[start : start + 512], missing[start : start + 512]
+
+    chunks = [functools.partial(chunk, start) for start in range(0, N, 512)]
+    found = fit(client, net, chunks, exact=True, **options())
+    assert state(net) == state(expected)
+    assert found.cost == history.cost
+    assert found.validation_cost == history.validation_cost
+    assert found.metrics == history.metrics
+    assert seen[-1] == (net, found.epochs)
+
+
+def test_fit_warns_once_of_targets_out_of_reach(client):
+    def large(start):
+        return X[start : start + 512], 5 * Y[start : start + 512]
+
+    with pytest.warns(UserWarning, match=r"^in chunk 0: Y has .*cannot be reached") as warned:
+        fit(client, Network(SIZES), [functools.partial(large, 512 * i) for i in range(2)], epochs=2)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_fit_on_tables_takes_their_names(client):
+    pandas = pytest.importorskip("pandas")
+
+    def table(start, columns="abcde"):
+        frame = pandas.DataFrame(X[start : start + 512], columns=list(columns))
+        return frame, pandas.DataFrame(Y[start : start + 512], columns=["p", "q", "r"])
+
+    net = Network(SIZES)
+    fit(client, net, [functools.partial(table, 0), functools.partial(table, 512)], epochs=1)
+    assert (net.feature_names, net.class_names) == (tuple("abcde"), tuple("pqr"))
+    chunks = [functools.partial(table, 0), functools.partial(table, 512, "abced")]
+    with pytest.raises(ValueError, match=r"^in chunk 1: X has the columns .* as in chunk 0$"):
+        fit(client, Network(SIZES), chunks)
+
+
+def test_fit_refuses_what_is_no_sum_and_what_does_not_fit(client, net):
+    before, chunks = state(net), functions(1024)
+    with pytest.raises(ValueError, match=r"^batch_size is 100; expected a multiple of cbackprop"):
+        fit(client, net, chunks, batch_size=100)
+    with pytest.raises(ValueError, match=r"^metrics is .*expected validation_data"):
+        fit(client, net, chunks, metrics=["mse"])
+    with pytest.raises(TypeError, match="dropout"):
+        fit(client, net, chunks, dropout=0.5)
+    with pytest.raises(RuntimeError, match=r"^chunk 3 failed: OSError: no such tape$"):
+        fit(client, net, [*chunks, raises])
+    assert state(net) == before
+    scaled = Network(SIZES)
+    scaled.fit(X, Y, epochs=1, standardise=True)
+    with pytest.raises(ValueError, match=r"^standardise is None .* keeps scales"):
+        fit(client, scaled, chunks)
+
+
+def test_fit_that_diverges_says_what_the_one_in_memory_says(client):
+    messages, states = [], []
+    for call in (in_memory, functools.partial(fit, client)):
+        net = Network(SIZES, "exponential", seed=1)
+        others = () if call is in_memory else (functions(1024),)
+        with pytest.raises(FloatingPointError) as raised:
+            call(net, *others, learning_rate=1e3, epochs=9)
+        messages.append(str(raised.value))
+        states.append(state(net))
+    assert messages[0] == messages[1]
+    assert states[0] == states[1]
 
 
 # ---- many trainings ------------------------------------------------------------------------------

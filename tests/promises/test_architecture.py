@@ -61,7 +61,7 @@ ROWS = (
     "casadi distributed sklearn.parameters torch.library dask.tasks",
     "torch.activations torch.tensors dask.sources",
     "torch.conversion torch.function dask.examples",
-    "torch dask.gradients dask.trainings",
+    "torch dask.gradients dask.fitting dask.trainings",
     "dask",
     "sklearn.course",
     "sklearn.base",

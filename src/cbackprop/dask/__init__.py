@@ -3,7 +3,8 @@
 Needs Dask, which `import cbackprop` does not look for.
 """
 
+from cbackprop.dask.fitting import fit
 from cbackprop.dask.gradients import gradient
 from cbackprop.dask.trainings import map
 
-__all__ = ["gradient", "map"]
+__all__ = ["fit", "gradient", "map"]
