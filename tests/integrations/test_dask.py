@@ -305,6 +305,8 @@ def test_a_chunk_too_much_for_every_worker(client, net, tmp_path):
 METHODS = {
     "sgd": {"optimizer": SGD(0.5, momentum=0.9), "epochs": 10},
     "adam": {"optimizer": "adam", "batch_size": 1024, "epochs": 4, "l2": 1e-3},
+    "lbfgs": {"optimizer": "lbfgs", "epochs": 6},
+    "levenberg_marquardt": {"optimizer": "levenberg_marquardt", "epochs": 6, "l2": 1e-3},
 }
 of_odd_chunks: dict[str, bytes] = {}
 

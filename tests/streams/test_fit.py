@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from row_sources import SOURCES, Slices, of_chunks
-from support import Array, bits, both_dtypes, every_backend, posix_only, state
+from support import Array, bits, both_dtypes, every_backend, needs_compiled, posix_only, state
 
 from cbackprop import Adam, EarlyStopping, Network
 from cbackprop.streams import sources as reading
@@ -73,6 +73,17 @@ def test_in_their_order(fit: str, dtype: str, backend: str, tmp_path: Path) -> N
     for name in ("memmaps", "slices", "slices and lists", "chunks"):
         given = SOURCES[name](*examples(), tmp_path)
         both_fits(network(dtype, backend), given, epochs=2, shuffle=False, **FITS[fit])
+
+
+@needs_compiled
+@both_dtypes
+@pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt"])
+def test_whole_batch_steps(optimizer: str, dtype: str, tmp_path: Path) -> None:
+    for name in ("memmaps", "slices"):
+        for weight in (None, np.linspace(0, 1, N)):
+            given = SOURCES[name](*examples(), tmp_path)
+            options = {"optimizer": optimizer, "epochs": 4, "sample_weight": weight}
+            both_fits(network(dtype), given, l2=1e-4, **options)
 
 
 def test_orders_and_weights(tmp_path: Path) -> None:

@@ -309,20 +309,28 @@ def _train_once(
         l2, frozen = (0.0, ()) if options is None else (options.l2, options.frozen)
         if model.whole_batch_state is None:
             model.whole_batch_state = second_order.start(model.optimizer, engine)
+        examples: whole_batch.AllExamples
+        if stream is None:
+            examples = whole_batch.InMemory(engine, X, Y, sample_weight)
+        else:
+            weight = None if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+            missing = engine.missing_targets
+            examples = whole_batch.InParts(
+                engine,
+                lambda kind: stream.joined(model, kind, sample_weight, missing=missing),
+                stream.n or 0,
+                model.sizes[-1],
+                id(stream),  # which is there as long as the fit, and gives it the same examples
+                weight,
+            )
         try:
             cost, reason = second_order.step(
-                engine,
-                whole_batch.InMemory(engine, X, Y, sample_weight),
-                l2,
-                model.optimizer,
-                model.whole_batch_state,
-                frozen,
+                engine, examples, l2, model.optimizer, model.whole_batch_state, frozen
             )
         except NotFinite as error:
             failure = error.failure
         else:
-            weight = total_weight(sample_weight, len(X))
-            return cost * weight, weight, reason
+            return cost * examples.total_weight, examples.total_weight, reason
     else:
         # A word is drawn only where it is used, so that other fits' orders stay what they were.
         key = int(model.random.words(1)[0]) if options is not None and options.is_random else 0
