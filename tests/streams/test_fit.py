@@ -86,6 +86,35 @@ def test_whole_batch_steps(optimizer: str, dtype: str, tmp_path: Path) -> None:
             both_fits(network(dtype), given, l2=1e-4, **options)
 
 
+@both_dtypes
+@pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt"])
+def test_whole_batch_methods(optimizer: str, dtype: str, tmp_path: Path) -> None:
+    weight = np.random.default_rng(2).random(N)
+    for name in (*BY_NUMBERS, "slices"):
+        given = SOURCES[name](*examples(), tmp_path)
+        for options in ({}, {"l2": 1e-3, "frozen": (1,)}, {"sample_weight": weight}):
+            both_fits(network(dtype), given, epochs=4, optimizer=optimizer, **options)
+
+
+def test_a_later_source_is_another_one(tmp_path: Path) -> None:
+    """L-BFGS keeps the last point, and does not take it for one of other examples."""
+    X, Y = examples()
+    net, twin = network(), network()
+    for i in range(3):
+        net.fit(Slices(X[i:]), Slices(Y[i:]), epochs=2, optimizer="lbfgs")
+        twin.fit(X[i:], Y[i:], epochs=2, optimizer="lbfgs")
+        assert bits(net.parameters) == bits(twin.parameters)
+
+
+def test_fewer_residuals_than_parameters(tmp_path: Path) -> None:
+    X, Y = examples()
+    net = Network([7, 600, 3], "tanh", seed=0)
+    before = state(net)
+    with pytest.raises(ValueError, match=r"^X has 1500 rows, which make 4500 residuals; expected"):
+        net.fit(Slices(X), Y, epochs=1, optimizer="levenberg_marquardt")
+    assert state(net) == before
+
+
 def test_orders_and_weights(tmp_path: Path) -> None:
     order = np.random.default_rng(0).permutation(N)
     weight = np.random.default_rng(2).random(N)

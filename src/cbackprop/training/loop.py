@@ -320,7 +320,7 @@ def _train_once(
                 lambda kind: stream.joined(model, kind, sample_weight, missing=missing),
                 stream.n or 0,
                 model.sizes[-1],
-                id(stream),  # which is there as long as the fit, and gives it the same examples
+                stream.identity,
                 weight,
             )
         try:
