@@ -85,6 +85,7 @@ def test_few_vectors_are_sent() -> None:
         assert size < most * (vector + 100) + 1000
 
 
+@needs_compiled
 def test_it_is_of_the_parameters_that_the_network_had() -> None:
     net, (X, Y) = network(), data(512, SIZES)
     expected = bits(net.gradient(X, Y).vector)
