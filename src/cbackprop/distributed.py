@@ -87,6 +87,8 @@ class GradientSum:
             raise
         self._sizes = sizes
         self._parameters = fingerprint([parameters])
+        info = backend.info()  # what else decides on the bits
+        self._made_by = info["version"], network.backend, info["fused_multiply_add"]
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -98,6 +100,11 @@ class GradientSum:
             return NotImplemented
         if (self._sizes, self._parameters) != (other._sizes, other._parameters):
             raise ValueError("sums of networks with other sizes or parameters do not add up")
+        if self._made_by != other._made_by:
+            raise ValueError(
+                f"the sums were made by {self._made_by} and {other._made_by}; expected one and the "
+                "same version, backend, and processors that all have fused multiply-adds, or none"
+            )
         for node, following in pairwise(sorted((*self._nodes, *other._nodes), key=_first_row)):
             end, start = _first_row(node) + node.n, _first_row(following)
             if end > start:
@@ -109,6 +116,7 @@ class GradientSum:
                 )
         both = object.__new__(GradientSum)
         both._sizes, both._parameters = self._sizes, self._parameters
+        both._made_by = self._made_by
         joined = JoinedSum()
         for node in self._nodes:
             joined.add(node)  # no neighbours among them: nothing is written

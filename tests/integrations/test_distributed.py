@@ -97,6 +97,21 @@ def test_it_is_of_the_parameters_that_the_network_had() -> None:
         first + GradientSum(net, X[256:], Y[256:], first=256)
 
 
+def test_parts_that_would_have_other_bits_are_refused() -> None:
+    """From a processor without fused multiply-adds, say."""
+    net, (X, Y) = network(), data(512, SIZES)
+    first, second = parts_of(net, X, Y, 256)
+    version, backend, fused = second._made_by
+    second._made_by = version, backend, not fused
+    with pytest.raises(ValueError, match=r"the sums were made by \(.*\) and \(.*\); expected one"):
+        first + second
+    reference = network(backend="reference")
+    assert reference.parameters.tobytes() == net.parameters.tobytes()
+    if net.backend == "compiled":
+        with pytest.raises(ValueError, match=r"'compiled', .*'reference'"):
+            first + GradientSum(reference, X[256:], Y[256:], 256)
+
+
 def refused() -> dict[str, tuple[Callable[[Network, Array, Array], object], str]]:
     part = GradientSum
     return {
