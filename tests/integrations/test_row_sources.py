@@ -115,3 +115,40 @@ def test_a_closed_file(tmp_path: Path) -> None:
     with pytest.raises((TypeError, ValueError), match=r"^X "):
         net.fit(rows, Y)
     assert bits(net.parameters) == bits(before.parameters)
+
+
+def test_tables_beside_files(tmp_path: Path) -> None:
+    """A frame's columns go by their names, and the network takes these, as without the file."""
+    pandas = pytest.importorskip("pandas")
+    X, Y = examples()
+    names = [f"x{k}" for k in range(SIZES[0])]
+    with open(tmp_path / "Y", "wb") as file:
+        Y.tofile(file)
+    of_file = np.memmap(tmp_path / "Y", np.float32, "r", shape=Y.shape)
+    frame = pandas.DataFrame(X.astype(np.float64), columns=names)
+    net, twin = (Network(SIZES, "tanh", seed=0) for _ in range(2))
+    net.fit(frame, Y, epochs=1)
+    twin.fit(frame, of_file, epochs=1)
+    assert twin.feature_names == net.feature_names == tuple(names)
+    assert bits(net.parameters) == bits(twin.parameters)
+    turned = frame[names[::-1]]
+    assert bits(twin.gradient(turned, of_file).vector) == bits(net.gradient(X, Y).vector)
+
+
+def test_tables_in_chunks() -> None:
+    """The first chunk's order is that of the others; only training gives the network names."""
+    pandas = pytest.importorskip("pandas")
+    X, Y = examples()
+    names = [f"x{k}" for k in range(SIZES[0])]
+
+    def chunks() -> Any:
+        for start in range(0, N, 700):
+            frame = pandas.DataFrame(X[start : start + 700].astype(np.float64), columns=names)
+            yield frame[names if start == 0 else names[::-1]], Y[start : start + 700]
+
+    net = Network(SIZES, "tanh", seed=0)
+    assert bits(net.gradient(chunks).vector) == bits(net.gradient(X, Y).vector)
+    assert bits(net.predict(chunks)) == bits(net.predict(X))
+    assert net.feature_names is None
+    net.fit(chunks, epochs=1)
+    assert net.feature_names == tuple(names)

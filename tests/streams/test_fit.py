@@ -140,6 +140,17 @@ def test_validation_data(source: str, tmp_path: Path) -> None:
     assert bits(net.parameters) == bits(twin.parameters)
 
 
+def test_missing_targets_of_validation_data_in_chunks() -> None:
+    X, Y = examples()
+    gaps = Y.copy()
+    gaps[::3, 1] = np.nan
+    options: dict[str, Any] = {"epochs": 2, "missing_targets": True}
+    net, twin = network(), network()
+    one = net.fit(X, gaps, validation_data=(X, gaps), **options)
+    other = twin.fit(X, gaps, validation_data=of_chunks(X, gaps, 333), **options)  # type: ignore[arg-type]
+    assert one.validation_cost == other.validation_cost
+
+
 @pytest.mark.parametrize("classes", [(0, 1), (-1, 1)])
 def test_accuracy_by_the_classes_of_the_targets_that_are_read(
     classes: tuple[int, int], tmp_path: Path

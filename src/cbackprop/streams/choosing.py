@@ -42,5 +42,5 @@ def stream_to_judge(model: Model, given: object, missing: bool) -> Stream | None
     if validation.is_list(given):
         return row_stream(model, given[0], given[1], names, missing) if len(given) == 2 else None
     if validation.is_chunk_source(given):
-        return Chunks(given, "validation_data")  # type: ignore[arg-type]  # judged as it comes
+        return Chunks(given, "validation_data", missing)  # type: ignore[arg-type]  # judged as it comes
     return None

@@ -18,15 +18,27 @@ from cbackprop.streams.stream import Pair, PassOrder, Stream, in_units
 Source = Iterable[tuple[object, object]] | Callable[[], Iterable[tuple[object, object]]]
 
 
+_END = object()
+
+
 class Chunks(Stream):
     """A source of chunks, which nobody has looked into yet.
 
-    Judged as they come. The model takes the names of the first chunk's columns where it has none,
-    and the later chunks are put in their order.
+    Judged as they come. Where the model has no names for the columns of tables, those of the first
+    chunk are the order of the later ones; a model that is trained takes them.
+
+    Parameters
+    ----------
+    source : iterable or callable
+        What gives the chunks.
+    argument : str
+        What messages call it.
+    missing : bool, optional
+        As `validation.targets` takes it, where a pass is not told.
     """
 
-    def __init__(self, source: Source, argument: str = "X") -> None:
-        self.source, self.argument = source, argument
+    def __init__(self, source: Source, argument: str = "X", missing: bool | None = None) -> None:
+        self.source, self.argument, self.missing = source, argument, missing
 
     def pieces(
         self,
@@ -34,10 +46,14 @@ class Chunks(Stream):
         unit: int,
         order: Array | PassOrder | None = None,
         missing: bool | None = None,
+        trains: bool = False,
         warns: bool = False,
     ) -> Iterator[Pair]:
         """As `Stream.pieces`, in the order of the source."""
-        return in_units(self._counted(model, missing, warns), unit)
+        if missing is None:
+            missing = self.missing
+        chunks = read_ahead(self._chunks(model, True, missing, trains))
+        return in_units(self._counted(model, chunks, warns), unit)
 
     def judge_options(
         self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
@@ -47,11 +63,14 @@ class Chunks(Stream):
 
     def examples(self, model: Model) -> Iterator[Array]:
         """X alone, chunk by chunk."""
-        return read_ahead(X for _, X, _ in self._chunks(model, with_targets=False, missing=None))
+        chunks = self._chunks(model, with_targets=False, missing=None, trains=False)
+        return read_ahead(X for _, X, _ in chunks)
 
-    def _counted(self, model: Model, missing: bool | None, warns: bool) -> Iterator[Pair]:
+    def _counted(
+        self, model: Model, chunks: Iterator[tuple[int, Array, Array]], warns: bool
+    ) -> Iterator[Pair]:
         n = n_targets = 0
-        for i, X, Y in read_ahead(self._chunks(model, with_targets=True, missing=missing)):
+        for i, X, Y in chunks:
             if warns and validation.reachable_targets(f"in chunk {i}: Y", Y, model.activations[-1]):
                 warns = False
             n, n_targets = n + len(X), n_targets + int(np.isfinite(Y).sum())
@@ -60,30 +79,30 @@ class Chunks(Stream):
         validation.whole_pass(self.argument, n, n_targets)
 
     def _chunks(
-        self, model: Model, with_targets: bool, missing: bool | None
+        self, model: Model, with_targets: bool, missing: bool | None, trains: bool
     ) -> Iterator[tuple[int, Array, Array]]:
         """The number of each chunk, its X (n, n_0) and its Y (n, n_L), in memory of their own."""
         facts = model.sizes, model.dtype.name
+        features, classes = model.about.feature_names, model.about.class_names
         chunks = iter(validation.one_pass(self.argument, self.source))
         for i in count():
-            chunk = next(chunks, None)
-            if chunk is None:
+            chunk = next(chunks, _END)
+            if chunk is _END:
                 return
             with _InChunk(i):
                 X, Y = validation.chunk(chunk)
-                about = model.about
-                tables = validation.table_names(
-                    about.feature_names, about.class_names, model.sizes, X, Y
-                )
+                tables = validation.table_names(features, classes, model.sizes, X, Y)
                 given = tables.pair(X, Y) if with_targets else (tables.examples("X", X), None)
-                model.take_names(tables)
+                if trains:
+                    model.take_names(tables)
+                features, classes = features or tables.features, classes or tables.outputs
                 examples = dense(validation.batch("X", given[0], *facts))
                 validation.require_finite("X", examples)
                 targets = model.no_examples()[1]
                 if with_targets:
                     targets = validation.targets(
                         "Y", given[1], len(examples), False, *facts, model.cost_function,
-                        missing=missing, class_names=about.class_names,
+                        missing=missing, class_names=classes,
                     )  # fmt: skip
             own = i, _own(examples, X), _own(targets, Y)
             del chunk, X, Y, given, examples, targets  # which need not be there meanwhile

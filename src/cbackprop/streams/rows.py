@@ -28,8 +28,14 @@ class RowStream(Stream):
         Whether rows can be had by their numbers: then a pass may go in any order.
     """
 
-    def __init__(self, X: Array | Rows, Y: Array | Rows, argument: str = "X") -> None:
-        self.X, self.Y, self.argument = X, Y, argument
+    def __init__(
+        self,
+        X: Array | Rows,
+        Y: Array | Rows,
+        argument: str = "X",
+        tables: validation.TableNames | None = None,
+    ) -> None:
+        self.X, self.Y, self.argument, self.tables = X, Y, argument, tables
         self.n = self.n_rows = len(X)
         self.takes_numbers = all(
             isinstance(part, np.ndarray) or part.takes_numbers for part in (X, Y)
@@ -68,6 +74,7 @@ class RowStream(Stream):
         unit: int,
         order: Array | PassOrder | None = None,
         missing: bool | None = None,
+        trains: bool = False,
         warns: bool = False,
     ) -> Iterator[Pair]:
         """As `Stream.pieces`, read ahead."""
@@ -161,4 +168,4 @@ def row_stream(
     given_X, given_Y = tables.pair(X, Y, arguments)
     rows, of_rows = part(0, given_X, examples), part(1, given_Y, targets)
     validation.as_many_rows_as(arguments, len(rows), len(of_rows))
-    return RowStream(rows, of_rows, arguments[0])
+    return RowStream(rows, of_rows, arguments[0], tables)

@@ -48,9 +48,12 @@ class Stream:
     ----------
     n : int or None
         How many there are; None where that is not known before they have come.
+    tables : TableNames or None
+        What their columns are called; None where that is not known before.
     """
 
     n: int | None = None
+    tables: validation.TableNames | None = None
 
     @cached_property
     def identity(self) -> int:
@@ -63,6 +66,7 @@ class Stream:
         unit: int,
         order: Array | PassOrder | None = None,
         missing: bool | None = None,
+        trains: bool = False,
         warns: bool = False,
     ) -> Iterator[Pair]:
         """One pass: pieces of whole units of so many examples, but for the last.
@@ -77,6 +81,8 @@ class Stream:
             One of `random_order`, or numbers of rows.
         missing : bool, optional
             As `validation.targets` takes it.
+        trains : bool
+            Whether the model is trained on them, and takes the names of tables' columns.
         warns : bool
             Of targets out of reach.
 
@@ -163,7 +169,7 @@ class Stream:
         cost, n = NO_COST, 0
         missing = options is not None and options.missing_targets
         X, Y = model.no_examples()
-        for X, Y in self.pieces(model, batch_size, order, missing, warns):
+        for X, Y in self.pieces(model, batch_size, order, missing, True, warns):
             rows: slice | Array = slice(n, n + len(X))
             weight = None
             if sample_weight is not None:

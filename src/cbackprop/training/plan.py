@@ -122,6 +122,8 @@ def make(
         X, Y = model.no_examples()
     about = model.about  # once: another thread may assign
     tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
+    if stream is not None and stream.tables is not None:
+        tables = stream.tables
     for argument in ("sample_weight", "stratify"):
         validation.same_order_of_rows(("X", argument), X, asked[argument])
     X, Y = tables.pair(X, Y)

@@ -32,7 +32,7 @@ A_SOURCE = "a source of chunks (X, Y) to go through again and again, or a functi
 
 
 # What has numbers in memory, by its own protocols, and tables, whose columns have names.
-IN_MEMORY = ("__array_interface__", "__dlpack__", "__dataframe__", "iloc", "columns", "to_numpy")
+IN_MEMORY = ("__array_interface__", "__dlpack__", "__dataframe__", "iloc", "columns")
 
 
 def is_row_source(argument: str, value: Any, dtype: str, and_plain: bool = False) -> bool:
