@@ -19,8 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,40 +78,62 @@ def one_call(folder: str, n: int, dtype: str, name: str, in_memory: bool) -> Non
     print(json.dumps({"seconds": min(seconds), "bytes": most - before, "bits": digest}))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("gigabytes", nargs="?", type=float, default=3.0)
-    parser.add_argument("--dtype", default="float64", choices=("float32", "float64"))
-    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    n = round(asked.gigabytes * 1e9 / (4 * SIZES[0]))
-    if asked.one:
-        folder, name, in_memory, rows = asked.one
-        one_call(folder, int(rows), asked.dtype, name, in_memory == "memory")
-        return
+class Measured(NamedTuple):
+    """One call on arrays in memory and on the files."""
+
+    name: str
+    seconds_in_memory: float
+    seconds: float
+    added_bytes: int
+    is_equal: bool
+
+
+def measured(n: int, dtype: str) -> Iterator[Measured]:
+    """Every call on n examples."""
     with tempfile.TemporaryDirectory() as folder:
         random = np.random.default_rng(0)
         for name, width in (("X", SIZES[0]), ("Y", SIZES[-1])):
             with open(os.path.join(folder, name), "wb") as file:
                 for start in range(0, n, 1 << 16):
                     random.random((min(1 << 16, n - start), width), np.float32).tofile(file)
-        print(f"{n} examples of {SIZES[0]} float32 numbers; {SIZES}, {asked.dtype}")
-        print(f"{'call':<16}{'memory':>10}{'file':>10}{'rate':>8}{'added':>10}  bits")
         for name in CALLS:
-            found = {}
+            found = []
             for where in ("memory", "file"):
-                command = [sys.executable, __file__, "--dtype", asked.dtype, "--one"]
+                command = [sys.executable, __file__, "--dtype", dtype, "--one"]
                 done = subprocess.run(
                     [*command, folder, name, where, str(n)], check=True, stdout=subprocess.PIPE
                 )
-                found[where] = json.loads(done.stdout)
-            memory, mapped = found["memory"], found["file"]
-            print(
-                f"{name:<16}{memory['seconds']:>8.2f} s{mapped['seconds']:>8.2f} s"
-                f"{memory['seconds'] / mapped['seconds']:>8.2f}{mapped['bytes'] / 1e6:>7.0f} MB"
-                f"  {'equal' if memory['bits'] == mapped['bits'] else 'DIFFER'}",
-                flush=True,
+                found.append(json.loads(done.stdout))
+            memory, mapped = found
+            yield Measured(
+                name,
+                memory["seconds"],
+                mapped["seconds"],
+                mapped["bytes"],
+                memory["bits"] == mapped["bits"],
             )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("gigabytes", nargs="?", type=float, default=3.0)
+    parser.add_argument("--dtype", default="float64", choices=("float32", "float64"))
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        folder, name, where, rows = asked.one
+        one_call(folder, int(rows), asked.dtype, name, where == "memory")
+        return
+    n = round(asked.gigabytes * 1e9 / (4 * SIZES[0]))
+    print(f"{n} examples of {SIZES[0]} float32 numbers; {SIZES}, {asked.dtype}")
+    print(f"{'call':<16}{'memory':>10}{'file':>10}{'rate':>8}{'added':>10}  bits")
+    for one in measured(n, asked.dtype):
+        print(
+            f"{one.name:<16}{one.seconds_in_memory:>8.2f} s{one.seconds:>8.2f} s"
+            f"{one.seconds_in_memory / one.seconds:>8.2f}{one.added_bytes / 1e6:>7.0f} MB"
+            f"  {'equal' if one.is_equal else 'DIFFER'}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
