@@ -134,6 +134,16 @@ def test_every_form_of_chunks_means_the_same(client, net, tmp_path):
         same(gradient(client, net, chunks, exact=True), expected)
 
 
+def test_a_large_network_is_sent_without_a_warning_of_dask(client):
+    sizes = (700, 2000, 3)  # 11 MB of parameters
+    net = Network(sizes, seed=1)
+
+    def few():
+        return data(9, sizes)
+
+    same(gradient(client, net, [few]), net.gradient(*few()))
+
+
 def test_other_chunks_give_what_depends_on_the_chunks_alone(cluster, net):
     results = []
     for n_workers in (1, 2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from concurrent.futures import CancelledError
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,11 +13,14 @@ import numpy as np
 
 from cbackprop import nodes, validation
 from cbackprop.dask import sources, tasks
-from cbackprop.dask.library import Client, Future, KilledWorker, as_completed, delayed
+from cbackprop.dask.library import Client, Future, KilledWorker, as_completed, config, delayed
 from cbackprop.functions import Activation, Array, Cost
 from cbackprop.network import Network
 from cbackprop.quantities import Failure
 from cbackprop.sums import EXAMPLES_PER_GROUP, JoinedSum, Node
+
+# More parameters than that, in all tasks of a sum, are sent once: that takes longer to begin with.
+SENT_BYTES = 1 << 20
 
 
 class FailedIn(nodes.NotFinite):
@@ -139,20 +143,22 @@ class OnCluster:
             Where it is not finite.
         """
         stop = len(self) if stop is None else stop
-        state = self.client.submit(tasks.State, self.call, self.described, parameters, pure=False)
         parts: list[tuple[Any, ...]] = []  # arguments of tasks.nodes_of
         for k, (facts, first) in enumerate(zip(self.facts, self.starts, strict=False)):
             begin, end = max(start - first, 0), min(stop - first, facts.n)
             if begin < end:
                 leaf = (first + begin - start) // EXAMPLES_PER_GROUP if self.whole_leaves else None
-                parts.append((kind, state, self.chunks[k], k, facts.fingerprint, begin, end, leaf))
-        futures = self.client.map(tasks.nodes_of, *zip(*parts, strict=True), pure=False)
+                parts.append((self.chunks[k], k, facts.fingerprint, begin, end, leaf))
+        states = self._states(parameters, len(parts))
+        futures = self.client.map(
+            partial(tasks.nodes_of, kind), states, *zip(*parts, strict=True), pure=False
+        )
         places = {future.key: place for place, future in enumerate(futures)}
         total, failed = JoinedSum(), dict[int, Failure]()
         try:
             for future in as_completed(futures):
                 place = places[future.key]
-                k = parts[place][3]
+                k = parts[place][1]
                 try:
                     made: list[Node] = result_of(future, f"chunk {k}")
                 except nodes.NotFinite as error:
@@ -165,10 +171,19 @@ class OnCluster:
                     total.add(node if self.whole_leaves else node._replace(place=place, level=0))
                 future.release()
         finally:
-            release([state, *futures])
+            release(futures)
         if failed:
             raise FailedIn(failed[min(failed)], min(failed))
         return total.total()
+
+    def _states(self, parameters: Array, n: int) -> list[Any]:
+        """For n tasks: the same one, or one that workers get from one another where it is large."""
+        state = tasks.State(self.call, self.described, parameters)
+        if n * (parameters.nbytes + len(self.described)) <= SENT_BYTES:
+            return [state] * n
+        # Dask warns of what should be read by the workers; parameters are nowhere else.
+        with config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+            return [self.client.submit(tasks.State, *state, pure=False)] * n
 
 
 def result_of(future: Future, what: str) -> Any:

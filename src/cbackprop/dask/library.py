@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         allowed_failures: int
         last_worker: object
 
+    config: Any  # Dask's settings
+
     def as_completed(futures: Sequence[Future]) -> Iterator[Future]: ...
     def delayed(function: Callable[..., Any], *, pure: bool) -> Callable[..., Delayed]: ...
     def dumps(value: object) -> bytes: ...
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 else:
     try:
         from cloudpickle import dumps
-        from dask import delayed, is_dask_collection, optimize
+        from dask import config, delayed, is_dask_collection, optimize
         from dask.delayed import Delayed
         from distributed import Client, Future, KilledWorker, as_completed, get_worker
     except ImportError as error:
@@ -56,6 +58,7 @@ __all__ = [
     "Future",
     "KilledWorker",
     "as_completed",
+    "config",
     "delayed",
     "dumps",
     "get_worker",
