@@ -147,9 +147,9 @@ class Network:
     `gradient`, `gradient_norms`, `gradient_moments` and `score` read them a piece at a time, 8 MB
     of the network's numbers, the next one by a thread of its own while one is worked on; other
     calls read them whole. The calls named also take, in the place of X and Y, a source of chunks:
-    what can be gone through again and again, or a function that returns it, each chunk a pair
-    (X, Y). The results have the bits of those from arrays in memory (of the reference, up to
-    rounding).
+    what can be gone through again and again, or a function that returns it (`predict` such a
+    function alone), each chunk a pair (X, Y). The results have the bits of those from arrays in
+    memory (of the reference, up to rounding).
 
     Any number of threads may read a network at the same time: `predict`, `cost`, `gradient`, every
     other call that changes nothing, `parameters`, `copy`, `save`, a pickle. What changes it (`fit`,
@@ -1593,7 +1593,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            Naming the argument; nothing has changed then.
+            Naming the argument; nothing has changed then. Of a source that goes wrong in a later
+            epoch, naming the chunk or the row; everything is as at the start of that epoch.
         ModelFileError, OSError
             If a checkpoint cannot be read or written.
         FloatingPointError

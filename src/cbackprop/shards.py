@@ -112,7 +112,7 @@ def open_npy(paths: Iterable[validation.PathLike]) -> Shards:
     ----------
     paths : sequence of paths
         One file at least, in the order of the rows. Arrays of numbers (n_i, …), alike but for n_i,
-        in C order, as `numpy.save` writes them.
+        as `numpy.save` writes them.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def open_npy(paths: Iterable[validation.PathLike]) -> Shards:
             loaded: object = np.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError as error:
             raise ValueError(
-                f"{name} is {path!r}, which is no .npy file of numbers ({error})"
+                f"{name} is {path!r}; expected a .npy file of numbers, as numpy.save writes them"
             ) from error
         if not validation.is_array(loaded):
             raise ValueError(f"{name} is {path!r}, which is an archive; expected a .npy file")

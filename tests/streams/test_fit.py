@@ -247,6 +247,16 @@ def test_resume_equals_uninterrupted(source: str, tmp_path: Path) -> None:
             network().fit(*other, epochs=5, checkpoint=path, resume=True)
 
 
+def test_resume_knows_another_way_to_shuffle(tmp_path: Path) -> None:
+    X, Y = examples()
+    path = tmp_path / "fit.safetensors"
+    network().fit(*SOURCES["memmaps"](X, Y, tmp_path), epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match=r"shuffle"):
+        network().fit(Slices(X), Slices(Y), epochs=2, checkpoint=path, resume=True)
+    network().fit(X, Y, epochs=1, shuffle=False, checkpoint=path)
+    network().fit(Slices(X), Slices(Y), epochs=2, shuffle=False, checkpoint=path, resume=True)
+
+
 def test_an_error_leaves_all_as_it_was(tmp_path: Path) -> None:
     X, Y = examples()
     X[1_400, 2] = np.nan

@@ -40,6 +40,7 @@ class RowStream(Stream):
         self.takes_numbers = all(
             isinstance(part, np.ndarray) or part.takes_numbers for part in (X, Y)
         )
+        self.shuffles_in_pieces = not self.takes_numbers
         row_bytes = sum(part.shape[1] * part.dtype.itemsize for part in (X, Y))
         self.rows_of_piece = max(rows_in(sources.PIECE_BYTES, row_bytes), EXAMPLES_PER_GROUP)
         self.rows_shuffled = rows_in(sources.SHUFFLED_BYTES, row_bytes)

@@ -50,9 +50,12 @@ class Stream:
         How many there are; None where that is not known before they have come.
     tables : TableNames or None
         What their columns are called; None where that is not known before.
+    shuffles_in_pieces : bool
+        Whether `random_order` gives a `PassOrder`.
     """
 
     n: int | None = None
+    shuffles_in_pieces = False
     tables: validation.TableNames | None = None
 
     @cached_property

@@ -79,6 +79,10 @@ class Plan(NamedTuple):
             monitor="validation_cost" if self.is_judged else "cost", larger_is_better=False
         )
 
+    def _shuffle_text(self) -> str:
+        in_pieces = self.stream is not None and self.stream.shuffles_in_pieces
+        return "True, in pieces" if self.shuffle is True and in_pieces else repr(self.shuffle)
+
     def description(self, X: Examples | Rows, Y: Array | Rows) -> dict[str, object]:
         """What must be the same for a fit to go on from a checkpoint."""
         from cbackprop.training.fingerprint import fingerprint  # for checkpoints alone
@@ -91,7 +95,7 @@ class Plan(NamedTuple):
             "batch_size": self.batch_size,
             "optimizer": repr(self.optimizer),
             "options": repr(None) if self.options is None else self.options.text,
-            "shuffle": repr(shuffle) if isinstance(shuffle, bool) else "given",
+            "shuffle": self._shuffle_text() if isinstance(shuffle, bool) else "given",
             "weighted": self.sample_weight is not None,
             "by class": self.strata is not None,
             "standardise": self.standardise,

@@ -45,12 +45,12 @@ def is_row_source(argument: str, value: Any, dtype: str, and_plain: bool = False
         return False
     if is_array(value):
         is_plain = value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative
-        has_rows = type(value) is np.memmap and value.ndim >= 2
+        has_rows = type(value) is np.memmap and value.ndim == 2
         return has_rows and (and_plain or not (is_plain and value.dtype == dtype))
     if is_sparse(argument, value) or not hasattr(value, "__getitem__"):
         return False
     shape = attribute(argument, value, "shape")
-    if not is_list(shape) or len(shape) < 2:
+    if not is_list(shape) or len(shape) != 2:
         return False
     return all(attribute(argument, value, name) is None for name in IN_MEMORY)
 
@@ -106,9 +106,16 @@ def rows_filled(argument: str, room: int, n: int) -> None:
 def chunk_source(X: object, Y: object, argument: str = "X") -> Any:
     """X where it stands for chunks, without a Y beside it; None where there is one."""
     if Y is not None:
+        if is_chunk_function(X):
+            raise TypeError(
+                f"Y is given, and {argument} is {shown(X)}; expected arrays, or a function that "
+                "gives pairs (X, Y) without Y beside it"
+            )
         return None
     if issubclass(type(X), Iterator):
         raise wrong_type(argument, X, f"{A_SOURCE}, for it comes to its end once")
+    if is_array(X):
+        raise TypeError(f"Y is None; expected an array of numbers, as {argument} is one")
     if not _may_be_source(X):
         raise TypeError(
             f"Y is None; expected an array of numbers, or {A_SOURCE} in the place of both, not "
@@ -213,6 +220,9 @@ def chunk(value: object) -> tuple[object, object]:
 def whole_pass(argument: str, n_examples: int, n_targets: int) -> None:
     """What must have come from a source: a fit to nothing at all would look like a perfect one."""
     if n_examples == 0:
-        raise ValueError(f"{argument} had no examples in any chunk; expected at least 1")
+        raise ValueError(
+            f"{argument} had no examples in any chunk; expected at least 1, and of a function a "
+            "new pass at each call"
+        )
     if n_targets == 0:
         raise ValueError("Y had nothing but nan; expected some targets")
