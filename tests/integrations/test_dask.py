@@ -112,7 +112,7 @@ def same(result: Any, expected: Any) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("length", EXACT)
 def test_gradient_has_the_bits_of_the_call_in_memory(client, length, dtype):
-    net = Network(SIZES, "tanh", seed=1, dtype=dtype)
+    net = Network(SIZES, "tanh", seed=1, dtype=dtype, threads=2)
     same(gradient(client, net, functions(length), exact=True), net.gradient(X, Y))
 
 
@@ -162,6 +162,11 @@ def test_other_chunks_give_what_depends_on_the_chunks_alone(cluster, net):
 def test_exact_refuses_them(client, net):
     with pytest.raises(ValueError, match=f"^{CHUNK} .*because exact is True$"):
         gradient(client, net, functions(ODD), exact=True)
+    reference = Network(SIZES, backend="reference")
+    with pytest.raises(ValueError, match=r"^exact is True and backend of net is 'reference'"):
+        gradient(client, reference, functions(512), exact=True)
+    found = gradient(client, reference, functions(512)).vector
+    np.testing.assert_allclose(found, reference.gradient(X, Y).vector, rtol=0, atol=1e-14)
 
 
 def test_chunks_without_rows_and_a_last_one_of_any_length(client, net):

@@ -50,6 +50,11 @@ class OnCluster:
     ) -> None:
         self.client = open_client(client)
         only_exact = validation.flag("exact", exact)
+        if only_exact and net.backend == "reference":
+            raise ValueError(
+                "exact is True and backend of net is 'reference', whose sums are no tree; expected "
+                "'compiled'"
+            )
         self.call = uuid.uuid4().hex
         for l, activation in enumerate(net.activations, start=1):
             if isinstance(activation, Activation):

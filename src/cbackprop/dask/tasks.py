@@ -64,6 +64,7 @@ class Described(NamedTuple):
 
     description: Description
     backend: str
+    threads: int | str
     feature_names: Names
     class_names: Names
     missing_targets: bool
@@ -75,8 +76,8 @@ class Described(NamedTuple):
             net.sizes, net.activations, net.cost_function, net.dtype.name, "auto"
         )
         return cls(
-            description, net.backend, net.feature_names, net.class_names, missing_targets,
-            Environment.here(),
+            description, net.backend, net.threads, net.feature_names, net.class_names,
+            missing_targets, Environment.here(),
         )  # fmt: skip
 
 
@@ -207,7 +208,9 @@ def _engine_at(state: State) -> Engine:
     if _here.call != state.call:
         network: Described = pickle.loads(state.described)
         network.environment.require()
-        _here.engine = backend.engine(network.backend, *network.description[:4], threads=1)
+        _here.engine = backend.engine(
+            network.backend, *network.description[:4], threads=network.threads
+        )
         _here.engine.missing_targets = network.missing_targets
         _here.call = state.call
     weights, biases, _ = _here.engine.parameter_arrays()
