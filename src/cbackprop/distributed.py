@@ -13,6 +13,7 @@ import numpy as np
 
 from cbackprop import backend, layout, nodes, validation
 from cbackprop.exports import require_network
+from cbackprop.functions import name_of
 from cbackprop.gradients import Gradient
 from cbackprop.network import Network
 from cbackprop.sparse_rows import ExamplesLike
@@ -86,6 +87,7 @@ class GradientSum:
             validation.explain_not_finite(error.failure, examples, weights, biases)
             raise
         self._sizes = sizes
+        self._functions = [name_of(function) for function in (*network.activations, cost)]
         self._parameters = fingerprint([parameters])
         info = backend.info()  # what else decides on the bits
         self._made_by = info["version"], network.backend, info["fused_multiply_add"]
@@ -98,8 +100,14 @@ class GradientSum:
         """The sum over the examples of both."""
         if not isinstance(other, GradientSum):
             return NotImplemented
-        if (self._sizes, self._parameters) != (other._sizes, other._parameters):
-            raise ValueError("sums of networks with other sizes or parameters do not add up")
+        if (self._sizes, self._functions, self._parameters) != (
+            other._sizes,
+            other._functions,
+            other._parameters,
+        ):
+            raise ValueError(
+                "sums of networks with other sizes, activations, costs or parameters do not add up"
+            )
         if self._made_by != other._made_by:
             raise ValueError(
                 f"the sums were made by {self._made_by} and {other._made_by}; expected one and the "
@@ -115,7 +123,8 @@ class GradientSum:
                     f"expected an end at a multiple of {EXAMPLES_PER_GROUP}"
                 )
         both = object.__new__(GradientSum)
-        both._sizes, both._parameters = self._sizes, self._parameters
+        both._sizes, both._functions = self._sizes, self._functions
+        both._parameters = self._parameters
         both._made_by = self._made_by
         joined = JoinedSum()
         for node in self._nodes:

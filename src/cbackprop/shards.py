@@ -58,7 +58,9 @@ class Shards:
             self._parts[i][max(start - begins[i], 0) : max(stop - begins[i], 0)]
             for i in range(min(first, len(begins) - 1), min(last, len(begins) - 1) + 1)
         ]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        if len(found) == 1:
+            return found[0].astype(self.dtype, copy=False)
+        return np.concatenate(found, dtype=self.dtype)
 
     def take_rows(self, rows: Array) -> Array:
         """Some rows by their numbers, in memory.

@@ -93,8 +93,21 @@ def test_it_is_of_the_parameters_that_the_network_had() -> None:
     second = GradientSum(net.copy(), X[256:], Y[256:], first=256)
     net.weights[0][...] += 0.5
     assert bits((first + second).gradient().vector) == expected
-    with pytest.raises(ValueError, match="other sizes or parameters do not add up"):
+    with pytest.raises(ValueError, match="other sizes, activations, costs or parameters do not"):
         first + GradientSum(net, X[256:], Y[256:], first=256)
+
+
+def test_functions_are_one_network_s() -> None:
+    X, Y = data(512, SIZES)
+    net = network()
+    others: list[tuple[Any, Any]] = [
+        (["relu", "sigmoid"], "cross_entropy"), (["tanh", "sigmoid"], "mse")
+    ]  # fmt: skip
+    for activation, cost in others:
+        other = Network(SIZES, activation, cost)
+        other.parameters = net.parameters
+        with pytest.raises(ValueError, match="activations, costs or parameters do not add up"):
+            GradientSum(net, X[:256], Y[:256]) + GradientSum(other, X[256:], Y[256:], 256)
 
 
 def test_parts_that_would_have_other_bits_are_refused() -> None:

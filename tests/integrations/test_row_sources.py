@@ -135,6 +135,27 @@ def test_tables_beside_files(tmp_path: Path) -> None:
     assert bits(twin.gradient(turned, of_file).vector) == bits(net.gradient(X, Y).vector)
 
 
+def test_tables_to_judge_by(tmp_path: Path) -> None:
+    """In the order of the training's, beside a file and in chunks."""
+    pandas = pytest.importorskip("pandas")
+    X, Y = examples()
+    names = [f"x{k}" for k in range(SIZES[0])]
+    frame = pandas.DataFrame(X.astype(np.float64), columns=names)
+    turned = frame[names[::-1]]
+    with open(tmp_path / "Y", "wb") as file:
+        Y.tofile(file)
+    of_file = np.memmap(tmp_path / "Y", np.float32, "r", shape=Y.shape)
+    expected = None
+    for judged in ((turned, Y), (turned, of_file), lambda: [(turned, Y)]):
+        net = Network(SIZES, "tanh", seed=0)
+        history = net.fit(frame, Y, epochs=1, validation_data=judged)
+        expected = expected or history.validation_cost
+        assert history.validation_cost == expected
+    net = Network(SIZES, "tanh", seed=0)
+    with pytest.raises(ValueError, match=r"^validation_data\[0\] has the columns .* too late"):
+        net.fit(lambda: [(frame, Y)], epochs=1, validation_data=(turned, Y))
+
+
 def test_tables_in_chunks() -> None:
     """The first chunk's order is that of the others; only training gives the network names."""
     pandas = pytest.importorskip("pandas")

@@ -246,6 +246,35 @@ def test_rows_that_are_too_few_or_too_wide() -> None:
         net.gradient(SOURCES["slices"](np.zeros((N, 8)), Y, Path())[0], Y)
 
 
+def test_chunks_may_use_their_memory_again() -> None:
+    """Also where NumPy gets at it through an object of theirs."""
+    X, Y = examples()
+    memory = np.empty((500, 7))
+
+    class Wrapped:
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+            return memory
+
+    def chunks():  # type: ignore[no-untyped-def]
+        for start in range(0, 2_500, 500):
+            memory[...] = X[start : start + 500]
+            yield Wrapped(), Y[start : start + 500]
+
+    net = network()
+    same(net.gradient(X[:2_500], Y[:2_500]), net.gradient(chunks), "compiled")
+
+
+def test_what_slices_may_not_give() -> None:
+    X, Y = examples()
+
+    class Nothing(Slices):
+        def __getitem__(self, rows: slice) -> Any:
+            return super().__getitem__(rows) if rows.start < 512 else None
+
+    with pytest.raises(TypeError, match=r"^X\[512:768\] gave None; expected an array"):
+        network().gradient(Nothing(X), Y)
+
+
 def test_chunks_alone() -> None:
     X, Y = examples()
     net = network()

@@ -14,7 +14,7 @@ import pytest
 from row_sources import SOURCES, Slices, of_chunks
 from support import Array, bits, both_dtypes, every_backend, needs_compiled, posix_only, state
 
-from cbackprop import Adam, EarlyStopping, Network
+from cbackprop import LBFGS, Adam, EarlyStopping, Network
 from cbackprop.streams import sources as reading
 
 SIZES = (7, 9, 3)
@@ -189,6 +189,82 @@ def test_slices_are_shuffled_by_pieces_and_within_them() -> None:
     other = network()
     other.fit(X, Y, epochs=2, shuffle=False)
     assert bits(other.parameters) != bits(net.parameters)
+
+
+def test_weights_go_with_their_rows() -> None:
+    """Of rows without weight nothing is felt, in whatever order they come."""
+    X, Y = examples()
+    weight = np.ones(N)
+    weight[1_000:] = 0
+    changed = Y.copy()
+    changed[1_000:] = 0.5
+    net, twin = network(), network()
+    one = net.fit(Slices(X), Slices(Y), epochs=3, sample_weight=weight)
+    other = twin.fit(Slices(X), Slices(changed), epochs=3, sample_weight=weight)
+    assert bits(net.parameters) == bits(twin.parameters)
+    assert one.cost == other.cost
+
+
+def test_a_source_is_read_by_one_thread_at_a_time() -> None:
+    """Also where a pass is left early, as one is whose numbers overflow in a line search."""
+    X, Y = examples()
+
+    class Alone(Slices):
+        def __getitem__(self, rows: slice) -> Array:
+            assert busy.acquire(blocking=False), "two threads read"
+            try:
+                time.sleep(0.002)
+                return super().__getitem__(rows)
+            finally:
+                busy.release()
+
+    busy = threading.Lock()
+    net = Network(SIZES, ["tanh", "exponential"], "mse", seed=0)
+    source = Alone(X), Slices(np.abs(Y) + 0.1)
+    net.fit(*source, epochs=3, optimizer=LBFGS(learning_rate=1000))
+    with pytest.raises(FloatingPointError):
+        net.fit(*source, epochs=1, learning_rate=1e200)
+    net.gradient(*source)
+
+
+def test_a_source_may_use_its_memory_again() -> None:
+    X, Y = examples()
+
+    class Shared(Slices):
+        memory = np.empty((N, 7))
+
+        def __getitem__(self, rows: slice) -> Array:
+            found = self.memory[: rows.stop - rows.start]
+            found[...] = super().__getitem__(rows)
+            return found
+
+    both_fits(network(), (Shared(X), Y), epochs=2, shuffle=False)
+
+
+def test_targets_in_memory_are_looked_at_beside_a_source() -> None:
+    X, Y = examples()
+    nothing = np.full_like(Y, np.nan)
+    net = network()
+    before = state(net)
+    with pytest.raises(ValueError, match=r"^Y had nothing but nan"):
+        net.fit(Slices(X), nothing, missing_targets=True)
+    with pytest.raises(ValueError, match=r"^Y of validation_data\[0\] had nothing but nan"):
+        net.fit(X, Y, missing_targets=True, validation_data=(Slices(X), nothing))
+    assert state(net) == before
+    with pytest.warns(UserWarning, match="cannot be reached"):
+        net.fit(Slices(X), Y * 5, epochs=1)
+
+
+def test_accuracy_knows_the_classes_of_the_training() -> None:
+    """Ones alone may be of 0 and 1, or of -1 and 1: the examples trained on tell."""
+    X, Y = examples()
+    labels = (Y > 0).astype(np.float32)
+    ones = np.ones_like(labels)
+    net, twin = network(), network()
+    options: dict[str, Any] = {"epochs": 1, "metrics": ["accuracy"], "shuffle": False}
+    one = net.fit(X, labels, validation_data=(X, ones), **options)
+    other = twin.fit(Slices(X), labels, validation_data=(Slices(X), ones), **options)
+    assert one.metrics == other.metrics
 
 
 def test_each_row_is_trained_on_once() -> None:

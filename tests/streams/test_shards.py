@@ -44,6 +44,7 @@ def test_numbers_of_several_types(tmp_path: Path) -> None:
     shards = datasets.open_npy(files(tmp_path, *parts))
     assert shards.dtype == np.float32
     assert shards.take_rows(np.array([3, 2])).ravel().tolist() == [0.5, 2]
+    assert shards[0:2].dtype == shards[2:4].dtype == np.float32
 
 
 def test_nothing_is_read_but_what_is_asked_for(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_what_may_be_a_source() -> None:
     [
         (iter([(X, Y)]), "X is <list_iterator"),
         ((pair for pair in [(X, Y)]), "X is <generator"),
-        (X, "Y is None; expected an array of numbers, or a source of chunks (X, Y)"),
+        (X, "Y is None; expected an array of numbers, as X is one"),
         (X.tolist(), "in the place of both, not [["),
         ([], "in the place of both, not [] (list)"),
         ("XY", "in the place of both, not 'XY' (str)"),

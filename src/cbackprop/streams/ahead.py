@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 # How long a wait lasts before Python looks for signals: some systems hear none in a wait.
 LOOK_SECONDS = 0.05
 
 
+# Readers that were left and may still be at their last item, with what they read.
+_left: list[_Reader[Any]] = []
+
+
 class _Reader(Generic[Item]):
     """Gives one item at a time from a thread to the one that asks."""
 
-    def __init__(self, items: Iterator[Item]) -> None:
-        self.items = items
+    def __init__(self, items: Iterator[Item], sources: Sequence[object]) -> None:
+        self.items, self.sources = items, sources
         self.item: Item | None = None
         self.error: BaseException | None = None
         self.is_over = self.is_left = False
@@ -58,13 +62,20 @@ class _Reader(Generic[Item]):
         return item
 
 
-def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; the next one is under way while one is used.
+def read_ahead(items: Iterator[Item], *sources: object) -> Iterator[Item]:
+    """The same items, made from these sources; the next one is under way while one is used.
 
     What making them raises is raised here. Who leaves early leaves the thread to end with the item
-    that it is at: nobody waits for it.
+    that it is at. Nobody waits for it but the next who reads one of the sources: that is not to be
+    done by two threads at a time.
     """
-    reader = _Reader(items)
+    for other in [*_left]:
+        is_shared = any(one is another for one in sources for another in other.sources)
+        while is_shared and other.thread.is_alive():
+            other.thread.join(LOOK_SECONDS)
+        if not other.thread.is_alive() and other in _left:
+            _left.remove(other)
+    reader = _Reader(items, sources)
     reader.thread.start()
     try:
         while True:
@@ -76,4 +87,5 @@ def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
             del item  # which need not be there while the next one is waited for
     finally:
         reader.is_left = True
+        _left.append(reader)
         reader.wanted.release()

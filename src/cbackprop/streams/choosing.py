@@ -30,8 +30,12 @@ def stream_of_examples(model: Model, X: object) -> Stream | None:
     return row_stream(model, X, None, with_targets=False)
 
 
-def stream_to_judge(model: Model, given: object, missing: bool) -> Stream | None:
+def stream_to_judge(
+    model: Model, given: object, missing: bool, tables: validation.TableNames
+) -> Stream | None:
     """What reads validation data; None for a pair of arrays, or for what is none.
+
+    ``tables`` are the names of the training data's columns.
 
     Raises
     ------
@@ -40,7 +44,9 @@ def stream_to_judge(model: Model, given: object, missing: bool) -> Stream | None
     """
     names = "validation_data[0]", "validation_data[1]"
     if validation.is_list(given):
-        return row_stream(model, given[0], given[1], names, missing) if len(given) == 2 else None
+        if len(given) != 2:
+            return None
+        return row_stream(model, given[0], given[1], names, missing, tables=tables)
     if validation.is_chunk_source(given):
-        return Chunks(given, "validation_data", missing)  # type: ignore[arg-type]  # judged as it comes
+        return Chunks(given, "validation_data", missing, tables)  # type: ignore[arg-type]  # judged as it comes
     return None

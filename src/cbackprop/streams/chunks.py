@@ -35,10 +35,19 @@ class Chunks(Stream):
         What messages call it.
     missing : bool, optional
         As `validation.targets` takes it, where a pass is not told.
+    names : TableNames, optional
+        Of the columns, where the model has none.
     """
 
-    def __init__(self, source: Source, argument: str = "X", missing: bool | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        argument: str = "X",
+        missing: bool | None = None,
+        names: validation.TableNames | None = None,
+    ) -> None:
         self.source, self.argument, self.missing = source, argument, missing
+        self.names = validation.TableNames(None, None) if names is None else names
 
     def pieces(
         self,
@@ -52,7 +61,7 @@ class Chunks(Stream):
         """As `Stream.pieces`, in the order of the source."""
         if missing is None:
             missing = self.missing
-        chunks = read_ahead(self._chunks(model, True, missing, trains))
+        chunks = read_ahead(self._chunks(model, True, missing, trains), self.source)
         return in_units(self._counted(model, chunks, warns), unit)
 
     def judge_options(
@@ -64,7 +73,7 @@ class Chunks(Stream):
     def examples(self, model: Model) -> Iterator[Array]:
         """X alone, chunk by chunk."""
         chunks = self._chunks(model, with_targets=False, missing=None, trains=False)
-        return read_ahead(X for _, X, _ in chunks)
+        return read_ahead((X for _, X, _ in chunks), self.source)
 
     def _counted(
         self, model: Model, chunks: Iterator[tuple[int, Array, Array]], warns: bool
@@ -83,13 +92,14 @@ class Chunks(Stream):
     ) -> Iterator[tuple[int, Array, Array]]:
         """The number of each chunk, its X (n, n_0) and its Y (n, n_L), in memory of their own."""
         facts = model.sizes, model.dtype.name
-        features, classes = model.about.feature_names, model.about.class_names
+        features = model.about.feature_names or self.names.features
+        classes = model.about.class_names or self.names.outputs
         chunks = iter(validation.one_pass(self.argument, self.source))
         for i in count():
             chunk = next(chunks, _END)
             if chunk is _END:
                 return
-            with _InChunk(i):
+            with _InChunk(i, self.argument):
                 X, Y = validation.chunk(chunk)
                 tables = validation.table_names(features, classes, model.sizes, X, Y)
                 given = tables.pair(X, Y) if with_targets else (tables.examples("X", X), None)
@@ -113,8 +123,8 @@ class Chunks(Stream):
 class _InChunk:
     """``with _InChunk(i)``: messages name the chunk."""
 
-    def __init__(self, i: int) -> None:
-        self.i = i
+    def __init__(self, i: int, argument: str) -> None:
+        self.where = f"in chunk {i}" if argument == "X" else f"in chunk {i} of {argument}"
 
     def __enter__(self) -> None:
         pass
@@ -122,9 +132,17 @@ class _InChunk:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, (TypeError, ValueError)):
             named = TypeError if isinstance(error, TypeError) else ValueError
-            raise named(f"in chunk {self.i}: {error}") from error
+            raise named(f"{self.where}: {error}") from error
 
 
 def _own(array: Array, given: object) -> Array:
-    """A source may write the next chunk, which is read ahead, where this one is."""
-    return array.copy() if array is given or array.base is not None else array
+    """In memory of its own: a source may write the next chunk, which is read ahead, where this is.
+
+    Of lists NumPy has made an array, and of arrays another one where they had to be converted.
+    """
+    is_new = array.base is None and array is not given
+    return (
+        array
+        if is_new and (validation.is_list(given) or validation.is_array(given))
+        else array.copy()
+    )

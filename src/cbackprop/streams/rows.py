@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from cbackprop.streams.ahead import read_ahead
 from cbackprop.streams.sources import Judge, Rows, rows_in
 from cbackprop.streams.stream import Pair, PassOrder, Stream, in_units
 from cbackprop.sums import EXAMPLES_PER_GROUP
+
+Piece = TypeVar("Piece", Array, Pair)
 
 
 class RowStream(Stream):
@@ -41,6 +44,7 @@ class RowStream(Stream):
             isinstance(part, np.ndarray) or part.takes_numbers for part in (X, Y)
         )
         self.shuffles_in_pieces = not self.takes_numbers
+        self.known_targets = Y if isinstance(Y, np.ndarray) else None
         row_bytes = sum(part.shape[1] * part.dtype.itemsize for part in (X, Y))
         self.rows_of_piece = max(rows_in(sources.PIECE_BYTES, row_bytes), EXAMPLES_PER_GROUP)
         self.rows_shuffled = rows_in(sources.SHUFFLED_BYTES, row_bytes)
@@ -80,19 +84,25 @@ class RowStream(Stream):
     ) -> Iterator[Pair]:
         """As `Stream.pieces`, read ahead."""
         n_targets = 0
-        for X, Y in read_ahead(self._ordered(model, unit, order)):
-            if isinstance(self.Y, Rows):
-                n_targets += int(np.isfinite(Y).sum())
-                if warns and validation.reachable_targets("Y", Y, model.activations[-1]):
-                    warns = False
+        output = model.activations[-1]
+        if warns and not isinstance(self.Y, Rows):
+            validation.reachable_targets("Y", self.Y, output)
+            warns = False
+        for X, Y in self._read(self._ordered(model, unit, order)):
+            n_targets += int(np.isfinite(Y).sum())
+            if warns and validation.reachable_targets("Y", Y, output):
+                warns = False
             yield X, Y
             del X, Y
-        if isinstance(self.Y, Rows) and self.Y.shape[1] > 0:
-            validation.whole_pass(self.argument, self.n_rows, n_targets)
+        validation.whole_pass(self.argument, self.n_rows, n_targets)
+
+    def _read(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        sources = [part.source for part in (self.X, self.Y) if isinstance(part, Rows)]
+        return read_ahead(pieces, *sources)
 
     def examples(self, model: Model) -> Iterator[Array]:
         """X alone, a piece at a time."""
-        return read_ahead(self.X[rows] for rows in self._slices(EXAMPLES_PER_GROUP))
+        return self._read(self.X[rows] for rows in self._slices(EXAMPLES_PER_GROUP))
 
     def _slices(self, unit: int) -> Iterator[slice]:
         step = max(self.rows_of_piece // unit, 1) * unit
@@ -105,14 +115,24 @@ class RowStream(Stream):
         return (self._pair(rows if order is None else order[rows]) for rows in self._slices(unit))
 
     def _shuffled(self, model: Model, order: PassOrder) -> Iterator[Pair]:
-        """Piece by piece, and in each its rows in an order of their own."""
+        for start, places in self._places(model, order):
+            X, Y = self._pair(slice(start, start + len(places)))
+            yield X[places], Y[places]
+
+    def _places(self, model: Model, order: PassOrder) -> Iterator[tuple[int, Array]]:
+        """Where each piece begins, and its rows from there in an order of their own."""
         for piece in order.pieces.tolist():
             start = piece * self.rows_shuffled
-            X, Y = self._pair(slice(start, min(start + self.rows_shuffled, self.n_rows)))
-            places = np.arange(len(X), dtype=np.int64)
-            words = RandomNumbers((order.key + piece) % 2**64).words(len(X))
+            places = np.arange(min(self.rows_shuffled, self.n_rows - start), dtype=np.int64)
+            words = RandomNumbers((order.key + piece) % 2**64).words(len(places))
             backends.shuffle(model.backend, model.dtype.name, places, words)
-            yield X[places], Y[places]
+            yield start, places
+
+    def row_numbers(self, model: Model, order: Array | PassOrder) -> Array:
+        """As `Stream.row_numbers`."""
+        if not isinstance(order, PassOrder):
+            return order
+        return np.concatenate([start + places for start, places in self._places(model, order)])
 
     def _pair(self, rows: slice | Array) -> Pair:
         return self.X[rows], self.Y[rows]
@@ -125,8 +145,11 @@ def row_stream(
     arguments: tuple[str, str] = ("X", "Y"),
     missing: bool | None = None,
     with_targets: bool = True,
+    tables: validation.TableNames | None = None,
 ) -> RowStream | None:
     """A stream where one of them is a source that is more than a piece; None where neither is.
+
+    ``tables`` are the names of the columns where they are not those of the model or these.
 
     Raises
     ------
@@ -144,7 +167,8 @@ def row_stream(
     ]
     if not lazy:
         return None
-    tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
+    if tables is None:
+        tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
 
     def examples(name: str, rows: object) -> Array:
         array = dense(validation.batch(name, rows, *facts))

@@ -50,6 +50,7 @@ class Rows:
         self.takes_numbers = (
             self.is_hdf5 or isinstance(source, np.ndarray) or hasattr(source, "take_rows")
         )
+        self.may_use_memory_again = not self.takes_numbers
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -67,10 +68,14 @@ class Rows:
             found = self.source[rows.start : rows.stop]
         else:
             name, n = f"{self.argument}[rows]", len(rows)
+            rows = rows.view()
+            rows.flags.writeable = False  # the same numbers are for X and Y
             found = self._numbered(rows)
         validation.as_many_rows(name, found, n)
         try:
-            return self.judge(name, found)
+            judged = self.judge(name, found)
+            # A source of the user's may give the next rows in the same memory meanwhile.
+            return judged.copy() if self.may_use_memory_again else judged
         except ValueError:
             for i in range(n):
                 row = rows.start + i if isinstance(rows, slice) else int(rows[i])

@@ -52,10 +52,13 @@ class Stream:
         What their columns are called; None where that is not known before.
     shuffles_in_pieces : bool
         Whether `random_order` gives a `PassOrder`.
+    known_targets : ndarray or None
+        Y where it is in memory.
     """
 
     n: int | None = None
     shuffles_in_pieces = False
+    known_targets: Array | None = None
     tables: validation.TableNames | None = None
 
     @cached_property
@@ -111,6 +114,10 @@ class Stream:
     def random_order(self, model: Model) -> Array | PassOrder | None:
         """An order for a pass, drawn from the model's generator; None for the source's own."""
         return None
+
+    def row_numbers(self, model: Model, order: Array | PassOrder) -> Array:
+        """The numbers of all rows in this order."""
+        raise NotImplementedError
 
     def examples(self, model: Model) -> Iterator[Array]:
         """X alone, a piece at a time."""
@@ -170,13 +177,12 @@ class Stream:
     ) -> PassResult:
         """One pass with the steps, to the bit, of one over arrays in memory in this order."""
         cost, n = NO_COST, 0
+        if sample_weight is not None and order is not None:
+            sample_weight = sample_weight[self.row_numbers(model, order)]
         missing = options is not None and options.missing_targets
         X, Y = model.no_examples()
         for X, Y in self.pieces(model, batch_size, order, missing, True, warns):
-            rows: slice | Array = slice(n, n + len(X))
-            weight = None
-            if sample_weight is not None:
-                weight = sample_weight[order[rows] if isinstance(order, np.ndarray) else rows]
+            weight = None if sample_weight is None else sample_weight[n : n + len(X)]
             failure, cost = model.engine.train(
                 X, Y, None, batch_size, weight, options, key, None, n // batch_size, cost
             )

@@ -120,6 +120,8 @@ def make(
     network_facts = (model.sizes, model.dtype.name)
     scaled = validation.is_scaled("standardise", asked["standardise"], model.scales)
     stream = _stream(model, X, Y, asked, scaled)
+    for argument in ("sample_weight", "stratify"):
+        validation.same_order_of_rows(("X", argument), X, asked[argument])
     if stream is not None:
         stream.judge_options(asked, isinstance(chosen, WholeBatch), model.scales)
         # Of the examples that are there already, which are none.
@@ -128,8 +130,6 @@ def make(
     tables = validation.table_names(about.feature_names, about.class_names, model.sizes, X, Y)
     if stream is not None and stream.tables is not None:
         tables = stream.tables
-    for argument in ("sample_weight", "stratify"):
-        validation.same_order_of_rows(("X", argument), X, asked[argument])
     X, Y = tables.pair(X, Y)
     sparse = validation.sparse("sparse", asked["sparse"])
     examples = validation.batch("X", X, *network_facts)
@@ -170,14 +170,18 @@ def make(
     share = validation.fraction("validation_fraction", asked["validation_fraction"])
     n_held_out = validation.held_out(share, pair, n)
     resume = validation.flag("resume", asked["resume"])
-    if resume:  # the names of its columns are in the checkpoint
-        validation.no_table_to_judge_by(pair, tables, (about.feature_names, about.class_names))
+    # The names of its columns are in the checkpoint, or come with the first chunk.
+    if resume or (stream is not None and stream.tables is None):
+        too_late = "resume finds" if resume else "chunks bring"
+        own = about.feature_names, about.class_names
+        validation.no_table_to_judge_by(pair, tables, own, too_late)
     judged: tuple[Examples, Array] | Stream | None = None
     if pair is not None and not scaled:
-        judged = stream_to_judge(model, pair, missing)
+        judged = stream_to_judge(model, pair, missing, tables)
     wanted = named(validation.metrics(asked["metrics"], METRICS))
     if judged is not None:
-        functions = _functions(wanted, output)
+        known = targets if stream is None else stream.known_targets
+        functions = _functions_of_read(wanted, output, [] if known is None else [known])
     else:
         judged = validation.validation_pair(
             pair, *network_facts, model.cost_function, tables, missing
@@ -305,25 +309,29 @@ def _with_direction(
 def _functions(
     wanted: Mapping[str, MetricName | Metric], output: str | Activation, *targets: Array
 ) -> dict[str, Metric]:
-    """The metrics as functions: accuracy by the classes of all targets, also those judged on.
-
-    Without any targets by those of the examples that are measured.
-    """
+    """The metrics as functions: accuracy by the classes of all targets, also those judged on."""
     if "accuracy" not in wanted.values():
         return {name: function_of(metric, None) for name, metric in wanted.items()}
     place = list(wanted.values()).index("accuracy")
-    if not targets:
-
-        def accuracy_of_these(predictions: Array, these: Array) -> float:
-            found = validation.classes_of_accuracy(f"metrics[{place}]", output, these)
-            return accuracy(found, predictions, these)
-
-        return {
-            name: accuracy_of_these if metric == "accuracy" else function_of(metric, None)
-            for name, metric in wanted.items()
-        }
     classes = validation.classes_of_accuracy(f"metrics[{place}]", output, *targets)
     return {name: function_of(metric, classes) for name, metric in wanted.items()}
+
+
+def _functions_of_read(
+    wanted: Mapping[str, MetricName | Metric], output: str | Activation, known: list[Array]
+) -> dict[str, Metric]:
+    """The same where the targets that are judged on come later: those ``known`` may be none."""
+
+    def accuracy_of_these(place: int, predictions: Array, these: Array) -> float:
+        classes = validation.classes_of_accuracy(f"metrics[{place}]", output, *known, these)
+        return accuracy(classes, predictions, these)
+
+    return {
+        name: partial(accuracy_of_these, place)
+        if metric == "accuracy"
+        else function_of(metric, None)
+        for place, (name, metric) in enumerate(wanted.items())
+    }
 
 
 def _accuracy_has_rows(functions: Mapping[str, Metric], argument: str, Y: Array) -> None:

@@ -160,10 +160,13 @@ def table_names(
     return TableNames(features, outputs)
 
 
-def no_table_to_judge_by(pair: object, tables: TableNames, own: tuple[Names | None, ...]) -> None:
+def no_table_to_judge_by(
+    pair: object, tables: TableNames, own: tuple[Names | None, ...], too_late: str
+) -> None:
     """Where X or Y is an array and names are still to come, its table would go by position.
 
-    ``own`` are the network's feature_names and class_names. One column has but one place.
+    ``own`` are the network's feature_names and class_names, ``too_late`` what brings them. One
+    column has but one place.
     """
     if not is_list(pair) or len(pair) != 2:
         return
@@ -178,7 +181,7 @@ def no_table_to_judge_by(pair: object, tables: TableNames, own: tuple[Names | No
             continue
         raise ValueError(
             f"{argument} has the columns {shown(list(labels))}, and {given} has none; expected "
-            f"a table as {given}, too, or {('feature_names', 'class_names')[i]}: resume finds the "
+            f"a table as {given}, too, or {('feature_names', 'class_names')[i]}: {too_late} the "
             "names too late"
         )
 

@@ -57,8 +57,10 @@ def is_row_source(argument: str, value: Any, dtype: str, and_plain: bool = False
 
 def n_rows(argument: str, value: Any) -> int:
     """The first number of its shape."""
+    if not hasattr(value, "shape") and not hasattr(value, "__len__"):
+        raise TypeError(f"{argument} gave {shown(value)}; expected an array")
     n: Any = value.shape[0] if hasattr(value, "shape") else len(value)
-    if not hasattr(n, "__index__"):
+    if not hasattr(n, "__index__") or n < 0:
         raise ValueError(
             f"{argument} has shape {value.shape}; expected a known number of rows"
             + ("; use .compute_chunk_sizes()" if hasattr(value, "compute_chunk_sizes") else "")
@@ -225,4 +227,5 @@ def whole_pass(argument: str, n_examples: int, n_targets: int) -> None:
             "new pass at each call"
         )
     if n_targets == 0:
-        raise ValueError("Y had nothing but nan; expected some targets")
+        name = "Y" if argument == "X" else f"Y of {argument}"
+        raise ValueError(f"{name} had nothing but nan; expected some targets")
