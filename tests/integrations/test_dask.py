@@ -482,7 +482,7 @@ def test_fit_refuses_what_is_no_sum_and_what_does_not_fit(client, net):
     assert state(net) == before
     scaled = Network(SIZES)
     scaled.fit(X, Y, epochs=1, standardise=True)
-    with pytest.raises(ValueError, match=r"^standardise is None .* keeps scales"):
+    with pytest.raises(ValueError, match=r"^net keeps scales, .*; expected one without"):
         fit(client, scaled, chunks)
 
 
@@ -537,3 +537,40 @@ def test_a_training_that_fails_is_named(client):
         map_trainings(client, [functools.partial(print, sys.stdout)])
     with pytest.raises(TypeError, match=r"^trainings is .*; expected a list of functions"):
         map_trainings(client, iter(trainings))
+
+
+def returns(*arguments, **keywords):
+    return arguments, keywords
+
+
+def test_keywords_of_a_training_are_its_own(client):
+    """Also those that a client's submit has, too."""
+    trainings = [functools.partial(returns, s, key="k", retries=s, pure=1) for s in (1, 2)]
+    expected = [((s,), {"key": "k", "retries": s, "pure": 1}) for s in (1, 2)]
+    assert map_trainings(client, trainings) == expected
+
+
+def test_two_delayed_chunks(client, net):
+    """Two of them are not a pair of Dask arrays, whatever attributes they have."""
+    X, Y = data(2048, SIZES)
+    halves = [dask.delayed(lambda k=k: (X[k : k + 1024], Y[k : k + 1024]))() for k in (0, 1024)]
+    assert bits(gradient(client, net, halves).vector) == bits(net.gradient(X, Y).vector)
+
+
+def test_loaders_may_fill_their_arrays_again(client, net):
+    X, Y = data(2048, SIZES)
+    memory = np.empty((1024, SIZES[0]))
+
+    def half(k):
+        memory[...] = X[k : k + 1024]
+        return memory, Y[k : k + 1024]
+
+    chunks = [functools.partial(half, k) for k in (0, 1024)]
+    assert bits(gradient(client, net, chunks).vector) == bits(net.gradient(X, Y).vector)
+
+
+def test_a_chunk_without_rows_has_no_types(client, net):
+    X, Y = data(512, SIZES)
+    nothing = np.empty((0, SIZES[0]), np.float32), np.empty((0, SIZES[-1]), np.float32)
+    chunks = [lambda: nothing, lambda: (X, Y)]
+    assert bits(gradient(client, net, chunks).vector) == bits(net.gradient(X, Y).vector)

@@ -67,6 +67,24 @@ def test_what_was_used_is_let_go() -> None:
         assert sum(ref() is not None for ref in alive) <= 2
 
 
+def test_nothing_is_kept_while_one_is_waited_for() -> None:
+    alive: list[weakref.ref[Item]] = []
+    before: list[int] = []
+
+    def items() -> Iterator[Item]:
+        for i in range(5):
+            time.sleep(0.05)  # until what was given is used and gone
+            before.append(sum(ref() is not None for ref in alive))
+            item = Item(i)
+            alive.append(weakref.ref(item))
+            yield item
+            del item
+
+    for item in read_ahead(items()):
+        del item
+    assert before == [0] * 5
+
+
 def test_errors_come_after_what_came_before_them() -> None:
     def items() -> Iterator[Item]:
         yield Item(0)

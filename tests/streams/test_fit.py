@@ -16,6 +16,7 @@ from support import Array, bits, both_dtypes, every_backend, needs_compiled, pos
 
 from cbackprop import LBFGS, Adam, EarlyStopping, Network
 from cbackprop.streams import sources as reading
+from cbackprop.streams.rows import row_stream
 
 SIZES = (7, 9, 3)
 N = 1_500
@@ -189,6 +190,24 @@ def test_slices_are_shuffled_by_pieces_and_within_them() -> None:
     other = network()
     other.fit(X, Y, epochs=2, shuffle=False)
     assert bits(other.parameters) != bits(net.parameters)
+
+
+def test_an_order_of_slices() -> None:
+    """Pieces in an order, the rows of each in one of their own, and others the next time."""
+    X, Y = examples()
+    stream = row_stream(network()._model, Slices(X), Slices(Y))
+    assert stream is not None
+    rows = stream.rows_shuffled
+    orders = []
+    model = network()._model
+    for _ in range(2):
+        numbers = stream.row_numbers(model, stream.random_order(model))
+        assert sorted(numbers) == list(range(N))
+        pieces = [numbers[i : i + rows] for i in range(0, N, rows)]
+        within = [bits(piece - piece.min()) for piece in pieces if len(piece) == rows]
+        assert len({*within}) == len(within) > 2
+        orders.append(numbers)
+    assert bits(orders[0]) != bits(orders[1])
 
 
 def test_weights_go_with_their_rows() -> None:

@@ -96,18 +96,21 @@ class OnCluster:
         return self.starts[-1]
 
     def _require_alike(self) -> None:
-        first = self.facts[0]
+        first = next((facts for facts in self.facts if facts.n > 0), self.facts[0])
+        number = self.facts.index(first)
         for k, facts in enumerate(self.facts):
+            if facts.n == 0:
+                continue
             for i, name in enumerate("XY"):
                 if facts.dtypes[i] != first.dtypes[i]:
                     raise TypeError(
                         f"in chunk {k}: {name} has dtype {facts.dtypes[i]}; expected "
-                        f"{first.dtypes[i]} as in chunk 0"
+                        f"{first.dtypes[i]} as in chunk {number}"
                     )
                 if facts.names[i] != first.names[i]:
                     raise ValueError(
                         f"in chunk {k}: {name} has the columns {validation.shown(facts.names[i])}; "
-                        f"expected {validation.shown(first.names[i])} as in chunk 0"
+                        f"expected {validation.shown(first.names[i])} as in chunk {number}"
                     )
         validation.whole_pass("chunks", len(self), sum(facts.n_targets for facts in self.facts))
 

@@ -82,7 +82,7 @@ def fit(
     missing_targets : bool
         Whether NaN in Y stands for a target that is not there.
     validation_data : (X, Y), optional
-        Judged here after each epoch.
+        Judged here, by the client, after each epoch: arrays in its memory, or files that it reads.
     metrics : sequence, optional
         Of the validation data.
     early_stopping : EarlyStopping or int, optional
@@ -112,8 +112,8 @@ def fit(
     ModelFileError, OSError
         If a checkpoint cannot be read or written.
     FloatingPointError
-        If training diverges, naming the epoch. After this or any other error in it everything is
-        as it was at its start.
+        If training diverges, naming the epoch. After this or any other error in an epoch everything
+        is as it was at the start of that epoch.
 
     Warns
     -----
@@ -178,7 +178,12 @@ class _Passes(Stream):
         self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
     ) -> None:
         """As `Stream.judge_options`: what `fit` above does not take cannot be there."""
-        validation.options_with_chunks(asked, False, scales)
+        validation.options_with_chunks(asked, False, None)
+        if scales is not None:
+            raise ValueError(
+                "net keeps scales, in which it is trained; expected one without: train a copy of "
+                "its parameters, or use Network.fit"
+            )
 
     def contents(self, model: Model) -> Pair:
         """Fingerprints of the chunks, which stand for the numbers of all rows."""

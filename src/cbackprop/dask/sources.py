@@ -92,7 +92,8 @@ def _from_npz(path: str) -> tuple[Array, Array]:
 
 
 def _is_dask_array(value: object) -> bool:
-    return is_dask_collection(value) and hasattr(value, "rechunk")
+    # A Delayed has every attribute that it is asked for.
+    return is_dask_collection(value) and hasattr(type(value), "rechunk")
 
 
 def _blocks(described: bytes, *pair: Any) -> list[Delayed]:
@@ -106,6 +107,11 @@ def _blocks(described: bytes, *pair: Any) -> list[Delayed]:
     if X.numblocks[0] != Y.numblocks[0] or (
         X.chunks[0] != Y.chunks[0] and not np.isnan([*X.chunks[0], *Y.chunks[0]]).any()
     ):
+        if np.isnan([*X.chunks[0], *Y.chunks[0]]).any():
+            raise ValueError(
+                "chunks has arrays whose rows are not counted, in different numbers of row chunks; "
+                "expected the same, after .compute_chunk_sizes()"
+            )
         raise ValueError(
             f"chunks has X in row chunks {validation.shown(X.chunks[0])} and Y in "
             f"{validation.shown(Y.chunks[0])}; expected the same: Y.rechunk({{0: X.chunks[0]}})"

@@ -15,6 +15,7 @@ from cbackprop.model import Description
 from cbackprop.network import Network
 from cbackprop.reference.engine import Engine
 from cbackprop.sparse_rows import dense
+from cbackprop.streams.chunks import own_memory
 from cbackprop.sums import JoinedSum, Node
 from cbackprop.training.fingerprint import fingerprint
 
@@ -145,6 +146,8 @@ def _judged(network: Described, k: int, X: object, Y: object) -> Chunk:
         "Y", Y, len(examples), False, sizes, dtype, cost,
         missing=network.missing_targets, class_names=network.class_names,
     )  # fmt: skip
+    # In memory of their own: a loader may fill its arrays again, or map a file that changes.
+    examples, targets = own_memory(examples, X), own_memory(targets, Y)
     facts = Facts(
         len(examples),
         dtypes,

@@ -82,12 +82,15 @@ def _submitted(client: Client, here: Environment, name: str, training: object) -
         call, given, named = call.func, call.args, call.keywords
     function = pickled(name, call)
     try:
-        return client.submit(run, here, function, *given, pure=False, **named)
+        # Not as arguments of submit, which has keywords of its own.
+        return client.submit(run, here, function, list(given), dict(named), pure=False)
     except TypeError as error:
         raise TypeError(f"{name} does not pickle: {error}") from error
 
 
-def run(environment: Environment, training: bytes, *arguments: Any, **keywords: Any) -> Any:
+def run(
+    environment: Environment, training: bytes, arguments: list[Any], keywords: dict[str, Any]
+) -> Any:
     """On a worker: the result, and the history that a network would leave behind."""
     environment.require()
     result = pickle.loads(training)(*arguments, **keywords)

@@ -114,7 +114,7 @@ class Chunks(Stream):
                         "Y", given[1], len(examples), False, *facts, model.cost_function,
                         missing=missing, class_names=classes,
                     )  # fmt: skip
-            own = i, _own(examples, X), _own(targets, Y)
+            own = i, own_memory(examples, X), own_memory(targets, Y)
             del chunk, X, Y, given, examples, targets  # which need not be there meanwhile
             yield own
             del own
@@ -135,7 +135,7 @@ class _InChunk:
             raise named(f"{self.where}: {error}") from error
 
 
-def _own(array: Array, given: object) -> Array:
+def own_memory(array: Array, given: object) -> Array:
     """In memory of its own: a source may write the next chunk, which is read ahead, where this is.
 
     Of lists NumPy has made an array, and of arrays another one where they had to be converted.

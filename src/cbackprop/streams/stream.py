@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
-from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +36,6 @@ class PassResult(NamedTuple):
     examples: Pair  # the last piece's, or those of the failure
 
 
-_IDENTITIES = count()
-
-
 class Stream:
     """Examples that a call reads a piece at a time.
 
@@ -60,11 +55,6 @@ class Stream:
     shuffles_in_pieces = False
     known_targets: Array | None = None
     tables: validation.TableNames | None = None
-
-    @cached_property
-    def identity(self) -> int:
-        """A number that no other stream of this process has, nor one that there was before."""
-        return next(_IDENTITIES)
 
     def pieces(
         self,

@@ -320,7 +320,7 @@ def _train_once(
                 lambda kind: stream.joined(model, kind, sample_weight, missing=missing),
                 stream.n or 0,
                 model.sizes[-1],
-                stream.identity,
+                None,  # a fit has one stream, and a state of its own
                 weight,
             )
         try:
