@@ -20,7 +20,6 @@ import numpy as np
 
 from cbackprop import validation
 from cbackprop.classes import name_of_label
-from cbackprop.shards import Shards, open_npy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
     from numpy.typing import ArrayLike, NDArray
+
+    from cbackprop.shards import Shards as Shards
+    from cbackprop.shards import open_npy as open_npy
 
 __all__ = ["Shards", "classes", "load_digits", "load_mnist", "one_hot", "open_npy", "read_idx"]
 
@@ -395,3 +397,12 @@ def _parse_idx(
             f"{name} has trailing bytes; expected {n_bytes} bytes of data for shape {shape}"
         )
     return data.reshape(shape)
+
+
+def __getattr__(name: str) -> Any:
+    """What few programs need is imported by those that do."""
+    if name in ("Shards", "open_npy"):
+        from cbackprop import shards
+
+        return getattr(shards, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

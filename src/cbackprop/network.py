@@ -24,10 +24,6 @@ from cbackprop.model import About, Description, Model, decline
 from cbackprop.optimizers import Optimizer, OptimizerName
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.sparse_rows import Examples, ExamplesLike, dense, numbers_of
-from cbackprop.streams import calls
-from cbackprop.streams.choosing import stream_of_examples, stream_of_pairs
-from cbackprop.streams.chunks import Source
-from cbackprop.streams.stream import Stream
 from cbackprop.training import loop
 from cbackprop.training import plan as plans
 from cbackprop.training.history import EarlyStopping, History
@@ -40,6 +36,8 @@ if TYPE_CHECKING:
     from cbackprop.chain_rule import ChainRule
     from cbackprop.gradient_check import GradientCheck
     from cbackprop.scaling import Scales
+    from cbackprop.streams.chunks import Source
+    from cbackprop.streams.stream import Stream
 
 # No ArrayLike, which any word would be.
 ClassWeight = (
@@ -614,8 +612,11 @@ class Network:
 
     def _stream(self, X: object, Y: object) -> Stream | None:
         """What reads them a piece at a time, where they are not arrays."""
-        is_plain = type(X) is np.ndarray and type(Y) is np.ndarray
-        return None if is_plain else stream_of_pairs(self._model, X, Y)
+        if type(X) is np.ndarray and type(Y) is np.ndarray:
+            return None
+        from cbackprop.streams.choosing import stream_of_pairs
+
+        return stream_of_pairs(self._model, X, Y)
 
     def _weight_of(
         self, stream: Stream, each: bool, sample_weight: object, what: str
@@ -661,9 +662,14 @@ class Network:
         quick = self._engine.predict(X, out)
         if quick is not None:
             return quick
-        stream = None if type(X) is np.ndarray else stream_of_examples(self._model, X)
-        if stream is not None:
-            return calls.predict(self._model, stream, out)
+        if type(X) is not np.ndarray:
+            from cbackprop.streams.choosing import stream_of_examples
+
+            stream = stream_of_examples(self._model, X)
+            if stream is not None:
+                from cbackprop.streams import calls
+
+                return calls.predict(self._model, stream, out)
         examples, single = self._examples(X)
         shape = self.sizes[-1:] if single else (len(examples), self.sizes[-1])
         # Into an array of its own first: the caller's must not change if the call fails.
@@ -753,6 +759,8 @@ class Network:
         each = validation.flag("per_example", per_example)
         stream = self._stream(X, Y)
         if stream is not None:
+            from cbackprop.streams import calls
+
             weight = self._weight_of(stream, each, sample_weight, "a mean cost")
             if each:
                 return calls.costs(self._model, stream)
@@ -836,6 +844,8 @@ class Network:
         each = validation.flag("per_example", per_example)
         stream = self._stream(X, Y)
         if stream is not None:
+            from cbackprop.streams import calls
+
             weight = self._weight_of(stream, each, sample_weight, "a mean gradient")
             if each:
                 return calls.per_example_gradient(self._model, stream, out)
@@ -887,6 +897,8 @@ class Network:
         """
         stream = self._stream(X, Y)
         if stream is not None:
+            from cbackprop.streams import calls
+
             return calls.gradient_norms(self._model, stream)
         examples, targets, single = self._pair(X, Y)
         return _first_if(single, self._model.gradient_norms(examples, targets))
@@ -1018,6 +1030,8 @@ class Network:
         """
         stream = self._stream(X, Y)
         if stream is not None:
+            from cbackprop.streams import calls
+
             return calls.gradient_moments(self._model, stream)
         examples, targets, _ = self._pair(X, Y, "a mean gradient")
         return self._model.gradient_moments(examples, targets)
@@ -1809,6 +1823,8 @@ class Network:
         """
         stream = self._stream(X, Y)
         if stream is not None:
+            from cbackprop.streams import calls
+
             outputs, targets = calls.outputs_and_targets(self._model, stream)
             validation.at_least_one_example("X", len(outputs), "a score")
         else:

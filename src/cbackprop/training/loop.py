@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from cbackprop.model import Model, Snapshot, total_weight
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import Rates
 from cbackprop.sparse_rows import Examples, numbers_of
-from cbackprop.streams import calls
-from cbackprop.streams.stream import PassOrder, Stream
 from cbackprop.training import stop_reasons
 from cbackprop.training.history import History
 from cbackprop.training.metrics import measured
@@ -31,6 +29,9 @@ from cbackprop.training.standardised import (
     take_scales,
 )
 from cbackprop.update_rules import StepOptions
+
+if TYPE_CHECKING:  # which few fits need
+    from cbackprop.streams.stream import PassOrder, Stream
 
 LARGE = 20.0  # no standardised number is
 
@@ -263,7 +264,7 @@ def _in_scales(
         return X, Y, plan
     pair = plan.validation_data
     if pair is not None:
-        assert not isinstance(pair, Stream)  # as the plan has seen
+        assert isinstance(pair, tuple)  # as the plan has seen
         names = "validation_data[0]", "validation_data[1]"
         plan = plan._replace(validation_data=standardised(model, *pair, names))
     return *standardised(model, X, Y), plan
@@ -341,7 +342,7 @@ def _train_once(
             if done.failure is None:
                 return sum(done.cost), total_weight(sample_weight, done.n), None
             _raise_divergence(epoch, done.failure, *done.examples)
-        assert not isinstance(order, PassOrder)  # which are of streams
+        assert order is None or isinstance(order, np.ndarray)  # others are of streams
         failed, total = engine.train(X, Y, order, batch_size, sample_weight, options, key, watcher)
         if failed is None:
             return sum(total), total_weight(sample_weight, len(X)), None
@@ -389,10 +390,12 @@ def _train_and_judge(
             model.engine.learning_rate = plan.optimizer.learning_rate
         seconds = time.perf_counter() - start
         try:
-            if isinstance(plan.validation_data, Stream):
-                validation_cost = calls.mean_cost(model, plan.validation_data)
-            elif plan.validation_data is not None:
+            if isinstance(plan.validation_data, tuple):
                 validation_cost = model.mean_cost(*plan.validation_data)
+            elif plan.validation_data is not None:
+                from cbackprop.streams import calls
+
+                validation_cost = calls.mean_cost(model, plan.validation_data)
         except FloatingPointError as error:
             raise _seen_when_judged(epoch, error, X, Y) from None
         if plan.options is not None and plan.options.has_penalty:
@@ -403,10 +406,12 @@ def _train_and_judge(
         require_finite(model)
         if not plan.metrics:
             pass
-        elif isinstance(judged, Stream):
-            measured_on = calls.outputs_and_targets(model, judged)
-        else:
+        elif isinstance(judged, tuple):
             measured_on = model.predict(judged[0]), judged[1]
+        else:
+            from cbackprop.streams import calls
+
+            measured_on = calls.outputs_and_targets(model, judged)
     except FloatingPointError as error:
         raise _seen_when_judged(epoch, error, X, Y) from None
     values: dict[str, float] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from cbackprop.model import Model
 from cbackprop.optimizers import Optimizer, WholeBatch, resolve
 from cbackprop.schedules import RateOfEpoch, ReduceOnPlateau
 from cbackprop.sparse_rows import Examples, dense
-from cbackprop.streams.choosing import stream_of_pairs, stream_to_judge
-from cbackprop.streams.sources import Rows
-from cbackprop.streams.stream import Stream
 from cbackprop.training.history import EarlyStopping, History
 from cbackprop.training.metrics import (
     LARGER_IS_BETTER,
@@ -29,6 +26,10 @@ from cbackprop.training.metrics import (
 )
 from cbackprop.update_rules import StepOptions
 from cbackprop.validation import TableNames
+
+if TYPE_CHECKING:  # which few fits need
+    from cbackprop.streams.sources import Rows
+    from cbackprop.streams.stream import Stream
 
 # Of the epoch; what it returns is judged when it has.
 OrderOfEpoch = Callable[[int], object]
@@ -177,6 +178,8 @@ def make(
         validation.no_table_to_judge_by(pair, tables, own, too_late)
     judged: tuple[Examples, Array] | Stream | None = None
     if pair is not None and not scaled:
+        from cbackprop.streams.choosing import stream_to_judge
+
         judged = stream_to_judge(model, pair, missing, tables)
     wanted = named(validation.metrics(asked["metrics"], METRICS))
     if judged is not None:
@@ -242,6 +245,11 @@ def _stream(
     model: Model, X: object, Y: object, asked: Mapping[str, object], scaled: bool
 ) -> Stream | None:
     """What reads the examples where they are not arrays; None also where all of them are needed."""
+    if type(X) is np.ndarray and type(Y) is np.ndarray:
+        return None
+    from cbackprop.streams.choosing import stream_of_pairs
+    from cbackprop.streams.stream import Stream
+
     if isinstance(X, Stream):
         return X
     if Y is not None and (scaled or validation.needs_all_examples(asked)):
