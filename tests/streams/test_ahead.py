@@ -118,3 +118,17 @@ def test_what_is_said_of_errors_holds_there() -> None:
         list(read_ahead(items()))
     with np.errstate(divide="ignore"):
         assert list(read_ahead(items())) == [np.inf]
+
+
+def test_nothing_is_kept_of_a_source_that_was_read() -> None:
+    source = Item(0)
+    gone = weakref.ref(source)
+    assert len(list(read_ahead(numbered(3), source))) == 3
+    for _ in read_ahead(numbered(3), source):
+        break
+    del source
+    until = time.monotonic() + 10
+    while gone() is not None and time.monotonic() < until:
+        gc.collect()
+        time.sleep(0.001)
+    assert gone() is None

@@ -10,10 +10,8 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 # How long a wait lasts before Python looks for signals: some systems hear none in a wait.
 LOOK_SECONDS = 0.05
-
-
-# Readers that were left and may still be at their last item, with what they read.
-_left: list[_Reader[Any]] = []
+# Those whose threads have not ended: one that was left may still be at its last item.
+_readers: list[_Reader[Any]] = []
 
 
 class _Reader(Generic[Item]):
@@ -46,6 +44,7 @@ class _Reader(Generic[Item]):
             if close is not None:
                 close()
             self.is_over = True
+            _readers.remove(self)
             self.ready.release()
 
     def next(self) -> Item:
@@ -69,13 +68,12 @@ def read_ahead(items: Iterator[Item], *sources: object) -> Iterator[Item]:
     that it is at. Nobody waits for it but the next who reads one of the sources: that is not to be
     done by two threads at a time.
     """
-    for other in [*_left]:
+    for other in [*_readers]:
         is_shared = any(one is another for one in sources for another in other.sources)
-        while is_shared and other.thread.is_alive():
+        while is_shared and other.is_left and other in _readers:
             other.thread.join(LOOK_SECONDS)
-        if not other.thread.is_alive() and other in _left:
-            _left.remove(other)
     reader = _Reader(items, sources)
+    _readers.append(reader)
     reader.thread.start()
     try:
         while True:
@@ -87,5 +85,4 @@ def read_ahead(items: Iterator[Item], *sources: object) -> Iterator[Item]:
             del item  # which need not be there while the next one is waited for
     finally:
         reader.is_left = True
-        _left.append(reader)
         reader.wanted.release()
