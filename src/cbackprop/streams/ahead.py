@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 # How long a wait lasts before Python looks for signals: some systems hear none in a wait.
 LOOK_SECONDS = 0.05
-# Those whose threads have not ended: one that was left may still be at its last item.
+# Those whose threads have not ended: one that was left may still be making an item.
 _readers: list[_Reader[Any]] = []
 
 
@@ -23,6 +23,7 @@ class _Reader(Generic[Item]):
         self.error: BaseException | None = None
         self.is_over = self.is_left = False
         self.wanted, self.ready = threading.Semaphore(1), threading.Semaphore(0)
+        self.idle = threading.Event()  # whether no item is being made
         # What is said of NumPy's errors, say, holds there as here.
         run = contextvars.copy_context().run
         self.thread = threading.Thread(target=run, args=(self.work,), daemon=True)
@@ -34,6 +35,7 @@ class _Reader(Generic[Item]):
                 if self.is_left:
                     break
                 self.item = next(self.items)
+                self.idle.set()
                 self.ready.release()
         except StopIteration:
             self.is_over = True
@@ -45,6 +47,7 @@ class _Reader(Generic[Item]):
                 close()
             self.is_over = True
             _readers.remove(self)
+            self.idle.set()
             self.ready.release()
 
     def next(self) -> Item:
@@ -56,22 +59,32 @@ class _Reader(Generic[Item]):
         if self.is_over:
             raise StopIteration
         item, self.item = self.item, None
+        self.idle.clear()
         self.wanted.release()
         assert item is not None
         return item
+
+
+def wait_for_readers(*sources: object) -> None:
+    """Until no thread makes an item from one of these, which two are not to do at a time.
+
+    What is left early, by an error say, is at its last item still.
+    """
+    here = threading.current_thread()
+    for other in [*_readers]:
+        is_shared = any(one is another for one in sources for another in other.sources)
+        if is_shared and other.thread is not here:
+            while not other.idle.wait(LOOK_SECONDS):
+                pass
 
 
 def read_ahead(items: Iterator[Item], *sources: object) -> Iterator[Item]:
     """The same items, made from these sources; the next one is under way while one is used.
 
     What making them raises is raised here. Who leaves early leaves the thread to end with the item
-    that it is at. Nobody waits for it but the next who reads one of the sources: that is not to be
-    done by two threads at a time.
+    that it is at; nobody waits for it but who reads one of the sources next.
     """
-    for other in [*_readers]:
-        is_shared = any(one is another for one in sources for another in other.sources)
-        while is_shared and other.is_left and other in _readers:
-            other.thread.join(LOOK_SECONDS)
+    wait_for_readers(*sources)
     reader = _Reader(items, sources)
     _readers.append(reader)
     reader.thread.start()

@@ -9,6 +9,7 @@ import numpy as np
 
 from cbackprop import validation
 from cbackprop.functions import Array
+from cbackprop.streams.ahead import wait_for_readers
 
 # What is read at a time, in the network's numbers; who has no more of them is read whole. Twice as
 # much, and half, take longer: memory is not had again, or threads meet too often.
@@ -45,6 +46,7 @@ class Rows:
     ) -> None:
         self.argument, self.source, self.judge = argument, source, judge
         self.shape, self.dtype = (validation.n_rows(argument, source), width), dtype
+        wait_for_readers(source)
         judge(f"{argument}[0:1]", source[0:1])  # what is wrong with all of them is told at once
         self.is_hdf5 = type(source).__module__.partition(".")[0] == "h5py"
         self.takes_numbers = (
