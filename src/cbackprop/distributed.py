@@ -5,7 +5,6 @@ Plain Python and NumPy: the user's library pickles the parts, sends them and add
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -164,14 +163,14 @@ class GradientSum:
         for node in self._nodes:
             joined.add(_copied(node))
         total = joined.total()
-        (sums,), cost = total.arrays, sum(total.cost) / row
-        with np.errstate(all="ignore"):
-            vector = sums / sums.dtype.type(row)
-        if not (np.isfinite(vector).all() and math.isfinite(cost)):
+        vector = np.empty_like(total.arrays[0])
+        try:
+            cost = nodes.mean_gradient(total, row, vector, len(self._sizes) - 1)
+        except nodes.NotFinite:
             raise FloatingPointError(
                 f"the sum of the gradients is not finite: finite inputs and parameters overflowed "
-                f"{sums.dtype}; scale them down"
-            )
+                f"{vector.dtype}; scale them down"
+            ) from None
         return Gradient(vector, cost, self._sizes)
 
 

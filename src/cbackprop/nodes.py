@@ -6,6 +6,7 @@ the leaves of one node, its result is that node, to the bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -49,6 +50,24 @@ def gradient(engine: Engine, X: Examples, Y: Array, weight: Array | None) -> Nod
     if failure is not None:
         raise NotFinite(failure)
     return Node(0, 0, len(X), (sums,), cost)
+
+
+def mean_gradient(node: Node, total_weight: float, out: Array, n_layers: int) -> float:
+    """Fill out (P,) with the mean whose sum a node of gradients is; returns the mean cost.
+
+    Divided as a call in memory does it, once and in the end.
+
+    Raises
+    ------
+    NotFinite
+        If the sum, or that of the costs, is beyond the largest number.
+    """
+    (sums,) = node.arrays
+    mean_cost = sum(node.cost) / total_weight
+    if not (np.isfinite(sums).all() and math.isfinite(mean_cost)):
+        raise NotFinite(("delta", n_layers))
+    np.divide(sums, sums.dtype.type(total_weight), out=out)
+    return mean_cost
 
 
 def cost(engine: Engine, X: Examples, Y: Array, weight: Array | None) -> Node:

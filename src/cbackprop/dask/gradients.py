@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from cbackprop import nodes, validation
@@ -64,11 +62,12 @@ def gradient(client: Client, net: Network, chunks: Chunks, *, exact: bool = Fals
         except FailedIn as error:
             _explain(error.failure, network, f"in chunk {error.k}: ")
             raise
-    (sums,), cost = node.arrays, sum(node.cost) / n
-    with np.errstate(all="ignore"):
-        vector = sums / sums.dtype.type(n)
-    if not (np.isfinite(vector).all() and math.isfinite(cost)):
-        _explain(("delta", len(network.weights)), network)
+    vector = np.empty(network.n_parameters, network.dtype)
+    try:
+        cost = nodes.mean_gradient(node, n, vector, len(network.weights))
+    except nodes.NotFinite as error:
+        _explain(error.failure, network)
+        raise
     return Gradient(vector, cost, network.sizes)
 
 

@@ -42,23 +42,12 @@ def gradient(
     """Σ w_i ∇C_i / Σ w_i."""
     vector = model.output_array(out, "the gradient", (model.n_parameters,), **stream.memory())
     node = _joined(model, stream, nodes.gradient, weight)
-    return mean_gradient(model, node, total_weight(weight, node.n), vector)
-
-
-def mean_gradient(model: Model, node: Node, weight: float, out: Array) -> Gradient:
-    """The mean whose sum is the node's, into out (P,).
-
-    Raises
-    ------
-    FloatingPointError
-        If the sum is beyond the largest number.
-    """
-    (sums,) = node.arrays
-    cost = sum(node.cost) / weight
-    if not (np.isfinite(sums).all() and np.isfinite(cost)):
-        model.require(("delta", len(model.weights)), model.no_examples()[0])
-    np.divide(sums, sums.dtype.type(weight), out=out)
-    return Gradient(out, cost, model.sizes)
+    try:
+        cost = nodes.mean_gradient(node, total_weight(weight, node.n), vector, len(model.weights))
+    except nodes.NotFinite as error:
+        model.require(error.failure, model.no_examples()[0])
+        raise
+    return Gradient(vector, cost, model.sizes)
 
 
 def per_example_gradient(model: Model, stream: Stream, out: Array | None) -> Gradient:

@@ -144,9 +144,8 @@ class InParts(AllExamples):
 
     def gradient(self, out: Array) -> float:
         node = self._joined(nodes.gradient)
-        np.divide(node.arrays[0], out.dtype.type(self.total_weight), out=out)
-        if not np.isfinite(out).all():
-            raise NotFinite(("delta", len(self.engine.parameter_arrays()[0])))
+        n_layers = len(self.engine.parameter_arrays()[0])
+        nodes.mean_gradient(node, self.total_weight, out, n_layers)
         return sum(node.cost)
 
     def sums(self, kind: nodes.Kind) -> Node:
