@@ -67,7 +67,7 @@ class GradientSum:
             )
         sizes, dtype, classes = network.sizes, network.dtype.name, network.class_names
         cost = network.cost_function
-        tables = validation.table_names(network.feature_names, classes, sizes)
+        tables = validation.table_names(network.feature_names, classes, sizes, X, Y)
         examples, targets, _ = validation.pair(
             *tables.pair(X, Y), sizes, dtype, cost, class_names=classes
         )
@@ -86,6 +86,7 @@ class GradientSum:
             validation.explain_not_finite(error.failure, examples, weights, biases)
             raise
         self._sizes = sizes
+        self._names = tables.features, tables.outputs
         self._functions = [name_of(function) for function in (*network.activations, cost)]
         self._parameters = fingerprint([parameters])
         info = backend.info()  # what else decides on the bits
@@ -107,6 +108,11 @@ class GradientSum:
             raise ValueError(
                 "sums of networks with other sizes, activations, costs or parameters do not add up"
             )
+        if self._names != other._names:
+            raise ValueError(
+                f"the sums are of columns called {validation.shown(self._names)} and "
+                f"{validation.shown(other._names)}; expected the same, in one order"
+            )
         if self._made_by != other._made_by:
             raise ValueError(
                 f"the sums were made by {self._made_by} and {other._made_by}; expected one and the "
@@ -123,7 +129,7 @@ class GradientSum:
                 )
         both = object.__new__(GradientSum)
         both._sizes, both._functions = self._sizes, self._functions
-        both._parameters = self._parameters
+        both._names, both._parameters = self._names, self._parameters
         both._made_by = self._made_by
         joined = JoinedSum()
         for node in self._nodes:

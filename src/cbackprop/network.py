@@ -1475,7 +1475,7 @@ class Network:
         missing_targets: bool = False,
         sparse: bool | Literal["auto"] = "auto",
         standardise: bool | None = None,
-        validation_data: tuple[ExamplesLike, npt.ArrayLike] | None = None,
+        validation_data: tuple[ExamplesLike, npt.ArrayLike] | Source | None = None,
         validation_fraction: float = 0.0,
         stratify: bool | npt.ArrayLike | None = None,
         metrics: Sequence[MetricName | Metric] = (),
@@ -1561,7 +1561,7 @@ class Network:
             numbers as they are. None: again in the scales that it has kept, if any. False: on X and
             Y as they are; scales that it has kept are forgotten. See the Notes.
         validation_data : (X, Y), optional
-            Judged after each epoch: arrays, sources of rows, or a function that gives chunks.
+            Judged after each epoch: arrays, sources of rows, or a source of chunks that is no list.
         validation_fraction : float
             In [0, 1): this share of the examples is held out of training and judged instead: random
             ones, or, unless ``shuffle`` is True, the last.

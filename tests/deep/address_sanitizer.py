@@ -28,7 +28,7 @@ PART = "address_sanitizer"
 FILES = (
     "curvature",
     "per_example",
-    "calls",
+    "engine/calls",
     "whole_batch",
     "lbfgs",
     "levenberg_marquardt",
@@ -61,7 +61,7 @@ FILES = (
 WIDE_FILES = (
     "curvature",
     "per_example",
-    "calls",
+    "engine/calls",
     "whole_batch",
     "lbfgs",
     "levenberg_marquardt",
@@ -70,7 +70,7 @@ WIDE_FILES = (
     "calculus",
     "activations",
 )
-QUICK_FILES = ("calls",)
+QUICK_FILES = ("engine/calls",)
 
 LEFT_OUT = (
     # The sanitizer keeps what is given back for a while: no peak of memory is the package's own.

@@ -98,8 +98,9 @@ def levels() -> tuple[str, ...]:
 
 
 def test_file(name: str) -> str:
-    """Where tests/FOLDER/test_NAME.py lies, from the root of the repository."""
-    (path,) = ROOT.glob(f"tests/*/test_{name}.py")
+    """Where tests/FOLDER/test_NAME.py lies, from the root; FOLDER/NAME where two have the name."""
+    folder, _, own = name.rpartition("/")
+    (path,) = ROOT.glob(f"tests/{folder or '*'}/test_{own}.py")
     return path.relative_to(ROOT).as_posix()
 
 

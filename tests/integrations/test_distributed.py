@@ -97,6 +97,18 @@ def test_it_is_of_the_parameters_that_the_network_had() -> None:
         first + GradientSum(net, X[256:], Y[256:], first=256)
 
 
+def test_columns_are_in_one_order() -> None:
+    pandas = pytest.importorskip("pandas")
+    X, Y = data(512, SIZES)
+    names = [f"x{k}" for k in range(SIZES[0])]
+    frame = pandas.DataFrame(X, columns=names)
+    first = GradientSum(network(), frame[:256], Y[:256])
+    with pytest.raises(ValueError, match="expected the same, in one order"):
+        first + GradientSum(network(), frame[names[::-1]][256:], Y[256:], 256)
+    both = first + GradientSum(network(), frame[256:], Y[256:], 256)
+    assert bits(both.gradient().vector) == bits(network().gradient(frame, Y).vector)
+
+
 def test_functions_are_one_network_s() -> None:
     X, Y = data(512, SIZES)
     net = network()

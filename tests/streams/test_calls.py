@@ -285,6 +285,8 @@ def test_chunks_alone() -> None:
         net.predict(chunks, out=np.empty((N - 1, 3)))
     with pytest.raises(ValueError, match=r"^out has 2901 rows and X has 2900; expected as many"):
         net.predict(chunks, out=np.empty((N + 1, 3)))
+    with pytest.raises(TypeError, match=r"^out is list; expected a NumPy array"):
+        net.predict(chunks, out=[0.0])
     with pytest.raises(ValueError, match=r"^X had no examples in any chunk"):
         net.gradient(lambda: [])
     with pytest.raises(TypeError, match=r"^Y is None; expected an array of numbers, as X is one"):

@@ -98,6 +98,7 @@ class OnCluster:
     def _require_alike(self) -> None:
         first = next((facts for facts in self.facts if facts.n > 0), self.facts[0])
         number = self.facts.index(first)
+        self.names = first.names
         for k, facts in enumerate(self.facts):
             if facts.n == 0:
                 continue
@@ -112,7 +113,9 @@ class OnCluster:
                         f"in chunk {k}: {name} has the columns {validation.shown(facts.names[i])}; "
                         f"expected {validation.shown(first.names[i])} as in chunk {number}"
                     )
-        validation.whole_pass("chunks", len(self), sum(facts.n_targets for facts in self.facts))
+        validation.whole_pass(
+            "chunks", "Y of chunks", len(self), sum(facts.n_targets for facts in self.facts)
+        )
 
     def _whole_leaves(self, only_exact: bool) -> bool:
         """Whether every chunk begins with a leaf of the tree over all rows."""

@@ -123,7 +123,7 @@ def fit(
     Notes
     -----
     What draws random numbers or looks at single examples is no sum: there is no shuffling, dropout,
-    noise, or clipping of examples.
+    noise, or clipping of examples. Weights, shares held out and standardising are not there either.
     """
     network = require_network("net", net)
     missing = validation.flag("missing_targets", missing_targets)
@@ -172,7 +172,7 @@ class _Passes(Stream):
     def __init__(self, cluster: OnCluster) -> None:
         self.cluster = cluster
         self.n = len(cluster)
-        self.has_warned = False
+        self.tables = validation.TableNames(*cluster.names)
 
     def judge_options(
         self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
@@ -197,8 +197,11 @@ class _Passes(Stream):
         weight: Array | None = None,
         join: Join = added,
         missing: bool | None = None,
+        trains: bool = False,
     ) -> Node:
         """As `Stream.joined`."""
+        assert weight is None
+        assert join is added
         return self._sum(model, kind)
 
     def train(
@@ -209,9 +212,10 @@ class _Passes(Stream):
         sample_weight: Array | None,
         options: StepOptions | None,
         key: int,
-        warns: bool,
     ) -> PassResult:
         """As `Stream.train`."""
+        assert sample_weight is None
+        assert order is None
         n, cost, failure = 0, NO_COST, None
         while n < len(self.cluster) and failure is None:
             try:
@@ -225,7 +229,6 @@ class _Passes(Stream):
 
     def _sum(self, model: Model, kind: nodes.Kind, start: int = 0, stop: int | None = None) -> Node:
         facts = self.cluster.facts
-        model.take_names(validation.TableNames(*facts[0].names))
         if not self.has_warned:
             self.has_warned = True
             for text in next((one.warnings for one in facts if one.warnings), ()):

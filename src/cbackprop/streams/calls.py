@@ -149,7 +149,7 @@ def _filled(
         if n is None and out is None:
             parts = list(results)
             return np.concatenate(parts) if parts else np.empty((0, *shape), model.dtype)
-        n_rows = len(out) if n is None and out is not None and out.ndim > 0 else n or 0
+        n_rows = len(out) if n is None and validation.is_array(out) and out.ndim > 0 else n or 0
         target = model.output_array(out, f"the {what}", (n_rows, *shape), **stream.memory())
         done = 0
         for part in results:

@@ -56,19 +56,29 @@ class Chunks(Stream):
         order: Array | PassOrder | None = None,
         missing: bool | None = None,
         trains: bool = False,
-        warns: bool = False,
     ) -> Iterator[Pair]:
         """As `Stream.pieces`, in the order of the source."""
         if missing is None:
             missing = self.missing
         chunks = read_ahead(self._chunks(model, True, missing, trains), self.source)
-        return in_units(self._counted(model, chunks, warns), unit)
+        return in_units(self._counted(model, chunks, trains and not self.has_warned), unit)
 
     def judge_options(
         self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
     ) -> None:
         """As `Stream.judge_options`."""
         validation.options_with_chunks(asked, is_whole_batch, scales)
+
+    def random_order(self, model: Model) -> None:
+        """None: the order is the source's."""
+
+    def memory(self) -> dict[str, Array]:
+        """None is known; chunks are copied before the next one is asked for."""
+        return {}
+
+    def contents(self, model: Model) -> Pair:
+        """Nothing by which chunks could be known again."""
+        return model.no_examples()
 
     def examples(self, model: Model) -> Iterator[Array]:
         """X alone, chunk by chunk."""
@@ -85,7 +95,8 @@ class Chunks(Stream):
             n, n_targets = n + len(X), n_targets + int(np.isfinite(Y).sum())
             yield X, Y
             del X, Y
-        validation.whole_pass(self.argument, n, n_targets)
+        self.has_warned = True
+        validation.whole_pass(self.argument, targets_of(self.argument), n, n_targets)
 
     def _chunks(
         self, model: Model, with_targets: bool, missing: bool | None, trains: bool
@@ -118,6 +129,11 @@ class Chunks(Stream):
             del chunk, X, Y, given, examples, targets  # which need not be there meanwhile
             yield own
             del own
+
+
+def targets_of(argument: str) -> str:
+    """What messages call the targets of chunks that are called so."""
+    return "Y" if argument == "X" else f"Y of {argument}"
 
 
 class _InChunk:

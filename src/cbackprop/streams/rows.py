@@ -35,10 +35,10 @@ class RowStream(Stream):
         self,
         X: Array | Rows,
         Y: Array | Rows,
-        argument: str = "X",
+        arguments: tuple[str, str] = ("X", "Y"),
         tables: validation.TableNames | None = None,
     ) -> None:
-        self.X, self.Y, self.argument, self.tables = X, Y, argument, tables
+        self.X, self.Y, self.arguments, self.tables = X, Y, arguments, tables
         self.n = self.n_rows = len(X)
         self.takes_numbers = all(
             isinstance(part, np.ndarray) or part.takes_numbers for part in (X, Y)
@@ -51,7 +51,7 @@ class RowStream(Stream):
 
     def memory(self) -> dict[str, Array]:
         """The arrays that are read, by their names."""
-        named = zip((self.argument, "Y"), (self.X, self.Y), strict=True)
+        named = zip(self.arguments, (self.X, self.Y), strict=True)
         parts = {name: part.source if isinstance(part, Rows) else part for name, part in named}
         return {name: part for name, part in parts.items() if validation.is_array(part)}
 
@@ -80,25 +80,27 @@ class RowStream(Stream):
         order: Array | PassOrder | None = None,
         missing: bool | None = None,
         trains: bool = False,
-        warns: bool = False,
     ) -> Iterator[Pair]:
         """As `Stream.pieces`, read ahead."""
-        n_targets = 0
-        output = model.activations[-1]
+        n = n_targets = 0
+        name, output = self.arguments[1], model.activations[-1]
+        warns = trains and not self.has_warned
         if warns and not isinstance(self.Y, Rows):
-            validation.reachable_targets("Y", self.Y, output)
+            validation.reachable_targets(name, self.Y, output)
             warns = False
         for X, Y in self._read(self._ordered(model, unit, order)):
             n_targets += int(np.isfinite(Y).sum())
-            if warns and validation.reachable_targets("Y", Y, output):
+            which = "some rows" if order is not None else f"rows {n} to {n + len(X) - 1}"
+            if warns and validation.reachable_targets(f"in {which}: {name}", Y, output):
                 warns = False
+            n += len(X)
             yield X, Y
             del X, Y
-        validation.whole_pass(self.argument, self.n_rows, n_targets)
+        self.has_warned = self.has_warned or trains
+        validation.whole_pass(*self.arguments, self.n_rows, n_targets)
 
     def _read(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        sources = [part.source for part in (self.X, self.Y) if isinstance(part, Rows)]
-        return read_ahead(pieces, *sources)
+        return read_ahead(pieces, *(p.source for p in (self.X, self.Y) if isinstance(p, Rows)))
 
     def examples(self, model: Model) -> Iterator[Array]:
         """X alone, a piece at a time."""
@@ -189,8 +191,8 @@ def row_stream(
 
     if not with_targets:
         rows = part(0, tables.examples(arguments[0], X), examples)
-        return RowStream(rows, np.empty((len(rows), 0), model.dtype), arguments[0])
+        return RowStream(rows, np.empty((len(rows), 0), model.dtype), arguments)
     given_X, given_Y = tables.pair(X, Y, arguments)
     rows, of_rows = part(0, given_X, examples), part(1, given_Y, targets)
     validation.as_many_rows_as(arguments, len(rows), len(of_rows))
-    return RowStream(rows, of_rows, arguments[0], tables)
+    return RowStream(rows, of_rows, arguments, tables)

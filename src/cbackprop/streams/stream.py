@@ -49,11 +49,14 @@ class Stream:
         Whether `random_order` gives a `PassOrder`.
     known_targets : ndarray or None
         Y where it is in memory.
+    has_warned : bool
+        Whether a pass of training has looked for targets out of reach.
     """
 
     n: int | None = None
     shuffles_in_pieces = False
     known_targets: Array | None = None
+    has_warned = False
     tables: validation.TableNames | None = None
 
     def pieces(
@@ -63,7 +66,6 @@ class Stream:
         order: Array | PassOrder | None = None,
         missing: bool | None = None,
         trains: bool = False,
-        warns: bool = False,
     ) -> Iterator[Pair]:
         """One pass: pieces of whole units of so many examples, but for the last.
 
@@ -78,9 +80,8 @@ class Stream:
         missing : bool, optional
             As `validation.targets` takes it.
         trains : bool
-            Whether the model is trained on them, and takes the names of tables' columns.
-        warns : bool
-            Of targets out of reach.
+            Whether the model is trained on them: it takes the names of tables' columns, and the
+            first pass warns of targets out of reach.
 
         Raises
         ------
@@ -92,7 +93,7 @@ class Stream:
     def judge_options(
         self, asked: Mapping[str, object], is_whole_batch: bool, scales: object
     ) -> None:
-        """Refuse what a fit on such examples is not asked for.
+        """Refuse what a fit on such examples cannot be asked for.
 
         Raises
         ------
@@ -103,7 +104,7 @@ class Stream:
 
     def random_order(self, model: Model) -> Array | PassOrder | None:
         """An order for a pass, drawn from the model's generator; None for the source's own."""
-        return None
+        raise NotImplementedError
 
     def row_numbers(self, model: Model, order: Array | PassOrder) -> Array:
         """The numbers of all rows in this order."""
@@ -115,11 +116,11 @@ class Stream:
 
     def memory(self) -> dict[str, Array]:
         """The arrays that are read, by their names: nothing may be written there meanwhile."""
-        return {}
+        raise NotImplementedError
 
     def contents(self, model: Model) -> tuple[Examples | Rows, Array | Rows]:
         """X and Y as a fingerprint takes them; of no rows where they cannot be known again."""
-        return model.no_examples()
+        raise NotImplementedError
 
     # ---- sums over all examples ------------------------------------------------------------------
 
@@ -130,6 +131,7 @@ class Stream:
         weight: Array | None = None,
         join: Join = added,
         missing: bool | None = None,
+        trains: bool = False,
     ) -> Node:
         """The sum of that kind over all examples, to the bit that over arrays in memory.
 
@@ -143,7 +145,7 @@ class Stream:
         total = JoinedSum(join)
         n = 0
         with model.engine.reading():
-            for X, Y in self.pieces(model, EXAMPLES_PER_GROUP, missing=missing):
+            for X, Y in self.pieces(model, EXAMPLES_PER_GROUP, missing=missing, trains=trains):
                 first = n // EXAMPLES_PER_GROUP
                 some = None if weight is None else weight[n : n + len(X)]
                 for node in nodes.of_leaves(kind, model.engine, X, Y, some, first):
@@ -163,7 +165,6 @@ class Stream:
         sample_weight: Array | None,
         options: StepOptions | None,
         key: int,
-        warns: bool,
     ) -> PassResult:
         """One pass with the steps, to the bit, of one over arrays in memory in this order."""
         cost, n = NO_COST, 0
@@ -171,7 +172,7 @@ class Stream:
             sample_weight = sample_weight[self.row_numbers(model, order)]
         missing = options is not None and options.missing_targets
         X, Y = model.no_examples()
-        for X, Y in self.pieces(model, batch_size, order, missing, True, warns):
+        for X, Y in self.pieces(model, batch_size, order, missing, True):
             weight = None if sample_weight is None else sample_weight[n : n + len(X)]
             failure, cost = model.engine.train(
                 X, Y, None, batch_size, weight, options, key, None, n // batch_size, cost

@@ -187,7 +187,8 @@ def _run(model: Model, X: Examples, Y: Array, plan: Plan) -> History:
         elif plan.n_held_out > 0 and plan.epochs > 0:
             rows = held_rows(model, len(X), plan)
         trained = (X, Y, plan) if rows is None else hold_out(X, Y, rows, plan)
-        judged = trained[2].validation_data or trained[:2]
+        judged = trained[2].validation_data
+        judged = trained[:2] if judged is None else judged
         first = history.epochs
         best_epoch = history.best_epoch if best is None else best[0]
         if first < plan.epochs and not is_over():
@@ -314,12 +315,15 @@ def _train_once(
         if stream is None:
             examples = whole_batch.InMemory(engine, X, Y, sample_weight)
         else:
+            assert stream.n is not None  # others are refused
             weight = None if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
             missing = engine.missing_targets
             examples = whole_batch.InParts(
                 engine,
-                lambda kind: stream.joined(model, kind, sample_weight, missing=missing),
-                stream.n or 0,
+                lambda kind: stream.joined(
+                    model, kind, sample_weight, missing=missing, trains=True
+                ),
+                stream.n,
                 model.sizes[-1],
                 None,  # a fit has one stream, and a state of its own
                 weight,
@@ -336,9 +340,7 @@ def _train_once(
         # A word is drawn only where it is used, so that other fits' orders stay what they were.
         key = int(model.random.words(1)[0]) if options is not None and options.is_random else 0
         if stream is not None:
-            done = stream.train(
-                model, batch_size, order, sample_weight, options, key, warns=epoch == 1
-            )
+            done = stream.train(model, batch_size, order, sample_weight, options, key)
             if done.failure is None:
                 return sum(done.cost), total_weight(sample_weight, done.n), None
             _raise_divergence(epoch, done.failure, *done.examples)

@@ -119,7 +119,7 @@ def make(
     """
     chosen = resolve(asked["optimizer"], asked["learning_rate"])
     network_facts = (model.sizes, model.dtype.name)
-    scaled = validation.is_scaled("standardise", asked["standardise"], model.scales)
+    scaled = validation.is_scaled(asked["standardise"], model.scales)
     stream = _stream(model, X, Y, asked, scaled)
     for argument in ("sample_weight", "stratify"):
         validation.same_order_of_rows(("X", argument), X, asked[argument])

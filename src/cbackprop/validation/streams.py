@@ -100,7 +100,7 @@ def room_for_rows(argument: str, room: int, n: int) -> None:
 
 
 def rows_filled(argument: str, room: int, n: int) -> None:
-    """And leave none."""
+    """Rows that come so must fill all of it."""
     if n < room:
         raise ValueError(f"{argument} has {counted(room, 'row')} and X has {n}; expected as many")
 
@@ -169,7 +169,7 @@ def options_with_chunks(asked: Mapping[str, object], is_whole_batch: bool, scale
         _refuse("metrics", asked["metrics"], "validation_data to measure them on")
 
 
-def is_scaled(argument: str, value: object, scales: object) -> bool:
+def is_scaled(value: object, scales: object) -> bool:
     """Whether a fit is to train on standardised numbers."""
     return scales is not None if value is None else is_flag(value) and bool(value)
 
@@ -219,7 +219,7 @@ def chunk(value: object) -> tuple[object, object]:
     return value[0], value[1]
 
 
-def whole_pass(argument: str, n_examples: int, n_targets: int) -> None:
+def whole_pass(argument: str, targets: str, n_examples: int, n_targets: int) -> None:
     """What must have come from a source: a fit to nothing at all would look like a perfect one."""
     if n_examples == 0:
         raise ValueError(
@@ -227,5 +227,4 @@ def whole_pass(argument: str, n_examples: int, n_targets: int) -> None:
             "new pass at each call"
         )
     if n_targets == 0:
-        name = "Y" if argument == "X" else f"Y of {argument}"
-        raise ValueError(f"{name} had nothing but nan; expected some targets")
+        raise ValueError(f"{targets} had nothing but nan; expected some targets")
