@@ -404,6 +404,8 @@ def test_ctrl_c_is_heard_while_a_source_is_waited_for() -> None:
 
     net, twin = network(), network()
     thread = threading.Thread(target=interrupt)
+    # A job in the background ignores the signal, and so do its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -411,5 +413,6 @@ def test_ctrl_c_is_heard_while_a_source_is_waited_for() -> None:
     finally:
         is_over.set()
         thread.join()
+        signal.signal(signal.SIGINT, before)
     twin.fit(X[:512], Y[:512], epochs=1, shuffle=False)
     assert bits(net.parameters) == bits(twin.parameters)
