@@ -1313,3 +1313,19 @@ def test_results_with_more_numbers_than_an_array_can_have():
         rf"most {most}$",
     ):
         validation.result_size("the Jacobian", most, 2)
+
+
+@pytest.mark.parametrize("wrong", [(np.nan,), (np.inf,), (-np.inf, np.inf)])
+def test_one_number_among_many(wrong):
+    """Many numbers are looked at by their sum first, which may itself overflow."""
+    net = Network([4, 2], seed=0)
+    X, Y = np.zeros((5_000, 4)), np.zeros((5_000, 2))
+    X[:2] = 1e308  # whose sum is infinite, and each is finite
+    validation.require_finite("X", X)
+    for row, number in zip((3_001, 4_002), wrong, strict=False):
+        X[row, 2] = number
+    with pytest.raises(ValueError, match=rf"^X has {wrong[0]} at \[3001, 2\]"):
+        validation.require_finite("X", X)
+    Y[4_321, 1] = wrong[0]
+    with pytest.raises(ValueError, match=rf"^Y has {wrong[0]} at \[4321, 1\]"):
+        net.cost(np.zeros((5_000, 4)), Y)

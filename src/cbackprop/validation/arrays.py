@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Advice = Callable[[str], str]  # what to do with labels that are written so
+MANY_NUMBERS = 1 << 13  # whose sum takes less time than looking at each
 LARGEST_ARRAY = sys.maxsize // 8  # numbers; float64 ones then take as many bytes as there can be
 
 
@@ -334,10 +335,8 @@ def require_finite(
     flat = array.reshape(-1)
     for start in range(0, flat.size, 1 << 20):
         block = flat[start : start + (1 << 20)]
-        with np.errstate(over="ignore", invalid="ignore"):
-            # Reading is nearly all of it; a sum of finite numbers that is none is looked into.
-            if np.isfinite(np.add.reduce(block)):
-                continue
+        if block.size >= MANY_NUMBERS and _has_finite_sum(block):
+            continue
         wrong = np.isinf(block) if but_nan else ~np.isfinite(block)
         if wrong.any():
             index = np.unravel_index(start + int(np.argmax(wrong)), array.shape)
@@ -348,6 +347,12 @@ def require_finite(
                 f"{argument} has {float(array[index])!r} at {_place(place)}; "
                 f"expected finite numbers{hint if np.isnan(array[index]) else ''}"
             )
+
+
+def _has_finite_sum(block: Array) -> bool:
+    """Then all of it is finite; where it is not, that may be the sum's own overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.add.reduce(block)))
 
 
 def _first(wrong: Array) -> tuple[np.intp, ...]:
