@@ -1,22 +1,29 @@
-"""The extension modules and their switches; everything else is in pyproject.toml.
+"""The extension modules, their compiler and their switches; everything else is in pyproject.toml.
 
+CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
+CBACKPROP_LEVELS=LIST    these SIMD levels alone: generic for an x86-64 processor without SSE4.2,
+                         v3,v4 for a check that is soon thrown away
 CBACKPROP_CHECKED=1      guards behind allocations and the padding's zeros are looked at after each
                          call; the 512-bit level is lowered to AVX2, so that it is tested anywhere
 CBACKPROP_SANITIZE=LIST  -fsanitize=LIST (address,undefined for one), with debug information
-CBACKPROP_LEVELS=LIST    these SIMD levels alone (v3,v4 for one): for a check, soon thrown away
 CBACKPROP_WARNINGS=1     what -Wall and -Wextra find in kernels and headers fails the build
 CBACKPROP_DEBUG=1        with debug information, nothing stripped: for valgrind and debuggers
 CBACKPROP_COVERAGE=1     gcov counts which lines of the kernels run (tests/deep/coverage.py)
-CBACKPROP_PURE=1         no extension modules: a py3-none-any wheel on the reference alone
-CBACKPROP_REQUIRE_EXT=1  a module that does not compile fails the build; without it, the package
-                         installs and falls back to the reference with a warning
 """
 
+import itertools
 import os
-import platform
+import re
+import shutil
+import subprocess
 import sys
+import sysconfig
+import tempfile
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError, PlatformError
 
 KERNELS = "src/cbackprop/kernels"
 CHECKED = os.environ.get("CBACKPROP_CHECKED", "") not in ("", "0")
@@ -26,7 +33,6 @@ DEBUG = os.environ.get("CBACKPROP_DEBUG", "") not in ("", "0")
 COVERAGE = os.environ.get("CBACKPROP_COVERAGE", "") not in ("", "0")
 LEVELS = os.environ.get("CBACKPROP_LEVELS", "")
 PURE = os.environ.get("CBACKPROP_PURE", "") not in ("", "0")
-REQUIRE_EXT = os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0")
 
 # Generated C and objects of one set of switches do not serve another.
 BUILD = "build/" + "-".join(
@@ -40,21 +46,63 @@ BUILD = "build/" + "-".join(
 )
 MSVC = sys.platform == "win32"  # where setuptools takes no other compiler from CC
 
+# ---- what is compiled ----------------------------------------------------------------------------
 
-def simd_levels():
-    """(level, compiler flags) of the modules to build for this machine's architecture."""
-    if platform.machine().lower() not in ("x86_64", "amd64") or MSVC:
-        return [("generic", [])]
-    # The very features that _cpu.pyx asks for; -march=x86-64-v3 would allow a few more.
-    v2 = ["-mssse3", "-msse4.1", "-msse4.2", "-mpopcnt"]
-    v3 = [*v2, "-mavx2", "-mfma", "-mbmi", "-mbmi2"]
-    # 512-bit vectors must be asked for: GCC and clang prefer 256 bits on their own.
-    v4 = [*v3, *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "cd"))]
-    v4 += ["-mprefer-vector-width=512"]
-    if CHECKED:
-        # In halves every operation is two: -O2 keeps that from growing further.
-        v4 = [*v3, "-DCBACKPROP_VECTOR_BYTES=64", "-Wno-psabi", "-O2"]
-    return [("v2", v2), ("v3", v3), ("v4", v4)]
+# The very features that _cpu.pyx asks for; -march=x86-64-v3 would allow a few more.
+V2 = ["-mssse3", "-msse4.1", "-msse4.2", "-mpopcnt"]
+V3 = [*V2, "-mavx2", "-mfma", "-mbmi", "-mbmi2"]
+# 512-bit vectors must be asked for: GCC and clang prefer 256 bits on their own.
+V4 = [*V3, *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "cd"))]
+V4 += ["-mprefer-vector-width=512"]
+if CHECKED:
+    # In halves every operation is two: -O2 keeps that from growing further.
+    V4 = [*V3, "-DCBACKPROP_VECTOR_BYTES=64", "-Wno-psabi", "-O2"]
+
+# The compiler flags of each level, and its bytes of a vector.
+SIMD_LEVELS = {
+    "v4": (V4, 64),
+    "v3": (V3, 32),
+    "v2": (V2, 16),
+    # GCC would load a tile's numbers long before it multiplies by them, and spill accumulators.
+    "neon": (["-fno-schedule-insns"], 16),
+    "generic": ([], 16),
+}
+
+
+def architectures():
+    """What is built for: two of them in a universal2 build of macOS."""
+    chosen = re.findall(r"-arch (\S+)", os.environ.get("ARCHFLAGS", ""))
+    target = sysconfig.get_platform()
+    if target.endswith("universal2") and not chosen:
+        chosen = ["x86_64", "arm64"]
+    return chosen or [target.rpartition("-")[2]]
+
+
+def levels():
+    """(name, compiler flags, bytes of a vector) of each SIMD level to build."""
+    targets = architectures()
+    names, possible = [], ["generic"]
+    if not MSVC and not {"x86_64", "amd64"}.isdisjoint(targets):
+        names += ["v2", "v3", "v4"]
+    if not MSVC and not {"aarch64", "arm64"}.isdisjoint(targets):
+        names += ["neon"]
+    possible += names
+    if LEVELS:
+        names = LEVELS.split(",")
+        if not set(names) <= set(possible):
+            raise SystemExit(
+                f"CBACKPROP_LEVELS is {LEVELS!r}; expected some of {', '.join(possible)}, "
+                "with commas between them"
+            )
+    # clang hands what follows -Xarch_x86_64 to that half of a universal2 build alone.
+    half = ["-Xarch_x86_64"] if len(targets) > 1 else []
+    chosen = []
+    for name in names or ["generic"]:
+        flags, vector_bytes = SIMD_LEVELS[name]
+        if name.startswith("v"):
+            flags = [part for flag in flags for part in (*half, flag)]
+        chosen.append((name, flags, vector_bytes))
+    return chosen
 
 
 def compiler_flags():
@@ -102,9 +150,6 @@ def compiler_flags():
 
 
 def extension_modules():
-    import numpy
-    from Cython.Build import cythonize
-
     flags, link_flags, libraries = compiler_flags()
     checked = [("CBACKPROP_CHECKED", "1")] if CHECKED else []
     modules = [
@@ -122,16 +167,14 @@ def extension_modules():
         for name in os.listdir(KERNELS)
         if name.endswith((".h", ".pxd", ".pxi", ".pyx")) and not name.startswith("_")
     )
-    for level, level_flags in simd_levels():
-        if LEVELS and level not in LEVELS.split(","):
-            continue
+    for level, level_flags, _ in levels():
         for suffix, macros in (("f32", [("CBACKPROP_FLOAT32", "1")]), ("f64", [])):
             modules.append(
                 Extension(
                     f"cbackprop.kernels._{level}_{suffix}",
                     [f"{KERNELS}/_{level}_{suffix}.pyx"],
                     depends=parts,
-                    include_dirs=[KERNELS, numpy.get_include()],
+                    include_dirs=[KERNELS],
                     define_macros=[
                         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                         *macros,
@@ -142,29 +185,155 @@ def extension_modules():
                     libraries=libraries,
                 )
             )
-    modules = cythonize(
-        modules,
-        nthreads=0 if sys.platform == "win32" else os.cpu_count() or 1,
-        include_path=["src"],
-        build_dir=BUILD,
-        compiler_directives={
-            "language_level": 3,
-            "cdivision": True,
-            "boundscheck": CHECKED,
-            "wraparound": False,
-            "initializedcheck": CHECKED,
-            # Free-threaded Python keeps the GIL off: see kernels/lock.h.
-            "freethreading_compatible": True,
-            # Plain built-in methods: smaller, and quicker to call, than Cython's own functions.
-            "binding": False,
-            "embedsignature": True,
-            "embedsignature.format": "clinic",
-        },
-    )
-    for module in modules:
-        # After cythonize(), which drops it.
-        module.optional = not REQUIRE_EXT
     return modules
+
+
+# ---- what compiles it ----------------------------------------------------------------------------
+
+HOW_TO_INSTALL = {  # a compiler, by the program that installs it
+    "apt-get": "apt-get install gcc libc6-dev python3-dev",
+    "dnf": "dnf install gcc python3-devel",
+    "apk": "apk add gcc musl-dev python3-dev",
+    "pacman": "pacman -S gcc",
+    "zypper": "zypper install gcc python3-devel",
+    "xcode-select": "xcode-select --install",
+}
+INSTEAD = """\
+Or install the NumPy reference without it, right but tens of times slower: the same
+command with CBACKPROP_PURE=1 in its environment."""
+
+
+def cannot_be_built(reason, advice=""):
+    """The end of the installation, with what to do about it as the last lines of pip's report."""
+    if not advice:
+        commands = [c for program, c in HOW_TO_INSTALL.items() if shutil.which(program)]
+        if MSVC:
+            commands = ["https://visualstudio.microsoft.com/visual-cpp-build-tools/, with C++"]
+        advice = "Install a C compiler and Python's headers, then give the same command again:\n"
+        advice += "\n".join(f"    {c}" for c in commands or HOW_TO_INSTALL.values())
+    return SystemExit(
+        f"\nThe compiled core of cbackprop cannot be built:\n{reason}\n\n{advice}\n\n{INSTEAD}\n"
+    )
+
+
+class Compiler:
+    """The C compiler that setuptools has chosen, asked about small programs.
+
+    Without a word on the screen: what it refuses may be a flag of another compiler's.
+    """
+
+    def __init__(self, command):
+        self.command = command
+        # As CC has it, which may begin with another program, as "ccache gcc".
+        self.name = " ".join(itertools.takewhile(lambda part: part[0] != "-", command))
+
+    def refuses(self, program, *flags):
+        """What it says against a program; nothing where it compiles."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "program.c")
+            source.write_text(program, encoding="utf-8")
+            command = [*self.command, *flags, "-c", str(source), "-o", f"{source}.o"]
+            try:
+                run = subprocess.run(
+                    command, capture_output=True, encoding="utf-8", errors="replace", check=False
+                )
+            except OSError as error:
+                return f"{error}"
+        said = run.stderr.replace(str(source), "program.c").strip()
+        return (said or f"it ended with status {run.returncode}") if run.returncode else ""
+
+    def knows(self, flag):
+        return not self.refuses("int main(void) { return 0; }\n", "-Werror", flag)
+
+
+def look_at(compiler, modules):
+    """Whether the compiler can make these modules, before anything is made for it to compile.
+
+    Flags of an optimisation that it does not know are taken out of the modules: clang has not all
+    of GCC's, and takes one that it does not know for an error.
+    """
+    if not shutil.which(compiler.command[0]):
+        raise cannot_be_built(f"there is no C compiler, {compiler.command[0]!r} is not found")
+    said = compiler.refuses(
+        "#include <math.h>\n#include <pthread.h>\nint main(void) { return 0; }\n"
+    )
+    if said:
+        raise cannot_be_built(f"the C compiler {compiler.name!r} compiles no program:\n{said}")
+    folders = {sysconfig.get_path(name) for name in ("include", "platinclude")}
+    python = [f"-I{folder}" for folder in sorted(folders)]
+    said = compiler.refuses("#include <Python.h>\nint main(void) { return 0; }\n", *python)
+    if said:
+        raise cannot_be_built(f"the headers of this Python are not found:\n{said}")
+    optional = {
+        flag
+        for module in modules
+        for flag in module.extra_compile_args
+        if flag.startswith(("-fno-", "-Wno-"))
+    }
+    unknown = {flag for flag in optional if not compiler.knows(flag)}
+    for module in modules:
+        module.extra_compile_args = [f for f in module.extra_compile_args if f not in unknown]
+    for level, _, vector_bytes in levels():
+        # The headers say what else the kernels need of a compiler.
+        program = (
+            '#include <Python.h>\n#include "simd.h"\n#include "threads.h"\n#include "lock.h"\n'
+            f"int vector_of_{vector_bytes}[2 * (CBACKPROP_VECTOR_BYTES == {vector_bytes}) - 1];\n"
+        )
+        module = next(module for module in modules if f"_{level}_" in module.name)
+        flags = [*module.extra_compile_args, "-Wno-error", f"-I{KERNELS}", *python]
+        said = compiler.refuses(program, *flags)
+        if said:
+            raise cannot_be_built(
+                f"the C compiler {compiler.name!r} does not compile the level {level}:\n{said}",
+                "Take another one, GCC 11 or clang 14 or newer, by CC=gcc or CC=clang in the "
+                "environment\nof the same command.",
+            )
+
+
+class BuildExtensions(build_ext):
+    """Cython and NumPy are asked for once there is a compiler to give their files to."""
+
+    def build_extensions(self):
+        if not MSVC:  # whose absence setuptools itself finds, below
+            look_at(Compiler(self.compiler.compiler_so), self.extensions)
+        import numpy
+        from Cython.Build import cythonize
+
+        for module in self.extensions:
+            if module.include_dirs:
+                module.include_dirs.append(numpy.get_include())
+        translated = cythonize(
+            self.extensions,
+            nthreads=0 if sys.platform == "win32" else os.cpu_count() or 1,
+            include_path=["src"],
+            build_dir=BUILD,
+            compiler_directives={
+                "language_level": 3,
+                "cdivision": True,
+                "boundscheck": CHECKED,
+                "wraparound": False,
+                "initializedcheck": CHECKED,
+                # Free-threaded Python keeps the GIL off: see kernels/lock.h.
+                "freethreading_compatible": True,
+                # Plain built-in methods: smaller, and quicker to call, than Cython's own functions.
+                "binding": False,
+                "embedsignature": True,
+                "embedsignature.format": "clinic",
+            },
+        )
+        sources = {module.name: module.sources for module in translated}
+        for module in self.extensions:
+            module.sources = sources[module.name]
+        try:
+            super().build_extensions()
+        except PlatformError as error:  # setuptools' own way of saying that MSVC is missing
+            raise cannot_be_built(f"{error}") from error
+        except (CompileError, LinkError) as error:
+            raise cannot_be_built(
+                f"{error}",
+                "What the compiler has against it stands further up. It may be cbackprop's fault:\n"
+                "please report it with these lines.",
+            ) from error
 
 
 # Cython translates in several processes, which import this file where they are not forked: on
@@ -172,5 +341,6 @@ def extension_modules():
 if __name__ == "__main__":
     setup(
         ext_modules=[] if PURE else extension_modules(),
+        cmdclass={"build_ext": BuildExtensions},
         options={"build": {"build_base": BUILD}, "build_ext": {"parallel": os.cpu_count() or 1}},
     )

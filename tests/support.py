@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import cbackprop
-from cbackprop import Network, functions, optimizers
+from cbackprop import Network, functions, optimizers, simd_levels
 from cbackprop.random_numbers import RandomNumbers
 from cbackprop.reference.calculus import activation_values
 
@@ -228,21 +229,37 @@ def output_of(code: str, *arguments: str, **others: Any) -> str:
     return succeeds(run_code(code, *arguments, **others))
 
 
-def require_level(level: str) -> None:
-    """Skip the test where a SIMD level cannot run, or has not been built."""
-    if not HAS_COMPILED:
-        pytest.skip("the compiled core is not built here")
-    from cbackprop.kernels import _cpu
+# ---- SIMD levels ---------------------------------------------------------------------------------
 
-    if level not in _cpu.supported_levels():
-        pytest.skip(f"this processor cannot run {level}")
-    if importlib.util.find_spec(f"cbackprop.kernels._{level}_f32") is None:
-        pytest.skip(f"this installation was not built with {level}")
+
+def levels_here() -> tuple[str, ...]:
+    """The SIMD levels that are built and that this processor runs, the best first."""
+    if not HAS_COMPILED:
+        return ()
+    supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
+    return tuple(
+        level for level in simd_levels.LEVELS if level in supported and simd_levels.is_built(level)
+    )
+
+
+def kernels_at(level: str, dtype: str) -> ModuleType:
+    """A level's module itself, whatever level the package chose."""
+    return importlib.import_module(simd_levels.module_name(level, dtype))
+
+
+LEVELS = levels_here()
+# Those with fused multiply-adds, of which the same bits are promised.
+FMA_LEVELS = tuple(level for level in LEVELS if kernels_at(level, "float64").has_fma)
+
+every_level = pytest.mark.parametrize("level", LEVELS)
+every_fma_level = pytest.mark.parametrize("level", FMA_LEVELS)
+needs_two_fma_levels = pytest.mark.skipif(
+    len(FMA_LEVELS) < 2, reason="fewer than two levels with fused multiply-adds are here"
+)
 
 
 def output_at_level(level: str, code: str, *arguments: str) -> str:
     """What code prints at a SIMD level, which is its first argument."""
-    require_level(level)
     return output_of(
         code,
         level,

@@ -1,105 +1,36 @@
-"""Which engine computes: the compiled one at the best SIMD level that runs here, or the reference.
-
-Environment
------------
-CBACKPROP_SIMD
-    ``v2``, ``v3``, ``v4`` or ``generic`` in place of the best level.
-CBACKPROP_REQUIRE_EXT
-    ``1``: a missing compiled core is an ImportError instead of a warning.
-"""
+"""Which engine computes: the compiled one, at the SIMD level chosen, or the reference."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import warnings
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cbackprop import simd_levels
 from cbackprop._version import __version__
 from cbackprop.functions import Activation, Array, Cost
 
 if TYPE_CHECKING:
     from cbackprop.reference.engine import Engine
 
-SUFFIXES = {"float32": "f32", "float64": "f64"}
-HOW_TO_BUILD = (
-    "install it again with a C compiler at hand, by CBACKPROP_REQUIRE_EXT=1 pip install "
-    "--force-reinstall --no-deps . in the repository's folder"
-)
-
-
-def _find_level() -> str | None:
-    """The SIMD level to use, None without a compiled core. Asked once, at import."""
-    asked = os.environ.get("CBACKPROP_SIMD", "")
-    try:
-        supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
-    except ImportError as error:
-        _missing(error)
-        return None
-    built = [level for level in supported if _is_built(level)]
-    if asked:
-        if asked not in ("v2", "v3", "v4", "generic"):
-            raise RuntimeError(
-                f"CBACKPROP_SIMD is {asked!r}; expected one of 'v2', 'v3', 'v4', 'generic'"
-            )
-        if asked not in supported:
-            raise RuntimeError(
-                f"CBACKPROP_SIMD is {asked!r}, which this processor cannot run; it can run "
-                f"{', '.join(supported)}"
-            )
-        if asked not in built:
-            raise RuntimeError(
-                f"CBACKPROP_SIMD is {asked!r}, which this installation was not built with; it has "
-                f"{', '.join(built) or 'none'}"
-            )
-        return asked
-    if not built:
-        _missing(ImportError("no module of cbackprop.kernels fits this processor"))
-        return None
-    best: str = built[0]
-    return best
-
-
-def _is_built(level: str) -> bool:
-    return all(
-        importlib.util.find_spec(f"cbackprop.kernels._{level}_{suffix}") is not None
-        for suffix in SUFFIXES.values()
-    )
-
-
-def _missing(error: ImportError) -> None:
-    if os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0"):
-        raise ImportError(
-            f"the compiled core of cbackprop is missing ({error}) and CBACKPROP_REQUIRE_EXT is "
-            f"set; {HOW_TO_BUILD}"
-        ) from error
-    warnings.warn(
-        f"the compiled core of cbackprop is missing ({error}): the NumPy reference computes in its "
-        "place, correct but tens of times slower and without the promise of the same bits in every "
-        f"batch; {HOW_TO_BUILD}",
-        RuntimeWarning,
-        stacklevel=5,  # the user's import: above this module and the package itself
-    )
-
 
 def simd_level() -> str | None:
     """The level of the compiled core in use; None where the reference computes."""
-    return _LEVEL
+    return _CHOICE.level
 
 
 def kernels(dtype: str) -> ModuleType:
     """The compiled module of a number type at the level in use; loaded when first asked for."""
-    return importlib.import_module(f"cbackprop.kernels._{_LEVEL}_{SUFFIXES[dtype]}")
+    return importlib.import_module(simd_levels.module_name(_CHOICE.level, dtype))
 
 
 def available(backend: str) -> str:
     """``backend`` itself, or "reference" where "compiled" is not to be had (said at import)."""
-    return "reference" if _LEVEL is None else backend
+    return "reference" if _CHOICE.level is None else backend
 
 
 def usable_cores() -> int:
@@ -166,20 +97,30 @@ def info() -> Mapping[str, str | int | None]:
     Returns
     -------
     dict
-        ``version``, ``backend``, ``simd_level`` (None without the compiled core), ``vector_bytes``,
-        ``fused_multiply_add``, ``checked_build``, ``numpy``.
+        ``version``, ``platform`` (as in the names of wheels), ``python`` and ``numpy`` (versions),
+        ``backend``, ``simd_level``, ``why_this_level``, ``faster_here`` (what would be, on this
+        processor), ``vector_bytes``, ``fused_multiply_add``, ``compiler`` and ``checked_build``.
+        Without the compiled core the level and what follows from it are None.
     """
-    level = simd_level()
+    import platform
+    import sysconfig
+
+    level, why, faster = _CHOICE
     core = None if level is None else kernels("float64")
     return {
         "version": __version__,
+        "platform": sysconfig.get_platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
         "backend": available("compiled"),
         "simd_level": level,
+        "why_this_level": why,
+        "faster_here": faster,
         "vector_bytes": None if core is None else core.vector_bytes,
         "fused_multiply_add": None if core is None else core.has_fma,
+        "compiler": None if core is None else core.compiler,
         "checked_build": None if core is None else core.checked,
-        "numpy": np.__version__,
     }
 
 
-_LEVEL = _find_level()
+_CHOICE = simd_levels.choose()

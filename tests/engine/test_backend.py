@@ -2,58 +2,154 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
+import json
 import re
 
 import pytest
-from support import HAS_COMPILED, output_of, run_code
+from support import HAS_COMPILED, LEVELS, output_of, run_code
 
-from cbackprop import backend
+import cbackprop
+from cbackprop import simd_levels
 
-needs_a_level = pytest.mark.skipif(
-    backend.simd_level() is None, reason="no level of the compiled core runs here"
-)
+needs_a_level = pytest.mark.skipif(not LEVELS, reason="no level of the compiled core is here")
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """Have an installation with these levels, on a processor that runs those."""
+    for name in ("CBACKPROP_SIMD", "CBACKPROP_REQUIRE_EXT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def is_to_have(built, runs):
+        cpu = importlib.import_module("cbackprop.kernels._cpu")
+        monkeypatch.setattr(cpu, "supported_levels", lambda: runs)
+        monkeypatch.setattr(simd_levels, "is_built", lambda level: level in built)
+
+    return is_to_have
+
+
+ALL_OF_X86 = ("v4", "v3", "v2", "generic")
 
 
 @needs_a_level
-def test_a_level_asked_for_that_is_not_built(monkeypatch):
-    # Every processor runs the generic level.
+@pytest.mark.parametrize(
+    ("built", "runs", "level", "why"),
+    [
+        (("v4", "v3", "v2"), ALL_OF_X86, "v4", "the best of those built: v4, v3, v2"),
+        (
+            ("v4", "v3", "v2"),
+            ("v2", "generic"),
+            "v2",
+            "the best of those built that this processor runs: v4, v3, v2",
+        ),
+        (("neon",), ("neon", "generic"), "neon", "the best of those built: neon"),
+        (("generic",), ("generic",), "generic", "the best of those built: generic"),
+    ],
+)
+def test_the_best_level_of_those_that_are_built(build, built, runs, level, why):
+    build(built, runs)
+    assert simd_levels.choose() == (level, why, "nothing")
+
+
+@needs_a_level
+def test_a_better_level_that_is_not_built(build):
+    build(("v2",), ALL_OF_X86)
+    level, _, faster = simd_levels.choose()
+    assert level == "v2"
+    assert re.match(r"v4, which is not built: python -m pip install .*--no-cache-dir ", faster)
+
+
+@needs_a_level
+def test_a_level_asked_for(build, monkeypatch):
+    build(("v4", "v3", "v2"), ALL_OF_X86)
+    monkeypatch.setenv("CBACKPROP_SIMD", "v3")
+    asked = "CBACKPROP_SIMD asks for it"
+    assert simd_levels.choose() == ("v3", asked, "v4, without CBACKPROP_SIMD")
+    monkeypatch.setenv("CBACKPROP_SIMD", "v4")
+    assert simd_levels.choose() == ("v4", asked, "nothing")
+
+
+@needs_a_level
+@pytest.mark.parametrize(("built", "has"), [((), "none"), (("v3", "v2"), "v3, v2")])
+def test_a_level_asked_for_that_is_not_built(build, monkeypatch, built, has):
+    build(built, ALL_OF_X86)
     monkeypatch.setenv("CBACKPROP_SIMD", "generic")
-    monkeypatch.setattr(backend, "_is_built", lambda level: False)
     with pytest.raises(
         RuntimeError,
-        match=r"^CBACKPROP_SIMD is 'generic', which this installation was not .*; it has none$",
+        match=rf"^CBACKPROP_SIMD is 'generic', which this installation was not .*; it has {has}$",
     ):
-        backend._find_level()
-    monkeypatch.setattr(backend, "_is_built", lambda level: level == "generic")
-    assert backend._find_level() == "generic"
+        simd_levels.choose()
 
 
 @needs_a_level
-def test_the_best_level_of_those_that_are_built(monkeypatch):
-    monkeypatch.delenv("CBACKPROP_SIMD", raising=False)
-    monkeypatch.setattr(backend, "_is_built", lambda level: True)
-    best = backend._find_level()
-    monkeypatch.setattr(backend, "_is_built", lambda level: level != best)
-    if best == "generic":
-        with pytest.warns(RuntimeWarning, match="no module of cbackprop.kernels fits"):
-            assert backend._find_level() is None
-    else:
-        assert backend._find_level() not in (best, None)
-
-
-@needs_a_level
-def test_no_level_that_runs_here_is_built(monkeypatch):
-    monkeypatch.delenv("CBACKPROP_SIMD", raising=False)
-    monkeypatch.delenv("CBACKPROP_REQUIRE_EXT", raising=False)
-    monkeypatch.setattr(backend, "_is_built", lambda level: False)
-    with pytest.warns(
-        RuntimeWarning,
-        match=r"is missing \(no module of cbackprop\.kernels fits this processor\)",
-    ):
-        assert backend._find_level() is None
+def test_a_processor_below_the_baseline_is_told_of_the_level_that_it_runs(build, monkeypatch):
+    build(("v4", "v3", "v2"), ("generic",))
+    said = (
+        r"is missing \(this processor runs none of its levels v4, v3, v2\).*"
+        r"; where there is a C compiler, CBACKPROP_LEVELS=generic python -m pip install "
+    )
+    with pytest.warns(RuntimeWarning, match=said):
+        level, why, faster = simd_levels.choose()
+    assert level is None
+    assert why == "this processor runs none of its levels v4, v3, v2"
+    assert "CBACKPROP_LEVELS=generic" in faster
     monkeypatch.setenv("CBACKPROP_REQUIRE_EXT", "1")
-    with pytest.raises(ImportError, match=r"no module of cbackprop\.kernels fits this processor"):
-        backend._find_level()
+    with pytest.raises(ImportError, match="this processor runs none of its levels v4, v3, v2"):
+        simd_levels.choose()
+
+
+@pytest.mark.parametrize(
+    ("told", "source"),
+    [
+        ('{"dir_info": {}, "url": "file:///home/of/it"}', "file:///home/of/it"),
+        (None, "cbackprop"),
+    ],
+)
+def test_what_is_to_be_installed_again_is_what_was_installed(monkeypatch, told, source):
+    class Installed:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return told
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Installed())
+    command = (
+        f"python -m pip install --force-reinstall --no-deps --no-cache-dir --no-binary cbackprop "
+        f"{source}"
+    )
+    assert simd_levels.how_to_build() == command
+    assert simd_levels.how_to_build("A=1 ") == f"A=1 {command}"
+
+
+def test_a_checkout_is_to_be_installed_from_its_folder(monkeypatch):
+    def distribution(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    assert simd_levels.how_to_build().endswith(" . in the repository's folder")
+
+
+def test_info():
+    facts = cbackprop.info()
+    assert list(facts) == [
+        "version",
+        "platform",
+        "python",
+        "numpy",
+        "backend",
+        "simd_level",
+        "why_this_level",
+        "faster_here",
+        "vector_bytes",
+        "fused_multiply_add",
+        "compiler",
+        "checked_build",
+    ]
+    printed = output_of("from cbackprop.cli import main; main(['info', '--json'])")
+    assert json.loads(printed) == facts
+    if HAS_COMPILED:
+        assert re.match(r"(GCC|MSVC|.*[Cc]lang) .*\d", facts["compiler"])
 
 
 def test_info_without_the_compiled_core():
@@ -67,6 +163,9 @@ def test_info_without_the_compiled_core():
     printed = output_of(code, options=("-W", "ignore"), keep_switches=False)
     lines = [line.split() for line in printed.splitlines()]
     assert ["simd", "level", "none"] in lines
+    assert ["compiler", "none"] in lines
+    assert "why this level      this installation was made without it" in printed
+    assert "faster here         the compiled core; where there is a C compiler, python" in printed
     assert "The NumPy reference computes." in printed
 
 
@@ -139,7 +238,8 @@ def test_an_unknown_simd_level(value):
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last == (
-        f"RuntimeError: CBACKPROP_SIMD is {value!r}; expected one of 'v2', 'v3', 'v4', 'generic'"
+        f"RuntimeError: CBACKPROP_SIMD is {value!r}; expected one of 'v4', 'v3', 'v2', 'neon', "
+        "'generic'"
     )
 
 
@@ -155,11 +255,7 @@ def test_a_simd_level_beyond_the_processor(level):
     )
 
 
-@pytest.mark.skipif(not HAS_COMPILED, reason="the compiled core is not built")
+@pytest.mark.skipif("v2" not in LEVELS, reason="the level v2 is not here")
 def test_a_lesser_processor_gets_the_baseline():
-    from cbackprop.kernels import _cpu
-
-    if "v2" not in _cpu.supported_levels():
-        pytest.skip("this processor has no level v2")
     lines = output_of(LESSER + PROBE, keep_switches=False).splitlines()
     assert lines == ["compiled v2", "[]"]

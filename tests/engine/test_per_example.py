@@ -8,7 +8,15 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from support import Array, both_dtypes, data, every_backend, needs_compiled, output_at_level
+from support import (
+    Array,
+    both_dtypes,
+    data,
+    every_backend,
+    every_level,
+    needs_compiled,
+    output_at_level,
+)
 
 from cbackprop import Activation, Cost, Network
 from cbackprop import backend as backend_module
@@ -89,7 +97,7 @@ print("right")
 
 
 @needs_compiled
-@pytest.mark.parametrize("level", ["v2", "v3", "v4"])
+@every_level
 def test_outputs_larger_than_the_caches(level: str) -> None:
     assert output_at_level(level, LARGE) == "right\n"
 
@@ -381,6 +389,6 @@ print("right")
 
 
 @needs_compiled
-@pytest.mark.parametrize("level", ["v2", "v3", "v4"])
+@every_level
 def test_jacobians_larger_than_the_caches(level: str) -> None:
     assert output_at_level(level, LARGE_JACOBIAN) == "right\n"

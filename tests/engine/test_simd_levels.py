@@ -5,8 +5,7 @@ Levels without fused multiply-adds promise no bits, and run in few other tests.
 
 from __future__ import annotations
 
-import pytest
-from support import output_at_level
+from support import every_level, output_at_level
 
 CODE = """
 import sys
@@ -43,6 +42,6 @@ print("ok")
 """
 
 
-@pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
+@every_level
 def test_networks_of_one_vector(level):
     assert output_at_level(level, CODE) == "ok\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Array, Csr, bits, both_dtypes, every_backend, output_at_level
+from support import Array, Csr, bits, both_dtypes, every_backend, every_level, output_at_level
 
 from cbackprop import Network
 
@@ -202,6 +202,6 @@ print("ok")
 """
 
 
-@pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
+@every_level
 def test_every_level(level: str) -> None:
     assert output_at_level(level, LEVELS) == "ok\n"

@@ -14,7 +14,7 @@ import threading
 
 import numpy as np
 import pytest
-from support import bits, both_dtypes, needs_fork, output_at_level, output_of
+from support import bits, both_dtypes, every_level, needs_fork, output_at_level, output_of
 
 import cbackprop
 from cbackprop import SGD, Adam, Network, Rprop
@@ -275,7 +275,7 @@ LEVEL = """
 """
 
 
-@pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
+@every_level
 def test_the_same_bits_on_every_level(level):
     assert output_at_level(level, LEVEL) == "ok\n"
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-from support import output_at_level
+from support import every_level, output_at_level
 
 CODE = """
 import sys
@@ -49,6 +48,6 @@ print("ok")
 """
 
 
-@pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
+@every_level
 def test_a_neuron_has_the_same_bits_beside_any_others(level):
     assert output_at_level(level, CODE) == "ok\n"

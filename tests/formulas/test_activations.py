@@ -4,8 +4,6 @@ numbers, against 60 digits or a wider number type."""
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import math
 from collections.abc import Callable
 from types import ModuleType
@@ -14,39 +12,20 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from support import ELEMENTWISE, Array, both_dtypes
+from support import (
+    ELEMENTWISE,
+    FMA_LEVELS,
+    Array,
+    both_dtypes,
+    every_level,
+    kernels_at,
+    needs_two_fma_levels,
+)
 
-from cbackprop import backend
 from cbackprop.random_numbers import RandomNumbers
 
 LONGDOUBLE_IS_WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
 
-
-def kernels(level: str, dtype: str) -> ModuleType:
-    """One level's module itself, whatever level the package chose; skips where there is none."""
-    suffix = backend.SUFFIXES[dtype]
-    name = f"cbackprop.kernels._{level}_{suffix}"
-    if importlib.util.find_spec("cbackprop.kernels._cpu") is None:
-        pytest.skip("the compiled core is not built here")
-    supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
-    if level not in supported:
-        pytest.skip(f"this processor cannot run {level}")
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"level {level} is not built here")
-    return importlib.import_module(name)
-
-
-def built_levels() -> list[str]:
-    """The levels with a module for float64; those of x86-64 where there is none."""
-    levels = [
-        level
-        for level in ("v2", "v3", "v4", "generic")
-        if importlib.util.find_spec(f"cbackprop.kernels._{level}_f64") is not None
-    ]
-    return levels or ["v2", "v3", "v4"]
-
-
-every_level = pytest.mark.parametrize("level", built_levels())
 
 # (a, da_dz) in ulp: with FMA, and without. Rounded up a little from the largest met over every 13th
 # float32 and 10⁷ float64 points (kernels/math.pxd). All are below the limits of accuracy.md: exp
@@ -228,7 +207,7 @@ def errors_in_ulp(value: Array, true: Array) -> Array:
 @every_name
 @both_dtypes
 def test_activation_and_derivative_in_ulp(name: str, dtype: str, level: str) -> None:
-    module = kernels(level, dtype)
+    module = kernels_at(level, dtype)
     z, true_a, true_da_dz = truth(name, dtype)
     a, da_dz = activation_values(module, name, z)
     limits = LIMITS[name][0 if module.has_fma else 1]
@@ -279,7 +258,7 @@ def test_the_wide_truth_agrees_with_sixty_digits(name: str) -> None:
 @every_name
 @both_dtypes
 def test_infinities_zeros_and_nan(name: str, dtype: str, level: str) -> None:
-    module = kernels(level, dtype)
+    module = kernels_at(level, dtype)
     kind = np.dtype(dtype).type
     a, da_dz = activation_values(module, name, np.array([np.inf, -np.inf, 0.0, np.nan], kind))
     at_zero = {
@@ -319,7 +298,7 @@ def test_infinities_zeros_and_nan(name: str, dtype: str, level: str) -> None:
 @every_name
 @both_dtypes
 def test_a_lane_knows_nothing_of_its_neighbours(name: str, dtype: str, level: str) -> None:
-    module = kernels(level, dtype)
+    module = kernels_at(level, dtype)
     lanes = module.lanes
     z = points(dtype)[::211]
     expected_a, expected_da_dz = activation_values(module, name, z)
@@ -332,13 +311,13 @@ def test_a_lane_knows_nothing_of_its_neighbours(name: str, dtype: str, level: st
         assert da_dz.reshape(-1, lanes)[:, lane].tobytes() == expected_da_dz.tobytes()
 
 
+@needs_two_fma_levels
 @every_name
 @both_dtypes
 def test_levels_with_fma_give_the_same_bits(name: str, dtype: str) -> None:
-    """v3 and v4 on a machine that has both."""
-    one, other = kernels("v3", dtype), kernels("v4", dtype)
     z = points(dtype)
-    for first, second in zip(
-        activation_values(one, name, z), activation_values(other, name, z), strict=True
-    ):
-        assert first.tobytes() == second.tobytes()
+    found = {
+        tuple(part.tobytes() for part in activation_values(kernels_at(level, dtype), name, z))
+        for level in FMA_LEVELS
+    }
+    assert len(found) == 1

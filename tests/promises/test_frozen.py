@@ -11,10 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support import SOURCE, run_python, succeeds
+from support import DTYPES, SOURCE, run_python, succeeds
 
 import cbackprop
-from cbackprop import _pyinstaller, backend
+from cbackprop import _pyinstaller, backend, simd_levels
 
 PACKAGE = Path(cbackprop.__file__).parent
 (HOOKS,) = _pyinstaller.hook_dirs()
@@ -52,7 +52,7 @@ def test_the_hook_names_what_the_sources_do_not():
     assert set(told["hiddenimports"]) == {f"cbackprop.kernels.{name}" for name in built}
     level = backend.simd_level()
     if level is not None:
-        modules = {f"cbackprop.kernels._{level}_{suffix}" for suffix in backend.SUFFIXES.values()}
+        modules = {simd_levels.module_name(level, dtype) for dtype in DTYPES}
         assert modules < set(told["hiddenimports"])
     # Every file that is no module, but for sources of the core and the mark of typed packages.
     read = {

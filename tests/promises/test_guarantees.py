@@ -15,7 +15,16 @@ import mpmath
 import numpy as np
 import oracle
 import pytest
-from support import both_dtypes, data, needs_compiled, output_of, run_code, state
+from support import (
+    FMA_LEVELS,
+    both_dtypes,
+    data,
+    needs_compiled,
+    needs_two_fma_levels,
+    output_of,
+    run_code,
+    state,
+)
 
 from cbackprop import SGD, Adam, ModelFileError, Network
 
@@ -101,17 +110,10 @@ LEVEL = """
 """
 
 
-@needs_compiled
+@needs_two_fma_levels
 def test_same_bits_on_every_simd_level_with_fma():
-    from cbackprop.kernels import _cpu
-
-    levels = [level for level in ("v3", "v4") if level in _cpu.supported_levels()]
-    if len(levels) < 2:
-        pytest.skip("this processor has one such level")
-    trained = [
-        output_of(LEVEL, CBACKPROP_SIMD=level, keep_switches=False).split() for level in levels
-    ]
-    assert trained[0] == trained[1]
+    trained = {output_of(LEVEL, CBACKPROP_SIMD=level, keep_switches=False) for level in FMA_LEVELS}
+    assert len(trained) == 1
 
 
 # ---- 3. A failed call changes nothing ------------------------------------------------------------

@@ -14,14 +14,18 @@ import pytest
 from support import (
     ACTIVATIONS,
     COSTS,
+    FMA_LEVELS,
+    LEVELS,
     Array,
     bits,
     both_dtypes,
     data,
     every_backend,
+    every_fma_level,
+    every_level,
     go_together,
+    needs_two_fma_levels,
     output_at_level,
-    require_level,
 )
 
 import cbackprop
@@ -384,27 +388,21 @@ EXPECTED = {
 }
 
 
-@needs_compiled
-@pytest.mark.parametrize("level", ["v3", "v4"])
+@every_fma_level
 def test_levels_with_fma_train_the_same_bits(level: str) -> None:
-    require_level(level)
     hashes = run_level_once(level)
     for name, expected in EXPECTED.items():
         assert hashes[name] == expected, name
-    other = {"v3": "v4", "v4": "v3"}[level]
-    from cbackprop.kernels import _cpu
-
-    if other in _cpu.supported_levels():
-        assert hashes == run_level_once(other)
+    assert hashes == run_level_once(FMA_LEVELS[0])
 
 
-@needs_compiled
-def test_the_level_without_fma_agrees_within_rounding(tmp_path: Path) -> None:
-    require_level("v2")
-    require_level("v3")
-    folders = [tmp_path / level for level in ("v2", "v3")]
+@pytest.mark.skipif(not FMA_LEVELS, reason="no level with fused multiply-adds is here")
+@pytest.mark.parametrize("level", [level for level in LEVELS if level not in FMA_LEVELS])
+def test_a_level_without_fma_agrees_within_rounding(level: str, tmp_path: Path) -> None:
+    levels = (level, FMA_LEVELS[0])
+    folders = [tmp_path / level for level in levels]
     hashes = []
-    for level, folder in zip(("v2", "v3"), folders, strict=True):
+    for level, folder in zip(levels, folders, strict=True):
         folder.mkdir()
         hashes.append(run_level(level, folder))
     assert hashes[0].keys() == hashes[1].keys()
@@ -510,9 +508,8 @@ def run_long_training(level: str) -> dict[str, str]:
 @needs_compiled
 @both_dtypes
 @pytest.mark.parametrize("name", [SGD_NAME, ADAM_NAME])
-@pytest.mark.parametrize("level", ["v2", "v3", "v4", "generic"])
+@every_level
 def test_a_long_training_ends_in_the_recorded_bits(level: str, name: str, dtype: str) -> None:
-    require_level(level)
     hashes = run_long_training(level)
     assert hashes[f"{dtype}|{name}|partial_fit"] == hashes[f"{dtype}|{name}|fit"]
     assert hashes[f"{dtype}|{name}|shuffled fit"] != hashes[f"{dtype}|{name}|fit"]
@@ -522,11 +519,11 @@ def test_a_long_training_ends_in_the_recorded_bits(level: str, name: str, dtype:
         assert hashes[f"{dtype}|{name}|{way}"] == EXPECTED_LONG[f"{dtype}|{name}|{way}"], way
 
 
-@needs_compiled
+@needs_two_fma_levels
 def test_levels_with_fma_end_a_long_training_in_the_same_bits() -> None:
-    require_level("v3")
-    require_level("v4")
-    assert run_long_training("v3") == run_long_training("v4")
+    best, *others = FMA_LEVELS
+    for level in others:
+        assert run_long_training(level) == run_long_training(best), level
 
 
 # ---- the tiny network ----------------------------------------------------------------------------
@@ -576,10 +573,8 @@ TINY_PAIRS = [
 ]
 
 
-@needs_compiled
+@pytest.mark.skipif(not {"v3", "v4"} <= set(LEVELS), reason="v3 and v4 are not both here")
 def test_a_network_that_is_tiny_on_v4_alone_has_the_bits_of_v3() -> None:
-    require_level("v3")
-    require_level("v4")
     pairs = " ".join(":".join(pair) for pair in TINY_PAIRS)
     general, tiny = (output_at_level(level, TINY, pairs).splitlines() for level in ("v3", "v4"))
     assert len(tiny) == len(set(tiny)) == len(TINY_PAIRS) * 6 * 5 * 2

@@ -26,14 +26,22 @@ cdef extern from *:
     #else
     static int cbackprop_supports(int level) { (void)level; return 0; }
     #endif
+    #if defined(__aarch64__)
+    #define CBACKPROP_NEON 1
+    #else
+    #define CBACKPROP_NEON 0
+    #endif
     """
     int cbackprop_supports(int level)
+    bint CBACKPROP_NEON
 
 
 def supported_levels():
-    """Names of the levels that run here, best first; 'generic' always does."""
+    """Those of simd_levels.LEVELS that run here, the best first; 'generic' always does."""
     names = []
     for level in (4, 3, 2):
         if all(cbackprop_supports(lower) for lower in range(2, level + 1)):
             names.append(f"v{level}")
+    if CBACKPROP_NEON:
+        names.append("neon")
     return (*names, "generic")

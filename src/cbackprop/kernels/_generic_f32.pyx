@@ -1,3 +1,3 @@
-# whatever the compiler's target has: NEON on arm64, plain numbers under MSVC, float32.
+# Whatever the compiler's target has, plain numbers under MSVC, float32.
 include "rows_6.pxi"
 include "engine.pyx"

@@ -14,7 +14,7 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
-from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, TILE_ROWS, real
+from cbackprop.kernels.simd cimport GROUP, LANES, SQUARE, real
 from cbackprop.kernels.threads cimport MOST_THREADS
 
 import numpy as np

@@ -3,28 +3,33 @@
 from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_set1, vec_store
 
 
-def fused_multiply_adds(Py_ssize_t rounds, /):
-    """Run 12 * rounds vector multiply-adds on registers, 12 chains side by side; returns how many numbers that is.
+def fused_multiply_adds(Py_ssize_t blocks, Py_ssize_t depth, /):
+    """Run multiply-adds as the largest tile does, but on registers alone; returns how many numbers that is.
 
-    Two units of 4 to 5 cycles' latency are kept busy by 8 to 10 chains; 12 is what a tile has.
+    A chain goes on through the addend, as a tile's do: many processors wait less long for it than for a factor.
     """
-    cdef vec acc[12]
-    cdef vec factor = vec_set1(<real> 0.999), term = vec_set1(<real> 1e-3)
+    cdef vec acc[TILE_ROWS][2]
+    cdef vec factor = vec_set1(<real> 0.999), other = vec_set1(<real> 1e-3), total = vec_set1(0)
     cdef real lanes[16]
-    cdef Py_ssize_t i, _round
-    for i in range(12):
-        acc[i] = vec_set1(<real> i)
+    cdef Py_ssize_t i, c, _p, _block
     with nogil:
-        for _round in range(rounds):
-            for i in range(12):
-                acc[i] = vec_fma(acc[i], factor, term)
-    for i in range(1, 12):
-        acc[0] = acc[0] + acc[i]
+        for _block in range(blocks):
+            for i in range(TILE_ROWS):
+                for c in range(2):
+                    acc[i][c] = total + vec_set1(<real> (2 * i + c))  # no two the same, or one chain would do
+            for _p in range(depth):
+                for i in range(TILE_ROWS):
+                    for c in range(2):
+                        acc[i][c] = vec_fma(factor, other, acc[i][c])
+            for i in range(TILE_ROWS):
+                for c in range(2):
+                    total = total + acc[i][c]
+            total = total * vec_set1(<real> 1e-3)
     # The sum is looked at, so that the compiler cannot drop the work.
-    vec_store(lanes, acc[0])
+    vec_store(lanes, total)
     if not lanes[0] >= 0:
         raise ArithmeticError("multiply-adds of positive numbers went astray")
-    return 12 * rounds * LANES
+    return blocks * depth * TILE_ROWS * 2 * LANES
 
 
 def deltas_pass(Core network not None, X, Y, /):

@@ -12,7 +12,7 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy, memset
 
-from cbackprop.kernels.simd cimport GROUP, HAS_FMA, LANES, TILE_ROWS, VECTOR_BYTES, real
+from cbackprop.kernels.simd cimport COMPILER, GROUP, HAS_FMA, LANES, VECTOR_BYTES, real
 
 import numpy as np
 
@@ -56,6 +56,7 @@ examples_per_leaf = LEAF
 vector_bytes = VECTOR_BYTES
 
 has_fma = bool(HAS_FMA)
+compiler = COMPILER.decode()
 
 checked = bool(CHECKED_BUILD)
 

@@ -89,17 +89,34 @@ typedef cbackprop_uint cbackprop_uvec;
 #include <arm_neon.h>
 #endif
 
+/* __FP_FAST_FMA: the compiler knows an instruction for it (s390x, POWER, RISC-V and others), not the library alone. */
 #if defined(__FMA__) || defined(__aarch64__) || defined(_M_ARM64)
+#define CBACKPROP_HAS_FMA 1
+#elif defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)
 #define CBACKPROP_HAS_FMA 1
 #else
 #define CBACKPROP_HAS_FMA 0
 #endif
 
-/* Rows of one product tile: accumulators of (rows x 2 vectors) that fit the register file. */
-#if CBACKPROP_VECTOR_BYTES == 64
-#define CBACKPROP_TILE_ROWS 14
+/* What `info` says of the compiler. */
+#if defined(__clang__)
+#define CBACKPROP_COMPILER __VERSION__ /* which says clang, and whose */
+#elif defined(__GNUC__)
+#define CBACKPROP_COMPILER "GCC " __VERSION__
+#elif defined(_MSC_VER)
+#define CBACKPROP_TEXT_OF(number) #number
+#define CBACKPROP_TEXT(number) CBACKPROP_TEXT_OF(number)
+#define CBACKPROP_COMPILER "MSVC " CBACKPROP_TEXT(_MSC_VER)
 #else
-#define CBACKPROP_TILE_ROWS 6
+#define CBACKPROP_COMPILER "unknown"
+#endif
+
+/* Rows of a tile that one pointer reaches: x86 adds a multiple of the stride in the instruction that loads, and has few
+ * registers; arm64 moves the pointer on in it, and has many. */
+#if defined(__aarch64__)
+#define CBACKPROP_ROWS_REACHED 1
+#else
+#define CBACKPROP_ROWS_REACHED 4
 #endif
 
 /* ---- loads, stores, constants ---------------------------------------------------------------- */

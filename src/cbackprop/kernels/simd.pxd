@@ -7,8 +7,9 @@ cdef extern from "simd.h" nogil:
     ctypedef double vec "cbackprop_vec"
 
     const int LANES "CBACKPROP_LANES"
-    const int TILE_ROWS "CBACKPROP_TILE_ROWS"
+    const int ROWS_REACHED "CBACKPROP_ROWS_REACHED"
     const int HAS_FMA "CBACKPROP_HAS_FMA"
+    const char *COMPILER "CBACKPROP_COMPILER"
     const int VECTOR_BYTES "CBACKPROP_VECTOR_BYTES"
     const int SQUARE "CBACKPROP_SQUARE"
     const int GROUP "CBACKPROP_GROUP"

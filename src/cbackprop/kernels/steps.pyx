@@ -14,7 +14,7 @@ from libc.math cimport INFINITY, frexp, ldexp, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
-from cbackprop.kernels.simd cimport TILE_ROWS, real
+from cbackprop.kernels.simd cimport real
 from cbackprop.kernels.threads cimport run_task
 
 import numpy as np

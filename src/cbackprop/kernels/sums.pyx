@@ -6,7 +6,7 @@ from libc.math cimport ldexp, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, GROUP, TILE_ROWS, real
+from cbackprop.kernels.simd cimport CBACKPROP_PREFETCH, GROUP, real
 
 cdef extern from *:
     """

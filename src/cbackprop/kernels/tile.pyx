@@ -18,8 +18,8 @@
 # Register tiling after Goto & van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
 
 from cbackprop.kernels.simd cimport (
-    CBACKPROP_PREFETCH, GROUP, KEEP, LANES, PUT_AWAY, SQUARE, TILE_ROWS, real, transpose_square, vec, vec_fma, vec_load,
-    vec_load_partial, vec_set1, vec_store,
+    CBACKPROP_PREFETCH, GROUP, KEEP, LANES, PUT_AWAY, ROWS_REACHED, SQUARE, real, transpose_square, vec, vec_fma,
+    vec_load, vec_load_partial, vec_set1, vec_store,
 )
 from cbackprop.kernels.threads cimport run_task
 
@@ -121,7 +121,7 @@ cdef void tile(
     cdef Py_ssize_t i, c, _p, _block
     cdef const real *line
     cdef const real *b_row
-    cdef const real *fourth[4]  # A at rows 0, 4, 8, 12: the three after each are reached from there
+    cdef const real *row[14]  # A at each row from which the ROWS_REACHED from it on are reached
     for _block in range(blocks):
         for i in range(<Py_ssize_t> sizeof(rows)):
             for c in range(<Py_ssize_t> sizeof(columns)):
@@ -131,10 +131,10 @@ cdef void tile(
         line = ahead
         b_row = B
         if layout is by_rows:
-            for i in range((<Py_ssize_t> sizeof(rows) + 3) // 4):
-                fourth[i] = A + 4 * i * stride
+            for i from 0 <= i < <Py_ssize_t> sizeof(rows) by ROWS_REACHED:
+                row[i] = A + i * stride
         else:
-            fourth[0] = A
+            row[0] = A
         for _p in range(depth):
             if layout is by_rows:
                 CBACKPROP_PREFETCH(line)
@@ -143,20 +143,23 @@ cdef void tile(
                 b[c] = vec_load(b_row + c * LANES)
             b_row += ldb
             if layout is by_rows:
-                for i in range((<Py_ssize_t> sizeof(rows) + 3) // 4):
-                    KEEP(fourth[i])
+                for i from 0 <= i < <Py_ssize_t> sizeof(rows) by ROWS_REACHED:
+                    KEEP(row[i])
             for i in range(<Py_ssize_t> sizeof(rows)):
                 if layout is by_rows:
-                    a = vec_set1(fourth[i // 4][i % 4 * stride])
+                    a = vec_set1(row[i - i % ROWS_REACHED][i % ROWS_REACHED * stride])
                 else:
-                    a = vec_set1(fourth[0][i])
+                    # Without it clang loads four at once, into registers that the accumulators need.
+                    if ROWS_REACHED == 1:
+                        KEEP(row[0])
+                    a = vec_set1(row[0][i])
                 for c in range(<Py_ssize_t> sizeof(columns)):
                     acc[i][c] = vec_fma(a, b[c], acc[i][c])
             if layout is by_rows:
-                for i in range((<Py_ssize_t> sizeof(rows) + 3) // 4):
-                    fourth[i] += 1
+                for i from 0 <= i < <Py_ssize_t> sizeof(rows) by ROWS_REACHED:
+                    row[i] += 1
             else:
-                fourth[0] += stride
+                row[0] += stride
         # The largest tile leaves no register for it while it sums.
         PUT_AWAY(factor)
         f = vec_set1(factor)

@@ -1,0 +1,138 @@
+"""At which SIMD level the compiled core computes here, why, and what would be faster.
+
+Environment
+-----------
+CBACKPROP_SIMD
+    One of LEVELS in place of the best one.
+CBACKPROP_REQUIRE_EXT
+    ``1``: a missing compiled core is an ImportError instead of a warning.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import warnings
+from typing import NamedTuple
+
+# The best first. v2 to v4 are those of x86-64, neon is arm64's; generic is whatever the compiler
+# makes of plain C, and is built where none of the others is, or by CBACKPROP_LEVELS.
+LEVELS = ("v4", "v3", "v2", "neon", "generic")
+SUFFIXES = {"float32": "f32", "float64": "f64"}
+
+
+class Choice(NamedTuple):
+    """What was found at import.
+
+    Parameters
+    ----------
+    level : str or None
+        Of LEVELS; None without a compiled core.
+    why : str
+        The reason for it.
+    faster : str
+        What would be, on this processor.
+    """
+
+    level: str | None
+    why: str
+    faster: str
+
+
+def choose() -> Choice:
+    """The level to use. Asked once, at import; without one there is a warning, or an ImportError.
+
+    Raises
+    ------
+    RuntimeError
+        CBACKPROP_SIMD names none, or one that cannot be used here.
+    ImportError
+        There is no compiled core, and CBACKPROP_REQUIRE_EXT is set.
+    """
+    try:
+        supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
+    except ModuleNotFoundError as error:
+        return _missing("this installation was made without it", "", error)
+    except ImportError as error:
+        return _missing(f"{error}", "", error)
+    built = tuple(level for level in LEVELS if is_built(level))
+    usable = [level for level in built if level in supported]
+    asked = os.environ.get("CBACKPROP_SIMD", "")
+    if asked:
+        _look_at_asked(asked, supported, built)
+        better = usable[: usable.index(asked)]
+        faster = f"{better[0]}, without CBACKPROP_SIMD" if better else "nothing"
+        return Choice(asked, "CBACKPROP_SIMD asks for it", faster)
+    if not usable:
+        reason = f"this processor runs none of its levels {', '.join(built)}"
+        return _missing(reason if built else "it has no level", "CBACKPROP_LEVELS=generic ")
+    best = usable[0]
+    why = f"the best of those built{' that this processor runs' if best != built[0] else ''}: "
+    why += ", ".join(built)
+    missed = [level for level in supported if LEVELS.index(level) < LEVELS.index(best)]
+    faster = f"{missed[0]}, which is not built: {how_to_build()}" if missed else "nothing"
+    return Choice(best, why, faster)
+
+
+def module_name(level: str | None, dtype: str) -> str:
+    """The compiled module of a level and a number type."""
+    return f"cbackprop.kernels._{level}_{SUFFIXES[dtype]}"
+
+
+def is_built(level: str) -> bool:
+    """Whether this installation has a level's modules, for both number types."""
+    return all(importlib.util.find_spec(module_name(level, dtype)) for dtype in SUFFIXES)
+
+
+def how_to_build(environment: str = "") -> str:
+    """The command that builds the core anew, for whoever has a compiler."""
+    import json
+    from importlib import metadata
+
+    try:
+        told = metadata.distribution("cbackprop").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:  # a checkout, or a program with all that it needs in it
+        source = ". in the repository's folder"
+    else:
+        source = json.loads(told)["url"] if told else "cbackprop"
+    # Without --no-cache-dir pip may install the very wheel again.
+    return (
+        f"{environment}python -m pip install --force-reinstall --no-deps --no-cache-dir "
+        f"--no-binary cbackprop {source}"
+    )
+
+
+def _look_at_asked(asked: str, supported: tuple[str, ...], built: tuple[str, ...]) -> None:
+    if asked not in LEVELS:
+        raise RuntimeError(
+            f"CBACKPROP_SIMD is {asked!r}; expected one of {', '.join(map(repr, LEVELS))}"
+        )
+    if asked not in supported:
+        raise RuntimeError(
+            f"CBACKPROP_SIMD is {asked!r}, which this processor cannot run; it can run "
+            f"{', '.join(supported)}"
+        )
+    if asked not in built:
+        raise RuntimeError(
+            f"CBACKPROP_SIMD is {asked!r}, which this installation was not built with; it has "
+            f"{', '.join(built) or 'none'}"
+        )
+
+
+def _missing(reason: str, environment: str, error: ImportError | None = None) -> Choice:
+    """No level: said once, and in the way that CBACKPROP_REQUIRE_EXT asks for."""
+    build = f"where there is a C compiler, {how_to_build(environment)} builds it"
+    if os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0"):
+        raise ImportError(
+            f"the compiled core of cbackprop is missing ({reason}) and CBACKPROP_REQUIRE_EXT is "
+            f"set; {build}"
+        ) from error
+    warnings.warn(
+        f"the compiled core of cbackprop is missing ({reason}): the NumPy reference computes in "
+        "its place, correct but tens of times slower and without the promise of the same bits in "
+        f"every batch; {build}",
+        RuntimeWarning,
+        stacklevel=5,  # the user's import: above this module, backend and the package itself
+    )
+    return Choice(None, reason, f"the compiled core; {build}")
