@@ -535,7 +535,7 @@ def test_one_hot_leaves_the_labels_alone():
             id="-10**5000",
         ),
         ([0], np.ma.masked, ValueError, "k has 1 masked entry; expected none"),
-        ([0], np.timedelta64(2), TypeError, "k is np.timedelta64(2) (timedelta64); expected an"),
+        ([0], np.timedelta64(2, "s"), TypeError, "k is np.timedelta64(2,'s') (timedelta64); "),
         ([0, np.ma.masked], 2, ValueError, "labels has 1 masked entry; expected none"),
         ("01", 2, TypeError, "labels is '01' (str); expected an array of numbers"),
         ({0: 1}, 2, TypeError, "labels is {0: 1} (dict); expected an array of numbers"),

@@ -212,7 +212,7 @@ def test_what_is_no_number_is_refused(per_example):
         [1.0],
         (2,),
         {},
-        np.timedelta64(1),
+        np.timedelta64(1, "s"),
     )
     for value in no_numbers:
         for of in BINARY:
