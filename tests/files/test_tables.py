@@ -324,7 +324,7 @@ def test_npz_of_one_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([["a", "b"]]), "its array has dtype <U1; expected numbers"),
+        (np.array([["a", "b"]]), f"its array has dtype {np.dtype('U1')}; expected numbers"),
         (np.array([[1j, 2]]), "its array has dtype complex128; expected numbers"),
         (np.array([1, 2]), "its array has shape (2,); expected (rows, columns)"),
         (np.zeros((0, 3)), "its array has shape (0, 3); expected (rows, columns)"),

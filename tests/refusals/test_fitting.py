@@ -230,7 +230,7 @@ def option_rows():
             (-WEIGHTS, ValueError, r" has -0.5 at \[?\(?0.*; expected numbers >= 0"),
             (np.where(WEIGHTS > 0.8, np.nan, 1), ValueError, r" has nan at .*; expected finite"),
             ("heavy", TypeError, r" is 'heavy' \(str\); expected an array of numbers"),
-            (["1"] * 6, TypeError, r" has dtype <U1; expected real numbers, not text"),
+            (["1"] * 6, TypeError, r" has dtype [<>]U1; expected real numbers, not text"),
         ):
             yield row(call, "sample_weight", value, error, pattern)
     for value, error, pattern in (

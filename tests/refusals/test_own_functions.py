@@ -38,7 +38,7 @@ FAILURES = {
     "raises": (ZeroDivisionError, "mine"),
     "wrong shape": (ValueError, r"'mine': \w+\(.*\) returned shape .*; expected \("),
     "a number": (ValueError, r"'mine': \w+\(.*\) returned shape \(\); expected \("),
-    "text": (TypeError, r"'mine': \w+\(.*\) returned dtype <U1; expected real numbers"),
+    "text": (TypeError, r"'mine': \w+\(.*\) returned dtype [<>]U1; expected real numbers"),
     "complex": (TypeError, r"'mine': \w+\(.*\) returned dtype complex\d+; expected real numbers"),
     "object": (TypeError, r"'mine': \w+\(.*\) returned dtype object; expected real numbers"),
     "None": (TypeError, r"'mine': \w+\(.*\) returned dtype object; expected real numbers"),

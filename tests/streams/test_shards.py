@@ -68,7 +68,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (str(good), "^paths is '.*expected a sequence of paths"),
         ([good, text], r"^paths\[1\] is '.*'; expected a \.npy file of numbers"),
         ([archive], r"^paths\[0\] is '.*', which is an archive; expected a \.npy file"),
-        ([names], r"^paths\[0\] is '.*', of shape \(1,\) and dtype <U1; expected rows of real"),
+        ([names], r"^paths\[0\] is '.*', of shape \(1,\) and dtype [<>]U1; expected rows of real"),
         ([point], r"^paths\[0\] is '.*', of shape \(\) and dtype float64; expected rows"),
         ([good, wide], r"^paths\[1\] is '.*', of shape \(2, 3\); expected rows as paths\[0\]"),
         ([good, 3], r"^paths\[1\] is 3"),
