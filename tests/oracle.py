@@ -61,10 +61,15 @@ def _numpy_field(dtype: Any, erfc: Callable[[Any], Any]) -> Field:
     )
 
 
+def as_longdouble(number: Any) -> np.longdouble:
+    """Of one of mpmath's numbers; 40 digits are more than any long double has (34 on arm64)."""
+    return np.longdouble(mpmath.nstr(number, 40))
+
+
 @functools.cache
 def _erfc(x: np.longdouble) -> np.longdouble:
-    with mpmath.workdps(30):
-        return np.longdouble(mpmath.nstr(mpmath.erfc(mpmath.mpf(str(x))), 25))
+    with mpmath.workdps(45):
+        return as_longdouble(mpmath.erfc(mpmath.mpf(str(x))))
 
 
 def _complex_erfc(z: Any) -> Any:

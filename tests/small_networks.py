@@ -9,7 +9,6 @@ import functools
 import itertools
 from typing import Any
 
-import mpmath
 import numpy as np
 import oracle
 import pytest
@@ -130,8 +129,7 @@ def true_gradients(activation: str, cost: str) -> Array:
 
 
 def as_longdouble(numbers: Array) -> Array:
-    with mpmath.workdps(40):
-        values = [np.longdouble(mpmath.nstr(number, 25)) for number in numbers.ravel()]
+    values = [oracle.as_longdouble(number) for number in numbers.ravel()]
     return np.array(values, np.longdouble).reshape(numbers.shape)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
+import oracle
 import pytest
 from support import (
     ELEMENTWISE,
@@ -23,9 +24,6 @@ from support import (
 )
 
 from cbackprop.random_numbers import RandomNumbers
-
-LONGDOUBLE_IS_WIDER = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
-
 
 # (a, da_dz) in ulp: with FMA, and without. Rounded up a little from the largest met over every 13th
 # float32 and 10⁷ float64 points (kernels/math.pxd). All are below the limits of accuracy.md: exp
@@ -165,9 +163,7 @@ def from_sixty_digits(name: str, z: Array) -> tuple[Array, Array]:
     """As longdouble pairs: good to its own precision."""
     with mpmath.workdps(60):
         pairs = [sixty_digits(name, v) for v in z.tolist()]
-        both = [
-            [np.longdouble(mpmath.nstr(v, 25, min_fixed=1, max_fixed=0)) for v in p] for p in pairs
-        ]
+        both = [[oracle.as_longdouble(v) for v in p] for p in pairs]
     values = np.array(both, dtype=np.longdouble)
     return values[:, 0], values[:, 1]
 
@@ -180,7 +176,7 @@ def truth(name: str, dtype: str) -> tuple[Array, Array, Array]:
     if dtype == "float32":
         with np.errstate(over="ignore", under="ignore"):
             return (z, *wide_truth(name, z.astype(np.float64)))
-    if LONGDOUBLE_IS_WIDER and name != "gelu":
+    if oracle.LONGDOUBLE_IS_WIDER and name != "gelu":
         with np.errstate(over="ignore", under="ignore"):
             return (z, *wide_truth(name, z.astype(np.longdouble)))
     if name in ("relu", "leaky_relu", "selu", "identity"):
