@@ -65,6 +65,7 @@ def test_without_memory_a_call_is_a_memory_error_and_changes_nothing(backend):
     code = """
     import resource
 
+    no_limit = resource.RLIM_INFINITY
     X, Y = np.tile(X, (20, 1)), np.tile(Y, (20, 1))
     v = np.ones(net.n_parameters)
     calls = [
@@ -86,7 +87,8 @@ def test_without_memory_a_call_is_a_memory_error_and_changes_nothing(backend):
         # From nothing at all to what the call needs, or 40 MB.
         for megabytes in (0, 1, 2, 4, 8, 16, 40):
             before = net.parameters, [slot.copy() for slot in net._engine.slots]
-            resource.setrlimit(resource.RLIMIT_AS, (pages()[0] * 4096 + megabytes * 10**6, -1))
+            least = pages()[0] * 4096
+            resource.setrlimit(resource.RLIMIT_AS, (least + megabytes * 10**6, no_limit))
             try:
                 call()
             except MemoryError:
@@ -94,7 +96,7 @@ def test_without_memory_a_call_is_a_memory_error_and_changes_nothing(backend):
             else:
                 failed = False
             finally:
-                resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+                resource.setrlimit(resource.RLIMIT_AS, (no_limit, no_limit))
             if not failed:
                 break
             refused += 1
