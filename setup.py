@@ -42,6 +42,7 @@ BUILD = "build/" + "-".join(
         *(["debug"] if DEBUG else []),
         *(["coverage"] if COVERAGE else []),
         *filter(None, SANITIZE.split(",")),
+        *filter(None, LEVELS.split(",")),
     ]
 )
 MSVC = sys.platform == "win32"  # where setuptools takes no other compiler from CC
@@ -274,11 +275,17 @@ def look_at(compiler, modules):
     for module in modules:
         module.extra_compile_args = [f for f in module.extra_compile_args if f not in unknown]
     for level, _, vector_bytes in levels():
-        # The headers say what else the kernels need of a compiler.
-        program = (
-            '#include <Python.h>\n#include "simd.h"\n#include "threads.h"\n#include "lock.h"\n'
-            f"int vector_of_{vector_bytes}[2 * (CBACKPROP_VECTOR_BYTES == {vector_bytes}) - 1];\n"
-        )
+        # The headers say what else the kernels need of a compiler. In a universal2 build the half
+        # for arm64 has the levels of x86-64, too, with its own vectors.
+        program = f"""
+            #include <Python.h>
+            #include "simd.h"
+            #include "threads.h"
+            #include "lock.h"
+            #if CBACKPROP_VECTOR_BYTES != {vector_bytes} && !defined(__aarch64__)
+            #error "expected vectors of {vector_bytes} bytes"
+            #endif
+        """
         module = next(module for module in modules if f"_{level}_" in module.name)
         flags = [*module.extra_compile_args, "-Wno-error", f"-I{KERNELS}", *python]
         said = compiler.refuses(program, *flags)

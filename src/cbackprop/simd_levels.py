@@ -95,12 +95,9 @@ def how_to_build(environment: str = "") -> str:
     except metadata.PackageNotFoundError:  # a checkout, or a program with all that it needs in it
         source = ". in the repository's folder"
     else:
-        source = json.loads(told)["url"] if told else "cbackprop"
+        source = json.loads(told)["url"] if told else "--no-binary cbackprop cbackprop"
     # Without --no-cache-dir pip may install the very wheel again.
-    return (
-        f"{environment}python -m pip install --force-reinstall --no-deps --no-cache-dir "
-        f"--no-binary cbackprop {source}"
-    )
+    return f"{environment}python -m pip install --force-reinstall --no-deps --no-cache-dir {source}"
 
 
 def _look_at_asked(asked: str, supported: tuple[str, ...], built: tuple[str, ...]) -> None:
