@@ -40,3 +40,17 @@ def test_the_citation_says_what_the_package_says() -> None:
     assert abstract is not None
     assert " ".join(abstract.group(1).split()) == project["description"]
     assert re.findall(r"^  - (?!name)(.*)$", citation, re.MULTILINE) == project["keywords"]
+
+
+def test_the_versions_of_python_are_the_same_everywhere() -> None:
+    """Wheels for all that are named; tests on the oldest, the newest and the free-threaded ones."""
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(PYPROJECT["project"]["classifiers"]))
+    assert PYPROJECT["project"]["requires-python"] == f">={named[0]}"
+    built = PYPROJECT["tool"]["cibuildwheel"]["build"]
+    assert re.findall(r"cp(3\d+)-", built) == [version.replace(".", "") for version in named]
+    workflow = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
+    plain, free_threaded = re.findall(r" python: (\[.*\])", workflow)
+    tested = ast.literal_eval(plain)
+    assert (tested[0], tested[-1]) == (named[0], named[-1])
+    threaded = [version.replace(".", "") for version in ast.literal_eval(free_threaded)]
+    assert re.findall(r"cp(3\d+t)-", built) == threaded
