@@ -301,7 +301,12 @@ class BuildExtensions(build_ext):
     """Cython and NumPy are asked for once there is a compiler to give their files to."""
 
     def build_extensions(self):
-        if not MSVC:  # whose absence setuptools itself finds, below
+        if self.compiler.compiler_type == "msvc":
+            try:
+                self.compiler.initialize()
+            except PlatformError as error:  # setuptools' own way of saying that it is missing
+                raise cannot_be_built(f"{error}") from error
+        else:
             look_at(Compiler(self.compiler.compiler_so), self.extensions)
         import numpy
         from Cython.Build import cythonize
@@ -333,8 +338,6 @@ class BuildExtensions(build_ext):
             module.sources = sources[module.name]
         try:
             super().build_extensions()
-        except PlatformError as error:  # setuptools' own way of saying that MSVC is missing
-            raise cannot_be_built(f"{error}") from error
         except (CompileError, LinkError) as error:
             raise cannot_be_built(
                 f"{error}",

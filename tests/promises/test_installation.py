@@ -1,0 +1,161 @@
+"""What setup.py asks of a compiler, and what it says where there is none that will do."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from support import REPOSITORY, posix_only
+
+pytest.importorskip("setuptools", "77", reason="setup.py needs setuptools 77 or newer")
+
+pytestmark = posix_only  # under MSVC the compiler is setuptools' own affair
+
+
+@pytest.fixture
+def setup(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """setup.py as a module, as if none of its switches were set."""
+    for name in [name for name in os.environ if name.startswith(("CBACKPROP_", "ARCHFLAGS"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(REPOSITORY)
+    spec = importlib.util.spec_from_file_location("cbackprop_setup", REPOSITORY / "setup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def compiler_that(setup: ModuleType, folder: Path, refuses: str) -> Any:
+    """A compiler that has something against programs and flags with this in them, and no other."""
+    script = folder / "compiler.py"
+    script.write_text(
+        "import sys\n"
+        f"refused = {refuses!r}\n"
+        "texts = sys.argv[1:] + [open(a).read() for a in sys.argv[1:] if a.endswith('.c')]\n"
+        "sys.exit(f'no {refused}' if any(refused in text for text in texts) else 0)\n",
+        encoding="utf-8",
+    )
+    return setup.Compiler([sys.executable, str(script)])
+
+
+@pytest.mark.parametrize(
+    ("refuses", "reason"),
+    [
+        ("<math.h>", "compiles no program:\nno <math.h>"),
+        ("<Python.h>", "the headers of this Python are not found:\nno <Python.h>"),
+    ],
+)
+def test_a_compiler_without_headers(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str, reason: str
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name if name != "dnf" else None)
+    compiler = compiler_that(setup, tmp_path, refuses)
+    with pytest.raises(SystemExit) as told:
+        setup.look_at(compiler, setup.extension_modules())
+    message = str(told.value)
+    assert message.startswith("\nThe compiled core of cbackprop cannot be built:\n")
+    assert reason in message
+    assert "    apt-get install gcc libc6-dev python3-dev\n" in message
+    assert "dnf" not in message  # which this system does not have
+    assert "CBACKPROP_PURE=1" in message
+
+
+def test_a_compiler_that_cannot_build_a_level(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: "linux-x86_64")
+    compiler = compiler_that(setup, tmp_path, "-mavx2")
+    with pytest.raises(SystemExit, match="does not compile the level v3:\nno -mavx2") as told:
+        setup.look_at(compiler, setup.extension_modules())
+    assert "Take another one, GCC 11 or clang 14 or newer" in str(told.value)
+
+
+def test_flags_of_another_compiler_s_optimisations_are_left_out(
+    setup: ModuleType, tmp_path: Path
+) -> None:
+    modules = setup.extension_modules()
+    before = [module.extra_compile_args[:] for module in modules]
+    assert all("-fno-split-loops" in flags for flags in before)
+    setup.look_at(compiler_that(setup, tmp_path, "-fno-split-loops"), modules)
+    for module, flags in zip(modules, before, strict=True):
+        assert module.extra_compile_args == [f for f in flags if f != "-fno-split-loops"]
+
+
+def test_a_flag_that_promises_bits_is_never_left_out(setup: ModuleType, tmp_path: Path) -> None:
+    compiler = compiler_that(setup, tmp_path, "-ffp-contract=off")
+    with pytest.raises(SystemExit, match="no -ffp-contract=off"):
+        setup.look_at(compiler, setup.extension_modules())
+
+
+def test_without_a_compiler_nothing_is_translated(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        copy.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, copy)
+    compiled = shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__")
+    shutil.copytree(REPOSITORY / "src", copy / "src", ignore=compiled)
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("CBACKPROP_")}
+    run = subprocess.run(
+        [sys.executable, "setup.py", "build_ext"],
+        cwd=copy,
+        env={**kept, "CC": "no-such-compiler"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "there is no C compiler, 'no-such-compiler' is not found" in run.stderr
+    assert not [*copy.rglob("*.c")]
+
+
+@pytest.mark.parametrize(
+    ("platform", "archflags", "names"),
+    [
+        ("linux-x86_64", "", ["v2", "v3", "v4"]),
+        ("linux-aarch64", "", ["neon"]),
+        ("linux-s390x", "", ["generic"]),
+        ("linux-i686", "", ["generic"]),
+        ("macosx-14.0-arm64", "", ["neon"]),
+        ("macosx-10.13-x86_64", "", ["v2", "v3", "v4"]),
+        ("macosx-11.0-universal2", "", ["v2", "v3", "v4", "neon"]),
+        ("macosx-11.0-universal2", "-arch arm64", ["neon"]),
+    ],
+)
+def test_levels_of_a_platform(
+    setup: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    platform: str,
+    archflags: str,
+    names: list[str],
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: platform)
+    monkeypatch.setenv("ARCHFLAGS", archflags)
+    levels = {name: flags for name, flags, _ in setup.levels()}
+    assert list(levels) == names
+    if "v3" in levels:
+        half = ["-Xarch_x86_64"] if platform.endswith("universal2") else []
+        at = levels["v3"].index("-mavx2")
+        assert levels["v3"][at - len(half) : at] == half
+        assert levels["v3"].count("-Xarch_x86_64") == len(half) * len(setup.V3)
+
+
+def test_levels_that_are_asked_for(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: "linux-x86_64")
+    monkeypatch.setattr(setup, "LEVELS", "generic,v3")
+    assert [name for name, _, _ in setup.levels()] == ["generic", "v3"]
+    monkeypatch.setattr(setup, "LEVELS", "v3,neon")
+    with pytest.raises(SystemExit, match=r"^CBACKPROP_LEVELS is 'v3,neon'; expected some of "):
+        setup.levels()
+
+
+def test_the_compiler_is_named_as_cc_has_it(setup: ModuleType) -> None:
+    assert setup.Compiler(["ccache", "gcc", "-O3", "-fPIC"]).name == "ccache gcc"
