@@ -244,8 +244,8 @@ import sys
 sys.argv = ["", "compiled"]
 try:
     from cbackprop import Network
-except ImportError:
-    print("ImportError")
+except (ImportError, UserWarning):  # NumPy 2.0 warns, and warnings are errors here
+    print("refused")
 else:
     print(Network([2, 3, 1], seed=0).fit([[1.0, 2.0]], [[0.5]], epochs=3).epochs)
 """
@@ -264,7 +264,7 @@ def test_a_second_interpreter_works_or_is_refused_cleanly():
     print(Network([2, 3, 1], seed=0).fit([[1.0, 2.0]], [[0.5]], epochs=4).epochs)
     """
     first, second = python(code)
-    assert first in ("ImportError", "3")
+    assert first in ("refused", "3")
     assert second == "4"
 
 
