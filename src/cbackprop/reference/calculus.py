@@ -391,6 +391,9 @@ def add_normal_equations(sums: Array, J: Array, r: Array) -> None:
     size = rows.shape[1]
     for first, band in layout.bands(sums, size):
         product = rows[:, first : first + len(band)].T @ rows[:, first:]
+        # NumPy 2.0's OpenBLAS rounds the halves of the square on the diagonal each in its own way.
+        square = product[:, : len(band)]
+        np.copyto(square, square.T, where=np.tri(len(band), k=-1, dtype=bool))
         if first + len(band) == size:
             product[-1, -1] = np.dot(r, r)  # the same bits whatever J is
         band[:, : size - first] += product
