@@ -436,7 +436,8 @@ def layout_rows():
                 lambda net, s=shape, k=kind: np.zeros(s if k is not np.matrix else (6, 3)).view(k),
                 call,
             )  # fmt: skip
-        for dtype in ("float32", "int64", ">f8", "complex128", object):
+        swapped = np.dtype(float).newbyteorder()
+        for dtype in ("float32", "int64", swapped, "complex128", object):
             shown = re.escape(str(np.dtype(dtype)))
             yield row(
                 f"{dtype}", TypeError, rf"out has dtype {shown}; expected float64",
