@@ -13,8 +13,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import warnings
 from typing import NamedTuple
+
+from cbackprop._version import __version__
 
 # The best first. v2 to v4 are those of x86-64, neon is arm64's; generic is whatever the compiler
 # makes of plain C, and is built where none of the others is, or by CBACKPROP_LEVELS.
@@ -87,17 +90,30 @@ def is_built(level: str) -> bool:
 
 def how_to_build(environment: str = "") -> str:
     """The command that builds the core anew, for whoever has a compiler."""
-    import json
-    from importlib import metadata
-
-    try:
-        told = metadata.distribution("cbackprop").read_text("direct_url.json")
-    except metadata.PackageNotFoundError:  # a checkout, or a program with all that it needs in it
-        source = ". in the repository's folder"
-    else:
-        source = json.loads(told)["url"] if told else "--no-binary cbackprop cbackprop"
     # Without --no-cache-dir pip may install the very wheel again.
-    return f"{environment}python -m pip install --force-reinstall --no-deps --no-cache-dir {source}"
+    command = f"{environment}python -m pip install --force-reinstall --no-deps --no-cache-dir"
+    return f"{command} {_source(os.path.dirname(os.path.dirname(__file__)))}"
+
+
+def _source(folder: str) -> str:
+    """What pip is told to install, for the package in this folder.
+
+    As pip has written it down (PEP 610). By hand: importlib.metadata and json take longer to
+    import than all of this package.
+    """
+    information = f"{folder}/cbackprop-{__version__}.dist-info"
+    if not os.path.isdir(information):  # a checkout, or a program with all that it needs in it
+        return ". in the repository's folder"
+    text = ""
+    if os.path.exists(f"{information}/direct_url.json"):
+        with open(f"{information}/direct_url.json", encoding="utf-8") as file:
+            text = file.read()
+    told: dict[str, str] = dict(re.findall(r'"(url|vcs|commit_id)" *: *"([^"]*)"', text))
+    if "url" not in told or told["url"].endswith(".whl"):
+        return "--no-binary cbackprop cbackprop"
+    if "vcs" in told:
+        return f"{told['vcs']}+{told['url']}@{told['commit_id']}"
+    return told["url"]
 
 
 def _look_at_asked(asked: str, supported: tuple[str, ...], built: tuple[str, ...]) -> None:

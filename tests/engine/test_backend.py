@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import re
 
@@ -104,27 +103,45 @@ def test_a_processor_below_the_baseline_is_told_of_the_level_that_it_runs(build,
     ("told", "source"),
     [
         ('{"dir_info": {}, "url": "file:///home/of/it"}', "file:///home/of/it"),
+        ('{"archive_info": {}, "url":"file:///cbackprop-1.tar.gz"}', "file:///cbackprop-1.tar.gz"),
+        (
+            '{"url": "https://host/it.git", "vcs_info": {"commit_id": "1f", "vcs": "git"}}',
+            "git+https://host/it.git@1f",
+        ),
+        # A wheel without the core would be the same wheel again.
+        ('{"url": "file:///cbackprop-1-py3-none-any.whl"}', "--no-binary cbackprop cbackprop"),
         (None, "--no-binary cbackprop cbackprop"),
+        ("", "--no-binary cbackprop cbackprop"),
     ],
 )
-def test_what_is_to_be_installed_again_is_what_was_installed(monkeypatch, told, source):
-    class Installed:
-        def read_text(self, name):
-            assert name == "direct_url.json"
-            return told
-
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Installed())
+def test_what_is_to_be_installed_again_is_what_was_installed(tmp_path, monkeypatch, told, source):
+    monkeypatch.setattr(simd_levels, "__file__", str(tmp_path / "cbackprop" / "simd_levels.py"))
+    information = tmp_path / f"cbackprop-{cbackprop.__version__}.dist-info"
+    information.mkdir()
+    if told is not None:
+        (information / "direct_url.json").write_text(told, encoding="utf-8")
     command = f"python -m pip install --force-reinstall --no-deps --no-cache-dir {source}"
     assert simd_levels.how_to_build() == command
     assert simd_levels.how_to_build("A=1 ") == f"A=1 {command}"
 
 
-def test_a_checkout_is_to_be_installed_from_its_folder(monkeypatch):
-    def distribution(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+def test_a_checkout_is_to_be_installed_from_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(simd_levels, "__file__", str(tmp_path / "cbackprop" / "simd_levels.py"))
     assert simd_levels.how_to_build().endswith(" . in the repository's folder")
+
+
+def test_a_missing_core_is_told_without_a_slow_import():
+    """importlib.metadata and json would take longer than the whole package."""
+    code = (
+        BLOCKED
+        + """
+    import numpy
+    before = set(sys.modules)
+    import cbackprop
+    print(*sorted({"json", "importlib.metadata", "zlib"} & (set(sys.modules) - before)))
+    """
+    )
+    assert output_of(code, options=("-W", "ignore"), keep_switches=False) == "\n"
 
 
 def test_info():

@@ -20,9 +20,8 @@ PACKAGE = REPOSITORY / "src" / "cbackprop"
 # row or below. So there is no circle. What is imported inside a function counts, and so does what
 # is imported for annotations alone.
 ROWS = (
-    "_version kernels simd_levels quantities random_numbers update_rules neuron_names "
-    "training.stop_reasons",
-    "functions",
+    "_version kernels quantities random_numbers update_rules neuron_names training.stop_reasons",
+    "functions simd_levels",
     "sparse_rows scaling sums",
     "layout classes drawing.symbols drawing.shown",
     "drawing.canvas drawing.choice drawing.formulas",
