@@ -319,7 +319,9 @@ for dtype in ("float32", "float64"):
         ):
             if len(sys.argv) > 2:
                 np.save(f"{sys.argv[2]}/{dtype} {name} {kind}.npy", array)
-            print(dtype, name, kind, hashlib.sha256(array.tobytes()).hexdigest(), sep="|")
+            # Recorded with the low byte first.
+            numbers = array.astype(array.dtype.newbyteorder("<"))
+            print(dtype, name, kind, hashlib.sha256(numbers.tobytes()).hexdigest(), sep="|")
 """
 
 
@@ -465,7 +467,9 @@ for dtype in ("float32", "float64"):
             else:
                 steps.partial_fit(X[rows], Y[rows], batch_size=batch_size)
         for way, net in (("fit", whole), ("partial_fit", steps), ("shuffled fit", shuffled)):
-            print(dtype, name, way, hashlib.sha256(net.parameters.tobytes()).hexdigest(), sep="|")
+            # Recorded with the low byte first.
+            numbers = net.parameters.astype(net.parameters.dtype.newbyteorder("<"))
+            print(dtype, name, way, hashlib.sha256(numbers.tobytes()).hexdigest(), sep="|")
 """
 
 SGD_NAME = "784-30-10, 1,000 steps of SGD"
