@@ -31,7 +31,7 @@ SANITIZE = os.environ.get("CBACKPROP_SANITIZE", "")
 WARNINGS = os.environ.get("CBACKPROP_WARNINGS", "") not in ("", "0")
 DEBUG = os.environ.get("CBACKPROP_DEBUG", "") not in ("", "0")
 COVERAGE = os.environ.get("CBACKPROP_COVERAGE", "") not in ("", "0")
-LEVELS = os.environ.get("CBACKPROP_LEVELS", "")
+ASKED_LEVELS = os.environ.get("CBACKPROP_LEVELS", "")
 PURE = os.environ.get("CBACKPROP_PURE", "") not in ("", "0")
 
 # Generated C and objects of one set of switches do not serve another.
@@ -42,7 +42,7 @@ BUILD = "build/" + "-".join(
         *(["debug"] if DEBUG else []),
         *(["coverage"] if COVERAGE else []),
         *filter(None, SANITIZE.split(",")),
-        *filter(None, LEVELS.split(",")),
+        *filter(None, ASKED_LEVELS.split(",")),
     ]
 )
 MSVC = sys.platform == "win32"  # where setuptools takes no other compiler from CC
@@ -82,17 +82,19 @@ def architectures():
 def levels():
     """(name, compiler flags, bytes of a vector) of each SIMD level to build."""
     targets = architectures()
-    names, possible = [], ["generic"]
-    if not MSVC and not {"x86_64", "amd64"}.isdisjoint(targets):
-        names += ["v2", "v3", "v4"]
-    if not MSVC and not {"aarch64", "arm64"}.isdisjoint(targets):
-        names += ["neon"]
-    possible += names
-    if LEVELS:
-        names = LEVELS.split(",")
+    names = []
+    # A Python of 32 bits calls the platform after the system's 64.
+    if not MSVC and sys.maxsize > 2**32:
+        if not {"x86_64", "amd64"}.isdisjoint(targets):
+            names += ["v2", "v3", "v4"]
+        if not {"aarch64", "arm64"}.isdisjoint(targets):
+            names += ["neon"]
+    possible = ["generic", *names]
+    if ASKED_LEVELS:
+        names = ASKED_LEVELS.split(",")
         if not set(names) <= set(possible):
             raise SystemExit(
-                f"CBACKPROP_LEVELS is {LEVELS!r}; expected some of {', '.join(possible)}, "
+                f"CBACKPROP_LEVELS is {ASKED_LEVELS!r}; expected some of {', '.join(possible)}, "
                 "with commas between them"
             )
     # clang hands what follows -Xarch_x86_64 to that half of a universal2 build alone.
@@ -191,13 +193,14 @@ def extension_modules():
 
 # ---- what compiles it ----------------------------------------------------------------------------
 
-HOW_TO_INSTALL = {  # a compiler, by the program that installs it
-    "apt-get": "apt-get install gcc libc6-dev python3-dev",
-    "dnf": "dnf install gcc python3-devel",
-    "apk": "apk add gcc musl-dev python3-dev",
-    "pacman": "pacman -S gcc",
-    "zypper": "zypper install gcc python3-devel",
-    "xcode-select": "xcode-select --install",
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+HOW_TO_INSTALL = {  # a compiler, and Python's headers; by the program that does it
+    "apt-get": ("apt-get install gcc libc6-dev", f" python{VERSION}-dev"),
+    "dnf": ("dnf install gcc", f" python{VERSION}-devel"),
+    "apk": ("apk add gcc musl-dev", " python3-dev"),
+    "pacman": ("pacman -S gcc", ""),
+    "zypper": ("zypper install gcc", f" python{VERSION.replace('.', '')}-devel"),
+    "xcode-select": ("xcode-select --install", ""),
 }
 INSTEAD = """\
 Or install the NumPy reference without it, right but tens of times slower: the same
@@ -207,11 +210,16 @@ command with CBACKPROP_PURE=1 in its environment."""
 def cannot_be_built(reason, advice=""):
     """The end of the installation, with what to do about it as the last lines of pip's report."""
     if not advice:
-        commands = [c for program, c in HOW_TO_INSTALL.items() if shutil.which(program)]
+        here = [program for program in HOW_TO_INSTALL if shutil.which(program)]
+        has_headers = os.path.exists(f"{sysconfig.get_path('include')}/Python.h")
+        commands = [
+            compiler if has_headers else compiler + headers
+            for compiler, headers in map(HOW_TO_INSTALL.get, here or HOW_TO_INSTALL)
+        ]
         if MSVC:
             commands = ["https://visualstudio.microsoft.com/visual-cpp-build-tools/, with C++"]
-        advice = "Install a C compiler and Python's headers, then give the same command again:\n"
-        advice += "\n".join(f"    {c}" for c in commands or HOW_TO_INSTALL.values())
+        advice = "Install what is missing, then give the same command again:\n"
+        advice += "\n".join(f"    {command}" for command in commands)
     return SystemExit(
         f"\nThe compiled core of cbackprop cannot be built:\n{reason}\n\n{advice}\n\n{INSTEAD}\n"
     )
@@ -243,8 +251,12 @@ class Compiler:
         said = run.stderr.replace(str(source), "program.c").strip()
         return (said or f"it ended with status {run.returncode}") if run.returncode else ""
 
-    def knows(self, flag):
-        return not self.refuses("int main(void) { return 0; }\n", "-Werror", flag)
+    def unknown(self, flags):
+        """Those of the flags that it refuses, or warns of."""
+        program = "int main(void) { return 0; }\n"
+        # Flags of the user's own may make it warn of every program.
+        strict = [] if self.refuses(program, "-Werror") else ["-Werror"]
+        return {flag for flag in flags if self.refuses(program, *strict, flag)}
 
 
 def look_at(compiler, modules):
@@ -271,7 +283,7 @@ def look_at(compiler, modules):
         for flag in module.extra_compile_args
         if flag.startswith(("-fno-", "-Wno-"))
     }
-    unknown = {flag for flag in optional if not compiler.knows(flag)}
+    unknown = compiler.unknown(optional)
     for module in modules:
         module.extra_compile_args = [f for f in module.extra_compile_args if f not in unknown]
     for level, _, vector_bytes in levels():
@@ -303,7 +315,8 @@ class BuildExtensions(build_ext):
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
             try:
-                self.compiler.initialize()
+                if not self.compiler.initialized:
+                    self.compiler.initialize()
             except PlatformError as error:  # setuptools' own way of saying that it is missing
                 raise cannot_be_built(f"{error}") from error
         else:

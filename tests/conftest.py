@@ -12,7 +12,7 @@ for shared in ("support", "command_line", "rejections", "oracle", "small_network
     pytest.register_assert_rewrite(shared)
 with warnings.catch_warnings():
     # Without the compiled core the first import gives its one RuntimeWarning (which has a test of
-    # its own); as an error it would stop the suite on a build made without a compiler.
+    # its own); as an error it would stop the suite on a build without it.
     warnings.simplefilter("ignore", RuntimeWarning)
     from support import REPOSITORY
 

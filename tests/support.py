@@ -236,10 +236,7 @@ def levels_here() -> tuple[str, ...]:
     """The SIMD levels that are built and that this processor runs, the best first."""
     if not HAS_COMPILED:
         return ()
-    supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
-    return tuple(
-        level for level in simd_levels.LEVELS if level in supported and simd_levels.is_built(level)
-    )
+    return tuple(level for level in simd_levels.supported_levels() if simd_levels.is_built(level))
 
 
 def kernels_at(level: str, dtype: str) -> ModuleType:

@@ -97,7 +97,7 @@ def info() -> Mapping[str, str | int | None]:
     Returns
     -------
     dict
-        ``version``, ``platform`` (as in the names of wheels), ``python`` and ``numpy`` (versions),
+        ``version``, ``platform`` (as sysconfig calls it), ``python`` and ``numpy`` (versions),
         ``backend``, ``simd_level``, ``why_this_level``, ``faster_here`` (what would be, on this
         processor), ``vector_bytes``, ``fused_multiply_add``, ``compiler`` and ``checked_build``.
         Without the compiled core the level and what follows from it are None.
@@ -107,6 +107,10 @@ def info() -> Mapping[str, str | int | None]:
 
     level, why, faster = _CHOICE
     core = None if level is None else kernels("float64")
+    if core is not None and core.checked:
+        faster = "a build without CBACKPROP_CHECKED"
+    elif core is not None and core.lanes == 1:
+        faster = "a compiler that makes vectors, which MSVC does not"
     return {
         "version": __version__,
         "platform": sysconfig.get_platform(),

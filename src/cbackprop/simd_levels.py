@@ -54,16 +54,16 @@ def choose() -> Choice:
         There is no compiled core, and CBACKPROP_REQUIRE_EXT is set.
     """
     try:
-        supported = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
+        supported = supported_levels()
     except ModuleNotFoundError as error:
-        return _missing("this installation was made without it", "", error)
+        return _missing("this installation has no compiled module for this Python", "", error)
     except ImportError as error:
         return _missing(f"{error}", "", error)
     built = tuple(level for level in LEVELS if is_built(level))
     usable = [level for level in built if level in supported]
     asked = os.environ.get("CBACKPROP_SIMD", "")
     if asked:
-        _look_at_asked(asked, supported, built)
+        _check_asked(asked, supported, built)
         better = usable[: usable.index(asked)]
         faster = f"{better[0]}, without CBACKPROP_SIMD" if better else "nothing"
         return Choice(asked, "CBACKPROP_SIMD asks for it", faster)
@@ -71,11 +71,16 @@ def choose() -> Choice:
         reason = f"this processor runs none of its levels {', '.join(built)}"
         return _missing(reason if built else "it has no level", "CBACKPROP_LEVELS=generic ")
     best = usable[0]
-    why = f"the best of those built{' that this processor runs' if best != built[0] else ''}: "
-    why += ", ".join(built)
+    why = f"the best that this processor runs of {', '.join(built)}"
     missed = [level for level in supported if LEVELS.index(level) < LEVELS.index(best)]
-    faster = f"{missed[0]}, which is not built: {how_to_build()}" if missed else "nothing"
+    faster = f"{missed[0]}, to be built {how_to_build()}" if missed else "nothing"
     return Choice(best, why, faster)
+
+
+def supported_levels() -> tuple[str, ...]:
+    """Those that this processor runs, built or not; an ImportError without the compiled core."""
+    levels: tuple[str, ...] = importlib.import_module("cbackprop.kernels._cpu").supported_levels()
+    return levels
 
 
 def module_name(level: str | None, dtype: str) -> str:
@@ -89,34 +94,41 @@ def is_built(level: str) -> bool:
 
 
 def how_to_build(environment: str = "") -> str:
-    """The command that builds the core anew, for whoever has a compiler."""
+    """How to have the core built anew, by whoever has a compiler."""
+    source = _source(os.path.dirname(os.path.dirname(__file__)))
+    if source is None:
+        return "in a Python of its own, to be put into this program"
+    if os.environ.get("CBACKPROP_PURE", "") not in ("", "0"):
+        environment += "CBACKPROP_PURE=0 "
     # Without --no-cache-dir pip may install the very wheel again.
-    command = f"{environment}python -m pip install --force-reinstall --no-deps --no-cache-dir"
-    return f"{command} {_source(os.path.dirname(os.path.dirname(__file__)))}"
+    return (
+        f"by {environment}python -m pip install --force-reinstall --no-deps --no-cache-dir {source}"
+    )
 
 
-def _source(folder: str) -> str:
-    """What pip is told to install, for the package in this folder.
+def _source(folder: str) -> str | None:
+    """What pip is told to install, for the package in this folder; None where pip did not.
 
     As pip has written it down (PEP 610). By hand: importlib.metadata and json take longer to
     import than all of this package.
     """
     information = f"{folder}/cbackprop-{__version__}.dist-info"
-    if not os.path.isdir(information):  # a checkout, or a program with all that it needs in it
-        return ". in the repository's folder"
+    if not os.path.isdir(information):
+        checkout = os.path.dirname(folder)
+        return f"-e {checkout}" if os.path.exists(f"{checkout}/setup.py") else None
     text = ""
     if os.path.exists(f"{information}/direct_url.json"):
         with open(f"{information}/direct_url.json", encoding="utf-8") as file:
             text = file.read()
     told: dict[str, str] = dict(re.findall(r'"(url|vcs|commit_id)" *: *"([^"]*)"', text))
     if "url" not in told or told["url"].endswith(".whl"):
-        return "--no-binary cbackprop cbackprop"
+        return f"--no-binary cbackprop cbackprop=={__version__}"
     if "vcs" in told:
         return f"{told['vcs']}+{told['url']}@{told['commit_id']}"
     return told["url"]
 
 
-def _look_at_asked(asked: str, supported: tuple[str, ...], built: tuple[str, ...]) -> None:
+def _check_asked(asked: str, supported: tuple[str, ...], built: tuple[str, ...]) -> None:
     if asked not in LEVELS:
         raise RuntimeError(
             f"CBACKPROP_SIMD is {asked!r}; expected one of {', '.join(map(repr, LEVELS))}"
@@ -135,7 +147,7 @@ def _look_at_asked(asked: str, supported: tuple[str, ...], built: tuple[str, ...
 
 def _missing(reason: str, environment: str, error: ImportError | None = None) -> Choice:
     """No level: said once, and in the way that CBACKPROP_REQUIRE_EXT asks for."""
-    build = f"where there is a C compiler, {how_to_build(environment)} builds it"
+    build = f"where there is a C compiler, it is built {how_to_build(environment)}"
     if os.environ.get("CBACKPROP_REQUIRE_EXT", "") not in ("", "0"):
         raise ImportError(
             f"the compiled core of cbackprop is missing ({reason}) and CBACKPROP_REQUIRE_EXT is "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import os
+import platform
 import re
 
 import pytest
@@ -36,15 +39,15 @@ ALL_OF_X86 = ("v4", "v3", "v2", "generic")
 @pytest.mark.parametrize(
     ("built", "runs", "level", "why"),
     [
-        (("v4", "v3", "v2"), ALL_OF_X86, "v4", "the best of those built: v4, v3, v2"),
+        (("v4", "v3", "v2"), ALL_OF_X86, "v4", "the best that this processor runs of v4, v3, v2"),
         (
             ("v4", "v3", "v2"),
             ("v2", "generic"),
             "v2",
-            "the best of those built that this processor runs: v4, v3, v2",
+            "the best that this processor runs of v4, v3, v2",
         ),
-        (("neon",), ("neon", "generic"), "neon", "the best of those built: neon"),
-        (("generic",), ("generic",), "generic", "the best of those built: generic"),
+        (("neon",), ("neon", "generic"), "neon", "the best that this processor runs of neon"),
+        (("generic",), ("generic",), "generic", "the best that this processor runs of generic"),
     ],
 )
 def test_the_best_level_of_those_that_are_built(build, built, runs, level, why):
@@ -57,7 +60,7 @@ def test_a_better_level_that_is_not_built(build):
     build(("v2",), ALL_OF_X86)
     level, _, faster = simd_levels.choose()
     assert level == "v2"
-    assert re.match(r"v4, which is not built: python -m pip install .*--no-cache-dir ", faster)
+    assert re.match(r"v4, to be built by python -m pip install .*--no-cache-dir ", faster)
 
 
 @needs_a_level
@@ -68,6 +71,8 @@ def test_a_level_asked_for(build, monkeypatch):
     assert simd_levels.choose() == ("v3", asked, "v4, without CBACKPROP_SIMD")
     monkeypatch.setenv("CBACKPROP_SIMD", "v4")
     assert simd_levels.choose() == ("v4", asked, "nothing")
+    monkeypatch.setenv("CBACKPROP_SIMD", "v2")
+    assert simd_levels.choose() == ("v2", asked, "v4, without CBACKPROP_SIMD")
 
 
 @needs_a_level
@@ -87,7 +92,7 @@ def test_a_processor_below_the_baseline_is_told_of_the_level_that_it_runs(build,
     build(("v4", "v3", "v2"), ("generic",))
     said = (
         r"is missing \(this processor runs none of its levels v4, v3, v2\).*"
-        r"; where there is a C compiler, CBACKPROP_LEVELS=generic python -m pip install "
+        r"; where there is a C compiler, it is built by CBACKPROP_LEVELS=generic python -m pip "
     )
     with pytest.warns(RuntimeWarning, match=said):
         level, why, faster = simd_levels.choose()
@@ -97,6 +102,9 @@ def test_a_processor_below_the_baseline_is_told_of_the_level_that_it_runs(build,
     monkeypatch.setenv("CBACKPROP_REQUIRE_EXT", "1")
     with pytest.raises(ImportError, match="this processor runs none of its levels v4, v3, v2"):
         simd_levels.choose()
+
+
+RELEASE = f"--no-binary cbackprop cbackprop=={cbackprop.__version__}"
 
 
 @pytest.mark.parametrize(
@@ -109,9 +117,12 @@ def test_a_processor_below_the_baseline_is_told_of_the_level_that_it_runs(build,
             "git+https://host/it.git@1f",
         ),
         # A wheel without the core would be the same wheel again.
-        ('{"url": "file:///cbackprop-1-py3-none-any.whl"}', "--no-binary cbackprop cbackprop"),
-        (None, "--no-binary cbackprop cbackprop"),
-        ("", "--no-binary cbackprop cbackprop"),
+        (
+            '{"url": "file:///cbackprop-1-py3-none-any.whl"}',
+            f"--no-binary cbackprop cbackprop=={cbackprop.__version__}",
+        ),
+        (None, RELEASE),
+        ("", RELEASE),
     ],
 )
 def test_what_is_to_be_installed_again_is_what_was_installed(tmp_path, monkeypatch, told, source):
@@ -121,13 +132,61 @@ def test_what_is_to_be_installed_again_is_what_was_installed(tmp_path, monkeypat
     if told is not None:
         (information / "direct_url.json").write_text(told, encoding="utf-8")
     command = f"python -m pip install --force-reinstall --no-deps --no-cache-dir {source}"
-    assert simd_levels.how_to_build() == command
-    assert simd_levels.how_to_build("A=1 ") == f"A=1 {command}"
+    assert simd_levels.how_to_build() == f"by {command}"
+    assert simd_levels.how_to_build("A=1 ") == f"by A=1 {command}"
+    monkeypatch.setenv("CBACKPROP_PURE", "1")
+    assert simd_levels.how_to_build() == f"by CBACKPROP_PURE=0 {command}"
 
 
-def test_a_checkout_is_to_be_installed_from_its_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(simd_levels, "__file__", str(tmp_path / "cbackprop" / "simd_levels.py"))
-    assert simd_levels.how_to_build().endswith(" . in the repository's folder")
+def test_a_checkout_is_to_be_installed_as_one(tmp_path, monkeypatch):
+    package = tmp_path / "src" / "cbackprop" / "simd_levels.py"
+    monkeypatch.setattr(simd_levels, "__file__", str(package))
+    assert simd_levels.how_to_build() == "in a Python of its own, to be put into this program"
+    (tmp_path / "setup.py").touch()
+    assert simd_levels.how_to_build().endswith(f"--no-cache-dir -e {tmp_path}")
+
+
+@needs_a_level
+def test_an_installation_without_any_level(build):
+    build((), ALL_OF_X86)
+    with pytest.warns(RuntimeWarning, match=r"is missing \(it has no level\)"):
+        assert simd_levels.choose().level is None
+
+
+def test_a_core_that_cannot_be_loaded_says_why(monkeypatch):
+    def supported_levels():
+        raise ImportError("undefined symbol: of_another_python")
+
+    monkeypatch.setattr(simd_levels, "supported_levels", supported_levels)
+    monkeypatch.setenv("CBACKPROP_REQUIRE_EXT", "0")
+    with pytest.warns(RuntimeWarning, match=r"is missing \(undefined symbol: of_another_python\)"):
+        level, why, _ = simd_levels.choose()
+    assert (level, why) == (None, "undefined symbol: of_another_python")
+
+
+def test_a_level_is_built_for_both_number_types(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name.endswith("_f32") or None)
+    assert not simd_levels.is_built("v3")
+
+
+@needs_a_level
+@pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="of Linux")
+def test_the_processor_runs_what_the_system_says_of_it():
+    if cbackprop.info()["checked_build"]:
+        pytest.skip("it lowers v4 to AVX2")
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        flags = re.search(r"^flags\s*: (.*)$", file.read(), re.MULTILINE)
+    has = set(flags[1].split()) if flags else set()
+    needed = {
+        "v2": "ssse3 sse4_1 sse4_2 popcnt",
+        "v3": "ssse3 sse4_1 sse4_2 popcnt avx2 fma bmi1 bmi2",
+        "v4": "ssse3 sse4_1 sse4_2 popcnt avx2 fma bmi1 bmi2 avx512f avx512bw avx512vl avx512dq "
+        "avx512cd",
+    }
+    runs = {level for level, features in needed.items() if has.issuperset(features.split())}
+    if platform.machine() == "aarch64":
+        runs = {"neon"}
+    assert set(simd_levels.supported_levels()) == {*runs, "generic"}
 
 
 def test_a_missing_core_is_told_without_a_slow_import():
@@ -163,7 +222,7 @@ def test_info():
     printed = output_of("from cbackprop.cli import main; main(['info', '--json'])")
     assert json.loads(printed) == facts
     if HAS_COMPILED:
-        assert re.match(r"(GCC|MSVC|.*[Cc]lang) .*\d", facts["compiler"])
+        assert re.match(r"(GCC|MSVC|clang) \d", facts["compiler"])
 
 
 def test_info_without_the_compiled_core():
@@ -178,8 +237,9 @@ def test_info_without_the_compiled_core():
     lines = [line.split() for line in printed.splitlines()]
     assert ["simd", "level", "none"] in lines
     assert ["compiler", "none"] in lines
-    assert "why this level      this installation was made without it" in printed
-    assert "faster here         the compiled core; where there is a C compiler, python" in printed
+    why = "this installation has no compiled module for this Python"
+    assert f"why this level      {why}\n" in printed
+    assert "faster here         the compiled core; where there is a C compiler, it is bu" in printed
     assert "The NumPy reference computes." in printed
 
 

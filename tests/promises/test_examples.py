@@ -95,7 +95,7 @@ def test_script_prints_the_numbers_that_run_returns(name: str, tmp_path: Path) -
     example(name)  # skips where the library that it needs is missing
     run = run_python(
         *("-W", "error"),
-        # Of a build without a compiler the package warns, and rightly.
+        # Of a build without the core the package warns, and rightly.
         *("-W", "ignore:the compiled core of cbackprop is missing:RuntimeWarning"),
         str(FOLDER / f"{name}.py"),
         cwd=tmp_path,

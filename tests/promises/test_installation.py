@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import REPOSITORY, posix_only
+from support import REPOSITORY, SOURCE, needs_compiled, posix_only
+
+from cbackprop import simd_levels
 
 pytest.importorskip("setuptools", "77", reason="setup.py needs setuptools 77 or newer")
 
@@ -64,7 +67,7 @@ def test_a_compiler_without_headers(
     message = str(told.value)
     assert message.startswith("\nThe compiled core of cbackprop cannot be built:\n")
     assert reason in message
-    assert "    apt-get install gcc libc6-dev python3-dev\n" in message
+    assert "    apt-get install gcc libc6-dev" in message
     assert "dnf" not in message  # which this system does not have
     assert "CBACKPROP_PURE=1" in message
 
@@ -150,11 +153,78 @@ def test_levels_of_a_platform(
 
 def test_levels_that_are_asked_for(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sysconfig, "get_platform", lambda: "linux-x86_64")
-    monkeypatch.setattr(setup, "LEVELS", "generic,v3")
+    monkeypatch.setattr(setup, "ASKED_LEVELS", "generic,v3")
     assert [name for name, _, _ in setup.levels()] == ["generic", "v3"]
-    monkeypatch.setattr(setup, "LEVELS", "v3,neon")
+    monkeypatch.setattr(setup, "ASKED_LEVELS", "v3,neon")
     with pytest.raises(SystemExit, match=r"^CBACKPROP_LEVELS is 'v3,neon'; expected some of "):
         setup.levels()
+
+
+@pytest.mark.parametrize("platform", ["linux-x86_64", "linux-aarch64"])
+def test_neither_32_bits_nor_msvc_has_a_level_of_64_bits(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: platform)
+    with monkeypatch.context() as narrow:
+        narrow.setattr(sys, "maxsize", 2**31 - 1)
+        assert [name for name, _, _ in setup.levels()] == ["generic"]
+    monkeypatch.setattr(setup, "MSVC", True)
+    assert [name for name, _, _ in setup.levels()] == ["generic"]
+
+
+def test_a_flag_that_is_warned_of_is_unknown(setup: ModuleType, tmp_path: Path) -> None:
+    """By -Werror; not where flags of the user's own make it warn of every program."""
+    script = tmp_path / "compiler.py"
+    program = "import sys\nsys.exit('-Werror' in sys.argv and {} in sys.argv)\n"
+    compiler = setup.Compiler([sys.executable, str(script)])
+    script.write_text(program.format("'-fno-one'"), encoding="utf-8")
+    assert compiler.unknown(["-fno-one", "-fno-other"]) == {"-fno-one"}
+    script.write_text(program.format("'-Werror'"), encoding="utf-8")
+    assert compiler.unknown(["-fno-one", "-fno-other"]) == set()
+
+
+@pytest.mark.parametrize("has_headers", [True, False])
+def test_headers_are_to_be_installed_where_they_are_missing(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_headers: bool
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "apt-get" else None)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    if has_headers:
+        (tmp_path / "Python.h").touch()
+    packages = "gcc libc6-dev" if has_headers else f"gcc libc6-dev python{setup.VERSION}-dev"
+    assert f"\n    apt-get install {packages}\n" in str(setup.cannot_be_built("…"))
+
+
+def test_vectors_narrower_than_a_level_s_are_refused(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a compiler would do that takes the flags and does nothing about them."""
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("there is no C compiler")
+    level, _, vector_bytes = setup.levels()[0]
+    narrow = setup.Compiler([compiler, "-DCBACKPROP_VECTOR_BYTES=8"])
+    with pytest.raises(SystemExit, match=f"the level {level}:(.|\n)*vectors of {vector_bytes} by"):
+        setup.look_at(narrow, setup.extension_modules())
+
+
+def test_objects_of_other_switches_lie_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = set()
+    for switches in ({}, {"CBACKPROP_LEVELS": "v3,v4"}, {"CBACKPROP_PURE": "1"}):
+        with monkeypatch.context() as environment:
+            for name in ("CBACKPROP_LEVELS", "CBACKPROP_PURE"):
+                environment.delenv(name, raising=False)
+            for name, value in switches.items():
+                environment.setenv(name, value)
+            folders.add(runpy.run_path(str(REPOSITORY / "setup.py"), run_name="setup")["BUILD"])
+    assert len(folders) == 3
+
+
+@needs_compiled
+def test_every_level_of_this_platform_is_installed(setup: ModuleType) -> None:
+    if not any(path.endswith(".dist-info") for path in os.listdir(SOURCE)):
+        pytest.skip("the package is not installed but used from a checkout")
+    built = {level for level in simd_levels.LEVELS if simd_levels.is_built(level)}
+    assert built == {name for name, _, _ in setup.levels()}
 
 
 def test_the_compiler_is_named_as_cc_has_it(setup: ModuleType) -> None:

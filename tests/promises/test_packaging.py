@@ -41,7 +41,7 @@ def installed_files() -> list[Path]:
 def test_installed_size():
     """At most 3.66 MB beyond NumPy; the checked build, which nobody installs, a little more.
 
-    That is what GCC 12 makes of it, which has the tests before a change lands. Every later one adds
+    That is what GCC 12 makes of it, with which every change is tested. Every later one adds
     some per cent: GCC 16 makes 3.95 MB.
     """
     info = cbackprop.info()

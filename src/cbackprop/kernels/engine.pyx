@@ -1,7 +1,7 @@
 # The compiled engine of one SIMD level and number type: all of its parts, in order. Nothing else includes any of them.
-# What float64 alone has, normal_equations.pyx, comes after it in _v2_f64.pyx ... _generic_f64.pyx.
+# What float64 alone has, normal_equations.pyx, comes after it in each _LEVEL_f64.pyx.
 #
-# a) Included by _v2_f32.pyx ... _generic_f64.pyx, after the row counts of the level's tiles.
+# a) Included by each _LEVEL_f32.pyx and _LEVEL_f64.pyx, after the row counts of the level's tiles.
 # b) Each part cimports whatever it uses of the headers. What other parts define it sees, as one module does; only types
 #    must stand before what holds them.
 # c) Steps of a vector or a block are `for j from 0 <= j < n by LANES`: range() is a loop of C only where Cython itself

@@ -1,6 +1,6 @@
 # What the machine can do at best, to compare with what a network reaches.
 
-from cbackprop.kernels.simd cimport LANES, real, vec, vec_fma, vec_set1, vec_store
+from cbackprop.kernels.simd cimport LANES, PUT_AWAY, real, vec, vec_fma, vec_set1, vec_store
 
 
 def fused_multiply_adds(Py_ssize_t blocks, Py_ssize_t depth, /):
@@ -18,6 +18,8 @@ def fused_multiply_adds(Py_ssize_t blocks, Py_ssize_t depth, /):
                 for c in range(2):
                     acc[i][c] = total + vec_set1(<real> (2 * i + c))  # no two the same, or one chain would do
             for _p in range(depth):
+                # Without FMA the product would be taken once and for all.
+                PUT_AWAY(factor)
                 for i in range(TILE_ROWS):
                     for c in range(2):
                         acc[i][c] = vec_fma(factor, other, acc[i][c])

@@ -1,5 +1,5 @@
 # Row counts 1..14 as types: sizeof(rows) is a compile-time constant in each specialisation of the tile,
-# so its loops unroll and its accumulators stay in registers, 14 rows of two vectors: the level has 32 of them.
+# so its loops unroll and its accumulators stay in registers: 14 rows of two vectors, where a level has 32 registers.
 
 cdef enum:
     TILE_ROWS = 14

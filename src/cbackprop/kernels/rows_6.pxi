@@ -1,5 +1,5 @@
 # Row counts 1..6 as types: sizeof(rows) is a compile-time constant in each specialisation of the tile,
-# so its loops unroll and its accumulators stay in registers, 6 rows of two vectors: the level has 16 of them.
+# so its loops unroll and its accumulators stay in registers: 6 rows of two vectors, where a level has 16 registers.
 
 cdef enum:
     TILE_ROWS = 6

@@ -100,7 +100,7 @@ typedef cbackprop_uint cbackprop_uvec;
 
 /* What `info` says of the compiler. */
 #if defined(__clang__)
-#define CBACKPROP_COMPILER __VERSION__ /* which says clang, and whose */
+#define CBACKPROP_COMPILER "clang " __clang_version__
 #elif defined(__GNUC__)
 #define CBACKPROP_COMPILER "GCC " __VERSION__
 #elif defined(_MSC_VER)

@@ -121,7 +121,7 @@ cdef void tile(
     cdef Py_ssize_t i, c, _p, _block
     cdef const real *line
     cdef const real *b_row
-    cdef const real *row[14]  # A at each row from which the ROWS_REACHED from it on are reached
+    cdef const real *row[14]  # A at row i, for every ROWS_REACHED-th i
     for _block in range(blocks):
         for i in range(<Py_ssize_t> sizeof(rows)):
             for c in range(<Py_ssize_t> sizeof(columns)):
@@ -149,7 +149,7 @@ cdef void tile(
                 if layout is by_rows:
                     a = vec_set1(row[i - i % ROWS_REACHED][i % ROWS_REACHED * stride])
                 else:
-                    # Without it clang loads four at once, into registers that the accumulators need.
+                    # On arm64 clang would load four at once, into registers that the accumulators need.
                     if ROWS_REACHED == 1:
                         KEEP(row[0])
                     a = vec_set1(row[0][i])
