@@ -11,6 +11,8 @@ CBACKPROP_DEBUG=1        with debug information, nothing stripped: for valgrind 
 CBACKPROP_COVERAGE=1     gcov counts which lines of the kernels run (tests/deep/coverage.py)
 """
 
+import hashlib
+import importlib.util
 import itertools
 import os
 import re
@@ -34,7 +36,14 @@ COVERAGE = os.environ.get("CBACKPROP_COVERAGE", "") not in ("", "0")
 ASKED_LEVELS = os.environ.get("CBACKPROP_LEVELS", "")
 PURE = os.environ.get("CBACKPROP_PURE", "") not in ("", "0")
 
-# Generated C and objects of one set of switches do not serve another.
+# What setuptools has from the environment besides.
+OTHERS = {
+    name: os.environ[name]
+    for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")
+    if name in os.environ
+}
+
+# Generated C and objects of one set of switches, or of one compiler, do not serve another.
 BUILD = "build/" + "-".join(
     [
         "pure" if PURE else "checked" if CHECKED else "plain",
@@ -43,14 +52,16 @@ BUILD = "build/" + "-".join(
         *(["coverage"] if COVERAGE else []),
         *filter(None, SANITIZE.split(",")),
         *filter(None, ASKED_LEVELS.split(",")),
+        *([hashlib.sha256(f"{OTHERS}".encode()).hexdigest()[:8]] if OTHERS else []),
     ]
 )
 MSVC = sys.platform == "win32"  # where setuptools takes no other compiler from CC
 
 # ---- what is compiled ----------------------------------------------------------------------------
 
-# The very features that _cpu.pyx asks for; -march=x86-64-v3 would allow a few more.
-V2 = ["-mssse3", "-msse4.1", "-msse4.2", "-mpopcnt"]
+# The very features that _cpu.pyx asks for; -march=x86-64-v3 would allow a few more, and what
+# CFLAGS or the compiler's own defaults have in its place is more than v2 promises.
+V2 = ["-march=x86-64", "-mssse3", "-msse4.1", "-msse4.2", "-mpopcnt"]
 V3 = [*V2, "-mavx2", "-mfma", "-mbmi", "-mbmi2"]
 # 512-bit vectors must be asked for: GCC and clang prefer 256 bits on their own.
 V4 = [*V3, *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "cd"))]
@@ -72,8 +83,10 @@ SIMD_LEVELS = {
 
 def architectures():
     """What is built for: two of them in a universal2 build of macOS."""
-    chosen = re.findall(r"-arch (\S+)", os.environ.get("ARCHFLAGS", ""))
     target = sysconfig.get_platform()
+    chosen = []
+    if target.startswith("macosx"):
+        chosen = re.findall(r"-arch (\S+)", os.environ.get("ARCHFLAGS", ""))
     if target.endswith("universal2") and not chosen:
         chosen = ["x86_64", "arm64"]
     return chosen or [target.rpartition("-")[2]]
@@ -115,11 +128,23 @@ def compiler_flags():
     """
     if MSVC:
         return ["/O2", "/fp:precise"], [], []
-    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-pthread"]
-    link_flags = ["-pthread"]
+    # Against what -ffast-math in CFLAGS would bring, whole or in parts; for it GCC links a piece
+    # that turns off subnormal numbers in the whole process.
+    exact = ["-fno-fast-math", "-fno-unsafe-math-optimizations", "-fno-finite-math-only"]
+    exact += ["-fno-reciprocal-math", "-fno-associative-math", "-fsigned-zeros"]
+    flags = [
+        *exact,
+        "-O3",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-ffp-contract=off",
+        "-pthread",
+    ]
+    link_flags = ["-pthread", "-O3", "-fno-fast-math", "-fno-unsafe-math-optimizations"]
     if SANITIZE:
         # CPython's own -fwrapv would hide overflows from the sanitizer.
         flags = [
+            *exact,
             "-O1",
             "-g",
             "-fno-omit-frame-pointer",
@@ -220,6 +245,9 @@ def cannot_be_built(reason, advice=""):
             commands = ["https://visualstudio.microsoft.com/visual-cpp-build-tools/, with C++"]
         advice = "Install what is missing, then give the same command again:\n"
         advice += "\n".join(f"    {command}" for command in commands)
+    if OTHERS:
+        names = ", ".join(f"{name}={value!r}" for name, value in OTHERS.items())
+        advice = f"The environment says {names}: without, or with others, it may do.\n\n{advice}"
     return SystemExit(
         f"\nThe compiled core of cbackprop cannot be built:\n{reason}\n\n{advice}\n\n{INSTEAD}\n"
     )
@@ -234,7 +262,7 @@ class Compiler:
     def __init__(self, command):
         self.command = command
         # As CC has it, which may begin with another program, as "ccache gcc".
-        self.name = " ".join(itertools.takewhile(lambda part: part[0] != "-", command))
+        self.name = " ".join(itertools.takewhile(lambda part: not part.startswith("-"), command))
 
     def refuses(self, program, *flags):
         """What it says against a program; nothing where it compiles."""
@@ -248,6 +276,8 @@ class Compiler:
                 )
             except OSError as error:
                 return f"{error}"
+            if run.returncode == 0 and not os.path.exists(f"{source}.o"):
+                return "it makes no object"
         said = run.stderr.replace(str(source), "program.c").strip()
         return (said or f"it ended with status {run.returncode}") if run.returncode else ""
 
@@ -281,7 +311,7 @@ def look_at(compiler, modules):
         flag
         for module in modules
         for flag in module.extra_compile_args
-        if flag.startswith(("-fno-", "-Wno-"))
+        if flag.startswith(("-fno-", "-fsigned-", "-Wno-"))
     }
     unknown = compiler.unknown(optional)
     for module in modules:
@@ -294,12 +324,18 @@ def look_at(compiler, modules):
             #include "simd.h"
             #include "threads.h"
             #include "lock.h"
+            #ifdef __cplusplus
+            #error "this is a compiler of C++"
+            #endif
+            #if {vector_bytes} == 16 && (defined(__AVX__) || defined(__FMA__))
+            #error "CFLAGS ask for more than this level has"
+            #endif
             #if CBACKPROP_VECTOR_BYTES != {vector_bytes} && !defined(__aarch64__)
             #error "expected vectors of {vector_bytes} bytes"
             #endif
         """
         module = next(module for module in modules if f"_{level}_" in module.name)
-        flags = [*module.extra_compile_args, "-Wno-error", f"-I{KERNELS}", *python]
+        flags = [*module.extra_compile_args, "-w", f"-I{KERNELS}", *python]
         said = compiler.refuses(program, *flags)
         if said:
             raise cannot_be_built(
@@ -321,12 +357,14 @@ class BuildExtensions(build_ext):
                 raise cannot_be_built(f"{error}") from error
         else:
             look_at(Compiler(self.compiler.compiler_so), self.extensions)
-        import numpy
         from Cython.Build import cythonize
 
+        # numpy.get_include(), without an import: the newest NumPy, with which pip builds, may not
+        # run on the very processor that a core of the level generic is built for.
+        numpy = importlib.util.find_spec("numpy").submodule_search_locations[0]
         for module in self.extensions:
             if module.include_dirs:
-                module.include_dirs.append(numpy.get_include())
+                module.include_dirs.append(os.path.join(numpy, "_core", "include"))
         translated = cythonize(
             self.extensions,
             nthreads=0 if sys.platform == "win32" else os.cpu_count() or 1,

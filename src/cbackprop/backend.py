@@ -106,7 +106,11 @@ def info() -> Mapping[str, str | int | None]:
     import sysconfig
 
     level, why, faster = _CHOICE
-    core = None if level is None else kernels("float64")
+    core = None
+    try:
+        core = None if level is None else kernels("float64")
+    except ImportError as error:  # damaged: the rest is all the more to be known
+        why, faster = f"{error}", f"the core, built anew {simd_levels.how_to_build()}"
     if core is not None and core.checked:
         faster = "a build without CBACKPROP_CHECKED"
     elif core is not None and core.lanes == 1:

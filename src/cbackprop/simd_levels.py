@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import os
 import re
+import sys
 import warnings
 from typing import NamedTuple
 
@@ -53,6 +54,11 @@ def choose() -> Choice:
     ImportError
         There is no compiled core, and CBACKPROP_REQUIRE_EXT is set.
     """
+    asked = os.environ.get("CBACKPROP_SIMD", "")
+    if asked and asked not in LEVELS:
+        raise RuntimeError(
+            f"CBACKPROP_SIMD is {asked!r}; expected one of {', '.join(map(repr, LEVELS))}"
+        )
     try:
         supported = supported_levels()
     except ModuleNotFoundError as error:
@@ -61,15 +67,16 @@ def choose() -> Choice:
         return _missing(f"{error}", "", error)
     built = tuple(level for level in LEVELS if is_built(level))
     usable = [level for level in built if level in supported]
-    asked = os.environ.get("CBACKPROP_SIMD", "")
     if asked:
         _check_asked(asked, supported, built)
         better = usable[: usable.index(asked)]
         faster = f"{better[0]}, without CBACKPROP_SIMD" if better else "nothing"
         return Choice(asked, "CBACKPROP_SIMD asks for it", faster)
     if not usable:
+        if not built:
+            return _missing("it has no level", "")
         reason = f"this processor runs none of its levels {', '.join(built)}"
-        return _missing(reason if built else "it has no level", "CBACKPROP_LEVELS=generic ")
+        return _missing(reason, "CBACKPROP_LEVELS=generic ")
     best = usable[0]
     why = f"the best that this processor runs of {', '.join(built)}"
     missed = [level for level in supported if LEVELS.index(level) < LEVELS.index(best)]
@@ -95,18 +102,22 @@ def is_built(level: str) -> bool:
 
 def how_to_build(environment: str = "") -> str:
     """How to have the core built anew, by whoever has a compiler."""
+    import shlex  # only here: few have to be told
+
     source = _source(os.path.dirname(os.path.dirname(__file__)))
     if source is None:
         return "in a Python of its own, to be put into this program"
+    python = shlex.quote(sys.executable)
     if os.environ.get("CBACKPROP_PURE", "") not in ("", "0"):
         environment += "CBACKPROP_PURE=0 "
     # Without --no-cache-dir pip may install the very wheel again.
     return (
-        f"by {environment}python -m pip install --force-reinstall --no-deps --no-cache-dir {source}"
+        f"by {environment}{python} -m pip install --force-reinstall --no-deps --no-cache-dir "
+        f"{' '.join(map(shlex.quote, source))}"
     )
 
 
-def _source(folder: str) -> str | None:
+def _source(folder: str) -> list[str] | None:
     """What pip is told to install, for the package in this folder; None where pip did not.
 
     As pip has written it down (PEP 610). By hand: importlib.metadata and json take longer to
@@ -115,24 +126,20 @@ def _source(folder: str) -> str | None:
     information = f"{folder}/cbackprop-{__version__}.dist-info"
     if not os.path.isdir(information):
         checkout = os.path.dirname(folder)
-        return f"-e {checkout}" if os.path.exists(f"{checkout}/setup.py") else None
+        return ["-e", checkout] if os.path.exists(f"{checkout}/setup.py") else None
     text = ""
-    if os.path.exists(f"{information}/direct_url.json"):
-        with open(f"{information}/direct_url.json", encoding="utf-8") as file:
+    if os.path.isfile(f"{information}/direct_url.json"):
+        with open(f"{information}/direct_url.json", encoding="utf-8", errors="replace") as file:
             text = file.read()
     told: dict[str, str] = dict(re.findall(r'"(url|vcs|commit_id)" *: *"([^"]*)"', text))
     if "url" not in told or told["url"].endswith(".whl"):
-        return f"--no-binary cbackprop cbackprop=={__version__}"
-    if "vcs" in told:
-        return f"{told['vcs']}+{told['url']}@{told['commit_id']}"
-    return told["url"]
+        return ["--no-binary", "cbackprop", f"cbackprop=={__version__}"]
+    if told.keys() >= {"vcs", "commit_id"}:
+        return [f"{told['vcs']}+{told['url']}@{told['commit_id']}"]
+    return [told["url"]]
 
 
 def _check_asked(asked: str, supported: tuple[str, ...], built: tuple[str, ...]) -> None:
-    if asked not in LEVELS:
-        raise RuntimeError(
-            f"CBACKPROP_SIMD is {asked!r}; expected one of {', '.join(map(repr, LEVELS))}"
-        )
     if asked not in supported:
         raise RuntimeError(
             f"CBACKPROP_SIMD is {asked!r}, which this processor cannot run; it can run "

@@ -8,12 +8,13 @@ import json
 import os
 import platform
 import re
+import sys
 
 import pytest
 from support import HAS_COMPILED, LEVELS, output_of, run_code
 
 import cbackprop
-from cbackprop import simd_levels
+from cbackprop import backend, simd_levels
 
 needs_a_level = pytest.mark.skipif(not LEVELS, reason="no level of the compiled core is here")
 
@@ -60,7 +61,7 @@ def test_a_better_level_that_is_not_built(build):
     build(("v2",), ALL_OF_X86)
     level, _, faster = simd_levels.choose()
     assert level == "v2"
-    assert re.match(r"v4, to be built by python -m pip install .*--no-cache-dir ", faster)
+    assert re.match(r"v4, to be built by .*python\S* -m pip install .*--no-cache-dir ", faster)
 
 
 @needs_a_level
@@ -92,7 +93,7 @@ def test_a_processor_below_the_baseline_is_told_of_the_level_that_it_runs(build,
     build(("v4", "v3", "v2"), ("generic",))
     said = (
         r"is missing \(this processor runs none of its levels v4, v3, v2\).*"
-        r"; where there is a C compiler, it is built by CBACKPROP_LEVELS=generic python -m pip "
+        r"; where there is a C compiler, it is built by CBACKPROP_LEVELS=generic \S+ -m pip "
     )
     with pytest.warns(RuntimeWarning, match=said):
         level, why, faster = simd_levels.choose()
@@ -121,6 +122,7 @@ RELEASE = f"--no-binary cbackprop cbackprop=={cbackprop.__version__}"
             '{"url": "file:///cbackprop-1-py3-none-any.whl"}',
             f"--no-binary cbackprop cbackprop=={cbackprop.__version__}",
         ),
+        ('{"url": "https://host/a.tar.gz?a=1&b=2"}', "'https://host/a.tar.gz?a=1&b=2'"),
         (None, RELEASE),
         ("", RELEASE),
     ],
@@ -131,7 +133,10 @@ def test_what_is_to_be_installed_again_is_what_was_installed(tmp_path, monkeypat
     information.mkdir()
     if told is not None:
         (information / "direct_url.json").write_text(told, encoding="utf-8")
-    command = f"python -m pip install --force-reinstall --no-deps --no-cache-dir {source}"
+    monkeypatch.setattr(sys, "executable", "/a place/python")
+    command = (
+        "'/a place/python' -m pip install --force-reinstall --no-deps --no-cache-dir " + source
+    )
     assert simd_levels.how_to_build() == f"by {command}"
     assert simd_levels.how_to_build("A=1 ") == f"by A=1 {command}"
     monkeypatch.setenv("CBACKPROP_PURE", "1")
@@ -162,6 +167,26 @@ def test_a_core_that_cannot_be_loaded_says_why(monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"is missing \(undefined symbol: of_another_python\)"):
         level, why, _ = simd_levels.choose()
     assert (level, why) == (None, "undefined symbol: of_another_python")
+
+
+@pytest.mark.parametrize("value", ["v9", "avx2"])
+def test_an_unknown_level_is_one_without_a_core_too(monkeypatch, value):
+    monkeypatch.setenv("CBACKPROP_SIMD", value)
+    monkeypatch.setattr(simd_levels, "supported_levels", None)  # not asked
+    with pytest.raises(RuntimeError, match=f"^CBACKPROP_SIMD is '{value}'; expected one of 'v4'"):
+        simd_levels.choose()
+
+
+@needs_a_level
+def test_info_tells_of_a_module_that_cannot_be_loaded(monkeypatch):
+    def kernels(dtype):
+        raise ImportError("file too short")
+
+    monkeypatch.setattr(backend, "kernels", kernels)
+    facts = backend.info()
+    assert facts["why_this_level"] == "file too short"
+    assert facts["faster_here"].startswith("the core, built anew by ")
+    assert facts["vector_bytes"] is None
 
 
 def test_a_level_is_built_for_both_number_types(monkeypatch):

@@ -44,7 +44,9 @@ def compiler_that(setup: ModuleType, folder: Path, refuses: str) -> Any:
         "import sys\n"
         f"refused = {refuses!r}\n"
         "texts = sys.argv[1:] + [open(a).read() for a in sys.argv[1:] if a.endswith('.c')]\n"
-        "sys.exit(f'no {refused}' if any(refused in text for text in texts) else 0)\n",
+        "if any(refused in text for text in texts):\n"
+        "    sys.exit(f'no {refused}')\n"
+        "open(sys.argv[-1], 'w').close()\n",
         encoding="utf-8",
     )
     return setup.Compiler([sys.executable, str(script)])
@@ -175,7 +177,10 @@ def test_neither_32_bits_nor_msvc_has_a_level_of_64_bits(
 def test_a_flag_that_is_warned_of_is_unknown(setup: ModuleType, tmp_path: Path) -> None:
     """By -Werror; not where flags of the user's own make it warn of every program."""
     script = tmp_path / "compiler.py"
-    program = "import sys\nsys.exit('-Werror' in sys.argv and {} in sys.argv)\n"
+    program = (
+        "import sys\nopen(sys.argv[-1], 'w').close()\n"
+        "sys.exit('-Werror' in sys.argv and {} in sys.argv)\n"
+    )
     compiler = setup.Compiler([sys.executable, str(script)])
     script.write_text(program.format("'-fno-one'"), encoding="utf-8")
     assert compiler.unknown(["-fno-one", "-fno-other"]) == {"-fno-one"}
@@ -207,16 +212,61 @@ def test_vectors_narrower_than_a_level_s_are_refused(
         setup.look_at(narrow, setup.extension_modules())
 
 
+def test_a_compiler_that_makes_nothing_compiles_nothing(setup: ModuleType) -> None:
+    assert setup.Compiler([sys.executable, "-c", ""]).refuses("int x;\n") == "it makes no object"
+
+
+def test_what_the_environment_asks_of_the_compiler_is_named(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "OTHERS", {"CC": "gcc-99", "CFLAGS": "-m32"})
+    said = str(setup.cannot_be_built("…"))
+    assert "\nThe environment says CC='gcc-99', CFLAGS='-m32': without, or with oth" in said
+
+
+@pytest.mark.parametrize("more", ["-mfma", "-mavx"])
+def test_a_level_has_no_more_than_it_promises(setup: ModuleType, more: str) -> None:
+    compiler = shutil.which("cc")
+    if not compiler or "v2" not in {name for name, _, _ in setup.levels()}:
+        pytest.skip("there is no C compiler, or no level v2")
+    with pytest.raises(SystemExit, match=r"the level v2:(.|\n)*CFLAGS ask for more than"):
+        setup.look_at(setup.Compiler([compiler, more]), setup.extension_modules())
+    # What is meant for the machine as a whole makes way.
+    setup.look_at(setup.Compiler([compiler, "-march=native"]), setup.extension_modules())
+
+
+def test_parts_of_fast_math_are_undone(setup: ModuleType) -> None:
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("there is no C compiler")
+    program = """
+        #if __FAST_MATH__ || __FINITE_MATH_ONLY__ || __RECIPROCAL_MATH__ || __ASSOCIATIVE_MATH__
+        #error "fast"
+        #endif
+        int x;
+    """
+    flags, link_flags, _ = setup.compiler_flags()
+    for own in ("-Ofast", "-ffast-math", "-funsafe-math-optimizations", "-ffinite-math-only"):
+        user = setup.Compiler([compiler, own])
+        flags = [flag for flag in flags if flag not in user.unknown(flags)]
+        assert user.refuses(program, *flags) == ""
+        if sys.platform == "linux":
+            linked = [compiler, own, "-shared", "-###", "x.o", *link_flags]
+            run = subprocess.run(linked, capture_output=True, encoding="utf-8", check=False)
+            assert "crtfastmath" not in run.stderr
+
+
 def test_objects_of_other_switches_lie_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     folders = set()
-    for switches in ({}, {"CBACKPROP_LEVELS": "v3,v4"}, {"CBACKPROP_PURE": "1"}):
+    switches_of = ({}, {"CBACKPROP_LEVELS": "v3,v4"}, {"CBACKPROP_PURE": "1"}, {"CC": "clang"})
+    for switches in switches_of:
         with monkeypatch.context() as environment:
-            for name in ("CBACKPROP_LEVELS", "CBACKPROP_PURE"):
+            for name in ("CBACKPROP_LEVELS", "CBACKPROP_PURE", "CC"):
                 environment.delenv(name, raising=False)
             for name, value in switches.items():
                 environment.setenv(name, value)
             folders.add(runpy.run_path(str(REPOSITORY / "setup.py"), run_name="setup")["BUILD"])
-    assert len(folders) == 3
+    assert len(folders) == 4
 
 
 @needs_compiled
