@@ -115,6 +115,8 @@ def levels():
     chosen = []
     for name in names or ["generic"]:
         flags, vector_bytes = SIMD_LEVELS[name]
+        if name == "generic" and "v2" in possible:
+            flags = V2[:1]  # whatever the compiler's own default is
         if name.startswith("v"):
             flags = [part for flag in flags for part in (*half, flag)]
         chosen.append((name, flags, vector_bytes))

@@ -156,7 +156,9 @@ def test_levels_of_a_platform(
 def test_levels_that_are_asked_for(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sysconfig, "get_platform", lambda: "linux-x86_64")
     monkeypatch.setattr(setup, "ASKED_LEVELS", "generic,v3")
-    assert [name for name, _, _ in setup.levels()] == ["generic", "v3"]
+    levels = {name: flags for name, flags, _ in setup.levels()}
+    assert list(levels) == ["generic", "v3"]
+    assert levels["generic"] == ["-march=x86-64"]  # not the compiler's own default
     monkeypatch.setattr(setup, "ASKED_LEVELS", "v3,neon")
     with pytest.raises(SystemExit, match=r"^CBACKPROP_LEVELS is 'v3,neon'; expected some of "):
         setup.levels()
