@@ -189,7 +189,7 @@ def extension_modules():
         Extension(
             "cbackprop.kernels._cpu",
             [f"{KERNELS}/_cpu.pyx"],
-            extra_compile_args=flags,
+            extra_compile_args=flags if MSVC else [*flags, "-Os"],  # asked once, at import
             extra_link_args=link_flags,
             define_macros=checked,
         )
