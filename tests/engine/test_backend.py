@@ -118,10 +118,7 @@ RELEASE = f"--no-binary cbackprop cbackprop=={cbackprop.__version__}"
             "git+https://host/it.git@1f",
         ),
         # A wheel without the core would be the same wheel again.
-        (
-            '{"url": "file:///cbackprop-1-py3-none-any.whl"}',
-            f"--no-binary cbackprop cbackprop=={cbackprop.__version__}",
-        ),
+        ('{"url": "file:///cbackprop-1-py3-none-any.whl"}', RELEASE),
         ('{"url": "https://host/a.tar.gz?a=1&b=2"}', "'https://host/a.tar.gz?a=1&b=2'"),
         (None, RELEASE),
         ("", RELEASE),

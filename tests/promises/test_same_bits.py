@@ -402,11 +402,11 @@ def test_levels_with_fma_train_the_same_bits(level: str) -> None:
 @pytest.mark.parametrize("level", [level for level in LEVELS if level not in FMA_LEVELS])
 def test_a_level_without_fma_agrees_within_rounding(level: str, tmp_path: Path) -> None:
     levels = (level, FMA_LEVELS[0])
-    folders = [tmp_path / level for level in levels]
+    folders = [tmp_path / name for name in levels]
     hashes = []
-    for level, folder in zip(levels, folders, strict=True):
+    for name, folder in zip(levels, folders, strict=True):
         folder.mkdir()
-        hashes.append(run_level(level, folder))
+        hashes.append(run_level(name, folder))
     assert hashes[0].keys() == hashes[1].keys()
     # Without FMA each multiply-add is rounded twice: the bits do differ.
     assert hashes[0] != hashes[1]
