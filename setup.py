@@ -11,6 +11,7 @@ CBACKPROP_DEBUG=1        with debug information, nothing stripped: for valgrind 
 CBACKPROP_COVERAGE=1     gcov counts which lines of the kernels run (tests/deep/coverage.py)
 """
 
+import functools
 import hashlib
 import importlib.util
 import itertools
@@ -55,7 +56,39 @@ BUILD = "build/" + "-".join(
         *([hashlib.sha256(f"{OTHERS}".encode()).hexdigest()[:8]] if OTHERS else []),
     ]
 )
-MSVC = sys.platform == "win32"  # where setuptools takes no other compiler from CC
+
+# ---- which compiler ------------------------------------------------------------------------------
+
+
+@functools.cache
+def clang_cl():
+    """The path of clang-cl: by CC, on PATH, of LLVM's or of Visual Studio's installer; or None."""
+    asked = OTHERS.get("CC", "")
+    if Path(asked).stem == "cl":
+        return None  # MSVC
+    programs = os.environ.get("ProgramFiles", "")
+    found = shutil.which(asked if Path(asked).stem.startswith("clang-cl") else "clang-cl")
+    found = found or shutil.which("clang-cl", path=f"{programs}/LLVM/bin")
+    installer = f"{os.environ.get('ProgramFiles(x86)', programs)}/Microsoft Visual Studio/Installer"
+    vswhere = shutil.which("vswhere", path=installer)
+    if not found and vswhere:
+        # https://github.com/microsoft/vswhere/wiki/Find-Clang
+        where = r"VC\Tools\Llvm\x64\bin\clang-cl.exe"
+        command = [vswhere, "-latest", "-products", "*", "-utf8", "-find", where]
+        run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        found = run.stdout.partition("\n")[0].strip()
+    return found or None
+
+
+def toolchain():
+    """Whose flags the compiler takes: "gcc" (clang's, too), "clang-cl" or "msvc".
+
+    The last two are what a Python that MSVC has compiled takes modules of; MSYS2's is GCC's.
+    """
+    if not sysconfig.get_platform().startswith("win"):
+        return "gcc"
+    return "clang-cl" if clang_cl() else "msvc"
+
 
 # ---- what is compiled ----------------------------------------------------------------------------
 
@@ -96,8 +129,8 @@ def levels():
     """(name, compiler flags, bytes of a vector) of each SIMD level to build."""
     targets = architectures()
     names = []
-    # A Python of 32 bits calls the platform after the system's 64.
-    if not MSVC and sys.maxsize > 2**32:
+    # A Python of 32 bits calls the platform after the system's 64. MSVC makes no vectors.
+    if sys.maxsize > 2**32 and toolchain() != "msvc":
         if not {"x86_64", "amd64"}.isdisjoint(targets):
             names += ["v2", "v3", "v4"]
         if not {"aarch64", "arm64"}.isdisjoint(targets):
@@ -128,7 +161,7 @@ def compiler_flags():
 
     No fast-math of any kind, and fused multiply-adds only where a kernel asks for one.
     """
-    if MSVC:
+    if toolchain() == "msvc":
         return ["/O2", "/fp:precise"], [], []
     # Against what -ffast-math in CFLAGS would bring, whole or in parts; for it GCC links a piece
     # that turns off subnormal numbers in the whole process.
@@ -165,8 +198,9 @@ def compiler_flags():
         flags += ["--coverage", "-fprofile-update=single"]
         link_flags += ["--coverage"]
     else:
-        # No debug information and no tables for unwinding: a tenth of the installed size.
-        flags += ["-g0", "-fno-asynchronous-unwind-tables"]
+        # No debug information and no tables for unwinding, which Windows alone needs: a tenth of
+        # the installed size.
+        flags += ["-g0", *(["-fno-asynchronous-unwind-tables"] if toolchain() == "gcc" else [])]
         # Nor what -O3 makes beyond vectors, twins of functions and loops: another tenth of the
         # size, and none of the speed (docs/speed.md).
         flags += ["-fno-inline-functions", "-fno-unswitch-loops", "-fno-split-loops"]
@@ -179,7 +213,14 @@ def compiler_flags():
             link_flags += ["-Wl,--strip-all", "-Wl,-z,noseparate-code"]
     if WARNINGS:
         flags += ["-Wall", "-Wextra", "-Werror"]
+    if toolchain() == "clang-cl":
+        return flags, [], []
     return flags, link_flags, ["m"]
+
+
+def spelt(flags):
+    """As the compiler takes them: clang-cl has most of clang's flags behind a prefix alone."""
+    return [f"/clang:{flag}" for flag in flags] if toolchain() == "clang-cl" else flags
 
 
 def extension_modules():
@@ -189,9 +230,12 @@ def extension_modules():
         Extension(
             "cbackprop.kernels._cpu",
             [f"{KERNELS}/_cpu.pyx"],
-            extra_compile_args=flags if MSVC else [*flags, "-Os"],  # asked once, at import
-            extra_link_args=link_flags,
+            depends=[f"{KERNELS}/processor.h"],
+            include_dirs=[KERNELS],
             define_macros=checked,
+            # Asked once, at import.
+            extra_compile_args=flags if toolchain() == "msvc" else spelt([*flags, "-Os"]),
+            extra_link_args=link_flags,
         )
     ]
     # Whatever a module of a level may include or cimport: the folder without the modules.
@@ -213,7 +257,7 @@ def extension_modules():
                         *macros,
                         *checked,
                     ],
-                    extra_compile_args=flags + level_flags,
+                    extra_compile_args=spelt(flags + level_flags),
                     extra_link_args=link_flags,
                     libraries=libraries,
                 )
@@ -246,8 +290,9 @@ def cannot_be_built(reason, advice=""):
             compiler if has_headers else compiler + headers
             for compiler, headers in map(HOW_TO_INSTALL.get, here or HOW_TO_INSTALL)
         ]
-        if MSVC:
-            commands = ["https://visualstudio.microsoft.com/visual-cpp-build-tools/, with C++"]
+        if toolchain() != "gcc":
+            tools = "https://visualstudio.microsoft.com/visual-cpp-build-tools/"
+            commands = [f"{tools}, with C++ and its Clang tools"]
         advice = "Install what is missing, then give the same command again:\n"
         advice += "\n".join(f"    {command}" for command in commands)
     if OTHERS:
@@ -302,9 +347,8 @@ def look_at(compiler, modules):
     """
     if not shutil.which(compiler.command[0]):
         raise cannot_be_built(f"there is no C compiler, {compiler.command[0]!r} is not found")
-    said = compiler.refuses(
-        "#include <math.h>\n#include <pthread.h>\nint main(void) { return 0; }\n"
-    )
+    threads = "#include <pthread.h>" if toolchain() == "gcc" else "#include <windows.h>"
+    said = compiler.refuses(f"#include <math.h>\n{threads}\nint main(void) {{ return 0; }}\n")
     if said:
         raise cannot_be_built(f"the C compiler {compiler.name!r} compiles no program:\n{said}")
     folders = {sysconfig.get_path(name) for name in ("include", "platinclude")}
@@ -316,7 +360,7 @@ def look_at(compiler, modules):
         flag
         for module in modules
         for flag in module.extra_compile_args
-        if flag.startswith(("-fno-", "-finline-", "-fsigned-", "-Wno-"))
+        if flag.removeprefix("/clang:").startswith(("-fno-", "-finline-", "-fsigned-", "-Wno-"))
     }
     unknown = compiler.unknown(optional)
     for module in modules:
@@ -346,7 +390,10 @@ def look_at(compiler, modules):
             raise cannot_be_built(
                 f"the C compiler {compiler.name!r} does not compile the level {level}:\n{said}",
                 "Take another one, GCC 11 or clang 14 or newer, by CC=gcc or CC=clang in the "
-                "environment\nof the same command.",
+                "environment\nof the same command."
+                if toolchain() == "gcc"
+                else "Take a newer one, by CC=PATH in the environment of the same command; or "
+                "MSVC, whose core\nis slow, by CC=cl.",
             )
 
 
@@ -354,14 +401,10 @@ class BuildExtensions(build_ext):
     """Cython and NumPy are asked for once there is a compiler to give their files to."""
 
     def build_extensions(self):
-        if self.compiler.compiler_type == "msvc":
-            try:
-                if not self.compiler.initialized:
-                    self.compiler.initialize()
-            except PlatformError as error:  # setuptools' own way of saying that it is missing
-                raise cannot_be_built(f"{error}") from error
-        else:
+        if toolchain() == "gcc":
             look_at(Compiler(self.compiler.compiler_so), self.extensions)
+        else:
+            self.take_visual_studio()
         from Cython.Build import cythonize
 
         # numpy.get_include(), without an import: the newest NumPy, with which pip builds, may not
@@ -400,6 +443,33 @@ class BuildExtensions(build_ext):
                 "What the compiler has against it stands further up. It may be cbackprop's fault:\n"
                 "please report it with these lines.",
             ) from error
+
+    def take_visual_studio(self):
+        """MSVC, or clang-cl in its place: with its headers, libraries and linker."""
+        if self.compiler.compiler_type != "msvc":
+            raise cannot_be_built(
+                f"setuptools is told to take the compiler {self.compiler.compiler_type!r}",
+                "This Python takes modules of MSVC and of clang-cl: let setuptools choose.",
+            )
+        try:
+            if not self.compiler.initialized:
+                self.compiler.initialize()
+        except PlatformError as error:  # setuptools' own way of saying that it is missing
+            raise cannot_be_built(f"{error}") from error
+        if toolchain() == "msvc":
+            self.warn(
+                "MSVC makes no vectors: this core will be right, but 6 to 13 times slower than "
+                "that of clang-cl, which LLVM's installer and Visual Studio's have"
+            )
+            return
+        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(architectures()[0], "i686")
+        options = [f"--target={machine}-pc-windows-msvc"]
+        # /GL leaves compiling to MSVC's linker.
+        options += [option for option in self.compiler.compile_options if option != "/GL"]
+        self.compiler.cc, self.compiler.compile_options = clang_cl(), options
+        # Visual Studio's are of the class, whose objects may have more.
+        folders = [f"/I{folder}" for folder in type(self.compiler).include_dirs]
+        look_at(Compiler([clang_cl(), *options, *folders]), self.extensions)
 
 
 # Cython translates in several processes, which import this file where they are not forked: on

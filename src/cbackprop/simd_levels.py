@@ -102,19 +102,24 @@ def is_built(level: str) -> bool:
 
 def how_to_build(environment: str = "") -> str:
     """How to have the core built anew, by whoever has a compiler."""
-    import shlex  # only here: few have to be told
-
     source = _source(os.path.dirname(os.path.dirname(__file__)))
     if source is None:
         return "in a Python of its own, to be put into this program"
-    python = shlex.quote(sys.executable)
     if os.environ.get("CBACKPROP_PURE", "") not in ("", "0"):
         environment += "CBACKPROP_PURE=0 "
     # Without --no-cache-dir pip may install the very wheel again.
-    return (
-        f"by {environment}{python} -m pip install --force-reinstall --no-deps --no-cache-dir "
-        f"{' '.join(map(shlex.quote, source))}"
-    )
+    options = ["--force-reinstall", "--no-deps", "--no-cache-dir"]
+    command = [sys.executable, "-m", "pip", "install", *options, *source]
+    # Imported only here: few have to be told.
+    if os.name == "nt":
+        import subprocess
+
+        # Neither cmd nor PowerShell takes a variable before a command.
+        within = f", with {environment.strip()} in the environment" if environment else ""
+        return f"by {subprocess.list2cmdline(command)}{within}"
+    import shlex
+
+    return f"by {environment}{shlex.join(command)}"
 
 
 def _source(folder: str) -> list[str] | None:

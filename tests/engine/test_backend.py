@@ -140,6 +140,21 @@ def test_what_is_to_be_installed_again_is_what_was_installed(tmp_path, monkeypat
     assert simd_levels.how_to_build() == f"by CBACKPROP_PURE=0 {command}"
 
 
+def test_windows_takes_no_variable_before_a_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(simd_levels, "__file__", str(tmp_path / "cbackprop" / "simd_levels.py"))
+    (tmp_path / f"cbackprop-{cbackprop.__version__}.dist-info").mkdir()
+    monkeypatch.setattr(sys, "executable", r"C:\a place\python.exe")
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        plain, generic = simd_levels.how_to_build(), simd_levels.how_to_build("A=1 ")
+    command = (
+        r'by "C:\a place\python.exe" -m pip install --force-reinstall --no-deps --no-cache-dir '
+        + RELEASE
+    )
+    assert plain == command
+    assert generic == f"{command}, with A=1 in the environment"
+
+
 def test_a_checkout_is_to_be_installed_as_one(tmp_path, monkeypatch):
     package = tmp_path / "src" / "cbackprop" / "simd_levels.py"
     monkeypatch.setattr(simd_levels, "__file__", str(package))

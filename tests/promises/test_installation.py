@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import runpy
@@ -11,16 +12,17 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from support import REPOSITORY, SOURCE, needs_compiled, posix_only
 
 from cbackprop import simd_levels
 
-pytest.importorskip("setuptools", "77", reason="setup.py needs setuptools 77 or newer")
+setuptools = pytest.importorskip("setuptools", "77", reason="setup.py needs setuptools 77 or newer")
+PlatformError = importlib.import_module("setuptools.errors").PlatformError
 
-pytestmark = posix_only  # under MSVC the compiler is setuptools' own affair
+pytestmark = posix_only  # what setup.py does on Windows is tested elsewhere, too
 
 
 @pytest.fixture
@@ -164,16 +166,150 @@ def test_levels_that_are_asked_for(setup: ModuleType, monkeypatch: pytest.Monkey
         setup.levels()
 
 
-@pytest.mark.parametrize("platform", ["linux-x86_64", "linux-aarch64"])
-def test_neither_32_bits_nor_msvc_has_a_level_of_64_bits(
+@pytest.mark.parametrize("platform", ["linux-x86_64", "linux-aarch64", "win-amd64"])
+def test_32_bits_have_no_level_of_64_bits(
     setup: ModuleType, monkeypatch: pytest.MonkeyPatch, platform: str
 ) -> None:
     monkeypatch.setattr(sysconfig, "get_platform", lambda: platform)
-    with monkeypatch.context() as narrow:
-        narrow.setattr(sys, "maxsize", 2**31 - 1)
-        assert [name for name, _, _ in setup.levels()] == ["generic"]
-    monkeypatch.setattr(setup, "MSVC", True)
+    monkeypatch.setattr(setup, "clang_cl", lambda: "clang-cl")
+    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
     assert [name for name, _, _ in setup.levels()] == ["generic"]
+
+
+# ---- Windows -------------------------------------------------------------------------------------
+
+
+class VisualStudio:
+    """What setuptools' class of MSVC has that setup.py looks at."""
+
+    compiler_type = "msvc"
+    include_dirs: ClassVar[list[str]] = ["of Visual Studio"]
+
+    def __init__(self, missing: str = "") -> None:
+        self.initialized = False
+        self.missing = missing
+        self.cc = "cl.exe"
+        self.compile_options = ["/nologo", "/O2", "/GL", "/MD"]
+
+    def initialize(self) -> None:
+        if self.missing:
+            raise PlatformError(self.missing)
+        self.initialized = True
+
+
+@pytest.fixture
+def windows(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """setup.py on Windows, with clang-cl."""
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: "win-amd64")
+    monkeypatch.setattr(setup, "clang_cl", lambda: "/LLVM/clang-cl")
+    return setup
+
+
+def build_on_windows(
+    setup: ModuleType, compiler: VisualStudio, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """What it warns of."""
+    warned: list[str] = []
+    command = setup.BuildExtensions(setuptools.Distribution())
+    monkeypatch.setattr(command, "warn", warned.append)
+    command.compiler, command.extensions = compiler, setup.extension_modules()
+    command.take_visual_studio()
+    return warned
+
+
+@pytest.mark.parametrize(
+    ("platform", "names"), [("win-amd64", ["v2", "v3", "v4"]), ("win-arm64", ["neon"])]
+)
+def test_on_windows_clang_cl_builds_the_levels_and_msvc_none(
+    windows: ModuleType, monkeypatch: pytest.MonkeyPatch, platform: str, names: list[str]
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: platform)
+    assert [name for name, _, _ in windows.levels()] == names
+    modules = windows.extension_modules()
+    for module in modules:
+        assert all(flag.startswith("/clang:-") for flag in module.extra_compile_args)
+        assert {"/clang:-O3", "/clang:-ffp-contract=off"} <= {*module.extra_compile_args}
+        # Windows unwinds by tables.
+        assert "/clang:-fno-asynchronous-unwind-tables" not in module.extra_compile_args
+        assert (module.extra_link_args, module.libraries) == ([], [])
+    monkeypatch.setattr(windows, "clang_cl", lambda: None)
+    assert [name for name, _, _ in windows.levels()] == ["generic"]
+    for module in windows.extension_modules():
+        assert module.extra_compile_args == ["/O2", "/fp:precise"]
+
+
+def test_clang_cl_takes_the_place_of_msvc(
+    windows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def look_at(compiler: Any, modules: object) -> None:
+        asked.append(compiler.command)
+
+    monkeypatch.setattr(windows, "look_at", look_at)
+    compiler = VisualStudio()
+    assert build_on_windows(windows, compiler, monkeypatch) == []
+    options = ["--target=x86_64-pc-windows-msvc", "/nologo", "/O2", "/MD"]
+    assert (compiler.cc, compiler.compile_options) == ("/LLVM/clang-cl", options)
+    assert asked == [["/LLVM/clang-cl", *options, "/Iof Visual Studio"]]
+
+
+def test_msvc_alone_builds_and_says_that_it_is_slow(
+    windows: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "clang_cl", lambda: None)
+    compiler = VisualStudio()
+    (warning,) = build_on_windows(windows, compiler, monkeypatch)
+    assert "6 to 13 times slower than that of clang-cl" in warning
+    assert (compiler.cc, compiler.compile_options[2]) == ("cl.exe", "/GL")
+
+
+def test_without_visual_studio_nothing_is_built(
+    windows: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"Visual C\+\+ 14\.0 is required") as told:
+        build_on_windows(windows, VisualStudio("Visual C++ 14.0 is required"), monkeypatch)
+    assert "visual-cpp-build-tools/, with C++ and its Clang tools\n" in str(told.value)
+    other = VisualStudio()
+    monkeypatch.setattr(other, "compiler_type", "mingw32")
+    with pytest.raises(SystemExit, match="is told to take the compiler 'mingw32'"):
+        build_on_windows(windows, other, monkeypatch)
+
+
+def test_where_clang_cl_is_found(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def program(path: str, text: str = "") -> str:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{text}", encoding="utf-8")
+        file.chmod(0o755)
+        return str(file)
+
+    def found(**environment: str) -> str | None:
+        monkeypatch.setattr(setup, "OTHERS", environment)
+        setup.clang_cl.cache_clear()
+        path: str | None = setup.clang_cl()
+        return path
+
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("ProgramFiles", str(tmp_path / "programs"))
+    monkeypatch.setenv("ProgramFiles(x86)", str(tmp_path / "programs of 32 bits"))
+    assert found() is None
+    installer = "programs of 32 bits/Microsoft Visual Studio/Installer"
+    vswhere = program(f"{installer}/vswhere")  # which finds nothing
+    assert found() is None
+    studio = r"C:\VS\VC\Tools\Llvm\x64\bin\clang-cl.exe"
+    Path(vswhere).write_text(f"#!/bin/sh\nprintf '%s\\n' '{studio}' another\n", encoding="utf-8")
+    assert found() == studio
+    llvm = program("programs/LLVM/bin/clang-cl")
+    assert found() == llvm
+    on_path = program("path/clang-cl")
+    assert found() == on_path
+    own = program("elsewhere/clang-cl-19")
+    assert found(CC=own) == own
+    assert found(CC="cl") is None
+    assert found(CC="gcc") == on_path  # setuptools takes no such compiler on Windows either
 
 
 def test_a_flag_that_is_warned_of_is_unknown(setup: ModuleType, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@
  * Same bits on every level with FMA: a multiply-add is fused exactly where a kernel says vec_fma or
  * real_fma, and nowhere else (setup.py passes -ffp-contract=off). No operation here crosses lanes.
  *
- * Without GCC's vector extension (MSVC) a vector is one number and every operation is plain C:
+ * Without GCC's vector extension (MSVC's own compiler) a vector is one number and every operation is plain C:
  * slower, but the same source and the same results as the baseline without FMA.
  */
 #ifndef CBACKPROP_SIMD_H

@@ -18,7 +18,8 @@
  *    compute with the caller's rounding mode; and they are detached: a process that ends does not wait for them.
  * g) A forked child has no threads but the one that forked. It forgets the workers and starts its own when it needs
  *    some.
- * h) All of this is static, one set for each extension module. Without POSIX threads everything runs on the caller.
+ * h) All of this is static, one set for each extension module. With threads of neither POSIX nor Windows, or with MSVC's
+ *    own compiler, everything runs on the caller.
  */
 #ifndef CBACKPROP_THREADS_H
 #define CBACKPROP_THREADS_H
@@ -27,13 +28,10 @@
 
 typedef void (*cbackprop_task)(void *context, int worker, Py_ssize_t piece);
 
-#if (defined(__GNUC__) || defined(__clang__)) && (defined(__unix__) || defined(__APPLE__))
+#if (defined(__GNUC__) || defined(__clang__)) && (defined(__unix__) || defined(__APPLE__) || defined(_WIN32))
 
 #include <fenv.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <time.h>
+#include <stdint.h>
 
 #if defined(__x86_64__) || defined(__i386__)
 #define CBACKPROP_PAUSE() __builtin_ia32_pause()
@@ -43,14 +41,131 @@ typedef void (*cbackprop_task)(void *context, int worker, Py_ssize_t piece);
 #define CBACKPROP_PAUSE() ((void)0)
 #endif
 
+/* ---- of the system: a mutex with a condition, a clock, a thread ------------------------------- */
+
+typedef struct cbackprop_slot cbackprop_slot;
+static void cbackprop_work_in(cbackprop_slot *slot);
+
+#ifdef _WIN32
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+typedef SRWLOCK cbackprop_mutex;
+typedef CONDITION_VARIABLE cbackprop_condition;
+
+static void cbackprop_prepare(cbackprop_mutex *mutex, cbackprop_condition *changed)
+{
+    InitializeSRWLock(mutex);
+    InitializeConditionVariable(changed);
+}
+
+static void cbackprop_enter(cbackprop_mutex *mutex) { AcquireSRWLockExclusive(mutex); }
+static void cbackprop_leave(cbackprop_mutex *mutex) { ReleaseSRWLockExclusive(mutex); }
+static void cbackprop_wake(cbackprop_condition *changed) { WakeConditionVariable(changed); }
+
+static void cbackprop_sleep(cbackprop_condition *changed, cbackprop_mutex *mutex)
+{
+    SleepConditionVariableSRW(changed, mutex, INFINITE, 0);
+}
+
+static int64_t cbackprop_nanoseconds(void)
+{
+    LARGE_INTEGER now, per_second;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&per_second);
+    return (int64_t)((double)now.QuadPart * (1e9 / (double)per_second.QuadPart));
+}
+
+static void cbackprop_yield(void) { SwitchToThread(); }
+
+static DWORD WINAPI cbackprop_begin(void *slot)
+{
+    cbackprop_work_in((cbackprop_slot *)slot);
+    return 0;
+}
+
+/* Whether a thread works in the slot from now on. Ctrl-C starts a thread of its own here: nothing is to be blocked. */
+static int cbackprop_start_thread(cbackprop_slot *slot)
+{
+    HANDLE thread = CreateThread(NULL, 0, cbackprop_begin, slot, 0, NULL);
+    return thread != NULL && CloseHandle(thread);
+}
+
+static int cbackprop_watch_children(void (*in_child)(void))
+{
+    (void)in_child; /* nothing forks */
+    return 1;
+}
+
+#else
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+
+typedef pthread_mutex_t cbackprop_mutex;
+typedef pthread_cond_t cbackprop_condition;
+
+static void cbackprop_prepare(cbackprop_mutex *mutex, cbackprop_condition *changed)
+{
+    pthread_mutex_init(mutex, NULL);
+    pthread_cond_init(changed, NULL);
+}
+
+static void cbackprop_enter(cbackprop_mutex *mutex) { pthread_mutex_lock(mutex); }
+static void cbackprop_leave(cbackprop_mutex *mutex) { pthread_mutex_unlock(mutex); }
+static void cbackprop_wake(cbackprop_condition *changed) { pthread_cond_signal(changed); }
+static void cbackprop_sleep(cbackprop_condition *changed, cbackprop_mutex *mutex) { pthread_cond_wait(changed, mutex); }
+
+static int64_t cbackprop_nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void cbackprop_yield(void) { sched_yield(); }
+
+static void *cbackprop_begin(void *slot)
+{
+    cbackprop_work_in((cbackprop_slot *)slot);
+    return NULL;
+}
+
+/* Whether a thread works in the slot from now on. */
+static int cbackprop_start_thread(cbackprop_slot *slot)
+{
+    pthread_attr_t attributes;
+    sigset_t every_signal, mask;
+    pthread_t thread;
+    int started;
+    if (pthread_attr_init(&attributes) != 0)
+        return 0;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&every_signal);
+    pthread_sigmask(SIG_SETMASK, &every_signal, &mask);
+    started = pthread_create(&thread, &attributes, cbackprop_begin, slot) == 0;
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+static int cbackprop_watch_children(void (*in_child)(void)) { return pthread_atfork(NULL, NULL, in_child) == 0; }
+
+#endif
+
+/* ---- workers ---------------------------------------------------------------------------------- */
+
 enum { CBACKPROP_IDLE, CBACKPROP_ASLEEP, CBACKPROP_OFFERED, CBACKPROP_TAKEN, CBACKPROP_AWAITED };
 
-typedef struct {
+struct cbackprop_slot {
     /* On cache lines of its own: others' slots are spun upon. */
     int state __attribute__((aligned(128)));
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-} cbackprop_slot;
+    cbackprop_mutex mutex;
+    cbackprop_condition changed;
+};
 
 /* The work of one call. Range w is what is left of the pieces that worker w begins with. */
 typedef struct {
@@ -80,30 +195,28 @@ static int cbackprop_change(cbackprop_slot *slot, int state, int next)
 static void cbackprop_set(cbackprop_slot *slot, int next, int sleeping)
 {
     if (__atomic_exchange_n(&slot->state, next, __ATOMIC_ACQ_REL) == sleeping) {
-        pthread_mutex_lock(&slot->mutex);
-        pthread_cond_signal(&slot->changed);
-        pthread_mutex_unlock(&slot->mutex);
+        cbackprop_enter(&slot->mutex);
+        cbackprop_wake(&slot->changed);
+        cbackprop_leave(&slot->mutex);
     }
 }
 
 /* Wait while the slot is in this state; after 50 microseconds in the sleeping one. */
 static void cbackprop_wait(cbackprop_slot *slot, int state, int sleeping)
 {
-    struct timespec start, now;
+    int64_t start = cbackprop_nanoseconds();
     int round = 0;
-    clock_gettime(CLOCK_MONOTONIC, &start);
     while (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == state) {
         CBACKPROP_PAUSE();
         if (++round % 64 != 0)
             continue;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if ((now.tv_sec - start.tv_sec) * 1000000000LL + (now.tv_nsec - start.tv_nsec) < 50000)
+        if (cbackprop_nanoseconds() - start < 50000)
             continue;
-        pthread_mutex_lock(&slot->mutex);
+        cbackprop_enter(&slot->mutex);
         if (cbackprop_change(slot, state, sleeping))
             while (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == sleeping)
-                pthread_cond_wait(&slot->changed, &slot->mutex);
-        pthread_mutex_unlock(&slot->mutex);
+                cbackprop_sleep(&slot->changed, &slot->mutex);
+        cbackprop_leave(&slot->mutex);
     }
 }
 
@@ -119,9 +232,8 @@ static void cbackprop_do_pieces(cbackprop_work *work, int worker)
     }
 }
 
-static void *cbackprop_worker(void *argument)
+static void cbackprop_work_in(cbackprop_slot *slot)
 {
-    cbackprop_slot *slot = (cbackprop_slot *)argument;
     for (;;) {
         cbackprop_wait(slot, CBACKPROP_IDLE, CBACKPROP_ASLEEP);
         if (cbackprop_change(slot, CBACKPROP_OFFERED, CBACKPROP_TAKEN)) {
@@ -130,7 +242,6 @@ static void *cbackprop_worker(void *argument)
             cbackprop_set(slot, CBACKPROP_IDLE, CBACKPROP_AWAITED);
         }
     }
-    return NULL;
 }
 
 static void cbackprop_forget_workers(void)
@@ -142,30 +253,16 @@ static void cbackprop_forget_workers(void)
 /* Have as many workers as can be had, up to this number. */
 static void cbackprop_start_workers(int count)
 {
-    pthread_attr_t attributes;
-    sigset_t every_signal, mask;
-    if (!cbackprop_pool.watches_forks) {
-        if (pthread_atfork(NULL, NULL, cbackprop_forget_workers) != 0)
-            return;
-        cbackprop_pool.watches_forks = 1;
-    }
-    if (pthread_attr_init(&attributes) != 0)
-        return;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&every_signal);
-    pthread_sigmask(SIG_SETMASK, &every_signal, &mask);
-    while (cbackprop_pool.started < count) {
+    if (!cbackprop_pool.watches_forks)
+        cbackprop_pool.watches_forks = cbackprop_watch_children(cbackprop_forget_workers);
+    while (cbackprop_pool.watches_forks && cbackprop_pool.started < count) {
         cbackprop_slot *slot = &cbackprop_pool.slots[cbackprop_pool.started + 1];
-        pthread_t thread;
         slot->state = CBACKPROP_IDLE;
-        pthread_mutex_init(&slot->mutex, NULL);
-        pthread_cond_init(&slot->changed, NULL);
-        if (pthread_create(&thread, &attributes, cbackprop_worker, slot) != 0)
+        cbackprop_prepare(&slot->mutex, &slot->changed);
+        if (!cbackprop_start_thread(slot))
             break;
         cbackprop_pool.started++;
     }
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    pthread_attr_destroy(&attributes);
 }
 
 static void cbackprop_run(cbackprop_task task, void *context, Py_ssize_t pieces, int threads, int in_order)
@@ -206,17 +303,12 @@ static void cbackprop_run(cbackprop_task task, void *context, Py_ssize_t pieces,
 static void cbackprop_lock(int *lock)
 {
     while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
-        sched_yield();
+        cbackprop_yield();
 }
 
 static void cbackprop_unlock(int *lock)
 {
     __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
-}
-
-static void cbackprop_yield(void)
-{
-    sched_yield();
 }
 
 #else
