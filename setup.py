@@ -12,20 +12,26 @@ CBACKPROP_COVERAGE=1     gcov counts which lines of the kernels run (tests/deep/
 """
 
 import functools
+import gzip
 import hashlib
 import importlib.util
 import itertools
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
+import tomllib
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError, LinkError, PlatformError
 
 KERNELS = "src/cbackprop/kernels"
@@ -472,11 +478,70 @@ class BuildExtensions(build_ext):
         look_at(Compiler([clang_cl(), *options, *folders]), self.extensions)
 
 
+# ---- what is published ---------------------------------------------------------------------------
+
+
+def long_description():
+    """README.md for a page elsewhere: its links lead to this version's files in the repository."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    version = runpy.run_path("src/cbackprop/_version.py")["__version__"]
+    files = f"{project['urls']['Repository']}/blob/v{version}"
+    readme = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(r"\]\((?!https?:|#)", f"]({files}/", readme)
+
+
+def plain_mode(mode):
+    """What a file may, of whatever a umask has left."""
+    return 0o755 if mode & 0o100 else 0o644
+
+
+class SourceDistribution(sdist):
+    """The same files make the same bytes, whoever packs them, when, and under which umask."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, **owner):
+        if format != "gztar":
+            return super().make_archive(base_name, format, root_dir, base_dir, **owner)
+        epoch = int(os.environ["SOURCE_DATE_EPOCH"])
+
+        def anonymous(member):
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = epoch
+            member.mode = plain_mode(member.mode)
+            return member
+
+        name = f"{base_name}.tar.gz"
+        with (
+            open(name, "wb") as file,
+            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=epoch) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=anonymous)
+        return name
+
+
+class Wheel(bdist_wheel):
+    """Likewise. setuptools itself sorts the files and takes their time from SOURCE_DATE_EPOCH."""
+
+    def write_wheelfile(self, *names):  # the last file before they are packed
+        super().write_wheelfile(*names)
+        for path in Path(self.bdist_dir).rglob("*"):
+            path.chmod(plain_mode(path.stat().st_mode))
+
+
 # Cython translates in several processes, which import this file where they are not forked: on
 # Linux from Python 3.14 on, too.
 if __name__ == "__main__":
+    # The time of every file in what is packed, unless somebody asks for another.
+    os.environ.setdefault("SOURCE_DATE_EPOCH", "1577836800")  # 1 January 2020
     setup(
+        long_description=long_description(),
+        long_description_content_type="text/markdown",
         ext_modules=[] if PURE else extension_modules(),
-        cmdclass={"build_ext": BuildExtensions},
+        cmdclass={
+            "bdist_wheel": Wheel,
+            "build_ext": BuildExtensions,
+            "sdist": SourceDistribution,
+        },
         options={"build": {"build_base": BUILD}, "build_ext": {"parallel": os.cpu_count() or 1}},
     )
