@@ -8,10 +8,12 @@ import json
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
-from support import HAS_COMPILED, LEVELS, output_of, run_code
+from support import HAS_COMPILED, LEVELS, REPOSITORY, output_of, run_code
 
 import cbackprop
 from cbackprop import backend, simd_levels
@@ -224,6 +226,37 @@ def test_the_processor_runs_what_the_system_says_of_it():
     if platform.machine() == "aarch64":
         runs = {"neon"}
     assert set(simd_levels.supported_levels()) == {*runs, "generic"}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="of Linux")
+def test_cpuid_says_on_windows_what_the_compiler_s_own_question_says_here(tmp_path):
+    """Also of other processors, where QEMU plays them."""
+    compiler = shutil.which("cc")
+    if not compiler or platform.machine() != "x86_64":
+        pytest.skip("there is no C compiler, or this is not x86-64")
+    program = tmp_path / "asks.c"
+    program.write_text(
+        '#include <stdio.h>\n#include "processor.h"\nint main(void)\n'
+        '{ for (int level = 2; level < 5; level++) printf("%d", cbackprop_supports(level) != 0); }',
+        encoding="utf-8",
+    )
+    for name, macros in (("here", []), ("windows", ["-D_MSC_VER=1930"])):
+        include = f"-I{REPOSITORY / 'src' / 'cbackprop' / 'kernels'}"
+        subprocess.run(
+            [compiler, "-static", *macros, include, str(program), "-o", str(tmp_path / name)],
+            check=True,
+        )
+    processors = [[]]
+    if emulator := shutil.which("qemu-x86_64-static"):
+        models = ["core2duo", "Nehalem", "Nehalem,-popcnt", "SandyBridge", "Haswell"]
+        models += [f"Haswell,-{feature}" for feature in ("avx2", "fma", "bmi1", "bmi2", "xsave")]
+        processors += [[emulator, "-cpu", model] for model in models]
+    for command in processors:
+        answers = {
+            subprocess.run([*command, tmp_path / name], capture_output=True, check=True).stdout
+            for name in ("here", "windows")
+        }
+        assert len(answers) == 1, command
 
 
 def test_a_missing_core_is_told_without_a_slow_import():
