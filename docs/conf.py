@@ -39,7 +39,7 @@ html_sidebars = {
         "index lesson chain_rule training gradients larger_than_memory how_it_scales deployment "
         "coming_from_pytorch coming_from_jax coming_from_scikit_learn coming_from_keras "
         "into_a_controller into_a_service on_a_cluster command_line guarantees accuracy speed "
-        "published_runs platforms architecture"
+        "published_runs platforms architecture releasing"
     ).split()
 }
 
