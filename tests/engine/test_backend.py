@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from support import HAS_COMPILED, LEVELS, REPOSITORY, output_of, run_code
+from support import HAS_COMPILED, LEVELS, REPOSITORY, output_of, posix_only, run_code
 
 import cbackprop
 from cbackprop import backend, simd_levels
@@ -110,6 +110,7 @@ def test_a_processor_below_the_baseline_is_told_of_the_level_that_it_runs(build,
 RELEASE = f"--no-binary cbackprop cbackprop=={cbackprop.__version__}"
 
 
+@posix_only  # Windows quotes otherwise: below
 @pytest.mark.parametrize(
     ("told", "source"),
     [

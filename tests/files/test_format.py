@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import stat
 import struct
@@ -920,6 +921,38 @@ def test_a_folder_that_may_not_be_written_to(open_folder: Path) -> None:
             assert caught.value.filename == str(name)
     assert path.read_bytes() == before
     assert only_files(open_folder) == ["model"]
+
+
+def test_on_windows_whoever_reads_the_old_file_gets_a_second_to_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They alone: elsewhere no such error passes."""
+    small().save(path)
+    refusals = 0
+    replace = os.replace
+
+    def refuses(source: str, target: str) -> None:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise PermissionError(errno.EACCES, "in use", source, None, target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuses)
+    net = small()
+    net.biases[0][:] = 2
+    for system, n_refusals in (("nt", 3), ("nt", 10**6), ("posix", 1)):
+        refusals = n_refusals
+        before = path.read_bytes()
+        with monkeypatch.context() as on:
+            on.setattr(os, "name", system)
+            if n_refusals == 3:
+                net.save(path)
+            else:
+                with pytest.raises(PermissionError, match=re.escape(repr(str(path)))):
+                    net.save(path)
+        assert (path.read_bytes() == before) == (n_refusals != 3)
+        assert only_files(path.parent) == [path.name]
 
 
 @posix_only

@@ -18,6 +18,7 @@ import errno
 import math
 import os
 import stat
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -212,7 +213,7 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
                 os.fchmod(descriptor, mode)
             _write_all(file, pieces)
             os.fsync(descriptor)
-        os.replace(temporary, target)
+        _move(temporary, target)
     except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
@@ -220,6 +221,19 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
             raise _with_path(error, path) from None
         raise
     _sync_folder(folder)
+
+
+def _move(temporary: str, target: str) -> None:
+    """In one instant. Windows refuses while anybody reads the old file: they get a second."""
+    last = time.monotonic() + 1
+    while True:
+        try:
+            os.replace(temporary, target)
+            return
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > last:
+                raise
+            time.sleep(0.01)
 
 
 def _status_of_old(path: str) -> os.stat_result | None:
