@@ -371,7 +371,7 @@ def perform(row, net, arguments, backend):
 def label(value):
     """A value in a test's name, which is the same in every process."""
     try:
-        return " ".join(re.sub(r" at 0x[0-9a-f]+", "", repr(value)).split())[:24]
+        return " ".join(re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(value)).split())[:24]
     except ValueError:
         return "10**5000"
     except KeyError:
@@ -473,5 +473,5 @@ def check_rejected(row, capfd):
             net.partial_fit(X, Y)
             twin.partial_fit(X, Y)
             assert state(net) == state(twin)
-        messages.add(re.sub(r"0x[0-9a-f]+|\(Unable .*\)", "", message))
+        messages.add(re.sub(r"0x[0-9A-Fa-f]+|\(Unable .*\)", "", message))
     assert len(messages) == 1, messages

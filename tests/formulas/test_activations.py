@@ -161,7 +161,7 @@ def sixty_digits(name: str, z: float) -> tuple[Any, Any]:
 
 def from_sixty_digits(name: str, z: Array) -> tuple[Array, Array]:
     """As longdouble pairs: good to its own precision."""
-    with mpmath.workdps(60):
+    with mpmath.workdps(60), np.errstate(over="ignore"):
         pairs = [sixty_digits(name, v) for v in z.tolist()]
         both = [[oracle.as_longdouble(v) for v in p] for p in pairs]
     values = np.array(both, dtype=np.longdouble)
@@ -213,6 +213,8 @@ def test_activation_and_derivative_in_ulp(name: str, dtype: str, level: str) -> 
     ):
         assert value.dtype == np.dtype(dtype)
         error = errors_in_ulp(value, true)
+        if true.dtype == value.dtype:
+            limit += 0.5  # by which the truth is rounded itself
         with np.errstate(invalid="ignore"):
             absolute = np.abs(value.astype(true.dtype) - true)
         allowed = np.zeros(len(z), bool)

@@ -277,6 +277,8 @@ def gradient_with_a_times_one_minus_a(net: Network, x: Array, y: Array) -> Array
 
 @both_dtypes
 def test_the_bound_rejects_a_times_one_minus_a_when_saturated(dtype: str) -> None:
+    if dtype == "float64" and not oracle.LONGDOUBLE_IS_WIDER:
+        pytest.skip("long double is double here: nothing judges float64")
     net = make_network((2, 3, 2), ["sigmoid"] * 2, "quadratic", dtype, "reference", seed=1)
     x, y = np.array([0.5, -1.0], dtype), np.array([0.0, 1.0], dtype)
     model = model_of(net, ["sigmoid"] * 2, "quadratic")

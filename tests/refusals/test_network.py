@@ -277,7 +277,8 @@ def construction_rows():
     yield row("poisson", ValueError, r"cost is 'poisson' with .* 'tanh'", activation="tanh",
               cost="poisson")  # fmt: skip
     swapped = np.dtype(float).newbyteorder()
-    for dtype in ("float16", np.longdouble, "complex64", int, object, swapped, "f4,f4", None):
+    others = [np.longdouble] if np.dtype(np.longdouble) != np.float64 else []  # not on Windows
+    for dtype in ("float16", *others, "complex64", int, object, swapped, "f4,f4", None):
         pattern = rf"dtype is {re.escape(repr(dtype))}; {two_floats}"
         yield row(f"dtype {dtype}", ValueError, pattern, dtype=dtype)
     for dtype in ("banana", 5.0, {"a": 1}, "M8[xx]"):
