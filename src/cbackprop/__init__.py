@@ -59,7 +59,7 @@ def __getattr__(name: str) -> object:
     """What few programs need, imported when it is asked for (PEP 562)."""
     from importlib import import_module
 
-    if name in ("chain_rule", "gradient_check"):
+    if name in ("chain_rule", "gradient_check", "gradient_diagnosis"):
         return import_module(f"cbackprop.{name}")
     if name == "ChainRule":
         return import_module("cbackprop.chain_rule").ChainRule

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from cbackprop.chain_rule import ChainRule
     from cbackprop.gradient_check import GradientCheck
+    from cbackprop.gradient_diagnosis import GradientDiagnosis
     from cbackprop.scaling import Scales
     from cbackprop.streams.chunks import Source
     from cbackprop.streams.stream import Stream
@@ -1400,6 +1401,58 @@ class Network:
         from cbackprop.gradient_check import check_gradient
 
         return check_gradient(self._model, dense(examples), targets, self.gradient)
+
+    def diagnose_gradient(
+        self,
+        X: ExamplesLike,
+        Y: npt.ArrayLike,
+        gradient: npt.ArrayLike
+        | Gradient
+        | tuple[Sequence[npt.ArrayLike], Sequence[npt.ArrayLike]],
+    ) -> GradientDiagnosis:
+        """What is wrong with a gradient that you have computed yourself.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            (n, n_0) and (n, n_L), or (n_0,) and (n_L,). Some examples suffice; of a single one
+            nobody sees whether the mean was taken.
+        gradient : array_like, Gradient or pair of lists
+            Yours of the mean cost, in float64 or float32: (P,) in the order of `parameters`; or a
+            pair, the derivatives by the weights, (n_l, n_{l-1}) for each layer, and those by the
+            biases, (n_l,). What has another order, or stands transposed, is taken, and told.
+
+        Returns
+        -------
+        GradientDiagnosis
+            ``.agrees``, ``.mistakes`` (their names), ``.layers``, ``.evidence``; printable.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+        FloatingPointError
+            If finite inputs overflow.
+
+        Notes
+        -----
+        For every known mistake, and up to three of them together, the gradient is computed that it
+        would give, in float64; what fits every number, up to rounding, and has the fewest of them,
+        explains yours. Where nothing fits, no known mistake explains it, and the evidence names the
+        largest difference of each layer.
+
+        Examples
+        --------
+        >>> net = Network([2, 3, 1], seed=0)
+        >>> X, Y = [[0.5, -1.0], [2.0, 0.1]], [[1.0], [0.0]]
+        >>> net.diagnose_gradient(X, Y, -net.gradient(X, Y)).mistakes
+        ('sign reversed',)
+        """
+        examples, targets, _ = self._pair(X, Y, "a gradient")
+        own = validation.own_gradient("gradient", gradient, self.sizes)
+        from cbackprop.gradient_diagnosis import diagnose_gradient
+
+        return diagnose_gradient(self._model, dense(examples), targets, own)
 
     def stepper_html(
         self,

@@ -180,6 +180,7 @@ CALLS: dict[str, Callable[[Network, Any, Any], Any]] = {
     "check_gradient": lambda net, X, Y: str(
         Network([1, 1], seed=3, backend=net.backend).check_gradient(X[:1, :1], Y[:1, :1])
     ),
+    "diagnose_gradient": lambda net, X, Y: str(net.diagnose_gradient(X, Y, V)),
     "score": lambda net, X, Y: net.score(X, Y),
     "score r2": lambda net, X, Y: net.score(X, Y, "r2"),
     "fit sgd": with_fit(),

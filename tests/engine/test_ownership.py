@@ -419,6 +419,7 @@ def uses(net, X, Y, path):
         "gauss-newton": lambda: net.gauss_newton_vector_product(X, Y, np.ones(net.n_parameters)),
         "chain rule": lambda: net.chain_rule(X[0], Y[0]),
         "check": lambda: net.check_gradient(X[:1], Y[:1]),
+        "diagnosis": lambda: net.diagnose_gradient(X, Y, net.parameters),
         "score": lambda: net.score(X, Y, "mse"),
         "parameters": lambda: net.parameters,
         "assign": lambda: setattr(net, "parameters", np.zeros(net.n_parameters)),
@@ -469,6 +470,8 @@ def test_threads_that_read_one_network_at_the_same_time(backend, kind, dtype, tm
             return result.cost, str(result.weight(1, 0, 0))
         if name == "check":
             return bits(result.expected.vector), bits(result.gradient.vector)
+        if name == "diagnosis":
+            return str(result)
         return bits(result.parameters) if name == "copy" else all_bits(result)
 
     expected = {name: seen(name) for name in reads}

@@ -69,6 +69,7 @@ def things(kind, backend=BACKENDS[0], dtype="float64"):
         "moments": net.gradient_moments(X, Y),
         "GradientCheck": net.check_gradient(X, Y),
         "parts": net.check_gradient(X, Y).parts,
+        "GradientDiagnosis": net.diagnose_gradient(X, Y, -net.gradient(X, Y)),
         "ChainRule": rule,
         **terms,
         "Path": terms["activation"].paths[0],

@@ -209,6 +209,7 @@ def test_what_calls_return_can_be_pickled():
         net.forward(X),
         net.backward(X, Y),
         net.check_gradient(X[:2], Y[:2]),
+        net.diagnose_gradient(X, Y, net.gradient(X, Y)),
         EarlyStopping(3),
         *[optimizer for optimizer in OPTIMIZERS if optimizer is not None],
     ):

@@ -680,6 +680,7 @@ def test_everything_shows_in_notebooks():
         "forward of none": (net.forward(X[:0]), 0),
         "backward": (net.backward(X, Y), 0),
         "check": (net.check_gradient(X, Y), 0),
+        "diagnosis": (net.diagnose_gradient(X, Y, -net.gradient(X, Y)), 0),
         "nothing": (History(), 0),
     }
     for name, (shown, count) in pictures.items():
@@ -761,13 +762,15 @@ def test_every_public_object_says_what_it_is():
     shown += [terms[2].paths[0], terms[0].all_paths()[0], rule.backward]
     shown += [net.gradient(X, Y), net.gradient(X, Y, per_example=True), net.forward(X)]
     shown += [net.check_gradient(X, Y), net.check_gradient(X, Y).parts[0], SINE, QUARTIC]
+    diagnosis = net.diagnose_gradient(X, Y, -net.gradient(X, Y))
+    shown += [diagnosis, diagnosis.layers[0]]
     for name in cbackprop.__all__:
         public = getattr(cbackprop, name)
         if isinstance(public, type) and issubclass(public, Optimizer | EarlyStopping):
             shown.append(public())
     shown += [schedules.Constant(), schedules.StepDecay(3), schedules.CosineDecay(5)]
     shown += [schedules.ExponentialDecay(0.5), schedules.OneCycle(5), schedules.ReduceOnPlateau()]
-    assert len(shown) == 25 + len(OPTIMIZERS)
+    assert len(shown) == 27 + len(OPTIMIZERS)
     for value in shown:
         text = repr(value)
         assert " object at 0x" not in text

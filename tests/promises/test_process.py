@@ -428,6 +428,7 @@ QUIET = {
     "Hessian": lambda net, X, Y: net.hessian_vector_product(X, Y, np.full(43, 1e-30)),
     "Gauss-Newton": lambda net, X, Y: net.gauss_newton_vector_product(X, Y, np.full(43, 1e-30)),
     "check_gradient": lambda net, X, Y: net.check_gradient(X[:1], Y[:1]),
+    "diagnose_gradient": lambda net, X, Y: net.diagnose_gradient(X, Y, np.full(43, 1e-30)),
     "nudge": lambda net, X, Y: net.chain_rule(X[0], Y[0]).activation(0, 0).nudge(1e-30),
     "fit": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer="adam", validation_data=(X, Y)),
     "fit with momentum": lambda net, X, Y: net.fit(X, Y, epochs=2, optimizer=SGD(1e-30, 0.5)),

@@ -108,6 +108,9 @@ CALLS = {
     "pages": of_terms(lambda term: term._repr_html_()),
     "check_gradient": lambda net, X, Y: [str(net.check_gradient(X, Y)),
                                          net.check_gradient(X, Y)._repr_html_()],
+    "diagnose_gradient": lambda net, X, Y: [
+        str(net.diagnose_gradient(X, Y, v(net))), net.diagnose_gradient(X, Y, v(net))._repr_html_(),
+        str(net.diagnose_gradient(X, Y, -net.gradient(X, Y)))],
     "stepper_html": lambda net, X, Y: [net.stepper_html(X, Y, learning_rate=1e-3, steps=3)],
     "summary": lambda net, X, Y: [net.summary(), repr(net), net._repr_html_()],
     "score": lambda net, X, Y: [net.score(X, Y, metric) for metric in ("mse", "mae", "r2")],
@@ -136,7 +139,14 @@ WHOLE_BATCH = {
 }
 
 # What the reference computes whichever the backend, and pictures, which take time.
-FROM_THE_REFERENCE = ("nudges", "pictures", "pages", "check_gradient", "stepper_html")
+FROM_THE_REFERENCE = (
+    "nudges",
+    "pictures",
+    "pages",
+    "check_gradient",
+    "diagnose_gradient",
+    "stepper_html",
+)
 
 # Size of the parameters, and of X: everything saturates, everything underflows, and ordinary ones.
 SCALES = {"saturated": (60.0, 3.0), "tiny": (1e-30, 1e-30), "tiniest": (None, None),

@@ -105,6 +105,8 @@ net.fit(X, Y, shuffle=lambda epoch: np.arange(len(X)), schedule=lambda epoch, ra
 assert_type(net.partial_fit(X[0], Y[0]).partial_fit(X, Y, options={"l2": 1e-4}), Network)
 assert_type(net.score(X, Y, "r2"), float)
 assert_type(net.check_gradient(X[:2], Y[:2]).passed, bool)
+assert_type(net.diagnose_gradient(X, Y, net.gradient(X, Y)).agrees, bool)
+assert_type(net.diagnose_gradient(X, Y, (net.weights, net.biases)).mistakes, tuple[str, ...])
 
 
 class Named(Network):

@@ -128,6 +128,11 @@ def gradient_check(of: shown.GradientCheck) -> str:
     )
 
 
+def gradient_diagnosis(of: shown.GradientDiagnosis) -> str:
+    said = "".join(f"<p>{escaped(line)}</p>" for line in of.general)
+    return headline(of.headline) + said + table(of.columns, of.rows())
+
+
 # ---- networks and trainings ----------------------------------------------------------------------
 
 

@@ -161,6 +161,13 @@ class GradientCheck(Table, Protocol):
     def tolerance(self) -> float: ...
 
 
+class GradientDiagnosis(Table, Protocol):
+    @property
+    def headline(self) -> str: ...
+    @property
+    def general(self) -> tuple[str, ...]: ...
+
+
 class History(Protocol):
     """A number of each epoch, and how the training ended."""
 

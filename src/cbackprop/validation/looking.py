@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from cbackprop import layout
-from cbackprop.validation.scalars import counted, integer, shown, wrong_type
+from cbackprop.functions import Array
+from cbackprop.validation.arrays import numbers
+from cbackprop.validation.scalars import counted, integer, is_array, is_list, shown, wrong_type
 
 # What a page of `Network.stepper_html` can show; a number takes some 20 bytes of it.
 STEPPER_NEURONS = 16
@@ -91,6 +93,61 @@ def gradients_fit(
         raise ValueError(
             f"{what} {shape[0]} and {other_shape[0]} examples; expected as many, or one gradient"
         )
+
+
+def own_gradient(
+    argument: str, value: Any, sizes: tuple[int, ...]
+) -> Array | tuple[list[Array], list[Array]]:
+    """A gradient that somebody else has computed: a vector, or ∂C/∂W and ∂C/∂b of each layer.
+
+    A vector has P numbers, or those of the weights alone. A weight's array may stand transposed,
+    a bias's be a column, and both lists begin with the last layer. Numbers need not be finite.
+    """
+    P = layout.n_parameters(sizes)
+    expected = f"({P},), or (weights, biases), two lists with an array for each layer"
+    entries: tuple[Any, ...] = tuple(value) if is_list(value) else ()
+    nested = [is_list(entry) or (is_array(entry) and entry.ndim > 0) for entry in entries]
+    if not any(nested):
+        vector = numbers(argument, value, "float64")
+        if vector.shape not in ((P,), (P - sum(sizes[1:]),)):
+            raise ValueError(f"{argument} has shape {vector.shape}; expected {expected}")
+        return vector
+    if len(entries) != 2 or not all(
+        is_list(entry) or (is_array(entry) and entry.dtype.kind == "O") for entry in entries
+    ):
+        raise ValueError(
+            f"{argument} is a {type(value).__name__} of {counted(len(entries), 'array')}; "
+            f"expected {expected}"
+        )
+    weights, biases = (
+        _layers_of_gradient(f"{argument}[{i}]", list(entry), len(sizes) - 1)
+        for i, entry in enumerate(entries)
+    )
+    places = list(layout.places(sizes))
+
+    def misfit(step: int) -> str:
+        for l, place in enumerate(places):
+            i = l if step > 0 else len(places) - 1 - l
+            shape = (place.n_out, place.n_in)
+            if weights[i].shape not in (shape, shape[::-1]):
+                return f"{argument}[0][{i}] has shape {weights[i].shape}; expected {shape}"
+            if biases[i].size != place.n_out:
+                return f"{argument}[1][{i}] has shape {biases[i].shape}; expected ({place.n_out},)"
+        return ""
+
+    wrong = misfit(1)
+    if wrong and misfit(-1):
+        raise ValueError(f"{wrong} because sizes is {shown(list(sizes))}")
+    return weights, [b.ravel() for b in biases]
+
+
+def _layers_of_gradient(argument: str, entries: list[Any], n_layers: int) -> list[Array]:
+    if len(entries) != n_layers:
+        raise ValueError(
+            f"{argument} has {counted(len(entries), 'array')}; expected {n_layers}, one for each "
+            "layer"
+        )
+    return [numbers(f"{argument}[{i}]", entry, "float64") for i, entry in enumerate(entries)]
 
 
 def stepper_size(sizes: tuple[int, ...], steps: int) -> None:
