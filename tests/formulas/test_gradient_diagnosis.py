@@ -342,6 +342,21 @@ def test_terms_that_cancel_in_a_sum_leave_rounding():
     assert net.diagnose_gradient(np.zeros((100, 2)), Y, ([np.zeros((1, 2))], [[db]])).agrees
 
 
+def test_an_output_that_single_precision_takes_for_its_target():
+    """Of mae: in float32 a = y and the other two cancel, so that ∂C/∂b is 0; in float64 a < y."""
+    for target in (0.3, 0.7):
+        for side in (1, -1):
+            net = Network([1, 1], "identity", "mae", dtype="float32", init="zeros")
+            net.biases[0][...] = target
+            y = float(net.biases[0][0]) * (1 + side * 2.0**-26)
+            X, Y = np.zeros((3, 1)), np.array([[y], [1.0], [0.0]])
+            twin = Network([1, 1], "identity", "mae", init="zeros")
+            twin.parameters = net.parameters
+            assert abs(twin.gradient(X, Y).biases[0][0]) == pytest.approx(1 / 3)
+            assert net.gradient(X, Y).biases[0][0] == 0
+            assert twin.diagnose_gradient(X, Y, net.gradient(X, Y)).agrees
+
+
 def test_a_small_mistake_is_named_by_all_digits_of_double_precision():
     """Of softplus at z about 4: what is off by some 1e-4 may be rounding of single precision."""
     net = Network([2, 3], "softplus", seed=0)
@@ -585,6 +600,13 @@ def test_every_form_of_a_right_gradient():
     found = net.diagnose_gradient(X, Y, np.concatenate([W.ravel() for W in weights]))
     assert found.mistakes == ("bias forgotten",)
     assert "the vector has 36 numbers: of the weights alone" in found.evidence
+
+
+def test_one_layer_that_stands_transposed_is_no_order():
+    net, X, Y = network()
+    found = net.diagnose_gradient(X, Y, flat(*backpropagate(net, X, Y, Plan("transposed", (1,)))))
+    assert found.explanations == (("transposed",),)
+    assert "in layer 1" in str(found)
 
 
 @pytest.mark.parametrize("order", range(6))

@@ -94,12 +94,16 @@ def _rounding(
     random = RandomNumbers(0)
     nearby = [[0.0, 0.0] for _ in right]
     for _ in range(NEIGHBOURS):
-        changed = [
-            array * (1 + 4 * epsilon * (2 * random.uniform(array.size) - 1).reshape(array.shape))
+        changes = [
+            4 * epsilon * (2 * random.uniform(array.size) - 1).reshape(array.shape)
             for array in (parameters, X)
         ]
-        values = _engine(model, changed[0]).run_backward(changed[1], Y)
-        if isinstance(values, Backward):
+        # Both ways: where a kink is near, it lies on one side.
+        for sign in (1, -1):
+            engine = _engine(model, parameters * (1 + sign * changes[0]))
+            values = engine.run_backward(X * (1 + sign * changes[1]), Y)
+            if not isinstance(values, Backward):
+                continue
             for error, a_below, delta in zip(right, values.a[:-1], values.delta, strict=True):
                 there = Error(error.layer, delta, delta, a_below, ())
                 of_layer = nearby[error.layer - 1]
