@@ -422,6 +422,18 @@ def test_a_dead_layer():
     assert [layer.agrees for layer in found.layers] == [True, True, False]
 
 
+def test_numbers_in_the_place_of_zeros():
+    net, X, Y = network((3, 4, 4, 2), "relu")
+    net.biases[1][...] = -100.0
+    gradient = net.gradient(X, Y)
+    gradient.biases[0][1] = 0.5
+    found = net.diagnose_gradient(X, Y, gradient)
+    assert found.layers[0].evidence == "weights agree; bias [1] is 0.5 where 0 is right"
+    assert [layer.difference for layer in found.layers[:2]] == [np.inf, 0]
+    gradient.vector[...] = 1e-30
+    assert not net.diagnose_gradient(X, Y, gradient).explained
+
+
 def test_zeros_in_the_place_of_a_gradient():
     net, X, Y = network()
     found = net.diagnose_gradient(X, Y, np.zeros(net.n_parameters))

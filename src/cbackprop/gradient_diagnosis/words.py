@@ -119,8 +119,7 @@ class Words:
             ((reading.biases[error.layer - 1],), factors[1] * error.biases),
         ):
             off = min(largest(array - expected) for array in given if array is not None)
-            if off > 0 or off != off:
-                offs.append(off / largest(expected) if off < np.inf else np.inf)
+            offs.append(_relative(off, expected))
         return max(offs, default=0.0)
 
     def parts(self, layer: int) -> list[tuple[str, Array | None, Array, float]]:
@@ -162,7 +161,7 @@ class Words:
             wrong = ~np.isfinite(given)
             off = np.where(wrong, np.inf, np.abs(given - right))
             place = np.unravel_index(int(off.argmax()), off.shape)
-            offs.append(float(off[place] / largest(right)))
+            offs.append(_relative(float(off[place]), right))
             at = f"{singular} {[int(index) for index in place]}"
             if wrong.any():
                 texts.append(f"{at} is {given[place]:g}")
@@ -217,6 +216,14 @@ def _together(mistakes: list[Mistake]) -> list[Mistake]:
 def _of_part(mistake: Mistake) -> str:
     is_factor = mistake.said.startswith("times")
     return f"{mistake.part} {mistake.said}" if is_factor else mistake.said
+
+
+def _relative(off: float, expected: Array) -> float:
+    """To the largest number; infinite where there is none, or what came is no number."""
+    size = largest(expected)
+    if off == 0:
+        return 0.0
+    return off / size if size > 0 and np.isfinite(off) else np.inf
 
 
 def _layers(numbers: list[int]) -> str:
