@@ -192,7 +192,7 @@ class Term:
         return "\n".join(self._lines())
 
     def __repr__(self) -> str:
-        return f"<∂C/∂ {self.long_name} = {paths.number(self.value)}>"
+        return f"<∂C/∂{self.long_name} = {paths.number(self.value)}>"
 
 
 class _ParameterTerm(Term):
@@ -645,7 +645,7 @@ def _aligned(*rows: tuple[str, str]) -> list[str]:
 
 def _some(values: Array) -> str:
     """All numbers of a small layer, the first and the last of a large one."""
-    return _first_and_last(len(values), lambda j: f"{float(values[j]):.6g}")
+    return _first_and_last(len(values), lambda j: f"{float(values[j]):z.6g}")
 
 
 def _first_and_last(count: int, text: Callable[[int], str]) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cbackprop.chain_rule import ChainRule
+    from cbackprop.drawing.page import Page
     from cbackprop.gradient_check import GradientCheck
     from cbackprop.gradient_diagnosis import GradientDiagnosis
     from cbackprop.scaling import Scales
@@ -1462,7 +1463,7 @@ class Network:
         learning_rate: float = 0.5,
         steps: int = 20,
         title: str = "Backpropagation, step by step",
-    ) -> str:
+    ) -> Page:
         """A page that steps through this network's learning, every factor shown as a number.
 
         Forward pass, cost, ∂C/∂a, δ, gradient and update, layer by layer, for one example a step:
@@ -1482,8 +1483,9 @@ class Network:
         Returns
         -------
         str
-            HTML in one piece, for a file or a notebook: it loads nothing, from nowhere. Its numbers
-            are those of `backward`, `gradient` and `partial_fit`, all digits kept.
+            HTML in one piece, for a file: it loads nothing, from nowhere. A notebook displays it in
+            a frame of its own. Its numbers are those of `backward`, `gradient` and `partial_fit`,
+            all digits kept.
 
         Raises
         ------

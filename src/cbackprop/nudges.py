@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cbackprop.validation import counted
+
 NUDGE_SIZES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
@@ -29,8 +31,8 @@ class Nudge:
 
     def __str__(self) -> str:
         return (
-            f"nudge {self.size:+.6g}: cost changes by {self.measured:+.9g}, predicted "
-            f"{self.predicted:+.9g}; ratio {self.ratio:.9g}, derivative {self.derivative:.9g}"
+            f"nudge {self.size:+.6g}: cost changes by {self.measured:+z.9g}, predicted "
+            f"{self.predicted:+z.9g}; ratio {self.ratio:z.9g}, derivative {self.derivative:z.9g}"
         )
 
     def __repr__(self) -> str:
@@ -82,10 +84,10 @@ class Nudges(tuple[Nudge, ...]):
         return [
             (
                 f"{nudge.size:g}",
-                f"{nudge.measured:.9g}",
-                f"{nudge.ratio:.9g}",
-                f"{error:.3g}",
-                f"{error / nudge.size:.3g}",
+                f"{nudge.measured:z.9g}",
+                f"{nudge.ratio:z.9g}",
+                f"{error:z.3g}",
+                f"{error / nudge.size:z.3g}",
             )
             for nudge, error in zip(self, self.errors, strict=True)
         ]
@@ -95,10 +97,10 @@ class Nudges(tuple[Nudge, ...]):
             f"{h:>10}{measured:>20}{ratio:>20}{error:>12}{slope:>12}"
             for h, measured, ratio, error, slope in (self.columns, *self.rows())
         ]
-        return "\n".join((f"nudges of {self.name}, ∂C/∂ of it = {self.derivative:.9g}", *lines))
+        return "\n".join((f"nudges of {self.name}, derivative {self.derivative:z.9g}", *lines))
 
     def __repr__(self) -> str:
-        return f"<{len(self)} nudges of {self.name}, derivative {self.derivative:.9g}>"
+        return f"<{counted(len(self), 'nudge')} of {self.name}, derivative {self.derivative:z.9g}>"
 
     def _repr_html_(self) -> str:
         from cbackprop.drawing import html

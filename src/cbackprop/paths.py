@@ -113,16 +113,16 @@ def count_from(sizes: tuple[int, ...], layer: int) -> int:
 
 
 def number(value: float) -> str:
-    return f"{value:.9g}"
+    return f"{value:z.9g}"
 
 
 def factor(value: Factor) -> str:
     """A number, or one for each output of a softmax layer; of very many the first and the last."""
     if not isinstance(value, np.ndarray):
         return number(value)
-    texts = [f"{entry:.4g}" for entry in value[:MOST_SHOWN]]
+    texts = [f"{entry:z.4g}" for entry in value[:MOST_SHOWN]]
     if len(value) > MOST_SHOWN:
-        texts[-2:] = [f"… {len(value) - MOST_SHOWN + 1} more …", f"{value[-1]:.4g}"]
+        texts[-2:] = [f"… {len(value) - MOST_SHOWN + 1} more …", f"{value[-1]:z.4g}"]
     return f"({', '.join(texts)})"
 
 

@@ -14,6 +14,7 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from cbackprop.drawing.page import Page
 from cbackprop.functions import ACTIVATIONS, COSTS, Activation, Array, Cost, cost_texts, name_of
 from cbackprop.model import Model
 from cbackprop.optimizers import SGD
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("record", "formulas", "phases", "picture", "choices", "tables", "controls")
 
 
-def page(model: Model, X: Array, Y: Array, learning_rate: float, steps: int, title: str) -> str:
+def page(model: Model, X: Array, Y: Array, learning_rate: float, steps: int, title: str) -> Page:
     """The page for the first steps on examples X (n, n_0) with targets Y (n, n_L)."""
     parts = {
         "title": html.escape(title),
@@ -35,7 +36,7 @@ def page(model: Model, X: Array, Y: Array, learning_rate: float, steps: int, tit
         "record": _embedded(record(model, X, Y, learning_rate, steps)),
     }
     # In one pass, so that what a title says is not looked at again.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+    return Page(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html")))
 
 
 def record(model: Model, X: Array, Y: Array, learning_rate: float, steps: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -299,7 +300,17 @@ def test_pictures(
     page = html.read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>\n")
     assert "<title>∂C/∂w[3, 1] of layer 2</title>" in page
-    assert term._repr_html_() in page
+    for kind in ("tree", "summary"):
+        assert term.svg(kind) in page
+    assert escape(str(term)) in page
+    # It is for phones and for dark rooms, too, and has the table that is printed.
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert '<meta name="color-scheme" content="light dark">' in page
+    assert "@media (prefers-color-scheme: dark)" in page
+    cells = re.findall("<t[hd] [^>]*>(.*?)</t[hd]>", page)
+    head, *rows = (re.split(" {2,}", line.strip()) for line in text.splitlines()[-4:])
+    assert head == ["nudge", "predicted change", "measured change", "measured / nudge"]
+    assert cells == [*head, *(number for row in rows for number in " ".join(row).split())]
     assert printed(capsys, *command, "--latex") == f"{term.latex()}\n"
     assert as_json(capsys, *command, "--svg", str(tmp_path / "b.svg"))["j"] == 3
     assert (tmp_path / "b.svg").read_bytes() == svg.read_bytes()

@@ -34,6 +34,12 @@ def test_command_writes_the_page(tmp_path, capsys):
         np.testing.assert_array_equal(values, W)
 
 
+def test_one_step_is_a_step(tmp_path, capsys):
+    out = tmp_path / "xor.html"
+    assert cli.main(["step", "--out", str(out), "--steps", "1"]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 1 step of a 2-3-1 network\n")
+
+
 def test_command_takes_the_network_s_options(tmp_path):
     out = tmp_path / "page.html"
     options = "--sizes 2,4,2,1 --activation tanh,relu,sigmoid --cost cross_entropy --seed 5"

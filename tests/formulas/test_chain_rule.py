@@ -14,6 +14,7 @@ import pytest
 from chains import QUARTIC, SINE, chain_1111, every_pair, every_term, make_rule, network_784
 
 from cbackprop import Network
+from cbackprop.drawing import PICTURES
 
 # ---- factors and the gradient --------------------------------------------------------------------
 
@@ -266,6 +267,24 @@ def test_factors_of_steep_networks(activation, cost, dtype):
 
 
 # ---- text ----------------------------------------------------------------------------------------
+
+
+def test_no_zero_has_a_sign():
+    """A product that vanishes may be -0; it is written as 0."""
+    rule = Network([1, 1], init="zeros").chain_rule([0.0], [1.0])
+    term = rule.weight(1, 0, 0)
+    assert str(term.value) == "-0.0"
+    below = rule.activation(0, 0)
+    paths = [*below.paths, *term.all_paths(), *below.all_paths()]
+    for shown in (rule, term, below, *paths, term.nudges(), term.nudge()):
+        for text in (str(shown), repr(shown)):
+            assert not re.search(r"-0(?![.\d])", text), text
+    for shown in (term, below):
+        texts = [shown.latex(), shown._repr_html_(), *map(shown.svg, PICTURES)]
+        for text in texts:
+            labels = re.sub(r"<style>.*?</style>", "", text)
+            assert not re.search(r"[ >(]-0(?![.\d])", labels)
+    assert repr(term.nudges([0.1])).startswith("<1 nudge of ")
 
 
 def test_text_of_the_chain_rule():

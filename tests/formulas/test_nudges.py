@@ -62,7 +62,7 @@ def test_nudge_table_reads_as_one():
     assert table.derivative == term.value
     assert table.errors == tuple(nudge.ratio - term.value for nudge in table)
     lines = str(table).split("\n")
-    assert lines[0] == "nudges of w[0, 0] of layer 3, ∂C/∂ of it = -0.029496643"
+    assert lines[0] == "nudges of w[0, 0] of layer 3, derivative -0.029496643"
     assert lines[1].split() == "nudge h measured change change / h error error / h".split()
     # The lesson's nudge of 0.01, as test_lesson.py has it from 60 digits.
     assert lines[3].split()[:3] == ["0.01", "-0.00029449821", "-0.029449821"]

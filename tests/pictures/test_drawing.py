@@ -5,6 +5,7 @@ Positions are judged from the SVG alone, with the widths that characters have in
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import sys
@@ -17,7 +18,7 @@ from support import FREE_COSTS, PAIRS, REPOSITORY, run_python, succeeds
 
 import cbackprop
 from cbackprop import Activation, Cost, EarlyStopping, History, Network, schedules
-from cbackprop.drawing.canvas import COLOURS, Canvas, Point
+from cbackprop.drawing.canvas import COLOURS, Canvas, Point, style_sheet
 from cbackprop.drawing.choice import shown_neurons
 from cbackprop.drawing.network import draw as draw_network
 from cbackprop.drawing.symbols import in_product, number
@@ -76,6 +77,17 @@ def every_picture(rule):
 # ---- what an SVG says ----------------------------------------------------------------------------
 
 
+def declared(element):
+    """What an element's style attribute says."""
+    return dict(entry.split(":") for entry in element.get("style", "").split(";") if entry)
+
+
+def size_of(element, default=None):
+    """The font size of a text or a part of it."""
+    size = declared(element).get("font-size")
+    return default if size is None else float(size.removesuffix("px"))
+
+
 def texts(svg):
     """The labels as a reader sees them, without hovers: minus signs plain, one space between."""
     found = []
@@ -120,17 +132,17 @@ def character_width(character):
 def text_boxes(svg):
     boxes = []
     for element in ET.fromstring(svg).iter(f"{SVG}text"):
-        size = float(element.get("font-size"))
+        size = size_of(element)
         runs = [(element.text or "", size)]
         for child in element:
             if child.tag == f"{SVG}title":
                 runs.append((child.tail or "", size))
             else:
-                runs.append((child.text or "", float(child.get("font-size", size))))
+                runs.append((child.text or "", size_of(child, size)))
                 runs.append((child.tail or "", size))
         width = sum(at * sum(map(character_width, text)) for text, at in runs)
         x, y = float(element.get("x")), float(element.get("y"))
-        left = x - {"start": 0, "middle": 0.5, "end": 1}[element.get("text-anchor")] * width
+        left = x - {"start": 0, "middle": 0.5, "end": 1}[declared(element)["text-anchor"]] * width
         label = "".join(text for text, _ in runs)
         boxes.append((label, left, y - 0.75 * size, left + width, y + 0.2 * size))
     return boxes
@@ -230,21 +242,55 @@ def test_long_numbers_find_room(scale):
         assert sticking_out_of_nodes(svg) == [], (term.name, kind)
 
 
-def test_pictures_do_not_clash_on_a_page():
-    """No ids at all, and style rules that reach into no other picture."""
+def test_pictures_do_not_clash_on_a_page(monkeypatch):
+    """No ids at all, and style rules that reach pictures with the same rules alone."""
     rule = lesson_rule()
+    styles = {}
     for theme in THEMES:
         for kind in KINDS:
             svg = rule.svg(kind, theme=theme)
-            assert not any(element.get("id") for element in ET.fromstring(svg).iter())
+            root = ET.fromstring(svg)
+            assert not any(element.get("id") for element in root.iter())
             assert "url(#" not in svg
-            style = ET.fromstring(svg).find(f"{SVG}style").text
-            media = re.sub(r"@media \(prefers-color-scheme:dark\)\{(.*)\}$", r"\1", style)
-            selectors = re.findall(r"([^{}]+)\{[^{}]*\}", media)
+            style = root.find(f"{SVG}style").text
+            assert styles.setdefault(root.get("class"), style) == style
+            selectors = re.findall(r"([^{}]+)\{[^{}]*\}", re.sub(r"@media [^{]*\{", "", style))
             assert len(selectors) > 15
-            assert all(s.strip().startswith(f".cbackprop-{theme} ") for s in selectors)
+            scope = f"svg.{root.get('class')}"
+            assert all(re.fullmatch(rf"\}}?{scope}( [\w.-]+)?", s) for s in selectors)
             assert "<script" not in svg
     assert rule.svg() == rule.svg()
+    assert len(styles) == len(THEMES)
+    # A picture of another version, with other colours, would have another class.
+    monkeypatch.setitem(COLOURS["light"], "ink", "#123456")
+    style_sheet.cache_clear()
+    assert ET.fromstring(rule.svg()).get("class") not in styles
+    monkeypatch.undo()
+    style_sheet.cache_clear()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "network", "training"])
+def test_what_a_page_declares_for_every_text_or_line_changes_no_picture(kind):
+    """Sizes are declared on the elements: nothing that can be styled is a mere attribute."""
+    rule = lesson_rule()
+    if kind in KINDS:
+        svg = rule.svg(kind)
+    else:
+        net, _, _, history = trained()
+        svg = draw_network(net) if kind == "network" else history.plot()
+    styled = {"font-size", "font-weight", "text-anchor", "fill", "stroke", "stroke-width"}
+    styled |= {"stroke-dasharray", "font-style", "font-family", "opacity"}
+    for element in ET.fromstring(svg).iter():
+        assert not styled & set(element.attrib), element.attrib
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_label_of_several_parts_is_anchored_at_its_start(kind):
+    """Renderers without the whole of SVG's text anchor each part alone, one over the other."""
+    for element in ET.fromstring(wide_rule().svg(kind)).iter(f"{SVG}text"):
+        parts = [e for e in element if e.tag == f"{SVG}tspan"]
+        if len(parts) > 1:
+            assert declared(element)["text-anchor"] == "start"
 
 
 def test_names_of_the_users_cannot_break_out():
@@ -300,10 +346,24 @@ def test_contrast(theme):
     for background in ("node", "chosen"):
         assert contrast(colours["ink"], colours[background]) >= 4.5
     assert contrast(colours["quiet"], colours["node"]) >= 3
+    # The point that is nudged is told from the others, and from the paper by its fill or its edge.
+    assert contrast(colours["mark"], colours["ink"]) >= 1.2
+    assert max(contrast(colours[fill], colours["paper"]) for fill in ("mark", "ink")) >= 4.5
+
+
+def test_the_chosen_point_of_a_chain_is_no_dimmer_than_the_others():
+    """In the dark it is bright."""
+    root = ET.fromstring(lesson_rule().weight(1, 0, 0).svg("chain", theme="dark"))
+    found = rules_of(root.find(f"{SVG}style").text)
+    looks = [circle.get("class") for circle in root.iter(f"{SVG}circle")]
+    (chosen,) = {look for look in looks if look not in ("point", "ring", "node")}
+    fills = [found[look].removeprefix("fill:")[:7] for look in (chosen, "point")]
+    paper = COLOURS["dark"]["paper"]
+    assert contrast(fills[0], paper) > 0.7 * contrast(fills[1], paper) > 7
 
 
 def rules_of(style):
-    return dict(re.findall(r"\.cbackprop-\w+ \.([\w-]+)\{([^{}]*)\}", style))
+    return dict(re.findall(r"svg\.cbackprop-\d+ \.([\w-]+)\{([^{}]*)\}", style))
 
 
 def test_themes():
@@ -315,9 +375,9 @@ def test_themes():
     for theme in ("light", "dark"):
         found = rules_of(styles[theme])
         assert "prefers-color-scheme" not in styles[theme]
-        assert found["paper"] == f"fill:{COLOURS[theme]['paper']}"
+        assert found["paper"] == f"fill:{COLOURS[theme]['paper']};stroke:none"
         assert found["ink-text"] == f"fill:{COLOURS[theme]['ink']}"
-        assert found["negative-line"] == f"stroke:{COLOURS[theme]['negative']}"
+        assert found["negative-line"] == f"fill:none;stroke:{COLOURS[theme]['negative']}"
     plain, dark = styles["auto"].split("@media (prefers-color-scheme:dark)")
     assert rules_of(plain) == rules_of(styles["light"])
     assert {**rules_of(plain), **rules_of(dark)} == rules_of(styles["dark"])
@@ -349,8 +409,8 @@ def test_a_sign_is_said_twice_and_a_size_by_width():
         value = float(title.text.split(" = ")[1])
         look = line.get("class")
         assert look == ("positive-line" if value > 0 else "negative-line")
-        assert (line.get("stroke-dasharray") is None) == (value > 0)
-        widths[title.text] = float(line.get("stroke-width"))
+        assert ("stroke-dasharray" not in declared(line)) == (value > 0)
+        widths[title.text] = float(declared(line)["stroke-width"])
     assert widths["∂z/∂b = 1"] > widths["∂z/∂w = 0.5"]
     assert len(widths) >= 9
 
@@ -586,6 +646,38 @@ def test_elided_layers_say_how_many():
     assert texts(draw_network(net)).count("⋮ 18 more") == 1
 
 
+def test_the_indices_mark_what_they_are_of():
+    """w and its two neurons; b and its neuron; a alone."""
+    rule = small_rule([4, 5, 3])
+    for term, marked in (
+        (rule.weight(1, 2, 1), ["a(0)1", "a(1)2", "w(1)2,1"]),
+        (rule.bias(1, 2), ["a(1)2", "b(1)2"]),
+        (rule.activation(1, 3), ["a(1)3"]),
+        (rule.activation(2, 1), ["a(2)1"]),
+    ):
+        svg = term.svg("indices")
+        chosen = [r for r in ET.fromstring(svg).iter(f"{SVG}rect") if r.get("class") == "chosen"]
+        inside = set()
+        for rect in chosen:
+            x, y, width, height = (float(rect.get(n)) for n in ("x", "y", "width", "height"))
+            inside |= {
+                label.split(" = ")[0]
+                for label, left, top, right, bottom in text_boxes(svg)
+                if x <= left < right <= x + width and y <= top < bottom <= y + height
+            }
+        assert sorted(inside) == marked
+        assert len(chosen) == len(marked)
+        assert overlapping(svg) == []
+        assert sticking_out_of_nodes(svg) == []
+    # A bias is shown with its number, and what it comes to stands out.
+    svg = rule.bias(1, 2).svg("indices")
+    assert shows(svg, rule.biases[0][2])
+    bold = [e for e in ET.fromstring(svg).iter(f"{SVG}text") if "font-weight" in declared(e)]
+    assert ["∂C/∂b(1)2 = ∂C/∂z(1)2"] == [
+        "".join(e.itertext()).rpartition(" = ")[0] for e in bold if "∂" in "".join(e.itertext())
+    ]
+
+
 def test_left_out_paths_are_summed():
     rule = small_rule([2, 40, 3])
     svg = rule.activation(0, 1).svg("indices")
@@ -598,6 +690,23 @@ def test_left_out_paths_are_summed():
 
 
 # ---- calls ---------------------------------------------------------------------------------------
+
+
+def test_renderers_that_know_little_draw_them():
+    """cairosvg knows no @media, and takes the size of a picture from rules that it knows."""
+    cairosvg = pytest.importorskip("cairosvg")
+    pixels = pytest.importorskip("PIL.Image")
+    net, _, _, history = trained()
+    rule = lesson_rule()
+    pictures = [rule.svg(kind, theme=theme) for kind in KINDS for theme in ("auto", "dark")]
+    for svg in [*pictures, draw_network(net), history.plot()]:
+        image = pixels.open(io.BytesIO(cairosvg.svg2png(svg.encode()))).convert("RGB")
+        paper, other = image.getcolors(1 << 20), set()
+        for count, colour in paper:
+            if count > 20:
+                other.add("#{:02x}{:02x}{:02x}".format(*colour))
+        theme = "dark" if COLOURS["dark"]["paper"] in other else "light"
+        assert {COLOURS[theme]["paper"], COLOURS[theme]["ink"]} <= other
 
 
 def test_what_svg_takes():
@@ -714,9 +823,10 @@ def test_the_weights_of_a_network_by_width_colour_and_dashes():
     small, large = lines["w[0, 0] of layer 1 = 0.5"], lines["w[0, 1] of layer 1 = -1"]
     assert small.get("class") == "positive-line"
     assert large.get("class") == "negative-line"
-    assert small.get("stroke-dasharray") is None
-    assert large.get("stroke-dasharray")
-    assert float(large.get("stroke-width")) > float(small.get("stroke-width"))
+    assert "stroke-dasharray" not in declared(small)
+    assert "stroke-dasharray" in declared(large)
+    widths = [float(declared(line)["stroke-width"]) for line in (large, small)]
+    assert widths[0] > widths[1]
     net.weights[0][0, 0] = np.nan
     ET.fromstring(draw_network(net))
 
@@ -816,8 +926,8 @@ def test_curves_of_a_history():
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.1)
     # Linear between 1 and 5: 4, 2 and 1 lie 1, 3 and 4 fourths down.
     assert (ys[1] - ys[0]) / (ys[2] - ys[0]) == pytest.approx(2 / 3, abs=0.01)
-    assert line.get("stroke-dasharray") is None
-    assert curves["validation cost"][0][1].get("stroke-dasharray")
+    assert "stroke-dasharray" not in declared(line)
+    assert "stroke-dasharray" in declared(curves["validation cost"][0][1])
     found = texts(svg)
     assert "| best epoch 2" in found
     assert "learning rate" not in found

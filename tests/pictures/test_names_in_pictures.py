@@ -92,7 +92,7 @@ def test_the_chain_rule_says_what_a_weight_joins():
     for term, text in expected.items():
         assert term.long_name == text
         assert str(term).startswith(f"∂C/∂{text} = ")
-        assert repr(term).startswith(f"<∂C/∂ {text} = ")
+        assert repr(term).startswith(f"<∂C/∂{text} = ")
         assert term.name == text.split(" (")[0]
     assert str(found.activation(2, 0)).startswith("∂C/∂a[0] of the output layer 2 (no) = ")
     direct = Network([2, 3], seed=0, feature_names=FEATURES, class_names=CLASSES)
@@ -180,10 +180,15 @@ def test_names_do_not_lie_over_other_labels():
             spans = []
             for e in labels(term.svg(kind)):
                 text = "".join(e.itertext())
-                width = label_width([(text, "")], float(e.get("font-size")))
+                width = label_width(
+                    [(text, "")], float(re.search("font-size:([0-9.]+)px", e.get("style"))[1])
+                )
                 left = (
                     float(e.get("x"))
-                    - {"start": 0, "middle": 0.5, "end": 1}[e.get("text-anchor")] * width
+                    - {"start": 0, "middle": 0.5, "end": 1}[
+                        re.search("text-anchor:([a-z]+)", e.get("style"))[1]
+                    ]
+                    * width
                 )
                 spans.append((float(e.get("y")), left, left + width, text))
             for y, left, right, text in spans:

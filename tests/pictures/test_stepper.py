@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -91,6 +92,25 @@ def test_page_asks_nothing_of_the_network():
     policies = [a["content"] for t, a in page.elements if a.get("http-equiv") is not None]
     assert len(policies) == 1
     assert policies[0].startswith("default-src 'none';")  # the browser holds it to that
+
+
+def test_a_notebook_shows_it_in_a_frame_of_its_own():
+    title = "a \"b\" <c> & 'd'"
+    page = Network([2, 3, 1], seed=0).stepper_html(XOR_X, XOR_Y, steps=1, title=title)
+    shown = page._repr_html_()
+    ((tag, frame),) = Page(shown).elements
+    assert tag == "iframe"
+    assert frame["srcdoc"] == page
+    assert frame["title"] == title
+    assert frame["sandbox"] == "allow-scripts"
+    # Where there is no notebook it is a text as any other.
+    assert isinstance(page, str)
+    assert page == str(page)
+    assert hash(page) == hash(str(page))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(page, protocol))
+        assert again == page
+        assert again._repr_html_() == shown
 
 
 def test_names_cannot_break_out():

@@ -1,4 +1,4 @@
-"""The page that steps through backpropagation, in a real browser: clicks, keys, what is shown.
+"""The page that steps through backpropagation, and what notebooks show, in a real browser.
 
 Needs Chromium or Chrome with its driver (Debian: chromium and chromium-driver) and Selenium (the
 extra "browser"); skips without them.
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from cbackprop import SGD, Activation, Cost, Network
+from cbackprop.drawing import PICTURES, THEMES
 
 pytest.importorskip("selenium", reason="Selenium is not installed: pip install '.[browser]'")
 from selenium.webdriver import Chrome, ChromeOptions
@@ -568,3 +569,185 @@ def test_hostile_names_are_text(stepper):
         assert stepper.all("img") == []
         stepper.click("step")
     assert stepper.browser.title == name.strip()
+
+
+@pytest.mark.parametrize("sizes", [[4, 5, 3], [2, 6, 6, 2]])
+def test_no_line_crosses_a_label_under_a_neuron(stepper, sizes):
+    net = Network(sizes, seed=0)
+    X = np.random.default_rng(0).normal(size=(1, sizes[0]))
+    stepper.open(net, X, np.full((1, sizes[-1]), 0.5), steps=1)
+    stepper.size((1280, 1600))
+    script = """
+        const crossed = [];
+        for (const text of document.querySelectorAll("#network .name")) {
+          if (!text.textContent.includes("=")) continue;
+          const { left, top: above, width, height } = text.getBoundingClientRect();
+          for (let i = 1; i < 24; i++) {
+            for (let j = 1; j < 6; j++) {
+              const at = [left + (width * i) / 24, above + (height * j) / 6];
+              const top = document.elementFromPoint(...at);
+              if (top?.tagName === "line") crossed.push(text.textContent);
+            }
+          }
+        }
+        return [crossed, document.querySelectorAll("#network .name").length];
+    """
+    for _ in range(6 * (len(sizes) - 1) - 1):
+        crossed, labels = stepper.browser.execute_script(script)
+        assert crossed == []
+        assert labels >= sum(sizes[:1])
+        stepper.click("step")
+
+
+def test_the_heads_of_the_update_say_what_they_are(stepper):
+    stepper.open(*xor_network(), "#step=1&phase=13")
+    assert [cell.text for cell in stepper.all("#values thead th")] == [
+        "parameter",
+        "before",
+        "∂C/∂w, ∂C/∂b",
+        "after",
+    ]
+
+
+# ---- in notebooks --------------------------------------------------------------------------------
+
+AROUND = """<!DOCTYPE html>
+<html><head><meta charset="utf-8"><style>
+html { overflow-y: scroll; }
+body { color: rgb(1, 2, 3); font: 17px serif; }
+svg { fill: none; stroke: red; }
+svg text, text { font-size: 40px; font-weight: 900; text-anchor: end; stroke: red; fill: red; }
+main svg tspan { letter-spacing: 9px; }
+line, svg circle, rect { stroke-width: 9px; stroke-dasharray: 1 2; stroke: red; fill: red; }
+.node, .chosen, .paper, .point, .ink-text { fill: lime; }
+</style></head><body><main><h1>A</h1><h2>B</h2><p>Text <var>v</var><sub>1</sub></p>
+<table><caption>c</caption><thead><tr><th>a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>
+<nav><button>b</button></nav><footer><ul class="factors"><li class="result">r</li></ul></footer>
+<svg width="90" height="90" class="own"><text class="value" y="20">t</text>
+<line class="positive" x2="9"/><circle class="ring" r="3"/><rect class="node paper"/></svg>
+<details><summary>s</summary>d</details><pre>p</pre></main><section id="output"></section>
+</body></html>"""
+
+STYLES = """
+    return [...document.querySelectorAll(arguments[0])].map((element) => {
+      const style = getComputedStyle(element);
+      return [...style]
+        .filter((name) => !/^(perspective-origin|transform-origin|block-size|height)$/.test(name))
+        .map((name) => `${element.tagName} ${name}: ${style[name]}`);
+    });
+"""
+
+
+LOOKS = """
+    const shape = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity"];
+    const text = ["fill", "stroke", "font-family", "font-size", "font-style", "font-weight"]
+      .concat(["text-anchor", "letter-spacing", "word-spacing", "opacity"]);
+    const parts = "text, tspan, line, polyline, polygon, circle, rect";
+    return [...document.querySelectorAll(`#output svg :is(${parts})`)].map((element) => {
+      const style = getComputedStyle(element);
+      const seen = element.tagName.startsWith("t") ? text : shape;
+      // How wide the edge is of what has none is not seen.
+      const names = style.stroke === "none" ? seen.filter((one) => !/stroke-/.test(one)) : seen;
+      return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(name)]));
+    });
+"""
+
+
+@pytest.fixture
+def notebook(browser: Chrome, tmp_path: Path) -> Iterator[Stepper]:
+    """A page with styles of its own, into whose section our output goes as a notebook puts it."""
+    page = Stepper(browser, tmp_path / "notebook.html")
+    page.path.write_text(AROUND, encoding="utf-8")
+    page.size(DESKTOP)
+    page.theme("light")
+    browser.get(page.path.as_uri())
+    yield page
+    assert page.complaints() == []
+
+
+def outputs() -> dict[str, str]:
+    """All that a notebook shows."""
+    net, X, Y = softmax_network()
+    history = net.fit(X, Y, epochs=3, metrics=["accuracy"], validation_data=(X, Y))
+    rule = net.chain_rule(X[0], Y[0])
+    terms = [rule.weight(1, 2, 1), rule.bias(2, 1), rule.activation(1, 0)]
+    shown: list[Any] = [net, history, rule, *terms, terms[0].nudges(), net.gradient(X, Y)]
+    shown += [net.backward(X, Y), net.check_gradient(X, Y), history.plot()]
+    for kind in PICTURES:
+        for theme in THEMES:
+            shown.append(terms[1].svg(kind, theme=theme))
+    shown.append(net.stepper_html(X, Y, steps=1))
+    return {f"{i} {type(one).__name__}": one._repr_html_() for i, one in enumerate(shown)}
+
+
+def put(notebook: Stepper, html: str) -> None:
+    script = "document.querySelector('#output').innerHTML = arguments[0]"
+    notebook.browser.execute_script(script, html)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_output_changes_the_notebook_around_it(notebook, theme):
+    notebook.theme(theme)
+    around = "html, body, main, main *"
+    before = notebook.browser.execute_script(STYLES, around)
+    made = outputs()
+    for name, html in [*made.items(), ("all", "".join(made.values()))]:
+        put(notebook, html)
+        assert notebook.browser.execute_script(STYLES, around) == before, name
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_notebook_changes_a_picture(notebook, theme):
+    """Every property of every element is as on a page without rules; so among other pictures."""
+    notebook.theme(theme)
+    net, X, Y = softmax_network()
+    rule = net.chain_rule(X[0], Y[0])
+    pictures = [rule.svg(kind, theme=which) for kind in PICTURES for which in THEMES]
+    pictures.append(net.fit(X, Y, epochs=3).plot())
+
+    def styles() -> list[dict[str, str]]:
+        return list(notebook.browser.execute_script(LOOKS))
+
+    alone: list[dict[str, str]] = []
+    notebook.browser.execute_script("document.styleSheets[0].disabled = true")
+    for picture in pictures:
+        put(notebook, picture)
+        alone += styles()
+    put(notebook, "".join(pictures))
+    assert styles() == alone
+    assert len(alone) > 500
+    notebook.browser.execute_script("document.querySelector('style').sheet.disabled = false")
+    changed = [pair for pair in zip(styles(), alone, strict=True) if pair[0] != pair[1]]
+    assert changed == []
+
+
+def test_the_page_of_steps_works_in_its_frame(notebook):
+    net, X, Y = xor_network()
+    put(notebook, net.stepper_html(X, Y, steps=2)._repr_html_())
+    frame = notebook.find("iframe")
+    size = notebook.browser.execute_script(
+        "const { width, height } = arguments[0].getBoundingClientRect();"
+        "return [width, height, document.documentElement.scrollWidth, innerWidth]",
+        frame,
+    )
+    assert size[0] > 1000
+    assert size[1] == 720
+    assert size[2] <= size[3]
+    notebook.browser.switch_to.frame(frame)
+    try:
+        notebook.wait(lambda: notebook.all("#phases button"))
+        notebook.all_digits()
+        notebook.click("step")
+        assert notebook.result() == net.forward(X[0]).z[1][0]
+        notebook.all("#network .neuron.choosable")[2].click()
+        assert notebook.result() == net.forward(X[0]).z[1][2]
+        notebook.press(Keys.ARROW_DOWN)
+        notebook.click("next", "back")
+        assert notebook.place() == [1, 13]
+        # It cannot reach what is around it.
+        reach = "try { return parent.document.title } catch (error) { return error.name }"
+        assert notebook.browser.execute_script(reach) == "SecurityError"
+        loaded = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+        assert notebook.browser.execute_script(loaded) == []
+    finally:
+        notebook.browser.switch_to.default_content()

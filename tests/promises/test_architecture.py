@@ -24,7 +24,7 @@ ROWS = (
     "functions simd_levels",
     "sparse_rows scaling sums",
     "layout classes drawing.symbols drawing.shown",
-    "drawing.canvas drawing.choice drawing.formulas",
+    "drawing.canvas drawing.choice drawing.formulas drawing.page",
     "drawing.tree drawing.chain drawing.indices drawing.summary drawing.latex drawing.network "
     "drawing.curves",
     "drawing.html drawing validation.words",

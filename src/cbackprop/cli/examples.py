@@ -16,7 +16,7 @@ from cbackprop.files import format as file_format
 from cbackprop.functions import Array
 from cbackprop.tables import LAST_COLUMN, Form, Table, kinds, read_table
 from cbackprop.training.metrics import MetricName
-from cbackprop.validation import file_path, in_order, shown, some
+from cbackprop.validation import counted, file_path, in_order, shown, some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -271,4 +271,6 @@ def in_words(values: Mapping[str, float], n: int) -> str:
     if "accuracy" in values:
         right = round(values["accuracy"] * n)
         return f"accuracy {values['accuracy']:.4f} ({right} of {n} right)"
-    return f"R² {values['r2']:.4f}, mean absolute error {values['mae']:.6g} ({n} examples)"
+    return (
+        f"R² {values['r2']:.4f}, mean absolute error {values['mae']:.6g} ({counted(n, 'example')})"
+    )

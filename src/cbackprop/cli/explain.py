@@ -11,7 +11,7 @@ import numpy as np
 from cbackprop import Network
 from cbackprop.chain_rule import WeightTerm
 from cbackprop.cli import examples
-from cbackprop.cli.lesson import facts_of, print_digit, print_nudges
+from cbackprop.cli.lesson import NUDGES, facts_of, nudge_rows, print_digit, print_nudges
 from cbackprop.cli.options import add_command, add_examples, add_json, print_json
 from cbackprop.cli.terminal import print_wrapped, printable, write_text
 from cbackprop.functions import Array
@@ -136,11 +136,9 @@ def _write_pictures(term: WeightTerm, svg: str | None, html: str | None) -> None
     if svg is not None:
         write_text(svg, term.svg())
     if html is not None:
-        write_text(
-            html,
-            f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-            f"<title>∂C/∂{term.name}</title>\n{term._repr_html_()}\n</html>\n",
-        )
+        from cbackprop.drawing.html import page_of_term
+
+        write_text(html, page_of_term(term, NUDGES, nudge_rows(term)))
 
 
 def _input_name(net: Network, table: Table, layer: int, k: int) -> str:

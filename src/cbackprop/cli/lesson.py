@@ -12,6 +12,7 @@ from cbackprop.cli.terminal import print_wrapped
 from cbackprop.functions import Array
 
 SHADES = " .:-=+*#%@"
+NUDGES = ("nudge", "predicted change", "measured change", "measured / nudge")
 
 
 def print_digit(x: Array, label: int, outputs: Array) -> None:
@@ -35,6 +36,18 @@ def nudge_sizes(term: WeightTerm) -> list[float]:
     return [size * scale for size in (0.1, 0.01, 0.001)]
 
 
+def nudge_rows(term: WeightTerm) -> list[tuple[str, ...]]:
+    """What the derivative predicts of three nudges, and what they do; the columns of `NUDGES`."""
+    form = "z.9f" if 1e-4 <= abs(term.value) < 1e6 else "z.9g"
+    rows: list[tuple[str, ...]] = []
+    for size in nudge_sizes(term):
+        measured = _measured(term, size)
+        found = ("not finite", "") if measured is None else (measured, measured / size)
+        numbers = (size * term.value, *found)
+        rows.append((f"{size:g}", *(n if isinstance(n, str) else f"{n:{form}}" for n in numbers)))
+    return rows
+
+
 def print_nudges(term: WeightTerm, name: str) -> None:
     """What the derivative predicts of three nudges, and what they do."""
     print_wrapped(
@@ -42,16 +55,8 @@ def print_nudges(term: WeightTerm, name: str) -> None:
         "nudge, the nearer measured / nudge comes to ∂C/∂w.",
         indent="",
     )
-    print(f"{'nudge':>8}{'predicted change':>20}{'measured change':>20}{'measured / nudge':>20}")
-    form = ".9f" if 1e-4 <= abs(term.value) < 1e6 else ".9g"
-    for size in nudge_sizes(term):
-        predicted, measured = size * term.value, _measured(term, size)
-        numbers = [f"{predicted:>20{form}}"]
-        if measured is None:
-            numbers.append(f"{'not finite':>20}")
-        else:
-            numbers += [f"{number:>20{form}}" for number in (measured, measured / size)]
-        print(f"{size:>8g}{''.join(numbers)}")
+    for size, *changes in (NUDGES, *nudge_rows(term)):
+        print(f"{size:>8}{''.join(f'{change:>20}' for change in changes)}".rstrip())
 
 
 def _measured(term: WeightTerm, size: float) -> float | None:

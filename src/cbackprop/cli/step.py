@@ -9,6 +9,7 @@ from typing import Any
 from cbackprop.cli import options
 from cbackprop.cli.terminal import write_text
 from cbackprop.functions import COSTS
+from cbackprop.validation import counted
 
 # Exclusive or: what one neuron cannot learn, and a small network with a hidden layer can. (1, 1)
 # comes first, as (0, 0) moves no weight of the first layer: a dull first step.
@@ -80,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
         facts = {"path": str(path), "steps": arguments.steps, "sizes": list(net.sizes)}
         options.print_json(facts)
         return 0
-    print(f"{path}: {arguments.steps} steps of a {'-'.join(map(str, net.sizes))} network")
+    print(
+        f"{path}: {counted(arguments.steps, 'step')} of a {'-'.join(map(str, net.sizes))} network"
+    )
     if not arguments.open:
         print("Open it in a browser.")
     elif not opened:

@@ -89,7 +89,7 @@ def of_table(arguments: argparse.Namespace) -> Data:
     name = printable(", ".join(dict.fromkeys(table.target_names)))
     inputs = _names(table, table.inputs)
     n, n_in = table.X.shape
-    text = f"{printable(arguments.data)}: {n} examples, {n_in} input{'s' if n_in > 1 else ''}"
+    text = f"{printable(arguments.data)}: {counted(n, 'example')}, {counted(n_in, 'input')}"
     if table.columns is not None:
         _require_fit(table.columns, n)
         text += f" of {counted(len(table.columns), 'column')}"

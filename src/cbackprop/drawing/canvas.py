@@ -1,16 +1,20 @@
 """Lines, circles and labels of an SVG picture.
 
-A picture has no ids that could clash with another's on the same page: arrowheads are polygons, and
-every rule of its style sheet is scoped by its theme's class. It paints its own background, so that
-it can be read on any page, and says a sign twice, by colour and by dashes.
+A picture and the page around it leave one another alone: there are no ids (arrowheads are
+polygons), every rule of the style sheet is for pictures with these rules, and sizes stand on the
+elements, where no rule of the page's undoes them. The light colours are rules that every renderer
+knows; what only browsers know stands in @media. A picture paints its own background, so that it can
+be read on any page, and says a sign twice, by colour and by dashes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from html import escape
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -26,6 +30,7 @@ COLOURS = {
         "faint": "#c3cad2",
         "node": "#eef1f5",
         "chosen": "#fff0b8",
+        "mark": "#ffc21a",
         "positive": "#0b57a4",
         "negative": "#a83a06",
     },
@@ -36,6 +41,7 @@ COLOURS = {
         "faint": "#465160",
         "node": "#1f2732",
         "chosen": "#4b3f0f",
+        "mark": "#ffd54a",
         "positive": "#82bcff",
         "negative": "#ffa56e",
     },
@@ -44,6 +50,7 @@ MARGIN = 16.0
 DASHES = "6 4"
 MOST_LINES = 40  # of a description
 HALF = 17.0  # half the height of a node
+LIKELY = 0.88  # of the width a label takes at most, what it takes in most fonts
 
 
 class Drawing(str):
@@ -68,8 +75,8 @@ class Stroke(NamedTuple):
     dashed: bool = False
 
     def attributes(self) -> str:
-        dashes = f' stroke-dasharray="{DASHES}"' if self.dashed else ""
-        return f'class="{self.look}-line" stroke-width="{self.width:.2f}"{dashes}'
+        dashes = f";stroke-dasharray:{DASHES}" if self.dashed else ""
+        return f'class="{self.look}-line" style="stroke-width:{self.width:.2f}{dashes}"'
 
 
 def escaped(text: str) -> str:
@@ -100,11 +107,9 @@ class Canvas:
 
     def polyline(self, points: Sequence[Point], stroke: Stroke, title: str) -> None:
         self._reach(*points)
-        dashes = f' stroke-dasharray="{DASHES}"' if stroke.dashed else ""
         corners = " ".join(f"{p.x:.1f},{p.y:.1f}" for p in points)
         self._add(
-            f'<polyline points="{corners}" fill="none" class="{stroke.look}-line" '
-            f'stroke-width="{stroke.width:.2f}" stroke-linejoin="round"{dashes}',
+            f'<polyline points="{corners}" stroke-linejoin="round" {stroke.attributes()}',
             "polyline",
             title,
         )
@@ -130,7 +135,7 @@ class Canvas:
         )
         self._add(
             f'<circle cx="{centre.x:.1f}" cy="{centre.y:.1f}" r="{radius:.1f}" '
-            f'class="{look}" stroke-width="1.2"',
+            f'class="{look}" style="stroke-width:1.2"',
             "circle",
             title,
         )
@@ -167,15 +172,19 @@ class Canvas:
         """A label with its baseline at ``at``; returns the width it may take."""
         spans = [(label, "")] if isinstance(label, str) else label
         width = label_width(spans, size)
-        left = at.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * width
+        share = {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
+        if len(spans) > 1:  # of which some renderers would anchor each alone
+            at, anchor = Point(at.x - share * LIKELY * width, at.y), "start"
+            share = 0.0
+        left = at.x - share * width
         self._reach(Point(left, at.y - size), Point(left + width, at.y + 0.35 * size))
-        weight = ' font-weight="bold"' if bold else ""
+        weight = ";font-weight:bold" if bold else ""
         body = _tspans(spans, size)
         if title:
             body = f"<title>{escaped(title)}</title>{body}"
         self.elements.append(
-            f'<text x="{at.x:.1f}" y="{at.y:.1f}" font-size="{size:g}" text-anchor="{anchor}" '
-            f'class="{look}-text" xml:space="preserve"{weight}>{body}</text>'
+            f'<text x="{at.x:.1f}" y="{at.y:.1f}" class="{look}-text" xml:space="preserve" '
+            f'style="font-size:{size:g}px;text-anchor:{anchor}{weight}">{body}</text>'
         )
         return width
 
@@ -183,7 +192,7 @@ class Canvas:
         self, at: Point, label: Label, look: str = "node", title: str = "", size: float = 14.0
     ) -> float:
         """A node with its symbol in it; returns half its width."""
-        half = max(HALF + 3, label_width(label, size) / 2 + 7)
+        half = pill_half(label, size)
         self.box(Point(at.x - half, at.y - HALF), 2 * half, 2 * HALF, look, title, HALF)
         # The middle of a raised and lowered label lies a little lower than that of a plain one.
         self.text(Point(at.x, at.y + 5), label, size, "middle", title=title)
@@ -219,13 +228,13 @@ class Canvas:
         """The picture, with a text that says the same to those who do not see it."""
         left, top = self._left - MARGIN, self._top - MARGIN
         width, height = self._right - left + MARGIN, self._bottom - top + MARGIN
+        scope, style = style_sheet(self.theme)
         return Drawing(
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.0f} {top:.0f} {width:.0f} '
             f'{height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
-            f'aria-label="{escaped(self.title)}" class="cbackprop-{self.theme}" '
-            'style="max-width:100%;height:auto">\n'
+            f'aria-label="{escaped(self.title)}" class="{scope}">\n'
             f"<title>{escaped(self.title)}</title>\n<desc>{escaped(_shortened(description))}</desc>\n"
-            f"<style>{style_sheet(self.theme)}</style>\n"
+            f"<style>{style}</style>\n"
             f'<rect x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{height:.0f}" '
             'rx="8" class="paper"/>\n' + "\n".join(self.elements) + "\n</svg>"
         )
@@ -240,6 +249,11 @@ class Canvas:
             self.elements.append(f"{opening}><title>{escaped(title)}</title></{name}>")
         else:
             self.elements.append(f"{opening}/>")
+
+
+def pill_half(label: Label, size: float) -> float:
+    """Half the width of a node with this symbol in it."""
+    return max(HALF + 3, label_width(label, size) / 2 + 7)
 
 
 def _shortened(description: str) -> str:
@@ -259,7 +273,7 @@ def _tspans(label: Label, size: float) -> str:
         wanted = {"sup": -0.4 * size, "sub": 0.25 * size}.get(kind, 0.0)
         attributes = "" if wanted == level else f' dy="{wanted - level:.1f}"'
         if kind in ("sup", "sub"):
-            attributes += f' font-size="{0.72 * size:.1f}"'
+            attributes += f' style="font-size:{0.72 * size:.1f}px"'
         elif kind == "it":
             attributes += ' class="symbol"'
         level = wanted
@@ -267,36 +281,55 @@ def _tspans(label: Label, size: float) -> str:
     return "".join(parts)
 
 
-def style_sheet(theme: str) -> str:
-    """The rules of a theme; auto is light, and dark where the reader's system is."""
-    scope = f".cbackprop-{theme}"
-    rules = (
-        f"{scope} text{{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif}}"
-        f"{scope} .symbol{{font-family:Cambria,'STIX Two Text',Georgia,'DejaVu Serif',serif;"
-        "font-style:italic}"
-    )
-    rules += _coloured(scope, COLOURS["dark" if theme == "dark" else "light"])
-    if theme == "auto":
-        dark = _coloured(scope, COLOURS["dark"])
-        rules += f"@media (prefers-color-scheme:dark){{{dark}}}"
-    return rules
+@cache
+def style_sheet(theme: str) -> tuple[str, str]:
+    """The rules of a theme, and the class that they are for; auto follows the reader's system.
+
+    The class has its name from the rules, so that pictures share one only where they look alike.
+    """
+    rules = {
+        "text": "font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;font-style:normal;"
+        "font-weight:normal;letter-spacing:0;word-spacing:0;stroke:none",
+        "tspan": "letter-spacing:0",
+        **dict.fromkeys(
+            ("line", "polyline", "circle", "rect"), "stroke-width:1;stroke-dasharray:none"
+        ),
+        ".symbol": "font-family:Cambria,'STIX Two Text',Georgia,'DejaVu Serif',serif;"
+        "font-style:italic",
+        **_coloured(COLOURS["dark" if theme == "dark" else "light"]),
+    }
+    dark = _coloured(COLOURS["dark"]) if theme == "auto" else {}
+    scope = f"cbackprop-{crc32(repr((rules, dark)).encode())}"
+    # Renderers that take the height of a picture from its rules know no @media.
+    style = f"{_written(scope, rules)}@media all{{svg.{scope}{{max-width:100%;height:auto}}}}"
+    if dark:
+        style += f"@media (prefers-color-scheme:dark){{{_written(scope, dark)}}}"
+    return scope, style
 
 
-def _coloured(scope: str, colours: dict[str, str]) -> str:
-    rules = [f"{scope} .paper{{fill:{colours['paper']}}}"]
-    rules += [
-        f"{scope} .{name}-text{{fill:{colours[name]}}}"
-        for name in ("ink", "quiet", "positive", "negative")
-    ]
+def _written(scope: str, rules: dict[str, str]) -> str:
+    return "".join(f"svg.{scope} {of}{{{declarations}}}" for of, declarations in rules.items())
+
+
+def _coloured(colours: dict[str, str]) -> dict[str, str]:
+    def shape(fill: str, stroke: str) -> str:
+        return f"fill:{colours.get(fill, fill)};stroke:{colours.get(stroke, stroke)}"
+
+    rules = {".paper": shape("paper", "none")}
+    for name in ("ink", "quiet", "positive", "negative"):
+        rules[f".{name}-text"] = f"fill:{colours[name]}"
     for name in ("ink", "quiet", "faint", "positive", "negative"):
-        rules.append(f"{scope} .{name}-line{{stroke:{colours[name]}}}")
-        rules.append(f"{scope} .{name}-fill{{fill:{colours[name]}}}")
-    rules.append(f"{scope} .node{{fill:{colours['node']};stroke:{colours['quiet']}}}")
-    rules.append(f"{scope} .chosen{{fill:{colours['chosen']};stroke:{colours['ink']}}}")
-    rules.append(f"{scope} .point{{fill:{colours['ink']};stroke:{colours['ink']}}}")
-    rules.append(f"{scope} .result{{fill:{colours['chosen']}}}")
-    rules.append(f"{scope} .ring{{fill:none;stroke:{colours['ink']}}}")
-    return "".join(rules)
+        rules[f".{name}-line"] = shape("none", name)
+        rules[f".{name}-fill"] = shape(name, "none")
+    return {
+        **rules,
+        ".node": shape("node", "quiet"),
+        ".chosen": shape("chosen", "ink"),
+        ".point": shape("ink", "ink"),
+        ".mark": shape("mark", "ink"),
+        ".result": shape("chosen", "none"),
+        ".ring": shape("none", "ink"),
+    }
 
 
 # ---- what an edge says ---------------------------------------------------------------------------

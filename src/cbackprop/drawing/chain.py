@@ -158,7 +158,7 @@ def _number_line(canvas: Canvas, at: Point, quantity: Quantity, span: tuple[floa
         canvas.line(at._replace(x=x), at._replace(x=place(after)), Stroke(look, 3.5))
         ring = f"after the nudge {exact(after)}, moved by {exact(after - quantity.value)}"
         canvas.circle(at._replace(x=place(after)), 7, "ring", ring)
-    look = "chosen" if quantity.chosen else "point"
+    look = "mark" if quantity.chosen else "point"
     canvas.circle(at._replace(x=x), 6 if quantity.chosen else 4.5, look, exact(quantity.value))
 
 

@@ -9,11 +9,26 @@ import numpy as np
 
 from cbackprop.drawing import curves, shown
 from cbackprop.drawing import network as network_picture
-from cbackprop.drawing.canvas import escaped
+from cbackprop.drawing.canvas import COLOURS, escaped
+from cbackprop.drawing.page import Page
+from cbackprop.drawing.symbols import exact
 from cbackprop.functions import Array, name_of
 from cbackprop.neuron_names import about, short_name
 
 CELL = "padding:2px 10px;text-align:right"
+
+# Pictures keep their size, and what is wider than the screen scrolls by itself.
+PAGE_STYLE = f"""
+body {{ max-width: 70rem; margin: 0 auto; padding: 0 1rem; overflow-wrap: anywhere;
+  font: 1rem/1.45 system-ui, "Segoe UI", "DejaVu Sans", sans-serif;
+  background: {COLOURS["light"]["paper"]}; color: {COLOURS["light"]["ink"]}; }}
+@media (prefers-color-scheme: dark) {{
+  body {{ background: {COLOURS["dark"]["paper"]}; color: {COLOURS["dark"]["ink"]}; }}
+}}
+.wide {{ overflow-x: auto; margin: 0.7rem 0; }}
+body .wide > svg {{ max-width: none; }}
+table {{ white-space: nowrap; font-variant-numeric: tabular-nums; }}
+"""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -55,15 +70,42 @@ def chain_rule(rule: shown.ChainRule) -> str:
 
 
 def term(of: shown.Term) -> str:
-    return (
-        headline(f"∂C/∂ {of.long_name} = {of.value:.9g}")
-        + of.svg()
-        + folded("every formula", of.svg("summary"))
+    return _value(of) + of.svg() + folded("every formula", of.svg("summary"))
+
+
+def _value(of: shown.Term) -> str:
+    return headline(f"∂C/∂{of.long_name} = {exact(of.value)}")
+
+
+def _wide(content: str) -> str:
+    return f'<div class="wide">{content}</div>'
+
+
+def page_of_term(
+    of: shown.Term, nudge_columns: Sequence[str], nudge_rows: Iterable[Sequence[str]]
+) -> Page:
+    """A page with the derivative's pictures, its factors and its nudges."""
+    title = escaped(f"∂C/∂{of.name}")
+    parts = (
+        _value(of),
+        _wide(preformatted(str(of))),
+        _wide(of.svg()),
+        folded("every formula", _wide(of.svg("summary"))),
+        headline(f"Nudges of {of.long_name}"),
+        _wide(table(nudge_columns, nudge_rows)),
+    )
+    return Page(
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{title}</title>\n<style>{PAGE_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
     )
 
 
 def nudges(of: shown.Nudges) -> str:
-    title = f"Nudges of {of.name}, ∂C/∂ of it = {of.derivative:.9g}"
+    title = f"Nudges of {of.name}, derivative {exact(of.derivative)}"
     return headline(title) + table(of.columns, of.rows())
 
 
@@ -116,7 +158,7 @@ def _range(array: Array | None) -> str:
     if array is None or array.size == 0:
         return "–"
     low, high = float(array.min()), float(array.max())
-    return f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
+    return f"{low:z.4g}" if low == high else f"{low:z.4g} … {high:z.4g}"
 
 
 def gradient_check(of: shown.GradientCheck) -> str:

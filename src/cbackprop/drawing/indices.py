@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from cbackprop.drawing import choice
-from cbackprop.drawing.canvas import Canvas, Drawing, Point, Stroke, largest_of, look_of, stroke
+from cbackprop.drawing.canvas import (
+    Canvas,
+    Drawing,
+    Point,
+    Stroke,
+    largest_of,
+    look_of,
+    pill_half,
+    stroke,
+)
 from cbackprop.drawing.choice import Place
 from cbackprop.drawing.shown import ChainRule, Term
 from cbackprop.drawing.symbols import (
@@ -42,11 +51,15 @@ def draw(rule: ChainRule, term: Term, theme: str) -> Drawing:
     _weights(canvas, rule, place, at_k, at_j)
     _paths(canvas, rule, place, here, height)
     _neurons(canvas, rule, place, below, here, height)
-    edge = plain(" = ") + plain(number(float(rule.weights[l - 1][j, k])))
-    _label_on(canvas, _middle(at_k[k], at_j[j]), [*weight_symbol(rule.sizes, l, j, k), *edge])
-    equations = _equations(rule, place)
-    for i, equation in enumerate(equations):
-        canvas.text(Point(BELOW - 110, height + 66 + 27 * i), equation, 13)
+    if place.quantity == "b":
+        _bias(canvas, rule, place, at_j[j])
+    else:
+        w = [*weight_symbol(rule.sizes, l, j, k), *_equals(rule.weights[l - 1][j, k])]
+        look = "chosen" if place.quantity == "w" else "node"
+        _label_on(canvas, _middle(at_k[k], at_j[j]), w, look)
+    for i, (quantity, equation) in enumerate(_equations(rule, place)):
+        at = Point(BELOW - 110, height + 66 + 27 * i)
+        canvas.text(at, equation, 13, bold=quantity == place.quantity)
     return canvas.drawing(str(term))
 
 
@@ -58,6 +71,10 @@ def _places(rows: list[int | range], x: float, height: float) -> dict[int, Point
 
 def _middle(start: Point, end: Point) -> Point:
     return Point((start.x + end.x) / 2, (start.y + end.y) / 2)
+
+
+def _equals(value: float) -> Label:
+    return plain(f" = {number(float(value))}")
 
 
 def _headers(canvas: Canvas, rule: ChainRule, l: int) -> None:
@@ -85,15 +102,30 @@ def _weights(
         w = float(W[j, place.k])
         line = stroke(w, largest)
         title = f"w[{j}, {place.k}] of layer {place.layer} = {exact(w)}"
-        if j == place.j:
+        if j == place.j and place.quantity == "w":
             line = line._replace(width=line.width + 2.5)
         canvas.line(start, end, line, title)
 
 
-def _label_on(canvas: Canvas, at: Point, label: Label) -> None:
-    """The weight's label in a box, as lines run behind it."""
-    half = label_width(label, 14) / 2 + 7
-    canvas.box(Point(at.x - half, at.y - 14), 2 * half, 28, "chosen")
+def _bias(canvas: Canvas, rule: ChainRule, place: Place, at: Point) -> None:
+    """The bias in a box of its own, beside the neuron that it is added in."""
+    label = neuron_symbol(rule.sizes, "b", place.layer, place.j)
+    label = [*label, *_equals(rule.biases[place.layer - 1][place.j])]
+    of_neuron = neuron_symbol(rule.sizes, "a", place.layer, place.j)
+    end = at.x - pill_half(of_neuron, 12)
+    start = end - 20
+    canvas.arrow(Point(start, at.y), Point(end, at.y), Stroke("ink", 1.5))
+    _label_on(canvas, Point(start - _box_half(label), at.y), label, "chosen")
+
+
+def _box_half(label: Label) -> float:
+    return label_width(label, 14) / 2 + 7
+
+
+def _label_on(canvas: Canvas, at: Point, label: Label, look: str) -> None:
+    """A label in a box, as lines run behind it."""
+    half = _box_half(label)
+    canvas.box(Point(at.x - half, at.y - 14), 2 * half, 28, look)
     canvas.text(Point(at.x, at.y + 5), label, 14, "middle")
 
 
@@ -106,6 +138,11 @@ def _neurons(
     height: float,
 ) -> None:
     sizes, l = rule.sizes, place.layer
+    # A weight joins two neurons, a bias and an activation belong to one.
+    chosen = {
+        l - 1: place.k if place.quantity in ("w", "a") else None,
+        l: None if place.quantity == "a" else place.j,
+    }
     for x, layer, rows in ((BELOW, l - 1, below), (HERE, l, here)):
         top = (height - ROW * (len(rows) - 1)) / 2
         for i, row in enumerate(rows):
@@ -114,7 +151,7 @@ def _neurons(
                 canvas.left_out(at, len(row))
                 continue
             a = float(rule.backward.a[layer][row])
-            lit = row == (place.k if layer < l else place.j)
+            lit = row == chosen[layer]
             label = neuron_symbol(sizes, "a", layer, row)
             name = called(rule, layer, row)
             title = exact(a) if name is None else f"{name}: {exact(a)}"
@@ -161,8 +198,8 @@ def _paths(
     canvas.text(Point(cost.x + 28, cost.y + 5), f"= {number(rule.cost)}", 12)
 
 
-def _equations(rule: ChainRule, place: Place) -> list[Label]:
-    """What the paths add up to, and the weight itself."""
+def _equations(rule: ChainRule, place: Place) -> list[tuple[str, Label]]:
+    """What the paths add up to, and the weight and the bias themselves."""
     sizes, l, j, k = rule.sizes, place.layer, place.j, place.k
     a_k = neuron_symbol(sizes, "a", l - 1, k)
     terms = f"{sizes[l]} paths" if sizes[l] > 1 else "one path"
@@ -173,7 +210,7 @@ def _equations(rule: ChainRule, place: Place) -> list[Label]:
     dC_dz = derivative(symbol("C"), neuron_symbol(sizes, "z", l, j))
     numbers = f"{product([a, delta])} = {number(a * delta)}"
     return [
-        joined(derivative(symbol("C"), a_k), f" = the sum of {terms} = {dC_da}"),
-        joined(derivative(symbol("C"), w), " = ", a_k, " · ", dC_dz, f" = {numbers}"),
-        joined(derivative(symbol("C"), b), " = ", dC_dz, f" = {number(delta)}"),
+        ("a", joined(derivative(symbol("C"), a_k), f" = the sum of {terms} = {dC_da}")),
+        ("w", joined(derivative(symbol("C"), w), " = ", a_k, " · ", dC_dz, f" = {numbers}")),
+        ("b", joined(derivative(symbol("C"), b), " = ", dC_dz, f" = {number(delta)}")),
     ]

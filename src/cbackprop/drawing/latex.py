@@ -72,7 +72,7 @@ def _sum_over_paths(rule: ChainRule, layer: int, k: int) -> tuple[str, str]:
 
 def _product(factors: list[float]) -> str:
     return r" \cdot ".join(
-        f"({number(value)})" if np.signbit(value) else number(value) for value in factors
+        f"({text})" if text.startswith("-") else text for text in map(number, factors)
     )
 
 
@@ -81,7 +81,7 @@ def number(value: float) -> str:
         return r"\mathrm{nan}"
     if math.isinf(value):
         return r"\infty" if value > 0 else r"-\infty"
-    mantissa, _, exponent = f"{value:.6g}".partition("e")
+    mantissa, _, exponent = f"{value:z.6g}".partition("e")
     if not exponent:
         return mantissa
     return rf"{mantissa} \times 10^{{{int(exponent)}}}"

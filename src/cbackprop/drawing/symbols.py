@@ -94,7 +94,7 @@ def product(factors: Sequence[float]) -> str:
 
 def exact(value: float) -> str:
     """A number as hovers and text alternatives say it."""
-    return f"{value:.9g}"
+    return f"{value:z.9g}"
 
 
 def as_text(label: Label) -> str:

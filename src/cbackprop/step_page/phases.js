@@ -297,7 +297,7 @@ const told = {
       tables: [
         {
           caption: `All ${plural(rows.length, "parameter")}, before and after`,
-          head: ["", "before", "∂C/∂", "after"],
+          head: ["parameter", "before", "∂C/∂w, ∂C/∂b", "after"],
           rows,
         },
       ],

@@ -167,6 +167,9 @@ function drawNeuron(svg, l, j, x, y, radius) {
     const text = make("text", { x, y: y + radius + 17, class: "name" }, group);
     label(text, under[0], j);
     make("tspan", { dy: -3 }, text, ` = ${brief(under[1])}`);
+    // Lines to the next layer run behind it.
+    const { x: left, y: top, width, height } = text.getBBox();
+    text.before(make("rect", { x: left, y: top, width, height, class: "behind" }, group));
   }
   if (neurons) radio(group, chosen, `neuron ${j} of layer ${l}`, l, j, null);
   if (biases) radio(group, chosen, `bias of neuron ${j} of layer ${l}`, l, j, sizes[l - 1]);
