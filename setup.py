@@ -50,6 +50,45 @@ OTHERS = {
     if name in os.environ
 }
 
+# ---- which compiler ------------------------------------------------------------------------------
+
+
+@functools.cache
+def clang_cl():
+    """The path of clang-cl: by CC, on PATH, of LLVM's or of Visual Studio's installer; or None."""
+    asked = OTHERS.get("CC", "")
+    stem = Path(asked).stem.lower()
+    if stem == "cl":
+        return None  # MSVC
+    if stem.startswith("clang-cl"):
+        if not shutil.which(asked):
+            raise SystemExit(f"CC is {asked!r}, which is not found; expected a path of clang-cl")
+        return shutil.which(asked)
+    programs = os.environ.get("ProgramW6432", os.environ.get("ProgramFiles", ""))
+    found = shutil.which("clang-cl") or shutil.which("clang-cl", path=f"{programs}/LLVM/bin")
+    installer = f"{os.environ.get('ProgramFiles(x86)', programs)}/Microsoft Visual Studio/Installer"
+    vswhere = shutil.which("vswhere", path=installer)
+    if not found and vswhere:
+        where = r"VC\Tools\Llvm\x64\bin\clang-cl.exe"
+        command = [vswhere, "-sort", "-products", "*", "-utf8", "-find", where]
+        run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        found = run.stdout.partition("\n")[0].strip()
+    return found or None
+
+
+def toolchain():
+    """Whose flags the compiler takes: "gcc" (clang's, too), "clang-cl" or "msvc".
+
+    The last two are what a Python that MSVC has compiled takes modules of; MSYS2's is GCC's, and
+    gets the level generic, as GCC does not align wider vectors on a stack of Windows.
+    """
+    if not sysconfig.get_platform().startswith("win"):
+        return "gcc"
+    return "clang-cl" if clang_cl() else "msvc"
+
+
+MADE_BY = OTHERS if toolchain() == "gcc" else {**OTHERS, "compiler": clang_cl() or "msvc"}
+
 # Generated C and objects of one set of switches, or of one compiler, do not serve another.
 BUILD = "build/" + "-".join(
     [
@@ -59,42 +98,9 @@ BUILD = "build/" + "-".join(
         *(["coverage"] if COVERAGE else []),
         *filter(None, SANITIZE.split(",")),
         *filter(None, ASKED_LEVELS.split(",")),
-        *([hashlib.sha256(f"{OTHERS}".encode()).hexdigest()[:8]] if OTHERS else []),
+        *([hashlib.sha256(f"{MADE_BY}".encode()).hexdigest()[:8]] if MADE_BY else []),
     ]
 )
-
-# ---- which compiler ------------------------------------------------------------------------------
-
-
-@functools.cache
-def clang_cl():
-    """The path of clang-cl: by CC, on PATH, of LLVM's or of Visual Studio's installer; or None."""
-    asked = OTHERS.get("CC", "")
-    if Path(asked).stem == "cl":
-        return None  # MSVC
-    programs = os.environ.get("ProgramFiles", "")
-    found = shutil.which(asked if Path(asked).stem.startswith("clang-cl") else "clang-cl")
-    found = found or shutil.which("clang-cl", path=f"{programs}/LLVM/bin")
-    installer = f"{os.environ.get('ProgramFiles(x86)', programs)}/Microsoft Visual Studio/Installer"
-    vswhere = shutil.which("vswhere", path=installer)
-    if not found and vswhere:
-        # https://github.com/microsoft/vswhere/wiki/Find-Clang
-        where = r"VC\Tools\Llvm\x64\bin\clang-cl.exe"
-        command = [vswhere, "-latest", "-products", "*", "-utf8", "-find", where]
-        run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-        found = run.stdout.partition("\n")[0].strip()
-    return found or None
-
-
-def toolchain():
-    """Whose flags the compiler takes: "gcc" (clang's, too), "clang-cl" or "msvc".
-
-    The last two are what a Python that MSVC has compiled takes modules of; MSYS2's is GCC's.
-    """
-    if not sysconfig.get_platform().startswith("win"):
-        return "gcc"
-    return "clang-cl" if clang_cl() else "msvc"
-
 
 # ---- what is compiled ----------------------------------------------------------------------------
 
@@ -464,18 +470,22 @@ class BuildExtensions(build_ext):
             raise cannot_be_built(f"{error}") from error
         if toolchain() == "msvc":
             self.warn(
-                "MSVC makes no vectors: this core will be right, but 6 to 13 times slower than "
+                "MSVC makes no vectors: this core will be right, but several times slower than "
                 "that of clang-cl, which LLVM's installer and Visual Studio's have"
+                + (f" (CC={OTHERS['CC']} asks for MSVC)" if "CC" in OTHERS else "")
             )
             return
         machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(architectures()[0], "i686")
         options = [f"--target={machine}-pc-windows-msvc"]
         # /GL leaves compiling to MSVC's linker.
         options += [option for option in self.compiler.compile_options if option != "/GL"]
+        # Visual Studio's headers after clang's own, whose vectors are not MSVC's. setuptools keeps
+        # them in the class, and would have them come first.
+        visual_studio = type(self.compiler)
+        options += [f"/imsvc{folder}" for folder in visual_studio.include_dirs]
+        visual_studio.include_dirs = []
         self.compiler.cc, self.compiler.compile_options = clang_cl(), options
-        # Visual Studio's are of the class, whose objects may have more.
-        folders = [f"/I{folder}" for folder in type(self.compiler).include_dirs]
-        look_at(Compiler([clang_cl(), *options, *folders]), self.extensions)
+        look_at(Compiler([clang_cl(), *options]), self.extensions)
 
 
 # ---- what is published ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,14 @@ class Slices:
         return self.rows[rows]
 
 
+def unused(path: Path) -> Path:
+    """Another name beside it: Windows does not write anew what is still in memory."""
+    return path.with_name(f"{path.name} {os.urandom(4).hex()}")
+
+
 def memory_mapped(array: Array, path: Path) -> Array:
     """A read-only map of a file with these numbers."""
+    path = unused(path)
     with open(path, "wb") as file:
         array.tofile(file)
     return np.memmap(path, array.dtype, "r", shape=array.shape)
@@ -36,6 +43,7 @@ def memory_mapped(array: Array, path: Path) -> Array:
 
 def of_shards(array: Array, path: Path) -> datasets.Shards:
     """In three files of unequal lengths, one of them empty."""
+    path = unused(path)
     edges = [0, len(array) // 3, len(array) // 3, len(array) // 2, len(array)]
     paths = []
     for i, (start, stop) in enumerate(itertools.pairwise(edges)):

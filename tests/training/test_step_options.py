@@ -314,6 +314,8 @@ def test_no_neurons_weights_are_longer_than_max_norm_after_a_step(sizes, dtype, 
 @both_dtypes
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_max_norm_of_weights_whose_squares_leave_the_numbers(size, dtype, backend):
+    if dtype == "float64" and not oracle.LONGDOUBLE_IS_WIDER:
+        pytest.skip("long double is double here: the squares leave it, too")
     net = network(backend, (6, 4, 2), dtype=dtype)
     for W in net.weights:
         W *= np.asarray(size if dtype == "float32" else size**6, dtype)

@@ -224,7 +224,7 @@ def _replace(path: str, pieces: list[bytes | memoryview]) -> None:
 
 
 def _move(temporary: str, target: str) -> None:
-    """In one instant. Windows refuses while anybody reads the old file: they get a second."""
+    """In one instant. Windows refuses while somebody has either file open: they get a second."""
     last = time.monotonic() + 1
     while True:
         try:

@@ -19,26 +19,29 @@ static int cbackprop_supports(int level) { (void)level; return 0; }
 /* __builtin_cpu_supports asks clang's own library, with which MSVC's linker does not link. By hand, then: bits of CPUID's
  * registers, and what the operating system keeps of a thread's when it takes its processor away, in XCR0 (Intel,
  * Software Developer's Manual, volume 1, sections 14.3 and 15.2 to 15.4, and volume 2, CPUID). */
-#include <cpuid.h>
+static unsigned int cbackprop_cpuid(unsigned int leaf, unsigned int *ebx, unsigned int *ecx)
+{
+    unsigned int eax, edx;
+    __asm__ __volatile__("cpuid" : "=a"(eax), "=b"(*ebx), "=c"(*ecx), "=d"(edx) : "a"(leaf), "c"(0));
+    return eax;
+}
 
 static int cbackprop_has_bits(unsigned int word, unsigned int bits) { return (word & bits) == bits; }
 
 static int cbackprop_has_features(int level)
 {
-    unsigned int eax, ebx = 0, ecx = 0, edx, saved = 0;
-    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
-    if (level == 2)
-        return cbackprop_has_bits(ecx, bit_SSSE3 | bit_SSE4_1 | bit_SSE4_2 | bit_POPCNT);
-    if (!cbackprop_has_bits(ecx, bit_OSXSAVE | bit_AVX | bit_FMA))
+    unsigned int ebx, ecx, edx, saved, last_leaf = cbackprop_cpuid(0, &ebx, &ecx);
+    cbackprop_cpuid(1, &ebx, &ecx);
+    if (level == 2) /* SSSE3, SSE4.1, SSE4.2, POPCNT */
+        return cbackprop_has_bits(ecx, 1u << 9 | 1u << 19 | 1u << 20 | 1u << 23);
+    if (last_leaf < 7 || !cbackprop_has_bits(ecx, 1u << 12 | 1u << 27 | 1u << 28)) /* FMA, OSXSAVE, AVX */
         return 0;
     __asm__ __volatile__("xgetbv" : "=a"(saved), "=d"(edx) : "c"(0));
-    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
-        return 0;
-    if (level == 3) /* saved: the 128 bits of SSE and the 128 above them */
-        return cbackprop_has_bits(saved, 0x6) && cbackprop_has_bits(ebx, bit_AVX2 | bit_BMI | bit_BMI2);
-    if (level == 4) /* also mask registers, upper halves and the upper 16 registers */
-        return cbackprop_has_bits(saved, 0xe6) &&
-               cbackprop_has_bits(ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ | bit_AVX512CD);
+    cbackprop_cpuid(7, &ebx, &ecx);
+    if (level == 3) /* BMI1, AVX2, BMI2; saved: the 128 bits of SSE and the 128 above them */
+        return cbackprop_has_bits(saved, 0x6) && cbackprop_has_bits(ebx, 1u << 3 | 1u << 5 | 1u << 8);
+    if (level == 4) /* AVX512F, DQ, CD, BW, VL; saved: also mask registers, upper halves, the upper 16 registers */
+        return cbackprop_has_bits(saved, 0xe6) && cbackprop_has_bits(ebx, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31);
     return 0;
 }
 

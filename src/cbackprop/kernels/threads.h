@@ -89,7 +89,10 @@ static DWORD WINAPI cbackprop_begin(void *slot)
 static int cbackprop_start_thread(cbackprop_slot *slot)
 {
     HANDLE thread = CreateThread(NULL, 0, cbackprop_begin, slot, 0, NULL);
-    return thread != NULL && CloseHandle(thread);
+    if (thread == NULL)
+        return 0;
+    CloseHandle(thread); /* the thread goes on */
+    return 1;
 }
 
 static int cbackprop_watch_children(void (*in_child)(void))
