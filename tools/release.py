@@ -1,6 +1,7 @@
 """What must hold of a release, with Python alone: docs/releasing.md.
 
 python tools/release.py notes v0.2.0    the changelog's entry; refuses a tag that is not the version
+python tools/release.py notes           the same before there is a tag
 python tools/release.py files dist      refuses what is missing in a folder, too many or too large
 """
 
@@ -51,7 +52,7 @@ def check_files(folder: Path, page: str) -> None:
     wheels = [name for name in found if name.startswith(f"cbackprop-{VERSION}-cp")]
     others = found.keys() - {sdist, *wheels}
     if sdist not in found or others:
-        raise SystemExit(f"expected {sdist} and its wheels, beside them there is {sorted(others)}")
+        raise SystemExit(f"expected {sdist} and its wheels; there are {sorted(found)}")
     built, expected = sorted(map(identifier, wheels)), identifiers(page)
     if built != expected:
         missing, unexpected = set(expected) - set(built), set(built) - set(expected)
@@ -69,7 +70,8 @@ def check_files(folder: Path, page: str) -> None:
 def main(arguments: list[str]) -> None:
     """As the command line says."""
     match arguments:
-        case ["notes", tag]:
+        case ["notes", *tag] if len(tag) < 2:
+            (tag,) = tag or [f"v{VERSION}"]
             print(notes(tag, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")), end="")
         case ["files", folder]:
             check_files(Path(folder), (ROOT / "docs/releasing.md").read_text(encoding="utf-8"))
