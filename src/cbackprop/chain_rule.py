@@ -244,7 +244,7 @@ class WeightTerm(_ParameterTerm):
         dz_dw · dC_dz, the product of all three, formed as the gradient forms it.
     """
 
-    quantity = "w"
+    quantity: Literal["w", "b", "a"] = "w"
 
     def __init__(self, rule: ChainRule, layer: int, j: int, k: int) -> None:
         super().__init__(rule, layer, (j, k), float(rule.backward.a[layer - 1][k]))
@@ -265,7 +265,7 @@ class BiasTerm(_ParameterTerm):
         As in `WeightTerm`.
     """
 
-    quantity = "b"
+    quantity: Literal["w", "b", "a"] = "b"
 
     def __init__(self, rule: ChainRule, layer: int, j: int) -> None:
         self.dz_db = 1.0
@@ -284,7 +284,7 @@ class ActivationTerm(Term):
         Their sum.
     """
 
-    quantity = "a"
+    quantity: Literal["w", "b", "a"] = "a"
 
     def __init__(self, rule: ChainRule, layer: int, k: int, paths: tuple[Path, ...]) -> None:
         super().__init__(rule, layer, (k,), float(rule.backward.dC_da[layer][k]))
