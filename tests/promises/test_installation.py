@@ -239,7 +239,7 @@ def test_on_windows_clang_cl_builds_the_levels_and_msvc_none(
 
 
 def test_clang_cl_takes_the_place_of_msvc(
-    windows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    windows: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
 
@@ -264,6 +264,25 @@ def test_msvc_alone_builds_and_says_that_it_is_slow(
     (warning,) = build_on_windows(windows, compiler, monkeypatch)
     assert "several times slower than that of clang-cl" in warning
     assert (compiler.cc, compiler.compile_options[2]) == ("cl.exe", "/GL")
+
+
+def test_objects_of_msvc_do_not_serve_clang_cl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the other way round, where one is installed after the other has built."""
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: "win-amd64")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED", "CBACKPROP_LEVELS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def build() -> str:
+        folder: str = runpy.run_path(str(REPOSITORY / "setup.py"), run_name="setup")["BUILD"]
+        return folder
+
+    by_msvc = build()
+    (tmp_path / "clang-cl").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "clang-cl").chmod(0o755)
+    assert build() != by_msvc
 
 
 def test_without_visual_studio_nothing_is_built(
